@@ -1,0 +1,80 @@
+// Kernels, base images and the images that are built on them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "microvm/cancel.hpp"
+#include "microvm/error.hpp"
+
+namespace microvm {
+
+struct KernelInfo {
+  std::string name;      // "6.12.117+deb12-cloud-amd64"
+  std::string digest;    // sha256 of the vmlinux, hex
+  uint64_t size_bytes = 0;
+};
+
+// A root file system imported from a tar: what FROM names.
+struct BaseInfo {
+  std::string name;    // "debian:bookworm"
+  std::string digest;  // sha256 of the ext4 file, hex
+  uint64_t size_bytes = 0;
+};
+
+// What runs when a Vm starts and how, from the Dockerfile's ENV, USER, CMD and so on.
+struct ImageConfig {
+  std::vector<std::string> entrypoint;
+  std::vector<std::string> cmd;
+  std::vector<std::string> env;  // "NAME=value"
+  std::string workdir = "/";
+  std::string user;
+  std::vector<uint16_t> exposed_ports;  // TCP
+  std::map<std::string, std::string> labels;
+  std::string stop_signal;
+};
+
+struct ImageInfo {
+  std::string name;      // "counter"
+  std::string version;   // "1", "2", …: the newest is what a bare name means
+  std::string created;   // RFC 3339, UTC
+  std::string base;      // name of the base image
+  std::string kernel;    // name of the kernel
+  uint64_t memory_bytes = 0;
+  uint32_t vcpus = 0;
+  uint64_t memory_data_bytes = 0;  // of the memory snapshot, not holes
+  uint64_t disk_data_bytes = 0;    // of the image's own disk layers
+  uint64_t boot_ms = 0;            // cold boot of the build: power-on → agent ready
+  ImageConfig config;
+};
+
+// Progress of a long call, on the calling thread or one of the library's, never concurrently.
+struct Progress {
+  std::string step;        // "STEP 3/7: RUN apt-get install …"
+  uint64_t done = 0;       // in units of total
+  uint64_t total = 0;      // 0: not known
+  std::string output;      // output of a RUN, raw bytes, when there is some
+};
+using ProgressSink = std::function<void(const Progress&)>;
+
+struct BuildOptions {
+  std::filesystem::path context;     // directory
+  std::filesystem::path dockerfile;  // empty: context / "Dockerfile"
+  std::string tag;                   // "name" — the version is assigned
+  std::map<std::string, std::string> build_args;
+  std::string kernel;                // empty: the newest imported one
+  uint64_t memory_bytes = 512ull << 20;
+  uint32_t vcpus = 1;
+  uint64_t disk_bytes = 8ull << 30;  // size the guest sees; the file is sparse
+  // The app is ready when something listens on this port; 0: the first EXPOSE, or, without one,
+  // as soon as the command has started.
+  uint16_t ready_port = 0;
+  std::chrono::milliseconds ready_timeout{60'000};
+  ProgressSink progress;
+};
+
+}  // namespace microvm

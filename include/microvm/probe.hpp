@@ -1,0 +1,25 @@
+// What this host can do: the facts behind `microvm doctor`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "microvm/error.hpp"
+
+namespace microvm {
+
+struct ProbeItem {
+  enum class Status { ok, degraded, missing };
+  std::string name;     // "kvm", "io_uring", "userfaultfd", "pagemap_scan", "cgroup", "disk"
+  Status status = Status::ok;
+  std::string detail;   // what was found
+  std::string advice;   // what to do, empty when nothing
+};
+
+// Runs tiny guests on /dev/kvm to see what it really executes. Takes some milliseconds.
+MICROVM_API std::vector<ProbeItem> probe_host();
+
+// Only the question whether a stock kernel will run. Errors: kvm_unavailable, kvm_unsuitable.
+MICROVM_API Result<void> probe_kvm();
+
+}  // namespace microvm

@@ -1,0 +1,73 @@
+// The root object: a data directory and what is in it. Nothing of the library exists outside one.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "microvm/cancel.hpp"
+#include "microvm/error.hpp"
+#include "microvm/image.hpp"
+#include "microvm/vm.hpp"
+
+namespace microvm {
+
+struct RuntimeOptions {
+  // Empty: $MICROVM_DATA_DIR, else $XDG_DATA_HOME/libmicrovm, else ~/.local/share/libmicrovm.
+  std::filesystem::path data_dir;
+  // Workers kept started and shaped for the next run() of each image this Runtime has run.
+  uint32_t pool_size = 0;
+  std::function<void(std::string_view)> log;  // one line each; any thread; empty: dropped
+};
+
+// Several processes may open the same directory. Movable; thread-safe.
+class MICROVM_API Runtime {
+ public:
+  static Result<Runtime> open(const RuntimeOptions& options = {});
+  Runtime(Runtime&&) noexcept;
+  Runtime& operator=(Runtime&&) noexcept;
+  ~Runtime();
+
+  // From a Debian linux-image .deb. Importing the same kernel again changes nothing.
+  Result<KernelInfo> import_kernel(const std::filesystem::path& deb, const CallLimits& limits = {});
+  Result<std::vector<KernelInfo>> kernels() const;
+
+  // From a tar (any compression libarchive knows) of a root file system.
+  Result<BaseInfo> import_base(const std::string& name, const std::filesystem::path& tar,
+                               const ProgressSink& progress = {}, const CallLimits& limits = {});
+  Result<std::vector<BaseInfo>> bases() const;
+
+  Result<ImageInfo> build(const BuildOptions& options, const CallLimits& limits = {});
+  Result<std::vector<ImageInfo>> images() const;
+  Result<ImageInfo> image(const std::string& reference) const;  // "name" or "name:version"
+  // Refused with busy while a Vm runs from it.
+  Result<void> remove_image(const std::string& reference);
+
+  // At-rest form: memory as independent zstd frames, checked by digests. `unpack` makes it runnable
+  // again. A packed image is refused by run() with a message that says so.
+  Result<ImageInfo> pack_image(const std::string& reference, const ProgressSink& progress = {});
+  Result<ImageInfo> unpack_image(const std::string& reference, const ProgressSink& progress = {});
+
+  // Launches from the image's snapshot; returns when the agent is ready.
+  Result<Vm> run(const std::string& image, const RunOptions& options = {},
+                 const CallLimits& limits = {});
+  Result<std::vector<VmInfo>> vms() const;      // running ones and ended ones not yet removed
+  Result<Vm> attach(const std::string& id_or_name) const;
+  Result<void> remove(const std::string& id_or_name);  // ends it if needed; forgets it
+
+  // Starts `count` workers shaped for the image now, so that the next run() calls find them.
+  Result<void> warm(const std::string& image, uint32_t count);
+
+  [[nodiscard]] const std::filesystem::path& data_dir() const noexcept;
+
+  struct Impl;
+
+ private:
+  explicit Runtime(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace microvm

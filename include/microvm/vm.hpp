@@ -1,0 +1,90 @@
+// One microVM: run commands in it, reach its ports, read its logs, end it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "microvm/cancel.hpp"
+#include "microvm/error.hpp"
+#include "microvm/exec.hpp"
+
+namespace microvm {
+
+enum class VmState { pending, running, suspending, suspended, terminating, terminated };
+MICROVM_API const char* vm_state_name(VmState state) noexcept;
+
+struct RunOptions {
+  std::string name;               // empty: none; unique in the Runtime, usable instead of the id
+  bool dies_with_owner = true;    // false: the Vm outlives the process that started it
+  std::chrono::milliseconds start_timeout{30'000};  // until the agent is ready
+};
+
+struct VmInfo {
+  std::string id;       // 12 hex digits
+  std::string name;
+  std::string image;    // "name:version"
+  VmState state = VmState::pending;
+  std::string state_reason;  // why it ended, empty while it runs
+  std::string created;       // RFC 3339, UTC
+  uint32_t worker_pid = 0;
+  uint64_t memory_bytes = 0;
+  uint32_t vcpus = 0;
+  bool dies_with_owner = true;
+};
+
+// What a launch cost, from run() being called. Microseconds.
+struct LaunchTimes {
+  uint64_t worker_us = 0;   // a worker was at hand (pooled) or started
+  uint64_t restore_us = 0;  // … the guest executed its first instruction
+  uint64_t agent_us = 0;    // … the agent connected
+  uint64_t ready_us = 0;    // … identity applied, user processes run
+};
+
+struct VmCounters {
+  bool paused = false;
+  uint64_t exits = 0;            // returns from KVM_RUN
+  uint64_t start_to_run_ns = 0;  // in the worker: request received → first KVM_RUN
+};
+
+enum class LogSource { app, kernel };
+
+// Copies share the Vm. All calls are thread-safe. A Vm that dies with its owner ends when the last
+// copy and the Runtime are gone.
+class MICROVM_API Vm {
+ public:
+  [[nodiscard]] const std::string& id() const noexcept;
+  Result<VmInfo> info() const;
+  [[nodiscard]] LaunchTimes launch_times() const noexcept;  // zero for an attached Vm
+  Result<VmCounters> counters() const;
+
+  Result<Exec> exec(const ExecOptions& options, const CallLimits& limits = {});
+  // Runs to the end and collects; each stream is cut at `max_bytes`.
+  Result<ExecResult> exec_collect(const ExecOptions& options, const CallLimits& limits = {},
+                                  size_t max_bytes = 1u << 20);
+
+  // A connected SOCK_STREAM socket to a TCP port on the guest's loopback; the caller owns the fd.
+  // Errors: connection_refused, vm_gone, cancelled, deadline_exceeded.
+  Result<int> connect(uint16_t port, const CallLimits& limits = {});
+
+  // The last bytes kept of a log, at most 256 KiB; works after the Vm ended too.
+  Result<std::string> logs(LogSource source);
+  // Calls `sink` with what is there and what comes, until the Vm ends or the limits fire.
+  Result<void> follow_logs(LogSource source, const std::function<void(std::string_view)>& sink,
+                           const CallLimits& limits = {});
+
+  // Ends it at once; idempotent. Everything it left on the host is removed.
+  Result<void> terminate();
+  // Blocks until it has ended by itself or by terminate(); returns the reason.
+  Result<std::string> wait(const CallLimits& limits = {});
+
+  struct Impl;
+  explicit Vm(std::shared_ptr<Impl> impl);
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace microvm

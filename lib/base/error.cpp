@@ -1,0 +1,59 @@
+#include "base/error.hpp"
+
+#include <array>
+#include <cstring>
+
+namespace microvm {
+
+const char* error_code_name(ErrorCode code) noexcept {
+  static constexpr std::array<const char*, 23> kNames = {
+      "unknown",         "invalid_argument", "not_found",          "already_exists",
+      "permission_denied", "unsupported",    "busy",               "cancelled",
+      "deadline_exceeded", "out_of_disk",    "out_of_memory",      "corrupt",
+      "incompatible_cpu", "kvm_unavailable", "kvm_unsuitable",     "build_failed",
+      "syntax",          "guest_failed",     "vm_gone",            "connection_refused",
+      "io",              "protocol",         "internal"};
+  const auto index = static_cast<size_t>(code);
+  return index < kNames.size() ? kNames[index] : kNames[0];
+}
+
+namespace base {
+namespace {
+
+ErrorCode code_for(int err) {
+  switch (err) {
+    case ENOSPC:
+    case EDQUOT:
+      return ErrorCode::out_of_disk;
+    case ENOMEM:
+      return ErrorCode::out_of_memory;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return ErrorCode::permission_denied;
+    case ENOENT:
+      return ErrorCode::not_found;
+    case EEXIST:
+      return ErrorCode::already_exists;
+    case ECANCELED:
+      return ErrorCode::cancelled;
+    case ETIMEDOUT:
+      return ErrorCode::deadline_exceeded;
+    case ECONNREFUSED:
+      return ErrorCode::connection_refused;
+    case EPIPE:
+    case ECONNRESET:
+      return ErrorCode::vm_gone;
+    default:
+      return ErrorCode::io;
+  }
+}
+
+}  // namespace
+
+Failure fail_errno(const std::string& what, int err) {
+  return fail(code_for(err), what + ": " + strerrordesc_np(err));
+}
+
+}  // namespace base
+}  // namespace microvm

@@ -1,0 +1,67 @@
+// The guest's physical memory as the worker sees it, and the one function that turns a guest
+// address into a pointer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+
+namespace microvm::vmm {
+
+// RAM is one range below the MMIO hole and, beyond it, a second one from 4 GiB on.
+inline constexpr uint64_t kMmioHoleStart = 0xC000'0000;  // 3 GiB
+inline constexpr uint64_t kMmioHoleEnd = 0x1'0000'0000;  // 4 GiB
+inline constexpr uint64_t kPageSize = 4096;
+
+struct MemoryRegion {
+  uint64_t guest_address = 0;
+  uint64_t size = 0;
+  std::byte* host = nullptr;
+  uint64_t file_offset = 0;  // where the region stands in a memory snapshot file
+};
+
+class GuestMemory {
+ public:
+  // Reserves address space only; the regions' host addresses stay the same for life, so KVM's
+  // memory slots can be made before it is known what backs them. `bytes`: a multiple of 2 MiB.
+  static Result<GuestMemory> reserve(uint64_t bytes);
+  GuestMemory(GuestMemory&&) noexcept;
+  GuestMemory& operator=(GuestMemory&&) noexcept;
+  ~GuestMemory();
+
+  // Backs all regions with private zero pages (cold boot).
+  Result<void> back_with_zeros();
+  // Backs all regions with a private copy-on-write mapping of a snapshot's raw memory file, which
+  // must be exactly size() long (error corrupt).
+  Result<void> back_with_file(int fd);
+
+  // The only way from a guest address to a pointer: null unless all `length` bytes lie in one region.
+  [[nodiscard]] std::byte* translate(uint64_t guest_address, uint64_t length) const noexcept;
+
+  // Checked copies for fields the guest may change at any time: read once, then use the copy.
+  template <class T>
+  [[nodiscard]] bool read(uint64_t guest_address, T& out) const noexcept {
+    return read_bytes(guest_address, std::as_writable_bytes(std::span(&out, 1)));
+  }
+  template <class T>
+  [[nodiscard]] bool write(uint64_t guest_address, const T& value) noexcept {
+    return write_bytes(guest_address, std::as_bytes(std::span(&value, 1)));
+  }
+  [[nodiscard]] bool read_bytes(uint64_t guest_address, std::span<std::byte> out) const noexcept;
+  [[nodiscard]] bool write_bytes(uint64_t guest_address, std::span<const std::byte> in) noexcept;
+
+  [[nodiscard]] std::span<const MemoryRegion> regions() const noexcept { return regions_; }
+  [[nodiscard]] uint64_t size() const noexcept { return size_; }
+
+ private:
+  GuestMemory() = default;
+  std::vector<MemoryRegion> regions_;
+  std::byte* reservation_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+}  // namespace microvm::vmm

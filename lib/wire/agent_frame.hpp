@@ -1,0 +1,69 @@
+// The agent wire: frames over one vsock stream per operation. A frame is u32 length of the body,
+// u8 type, body. Bodies named after a message of agent.proto are nanopb; data frames are raw bytes.
+// Both sides treat what they read as hostile: lengths are bounded before anything is allocated.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+
+namespace microvm::wire {
+
+inline constexpr uint32_t kMaxFrameBody = 256 * 1024;
+inline constexpr uint32_t kDataChunk = 32 * 1024;  // what a sender puts into one data frame
+inline constexpr uint32_t kAgentVersion = 1;
+
+// Never renumber: agents of this version live on in snapshots.
+enum class FrameType : uint8_t {
+  // doorbell connection
+  hello = 1,     // agent → host: Hello
+  identity = 2,  // host → agent: Identity
+  ready = 3,     // agent → host: Ready; user processes run from here on
+
+  // first frame of an operation connection, host → agent
+  exec = 16,         // ExecRequest, arguments, environment → started, then stdout/stderr frames, then exited
+  start = 17,        // like exec: the image's command, output to the log; → ok or failed
+  tcp_connect = 18,  // TcpConnectRequest → ok, then raw bytes without frames; or failed
+  put_files = 19,    // then file_entry (+ data frames) …, put_end → ok or failed
+  freeze = 20,       // FreezeRequest: stop user processes → ok when they are frozen
+  wait_port = 21,    // WaitPortRequest → ok when something listens there, or failed
+  power_off = 22,    // sync, unmount, power off → ok before it happens
+
+  // during an operation
+  ok = 32,           // agent → host: empty
+  failed = 33,       // agent → host: Failure
+  started = 34,      // agent → host: Started
+  stdin_data = 35,   // host → agent: raw
+  stdin_end = 36,    // host → agent: empty
+  stdout_data = 37,  // agent → host: raw
+  stderr_data = 38,  // agent → host: raw
+  exited = 39,       // agent → host: Exited; the last frame of an exec
+  signal = 40,       // host → agent: SignalRequest
+  file_entry = 41,   // host → agent: FileEntry
+  file_data = 42,    // host → agent: raw, belongs to the last file_entry
+  put_end = 43,      // host → agent: empty
+  arguments = 44,    // host → agent: NUL-terminated strings, "argv[0]\0argv[1]\0…"
+  environment = 45,  // host → agent: NUL-terminated strings, the complete environment
+};
+
+struct FrameHeader {
+  static constexpr size_t kSize = 5;
+  uint32_t body_size = 0;
+  FrameType type{};
+
+  [[nodiscard]] std::array<std::byte, kSize> encode() const {
+    std::array<std::byte, kSize> out{};
+    std::memcpy(out.data(), &body_size, sizeof body_size);
+    out[4] = static_cast<std::byte>(type);
+    return out;
+  }
+  // The caller checks body_size against kMaxFrameBody.
+  static FrameHeader decode(const std::array<std::byte, kSize>& in) {
+    FrameHeader header;
+    std::memcpy(&header.body_size, in.data(), sizeof header.body_size);
+    header.type = static_cast<FrameType>(in[4]);
+    return header;
+  }
+};
+
+}  // namespace microvm::wire

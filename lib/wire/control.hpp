@@ -1,0 +1,154 @@
+// The control wire: embedder ↔ worker, one SOCK_SEQPACKET datagram per message, fds as SCM_RIGHTS.
+// Every message is a header (u16 protocol version, u16 type, u32 request id) and a body in
+// little-endian. A request gets exactly one reply with its id; events carry id 0. The owner talks
+// over the socket pair the worker was started with; others connect to the Vm's listening socket.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "wire/bytes.hpp"
+
+namespace microvm::wire {
+
+inline constexpr uint16_t kControlVersion = 1;
+inline constexpr size_t kMaxControlMessage = 64 * 1024;
+inline constexpr size_t kMaxControlFds = 64;
+inline constexpr uint32_t kMaxDisks = 4;
+inline constexpr uint32_t kMaxLayers = 32;
+inline constexpr int kWorkerControlFd = 3;  // the worker's end of the owner's socket pair
+
+// vsock ports. The host is CID 2.
+inline constexpr uint32_t kAgentDoorbellPort = 1024;   // guest → host: after boot and after a restore
+inline constexpr uint32_t kAgentOperationPort = 1025;  // host → guest: one connection per operation
+inline constexpr uint32_t kAppLogPort = 1026;          // guest → host: output of the image's command
+
+// ---- requests, in the order a worker sees them -------------------------------------------------
+
+// Creates the VM, its memory slots, interrupt chips, vCPUs and device eventfds, so that a pooled
+// worker has nothing left to create. fds: [/dev/kvm].
+struct ShapeRequest {
+  uint64_t memory_bytes = 0;
+  uint16_t vcpus = 0;
+  uint16_t disks = 0;
+};
+
+// Runs tiny guests to see whether this /dev/kvm executes what a stock kernel needs, then exits.
+// Reply: OkReply or ErrorReply (kvm_unsuitable, kvm_unavailable). fds: [/dev/kvm].
+struct ProbeRequest {};
+
+// What the first layer of a disk is: a raw read-only file; every further one is a copy-on-write
+// layer (lib/vmm/disk), the last of them writable unless the disk is read-only.
+struct DiskSpec {
+  bool read_only = false;
+  uint16_t layers = 0;  // number of fds, base first
+};
+
+// How a Vm outlives or follows its owner, and what it leaves on disk.
+struct Attachment {
+  std::string vm_id;
+  bool dies_with_owner = true;
+};
+
+// Cold boot of a shaped machine.
+// fds: [vmlinux, initramfs, listening socket, exit record, kernel log, app log, disk layers…]
+struct BootRequest {
+  std::string cmdline;
+  Attachment attachment;
+  std::vector<DiskSpec> disks;
+};
+
+// Start from a snapshot: memory is mapped private, so the file is shared by all clones.
+// fds: [memory, state, listening socket, exit record, kernel log, app log, disk layers…]
+struct RestoreRequest {
+  Attachment attachment;
+  std::vector<DiskSpec> disks;
+};
+
+// Opens a byte stream to a vsock port of the guest. Reply: OkReply with one fd, a SOCK_STREAM end.
+struct ConnectRequest {
+  uint32_t port = 0;
+};
+
+// Stops the vCPUs, drains the devices, flushes the disks, writes memory and state. The machine is
+// left paused. Reply: SnapshotReply. fds: [memory out, state out], both empty regular files.
+struct SnapshotRequest {};
+
+struct PauseRequest {};
+struct ResumeRequest {};
+
+// The last bytes of a log; with follow, the stream goes on until the Vm ends or the reader closes.
+// Reply: OkReply with one fd to read from.
+struct LogsRequest {
+  enum class Which : uint8_t { kernel = 0, app = 1 };
+  Which which = Which::kernel;
+  bool follow = false;
+};
+
+struct InfoRequest {};
+
+// Ends the machine now (no guest shutdown). The reply is sent before the worker exits.
+struct TerminateRequest {};
+
+// ---- replies and events ------------------------------------------------------------------------
+
+struct OkReply {};
+
+struct ErrorReply {
+  uint32_t code = 0;  // microvm::ErrorCode
+  std::string message;
+};
+
+struct SnapshotReply {
+  uint64_t memory_bytes = 0;       // size of the memory file
+  uint64_t memory_data_bytes = 0;  // of it, not holes
+  uint64_t pause_us = 0;
+};
+
+struct InfoReply {
+  uint32_t worker_pid = 0;
+  bool paused = false;
+  uint64_t memory_bytes = 0;
+  uint16_t vcpus = 0;
+  uint64_t exits = 0;              // KVM_RUN returns since start
+  uint64_t start_to_run_ns = 0;    // Boot/Restore request received → first KVM_RUN
+  uint64_t devices_needing_reset = 0;
+};
+
+// The guest's agent connected to the doorbell. One fd: the stream. Sent to the owner, or to the
+// first client that attaches when there is none.
+struct AgentEvent {};
+
+// The machine ended; the worker exits after this. Also the content of the exit record.
+struct ExitEvent {
+  enum class Reason : uint8_t {
+    terminated = 0,   // TerminateRequest, or the owner went away
+    power_off = 1,    // the guest powered off
+    reset = 2,        // the guest asked for a reset: with panic=-1 that is what a panic looks like
+    panic = 3,        // a reset after the kernel log said "Kernel panic"
+    triple_fault = 4,
+    internal_error = 5,  // KVM could not go on; detail has the exit
+  };
+  Reason reason = Reason::terminated;
+  std::string detail;
+};
+
+using Message =
+    std::variant<ShapeRequest, ProbeRequest, BootRequest, RestoreRequest, ConnectRequest, SnapshotRequest,
+                 PauseRequest, ResumeRequest, LogsRequest, InfoRequest, TerminateRequest, OkReply,
+                 ErrorReply, SnapshotReply, InfoReply, AgentEvent, ExitEvent>;
+
+struct Envelope {
+  uint32_t request_id = 0;
+  Message message;
+};
+
+[[nodiscard]] Bytes encode(const Envelope& envelope);
+
+// Empty when the bytes are not one whole valid message of a version we know.
+[[nodiscard]] std::optional<Envelope> decode(ByteView bytes);
+
+}  // namespace microvm::wire
