@@ -9,7 +9,8 @@
 namespace microvm {
 
 // Shared by copies. cancel() may be called from any thread and from a signal handler; every call
-// that was given the token then returns ErrorCode::cancelled as soon as it can leave nothing behind.
+// that was given the token then returns ErrorCode::cancelled as soon as it can leave nothing
+// behind.
 class MICROVM_API CancelToken {
  public:
   CancelToken();
@@ -25,8 +26,8 @@ class MICROVM_API CancelToken {
 
 // Limits of one call. Default: no token, no time limit beyond the library's own.
 struct CallLimits {
-  const CancelToken* cancel = nullptr;           // borrowed for the duration of the call
-  std::chrono::milliseconds timeout{0};          // 0: none
+  const CancelToken* cancel = nullptr;   // borrowed for the duration of the call
+  std::chrono::milliseconds timeout{0};  // 0: none
 };
 
 }  // namespace microvm

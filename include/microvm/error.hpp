@@ -32,10 +32,10 @@ enum class ErrorCode : uint32_t {
   syntax = 16,            // Dockerfile or manifest syntax: file:line in the message
   guest_failed = 17,      // the guest panicked, hung or powered off when it should not have
   vm_gone = 18,           // the microVM or its worker has ended
-  connection_refused = 19,// nothing listens on that guest port
-  io = 20,                // any other operating system error
-  protocol = 21,          // a peer (worker, agent) broke the wire format
-  internal = 22,          // a bug of the library
+  connection_refused = 19,  // nothing listens on that guest port
+  io = 20,                  // any other operating system error
+  protocol = 21,            // a peer (worker, agent) broke the wire format
+  internal = 22,            // a bug of the library
 };
 
 // The name of a code as it stands above, for logs and JSON.
@@ -43,7 +43,8 @@ MICROVM_API const char* error_code_name(ErrorCode code) noexcept;
 
 struct Error {
   ErrorCode code = ErrorCode::internal;
-  std::string message;  // one lower-case line: what failed, why, and what to do where something can be done
+  std::string
+      message;  // one lower-case line: what failed, why, and what to do where something can be done
 };
 
 // The interface of std::expected. Errors are values; no function of the library throws.

@@ -14,8 +14,8 @@
 namespace microvm {
 
 struct KernelInfo {
-  std::string name;      // "6.12.117+deb12-cloud-amd64"
-  std::string digest;    // sha256 of the vmlinux, hex
+  std::string name;    // "6.12.117+deb12-cloud-amd64"
+  std::string digest;  // sha256 of the vmlinux, hex
   uint64_t size_bytes = 0;
 };
 
@@ -39,11 +39,11 @@ struct ImageConfig {
 };
 
 struct ImageInfo {
-  std::string name;      // "counter"
-  std::string version;   // "1", "2", …: the newest is what a bare name means
-  std::string created;   // RFC 3339, UTC
-  std::string base;      // name of the base image
-  std::string kernel;    // name of the kernel
+  std::string name;     // "counter"
+  std::string version;  // "1", "2", …: the newest is what a bare name means
+  std::string created;  // RFC 3339, UTC
+  std::string base;     // name of the base image
+  std::string kernel;   // name of the kernel
   uint64_t memory_bytes = 0;
   uint32_t vcpus = 0;
   uint64_t memory_data_bytes = 0;  // of the memory snapshot, not holes
@@ -54,10 +54,10 @@ struct ImageInfo {
 
 // Progress of a long call, on the calling thread or one of the library's, never concurrently.
 struct Progress {
-  std::string step;        // "STEP 3/7: RUN apt-get install …"
-  uint64_t done = 0;       // in units of total
-  uint64_t total = 0;      // 0: not known
-  std::string output;      // output of a RUN, raw bytes, when there is some
+  std::string step;    // "STEP 3/7: RUN apt-get install …"
+  uint64_t done = 0;   // in units of total
+  uint64_t total = 0;  // 0: not known
+  std::string output;  // output of a RUN, raw bytes, when there is some
 };
 using ProgressSink = std::function<void(const Progress&)>;
 
@@ -66,7 +66,7 @@ struct BuildOptions {
   std::filesystem::path dockerfile;  // empty: context / "Dockerfile"
   std::string tag;                   // "name" — the version is assigned
   std::map<std::string, std::string> build_args;
-  std::string kernel;                // empty: the newest imported one
+  std::string kernel;  // empty: the newest imported one
   uint64_t memory_bytes = 512ull << 20;
   uint32_t vcpus = 1;
   uint64_t disk_bytes = 8ull << 30;  // size the guest sees; the file is sparse

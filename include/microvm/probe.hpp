@@ -10,10 +10,10 @@ namespace microvm {
 
 struct ProbeItem {
   enum class Status { ok, degraded, missing };
-  std::string name;     // "kvm", "io_uring", "userfaultfd", "pagemap_scan", "cgroup", "disk"
+  std::string name;  // "kvm", "io_uring", "userfaultfd", "pagemap_scan", "cgroup", "disk"
   Status status = Status::ok;
-  std::string detail;   // what was found
-  std::string advice;   // what to do, empty when nothing
+  std::string detail;  // what was found
+  std::string advice;  // what to do, empty when nothing
 };
 
 // Runs tiny guests on /dev/kvm to see what it really executes. Takes some milliseconds.

@@ -54,7 +54,7 @@ class MICROVM_API Runtime {
   // Launches from the image's snapshot; returns when the agent is ready.
   Result<Vm> run(const std::string& image, const RunOptions& options = {},
                  const CallLimits& limits = {});
-  Result<std::vector<VmInfo>> vms() const;      // running ones and ended ones not yet removed
+  Result<std::vector<VmInfo>> vms() const;  // running ones and ended ones not yet removed
   Result<Vm> attach(const std::string& id_or_name) const;
   Result<void> remove(const std::string& id_or_name);  // ends it if needed; forgets it
 

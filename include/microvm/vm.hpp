@@ -17,15 +17,15 @@ enum class VmState { pending, running, suspending, suspended, terminating, termi
 MICROVM_API const char* vm_state_name(VmState state) noexcept;
 
 struct RunOptions {
-  std::string name;               // empty: none; unique in the Runtime, usable instead of the id
-  bool dies_with_owner = true;    // false: the Vm outlives the process that started it
+  std::string name;             // empty: none; unique in the Runtime, usable instead of the id
+  bool dies_with_owner = true;  // false: the Vm outlives the process that started it
   std::chrono::milliseconds start_timeout{30'000};  // until the agent is ready
 };
 
 struct VmInfo {
-  std::string id;       // 12 hex digits
+  std::string id;  // 12 hex digits
   std::string name;
-  std::string image;    // "name:version"
+  std::string image;  // "name:version"
   VmState state = VmState::pending;
   std::string state_reason;  // why it ended, empty while it runs
   std::string created;       // RFC 3339, UTC

@@ -6,13 +6,29 @@
 namespace microvm {
 
 const char* error_code_name(ErrorCode code) noexcept {
-  static constexpr std::array<const char*, 23> kNames = {
-      "unknown",         "invalid_argument", "not_found",          "already_exists",
-      "permission_denied", "unsupported",    "busy",               "cancelled",
-      "deadline_exceeded", "out_of_disk",    "out_of_memory",      "corrupt",
-      "incompatible_cpu", "kvm_unavailable", "kvm_unsuitable",     "build_failed",
-      "syntax",          "guest_failed",     "vm_gone",            "connection_refused",
-      "io",              "protocol",         "internal"};
+  static constexpr std::array<const char*, 23> kNames = {"unknown",
+                                                         "invalid_argument",
+                                                         "not_found",
+                                                         "already_exists",
+                                                         "permission_denied",
+                                                         "unsupported",
+                                                         "busy",
+                                                         "cancelled",
+                                                         "deadline_exceeded",
+                                                         "out_of_disk",
+                                                         "out_of_memory",
+                                                         "corrupt",
+                                                         "incompatible_cpu",
+                                                         "kvm_unavailable",
+                                                         "kvm_unsuitable",
+                                                         "build_failed",
+                                                         "syntax",
+                                                         "guest_failed",
+                                                         "vm_gone",
+                                                         "connection_refused",
+                                                         "io",
+                                                         "protocol",
+                                                         "internal"};
   const auto index = static_cast<size_t>(code);
   return index < kNames.size() ? kNames[index] : kNames[0];
 }

@@ -16,7 +16,9 @@ using Failure = tl::unexpected<Error>;
 }
 
 // Passes an error on: `if (!r) return fail(r.error());`
-[[nodiscard]] inline Failure fail(Error error) { return Failure(std::move(error)); }
+[[nodiscard]] inline Failure fail(Error error) {
+  return Failure(std::move(error));
+}
 
 // "<what>: <strerror(err)>", with the code that fits err (ENOSPC → out_of_disk, …).
 [[nodiscard]] Failure fail_errno(const std::string& what, int err = errno);

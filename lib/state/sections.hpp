@@ -15,14 +15,14 @@ namespace microvm::state {
 
 // Never renumber: old snapshots hold these.
 enum class SectionId : uint32_t {
-  machine = 1,       // memory size, vCPU count, device list: must match the machine restored into
-  vcpu = 2,          // one instance per vCPU
-  cpuid = 3,         // the CPUID table the guest saw
+  machine = 1,  // memory size, vCPU count, device list: must match the machine restored into
+  vcpu = 2,     // one instance per vCPU
+  cpuid = 3,    // the CPUID table the guest saw
   interrupt_chips = 4,
   clock = 5,
   serial = 6,
-  platform = 7,      // power, reset, generation id
-  virtio_mmio = 8,   // transport and queues, one instance per device slot
+  platform = 7,     // power, reset, generation id
+  virtio_mmio = 8,  // transport and queues, one instance per device slot
   virtio_block = 9,
   virtio_vsock = 10,
   virtio_rng = 11,

@@ -29,13 +29,14 @@ class Loop {
   // happens to the object that started it.
   using IoHandler = std::function<void(int64_t result)>;
 
-  // Level-triggered: calls the handler while `poll_events` (POLLIN, POLLOUT, …) are there. The fd is
-  // borrowed and must stay open until unwatch().
+  // Level-triggered: calls the handler while `poll_events` (POLLIN, POLLOUT, …) are there. The fd
+  // is borrowed and must stay open until unwatch().
   virtual WatchId watch(int fd, uint32_t poll_events, FdHandler handler) = 0;
   virtual void rearm(WatchId id, uint32_t poll_events) = 0;  // 0: keep, but report nothing
   virtual void unwatch(WatchId id) = 0;
 
-  virtual void read_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) = 0;
+  virtual void read_file(int fd, std::span<const iovec> buffers, uint64_t offset,
+                         IoHandler done) = 0;
   virtual void write_file(int fd, std::span<const iovec> buffers, uint64_t offset,
                           IoHandler done) = 0;
   virtual void sync_file(int fd, IoHandler done) = 0;  // fdatasync

@@ -21,7 +21,8 @@ enum class FrameType : uint8_t {
   ready = 3,     // agent → host: Ready; user processes run from here on
 
   // first frame of an operation connection, host → agent
-  exec = 16,         // ExecRequest, arguments, environment → started, then stdout/stderr frames, then exited
+  exec =
+      16,  // ExecRequest, arguments, environment → started, then stdout/stderr frames, then exited
   start = 17,        // like exec: the image's command, output to the log; → ok or failed
   tcp_connect = 18,  // TcpConnectRequest → ok, then raw bytes without frames; or failed
   put_files = 19,    // then file_entry (+ data frames) …, put_end → ok or failed

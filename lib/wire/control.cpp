@@ -6,23 +6,40 @@ namespace {
 // Wire numbers of the message types. Never renumber: a library may attach to an older worker.
 template <class T>
 constexpr uint16_t kType = 0;
-template <> constexpr uint16_t kType<ShapeRequest> = 1;
-template <> constexpr uint16_t kType<ProbeRequest> = 2;
-template <> constexpr uint16_t kType<BootRequest> = 3;
-template <> constexpr uint16_t kType<RestoreRequest> = 4;
-template <> constexpr uint16_t kType<ConnectRequest> = 5;
-template <> constexpr uint16_t kType<SnapshotRequest> = 6;
-template <> constexpr uint16_t kType<PauseRequest> = 7;
-template <> constexpr uint16_t kType<ResumeRequest> = 8;
-template <> constexpr uint16_t kType<LogsRequest> = 9;
-template <> constexpr uint16_t kType<InfoRequest> = 10;
-template <> constexpr uint16_t kType<TerminateRequest> = 11;
-template <> constexpr uint16_t kType<OkReply> = 64;
-template <> constexpr uint16_t kType<ErrorReply> = 65;
-template <> constexpr uint16_t kType<SnapshotReply> = 66;
-template <> constexpr uint16_t kType<InfoReply> = 67;
-template <> constexpr uint16_t kType<AgentEvent> = 128;
-template <> constexpr uint16_t kType<ExitEvent> = 129;
+template <>
+constexpr uint16_t kType<ShapeRequest> = 1;
+template <>
+constexpr uint16_t kType<ProbeRequest> = 2;
+template <>
+constexpr uint16_t kType<BootRequest> = 3;
+template <>
+constexpr uint16_t kType<RestoreRequest> = 4;
+template <>
+constexpr uint16_t kType<ConnectRequest> = 5;
+template <>
+constexpr uint16_t kType<SnapshotRequest> = 6;
+template <>
+constexpr uint16_t kType<PauseRequest> = 7;
+template <>
+constexpr uint16_t kType<ResumeRequest> = 8;
+template <>
+constexpr uint16_t kType<LogsRequest> = 9;
+template <>
+constexpr uint16_t kType<InfoRequest> = 10;
+template <>
+constexpr uint16_t kType<TerminateRequest> = 11;
+template <>
+constexpr uint16_t kType<OkReply> = 64;
+template <>
+constexpr uint16_t kType<ErrorReply> = 65;
+template <>
+constexpr uint16_t kType<SnapshotReply> = 66;
+template <>
+constexpr uint16_t kType<InfoReply> = 67;
+template <>
+constexpr uint16_t kType<AgentEvent> = 128;
+template <>
+constexpr uint16_t kType<ExitEvent> = 129;
 
 constexpr size_t kMaxCmdline = 2048;
 constexpr size_t kMaxText = 4096;
@@ -33,11 +50,15 @@ constexpr size_t kMaxId = 64;
 struct Encoder {
   ByteWriter out;
   template <std::integral T>
-  void number(const T& value) { out.put(value); }
+  void number(const T& value) {
+    out.put(value);
+  }
   void flag(const bool& value) { out.put(static_cast<uint8_t>(value)); }
   void text(const std::string& value, size_t) { out.put_string(value); }
   template <class E>
-  void choice(const E& value, E) { out.put(static_cast<uint8_t>(value)); }
+  void choice(const E& value, E) {
+    out.put(static_cast<uint8_t>(value));
+  }
   template <class T, class F>
   void list(const std::vector<T>& items, size_t, F&& field) {
     out.put(static_cast<uint16_t>(items.size()));
@@ -48,7 +69,9 @@ struct Encoder {
 struct Decoder {
   ByteReader in;
   template <std::integral T>
-  void number(T& value) { value = in.get<T>(); }
+  void number(T& value) {
+    value = in.get<T>();
+  }
   void flag(bool& value) {
     const auto byte = in.get<uint8_t>();
     if (byte > 1) in.fail();

@@ -22,9 +22,10 @@ inline constexpr uint32_t kMaxLayers = 32;
 inline constexpr int kWorkerControlFd = 3;  // the worker's end of the owner's socket pair
 
 // vsock ports. The host is CID 2.
-inline constexpr uint32_t kAgentDoorbellPort = 1024;   // guest → host: after boot and after a restore
+inline constexpr uint32_t kAgentDoorbellPort =
+    1024;  // guest → host: after boot and after a restore
 inline constexpr uint32_t kAgentOperationPort = 1025;  // host → guest: one connection per operation
-inline constexpr uint32_t kAppLogPort = 1026;          // guest → host: output of the image's command
+inline constexpr uint32_t kAppLogPort = 1026;  // guest → host: output of the image's command
 
 // ---- requests, in the order a worker sees them -------------------------------------------------
 
@@ -113,8 +114,8 @@ struct InfoReply {
   bool paused = false;
   uint64_t memory_bytes = 0;
   uint16_t vcpus = 0;
-  uint64_t exits = 0;              // KVM_RUN returns since start
-  uint64_t start_to_run_ns = 0;    // Boot/Restore request received → first KVM_RUN
+  uint64_t exits = 0;            // KVM_RUN returns since start
+  uint64_t start_to_run_ns = 0;  // Boot/Restore request received → first KVM_RUN
   uint64_t devices_needing_reset = 0;
 };
 
@@ -125,10 +126,10 @@ struct AgentEvent {};
 // The machine ended; the worker exits after this. Also the content of the exit record.
 struct ExitEvent {
   enum class Reason : uint8_t {
-    terminated = 0,   // TerminateRequest, or the owner went away
-    power_off = 1,    // the guest powered off
-    reset = 2,        // the guest asked for a reset: with panic=-1 that is what a panic looks like
-    panic = 3,        // a reset after the kernel log said "Kernel panic"
+    terminated = 0,  // TerminateRequest, or the owner went away
+    power_off = 1,   // the guest powered off
+    reset = 2,       // the guest asked for a reset: with panic=-1 that is what a panic looks like
+    panic = 3,       // a reset after the kernel log said "Kernel panic"
     triple_fault = 4,
     internal_error = 5,  // KVM could not go on; detail has the exit
   };
@@ -136,10 +137,10 @@ struct ExitEvent {
   std::string detail;
 };
 
-using Message =
-    std::variant<ShapeRequest, ProbeRequest, BootRequest, RestoreRequest, ConnectRequest, SnapshotRequest,
-                 PauseRequest, ResumeRequest, LogsRequest, InfoRequest, TerminateRequest, OkReply,
-                 ErrorReply, SnapshotReply, InfoReply, AgentEvent, ExitEvent>;
+using Message = std::variant<ShapeRequest, ProbeRequest, BootRequest, RestoreRequest,
+                             ConnectRequest, SnapshotRequest, PauseRequest, ResumeRequest,
+                             LogsRequest, InfoRequest, TerminateRequest, OkReply, ErrorReply,
+                             SnapshotReply, InfoReply, AgentEvent, ExitEvent>;
 
 struct Envelope {
   uint32_t request_id = 0;

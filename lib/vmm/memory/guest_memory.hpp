@@ -39,7 +39,8 @@ class GuestMemory {
   // must be exactly size() long (error corrupt).
   Result<void> back_with_file(int fd);
 
-  // The only way from a guest address to a pointer: null unless all `length` bytes lie in one region.
+  // The only way from a guest address to a pointer: null unless all `length` bytes lie in one
+  // region.
   [[nodiscard]] std::byte* translate(uint64_t guest_address, uint64_t length) const noexcept;
 
   // Checked copies for fields the guest may change at any time: read once, then use the copy.

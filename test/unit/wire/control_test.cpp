@@ -1,0 +1,55 @@
+#include "wire/control.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace microvm::wire;
+
+namespace {
+
+template <class T>
+T round_trip(const T& message) {
+  const auto decoded = decode(encode({42, message}));
+  REQUIRE(decoded);
+  CHECK(decoded->request_id == 42);
+  REQUIRE(std::holds_alternative<T>(decoded->message));
+  return std::get<T>(decoded->message);
+}
+
+}  // namespace
+
+TEST_CASE("control: requests survive encode and decode") {
+  const auto shape = round_trip(ShapeRequest{128u << 20, 2, 1});
+  CHECK(shape.memory_bytes == 128u << 20);
+  CHECK(shape.vcpus == 2);
+
+  const auto boot = round_trip(BootRequest{"quiet", {"abc", false}, {{true, 1}, {false, 3}}});
+  CHECK(boot.cmdline == "quiet");
+  CHECK_FALSE(boot.attachment.dies_with_owner);
+  REQUIRE(boot.disks.size() == 2);
+  CHECK(boot.disks[1].layers == 3);
+
+  CHECK(round_trip(ConnectRequest{1025}).port == 1025);
+  CHECK(round_trip(LogsRequest{LogsRequest::Which::app, true}).follow);
+}
+
+TEST_CASE("control: replies and events survive encode and decode") {
+  CHECK(round_trip(ErrorReply{12, "no avx2"}).message == "no avx2");
+  const auto exit = round_trip(ExitEvent{ExitEvent::Reason::panic, "kernel panic"});
+  CHECK(exit.reason == ExitEvent::Reason::panic);
+  CHECK(exit.detail == "kernel panic");
+  CHECK(round_trip(InfoReply{1, true, 2, 3, 4, 5, 6}).devices_needing_reset == 6);
+}
+
+TEST_CASE("control: every truncation and every trailing byte is refused") {
+  Bytes bytes = encode({1, BootRequest{"quiet", {"abc", true}, {{false, 2}}}});
+  for (size_t size = 0; size < bytes.size(); ++size)
+    CHECK_FALSE(decode(ByteView(bytes).first(size)));
+  bytes.push_back(std::byte{0});
+  CHECK_FALSE(decode(bytes));
+}
+
+TEST_CASE("control: more disks than the bound are refused before they are allocated") {
+  BootRequest boot;
+  boot.disks.resize(kMaxDisks + 1);
+  CHECK_FALSE(decode(encode({1, boot})));
+}
