@@ -1,0 +1,90 @@
+// What a build needs of a running guest. The image code knows no Vm: lib/host/vm implements this.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+#include "microvm/cancel.hpp"
+
+namespace microvm::host {
+
+// A program of a build step; the environment is complete, nothing is added to it.
+struct StepCommand {
+  std::vector<std::string> argv;
+  std::vector<std::string> env;
+  std::string cwd = "/";
+  std::string user;
+};
+
+struct StepOutcome {
+  int exit_code = 0;
+  int signal = 0;
+  std::string message;  // why it could not be started, else empty
+};
+
+// One file to be made in the guest. Content comes from `source` (a regular file on the host, opened
+// without following links) or, where that is empty, from `inline_content`.
+struct FileToPut {
+  enum class Type { regular, directory, symlink };
+  Type type = Type::regular;
+  std::string path;  // absolute in the guest
+  uint32_t mode = 0644;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  int64_t mtime_ns = 0;
+  std::string link_target;
+  std::filesystem::path source;
+  std::string inline_content;
+};
+
+struct SnapshotSizes {
+  uint64_t memory_bytes = 0;
+  uint64_t memory_data_bytes = 0;  // not holes
+};
+
+// A machine to boot: the kernel's directory in the store, the disk layers bottom first.
+struct BuildMachine {
+  std::filesystem::path kernel_dir;
+  std::vector<std::filesystem::path> read_only_layers;  // the base, then layers of earlier phases
+  std::filesystem::path writable_layer;                 // a new, empty file of the build
+  uint64_t memory_bytes = 0;
+  uint32_t vcpus = 1;
+};
+
+// A booted guest whose agent answers. Destroying it ends the guest at once.
+class BuildGuest {
+ public:
+  virtual ~BuildGuest() = default;
+  [[nodiscard]] virtual uint64_t boot_ms() const = 0;  // power-on → agent ready
+
+  using OutputSink = std::function<void(std::string_view)>;  // stdout and stderr, as they come
+  virtual Result<void> put_files(const std::vector<FileToPut>& files, const CallLimits& limits) = 0;
+  virtual Result<StepOutcome> run(const StepCommand& command, const OutputSink& output,
+                                  const CallLimits& limits) = 0;
+  // Starts the image's command; its output goes to the app log.
+  virtual Result<void> start(const StepCommand& command, const CallLimits& limits) = 0;
+  virtual Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout,
+                                 const CallLimits& limits) = 0;
+  // The last lines of the command's output, for the message of a build that failed.
+  virtual std::string app_log() = 0;
+  // Freezes the user processes and writes memory and state into the two empty files.
+  virtual Result<SnapshotSizes> snapshot(int memory_fd, int state_fd, const CallLimits& limits) = 0;
+  // Clean shutdown; the disk layer is complete when it returns.
+  virtual Result<void> power_off(const CallLimits& limits) = 0;
+};
+
+class StepRunner {
+ public:
+  virtual ~StepRunner() = default;
+  virtual Result<std::unique_ptr<BuildGuest>> boot(const BuildMachine& machine,
+                                                   const CallLimits& limits) = 0;
+};
+
+}  // namespace microvm::host
