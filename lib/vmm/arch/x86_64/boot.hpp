@@ -1,0 +1,30 @@
+// Cold boot of a Linux kernel by the 64-bit boot protocol
+// (Documentation/arch/x86/boot.rst of the kernel, "64-bit Boot Protocol").
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "vmm/kvm/vcpu.hpp"
+#include "vmm/memory/guest_memory.hpp"
+
+namespace microvm::vmm::x86_64 {
+
+struct LinuxBoot {
+  int kernel_fd = -1;     // ELF vmlinux
+  int initramfs_fd = -1;  // newc cpio, plain or compressed; -1: none
+  std::string_view cmdline;
+  uint64_t rsdp = 0;  // see acpi.hpp
+};
+
+// Fills guest memory: kernel, initramfs, command line, boot parameters, page tables, GDT. The
+// address to enter the kernel at. Errors: those of load_kernel(), invalid_argument (command line
+// too long or with a NUL), out_of_memory (the initramfs does not fit).
+[[nodiscard]] Result<uint64_t> load_linux(GuestMemory& memory, const LinuxBoot& boot);
+
+// Puts the boot processor into long mode at `entry`. The others stay as KVM made them, waiting for
+// a startup interrupt.
+[[nodiscard]] Result<void> set_boot_registers(kvm::Vcpu& vcpu, uint64_t entry);
+
+}  // namespace microvm::vmm::x86_64

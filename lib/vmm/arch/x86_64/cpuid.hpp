@@ -1,0 +1,54 @@
+// The processor the guest sees, as a CPUID table, and whether this host can be that processor.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "vmm/kvm/kvm.hpp"
+#include "wire/bytes.hpp"
+
+namespace microvm::vmm::x86_64 {
+
+// The table of vCPU 0; for_vcpu() puts another's APIC id in.
+class CpuidTable {
+ public:
+  // What a new guest gets on this host: all KVM can give, less what we do not save or want (nested
+  // virtualization, PMU, asynchronous page faults), with our topology: one socket, one thread per
+  // core.
+  static CpuidTable for_host(const kvm::Kvm& kvm, uint16_t vcpus);
+  // The same from an explicit list of what KVM can give.
+  static CpuidTable make(std::span<const kvm_cpuid_entry2> supported, bool tsc_deadline,
+                         uint16_t vcpus);
+
+  [[nodiscard]] std::vector<kvm_cpuid_entry2> for_vcpu(uint32_t index) const;
+  [[nodiscard]] std::span<const kvm_cpuid_entry2> entries() const { return entries_; }
+
+  // The body of state::SectionId::cpuid.
+  [[nodiscard]] wire::Bytes encode() const;
+  static Result<CpuidTable> decode(wire::ByteView body);
+
+  // Equal tables need no KVM_SET_CPUID2 on a vCPU that already has one.
+  bool operator==(const CpuidTable& other) const;
+
+ private:
+  std::vector<kvm_cpuid_entry2> entries_;
+};
+
+inline constexpr uint16_t kCpuidVersion = 1;
+inline constexpr size_t kMaxCpuidEntries = 256;
+
+// What a guest that saw `snapshot` may use and a guest of `host` may not, by name as in
+// /proc/cpuinfo ("avx512f"), a foreign vendor and XSAVE components of another size included. Empty:
+// the snapshot can run here.
+[[nodiscard]] std::vector<std::string> missing_features(const CpuidTable& snapshot,
+                                                        const CpuidTable& host);
+
+// Error incompatible_cpu with the list, for a message.
+[[nodiscard]] Result<void> check_compatible(const CpuidTable& snapshot, const CpuidTable& host);
+
+}  // namespace microvm::vmm::x86_64

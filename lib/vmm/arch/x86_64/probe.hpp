@@ -1,0 +1,13 @@
+// Whether this /dev/kvm executes what a stock kernel needs.
+#pragma once
+
+#include "base/error.hpp"
+#include "vmm/kvm/kvm.hpp"
+
+namespace microvm::vmm::x86_64 {
+
+// Runs tiny guests in 64-bit ring 0 that execute instructions which partial KVMs lack. Some
+// milliseconds. Error kvm_unsuitable naming what failed.
+[[nodiscard]] Result<void> probe(const kvm::Kvm& kvm);
+
+}  // namespace microvm::vmm::x86_64

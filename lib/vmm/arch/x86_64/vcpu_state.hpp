@@ -1,0 +1,47 @@
+// Everything a vCPU is, out of KVM, as bytes, and back into KVM.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/error.hpp"
+#include "vmm/kvm/kvm.hpp"
+#include "vmm/kvm/vcpu.hpp"
+#include "wire/bytes.hpp"
+
+namespace microvm::vmm::x86_64 {
+
+struct VcpuState {
+  kvm_regs regs{};
+  kvm_sregs sregs{};
+  kvm_vcpu_events events{};
+  kvm_debugregs debugregs{};
+  kvm_xcrs xcrs{};
+  kvm_lapic_state lapic{};
+  kvm_mp_state mp_state{};
+  uint32_t tsc_khz = 0;  // 0: unknown
+  std::vector<kvm_msr_entry> msrs;
+  std::vector<std::byte> xsave;
+};
+
+inline constexpr uint16_t kVcpuStateVersion = 1;
+
+// The MSRs of this host that belong to a guest's state, in the order they must be written.
+[[nodiscard]] std::vector<uint32_t> saved_msrs(std::span<const uint32_t> host_indices);
+
+// The vCPU must not run. MSRs of the list that KVM refuses to read are left out.
+[[nodiscard]] Result<VcpuState> save_vcpu(kvm::Vcpu& vcpu, std::span<const uint32_t> msrs);
+
+// At most 7 ioctls on a fresh vCPU whose CPUID is set: what still has its reset value is skipped.
+// Errors: incompatible_cpu (KVM refuses an MSR or the XSAVE image), io.
+[[nodiscard]] Result<void> restore_vcpu(kvm::Vcpu& vcpu, const VcpuState& state);
+
+// The body of state::SectionId::vcpu.
+[[nodiscard]] wire::Bytes encode(const VcpuState& state);
+// Error corrupt. MSRs outside our list are refused: a snapshot cannot set arbitrary ones.
+[[nodiscard]] Result<VcpuState> decode_vcpu(wire::ByteView body);
+
+}  // namespace microvm::vmm::x86_64

@@ -1,0 +1,64 @@
+// Where everything stands in the guest's address spaces. Snapshots hold these addresses: a change
+// here is a new snapshot format.
+#pragma once
+
+#include <cstdint>
+
+namespace microvm::vmm::layout {
+
+// ---- low memory, used once at boot; the guest reclaims it ---------------------------------------
+inline constexpr uint64_t kGdt = 0x500;
+inline constexpr uint64_t kBootParams = 0x7000;  // the "zero page" of the Linux boot protocol
+inline constexpr uint64_t kPageTables = 0x9000;  // PML4, PDPT, one PD: the first GiB, identity
+inline constexpr uint64_t kBootStack = 0x8ff0;   // the kernel sets its own at once
+inline constexpr uint64_t kCommandLine = 0x20000;
+inline constexpr uint64_t kCommandLineMax = 2048;  // COMMAND_LINE_SIZE of x86, with its NUL
+inline constexpr uint64_t kLowMemoryEnd = 0x9fc00;
+
+// ---- reserved in the e820 map for the guest's whole life ----------------------------------------
+inline constexpr uint64_t kAcpiTables = 0xe0000;  // RSDP first, then the tables
+inline constexpr uint64_t kAcpiTablesSize = 0x10000;
+inline constexpr uint64_t kGenerationIdPage = 0xf0000;  // the GUID stands at its start
+inline constexpr uint64_t kHighMemoryStart = 0x100000;
+
+// ---- MMIO, in the hole between 3 and 4 GiB ------------------------------------------------------
+inline constexpr uint64_t kVirtioMmioBase = 0xd000'0000;
+inline constexpr uint64_t kVirtioMmioStride = 0x1000;
+inline constexpr uint64_t kIoApic = 0xfec0'0000;
+inline constexpr uint64_t kLocalApic = 0xfee0'0000;
+inline constexpr uint64_t kTssAddress = 0xfffb'd000;          // 3 pages KVM wants on older Intel
+inline constexpr uint64_t kIdentityMapAddress = 0xfffb'c000;  // 1 page, likewise
+
+// ---- virtio slots: the number a device has everywhere -------------------------------------------
+inline constexpr uint32_t kFirstDiskSlot = 0;
+inline constexpr uint32_t kVsockSlot = 4;
+inline constexpr uint32_t kRngSlot = 5;
+inline constexpr uint32_t kMaxVirtioSlots = 8;
+
+[[nodiscard]] constexpr uint64_t virtio_mmio_address(uint32_t slot) {
+  return kVirtioMmioBase + slot * kVirtioMmioStride;
+}
+
+// ---- interrupts: pins of the one IOAPIC, all edge triggered, active high ------------------------
+inline constexpr uint32_t kIoApicPins = 24;
+inline constexpr uint32_t kSerialGsi = 4;
+inline constexpr uint32_t kGenerationIdGsi = 9;
+inline constexpr uint32_t kFirstVirtioGsi = 16;
+
+[[nodiscard]] constexpr uint32_t virtio_gsi(uint32_t slot) {
+  return kFirstVirtioGsi + slot;
+}
+static_assert(virtio_gsi(kMaxVirtioSlots - 1) < kIoApicPins);
+
+// ---- ports --------------------------------------------------------------------------------------
+inline constexpr uint16_t kSerialPort = 0x3f8;
+inline constexpr uint16_t kSerialPorts = 8;
+inline constexpr uint16_t kKeyboardPort = 0x64;       // only its reset command
+inline constexpr uint16_t kSleepControlPort = 0x600;  // ACPI 6.4 §4.8.3.7
+inline constexpr uint16_t kSleepStatusPort = 0x601;
+inline constexpr uint16_t kResetPort = 0x602;  // ACPI 6.4 §4.8.3.6
+inline constexpr uint8_t kResetValue = 0x01;
+
+inline constexpr uint16_t kMaxVcpus = 64;  // APIC ids 0…63; the IOAPIC's is kMaxVcpus
+
+}  // namespace microvm::vmm::layout

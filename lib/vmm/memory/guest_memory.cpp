@@ -1,0 +1,124 @@
+#include "vmm/memory/guest_memory.hpp"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "base/checked.hpp"
+
+namespace microvm::vmm {
+namespace {
+
+// Host and guest addresses agree modulo 2 MiB, so KVM may use large pages where the kernel gives
+// them. The reservation is that much longer; the rest stays unused address space.
+constexpr uint64_t kAlignment = 2u << 20;
+constexpr uint64_t kMaxBytes = uint64_t{1} << 40;
+
+std::byte* aligned(std::byte* address) {
+  const auto value = reinterpret_cast<uintptr_t>(address);
+  return address + (-value & (kAlignment - 1));
+}
+
+std::vector<MemoryRegion> lay_out(uint64_t bytes, std::byte* host) {
+  std::vector<MemoryRegion> regions;
+  const uint64_t low = std::min(bytes, kMmioHoleStart);
+  regions.push_back({.guest_address = 0, .size = low, .host = host, .file_offset = 0});
+  if (bytes > low) {
+    regions.push_back({.guest_address = kMmioHoleEnd,
+                       .size = bytes - low,
+                       .host = host + low,
+                       .file_offset = low});
+  }
+  return regions;
+}
+
+}  // namespace
+
+Result<GuestMemory> GuestMemory::reserve(uint64_t bytes) {
+  if (bytes == 0 || bytes > kMaxBytes || bytes % kAlignment != 0) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "guest memory of " + std::to_string(bytes) +
+                          " bytes: give a multiple of 2 MiB, at most 1 TiB");
+  }
+  void* address = ::mmap(nullptr, bytes + kAlignment, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED) return base::fail_errno("reserve guest memory");
+  GuestMemory memory;
+  memory.reservation_ = static_cast<std::byte*>(address);
+  memory.size_ = bytes;
+  memory.regions_ = lay_out(bytes, aligned(memory.reservation_));
+  return memory;
+}
+
+GuestMemory::GuestMemory(GuestMemory&& other) noexcept
+    : regions_(std::move(other.regions_)),
+      reservation_(std::exchange(other.reservation_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
+
+GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
+  std::swap(regions_, other.regions_);
+  std::swap(reservation_, other.reservation_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+GuestMemory::~GuestMemory() {
+  if (reservation_ != nullptr) ::munmap(reservation_, size_ + kAlignment);
+}
+
+// The regions are neighbours on the host side, so one call maps them all.
+Result<void> GuestMemory::back_with_zeros() {
+  void* at = regions_.front().host;
+  if (::mmap(at, size_, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+    return base::fail_errno("map guest memory");
+  }
+  return {};
+}
+
+Result<void> GuestMemory::back_with_file(int fd) {
+  struct stat info{};
+  if (::fstat(fd, &info) != 0) return base::fail_errno("stat memory snapshot");
+  if (!S_ISREG(info.st_mode)) {
+    return base::fail(ErrorCode::corrupt, "memory snapshot is not a regular file");
+  }
+  if (std::cmp_not_equal(info.st_size, size_)) {
+    return base::fail(ErrorCode::corrupt, "memory snapshot has " + std::to_string(info.st_size) +
+                                              " bytes, the machine " + std::to_string(size_));
+  }
+  void* at = regions_.front().host;
+  if (::mmap(at, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
+      MAP_FAILED) {
+    return base::fail_errno("map memory snapshot");
+  }
+  return {};
+}
+
+std::byte* GuestMemory::translate(uint64_t guest_address, uint64_t length) const noexcept {
+  for (const MemoryRegion& region : regions_) {
+    if (guest_address < region.guest_address) continue;
+    const uint64_t offset = guest_address - region.guest_address;
+    if (base::range_fits(offset, length, region.size)) return region.host + offset;
+  }
+  return nullptr;
+}
+
+bool GuestMemory::read_bytes(uint64_t guest_address, std::span<std::byte> out) const noexcept {
+  const std::byte* from = translate(guest_address, out.size());
+  if (from == nullptr) return false;
+  std::memcpy(out.data(), from, out.size());
+  return true;
+}
+
+bool GuestMemory::write_bytes(uint64_t guest_address, std::span<const std::byte> in) noexcept {
+  std::byte* to = translate(guest_address, in.size());
+  if (to == nullptr) return false;
+  std::memcpy(to, in.data(), in.size());
+  return true;
+}
+
+}  // namespace microvm::vmm

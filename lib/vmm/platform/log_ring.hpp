@@ -1,0 +1,59 @@
+// The last bytes of a log, bounded: a guest that prints forever costs nothing more.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "wire/bytes.hpp"
+
+namespace microvm::vmm {
+
+inline constexpr size_t kLogRingBytes = 256 * 1024;
+
+// All functions from any thread.
+class LogRing {
+ public:
+  explicit LogRing(size_t capacity = kLogRingBytes) : buffer_(capacity) {}
+
+  void append(wire::ByteView bytes);
+
+  // Copies what stands at stream position `position` and after; returns the position behind what
+  // was copied. Bytes that were overwritten meanwhile are skipped.
+  struct Chunk {
+    uint64_t next = 0;
+    size_t bytes = 0;
+  };
+  [[nodiscard]] Chunk read(uint64_t position, std::span<std::byte> out) const;
+
+  [[nodiscard]] wire::Bytes contents() const;  // oldest first
+  [[nodiscard]] uint64_t begin() const;        // position of the oldest byte still held
+  [[nodiscard]] uint64_t end() const;          // bytes appended since the start
+
+ private:
+  [[nodiscard]] uint64_t begin_locked() const;
+  mutable std::mutex mutex_;
+  std::vector<std::byte> buffer_;
+  uint64_t end_ = 0;
+};
+
+// Finds one text in a stream that arrives in pieces of any size.
+class TextDetector {
+ public:
+  explicit TextDetector(std::string_view text);  // not empty; text must outlive the detector
+  void feed(wire::ByteView bytes);
+  [[nodiscard]] bool found() const { return found_; }
+
+ private:
+  std::string_view text_;
+  std::vector<uint32_t> fallback_;  // Knuth-Morris-Pratt
+  uint32_t matched_ = 0;
+  bool found_ = false;
+};
+
+inline constexpr std::string_view kPanicText = "Kernel panic - not syncing";
+
+}  // namespace microvm::vmm
