@@ -1,0 +1,108 @@
+// virtio over MMIO, the modern register file (virtio 1.2 §4.2.2): status, features, queues and
+// interrupts of one device.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "base/log.hpp"
+#include "state/sections.hpp"
+#include "sys/loop.hpp"
+#include "vmm/memory/guest_memory.hpp"
+#include "vmm/virtio/device.hpp"
+#include "vmm/virtio/irq.hpp"
+#include "vmm/virtio/mmio_state.hpp"
+#include "vmm/virtio/queue.hpp"
+
+namespace microvm::vmm {
+
+class MmioTransport final : private DeviceHost {
+ public:
+  static constexpr uint64_t kRegionBytes = 0x1000;
+  static constexpr uint64_t kQueueNotifyOffset = 0x50;  // ioeventfd: u32, datamatch queue index
+
+  // `memory`, `loop` and `irq` outlive the transport. The irq is raised like an edge.
+  MmioTransport(GuestMemory& memory, sys::Loop& loop, Irq& irq, std::unique_ptr<Device> device,
+                base::LogSink log);
+  // Drain first (pause() until idle()): in-flight I/O reads and writes guest memory.
+  ~MmioTransport();
+
+  // Any vCPU thread. Accesses no driver makes read as zero and are ignored when written. A reset
+  // with I/O in flight waits for it up to kResetDeadline, so whoever pauses vCPU threads keeps the
+  // loop running meanwhile.
+  static constexpr std::chrono::milliseconds kResetDeadline{2000};
+  void read(uint64_t offset, std::span<std::byte> data);
+  void write(uint64_t offset, std::span<const std::byte> data);
+
+  // The rest is for the loop's thread.
+  void kick(uint16_t queue);
+
+  // Takes no new work from the queues. idle() becomes true when everything in flight is done and
+  // visible to the driver.
+  void pause();
+  [[nodiscard]] bool idle() const;
+  // Looks at every queue: kicks may have been lost. After a restore, too.
+  void resume();
+  void flush(Device::FlushDone done);
+
+  // The transport's and the device's section. vCPUs stopped, paused, idle (error busy).
+  Result<void> save(state::Writer& out, uint32_t instance) const;
+  // On a new transport, memory in place; ends paused. Errors: corrupt, unsupported.
+  Result<void> restore(const state::Reader& in, uint32_t instance);
+
+  [[nodiscard]] bool needs_reset() const;
+  [[nodiscard]] Device& device() noexcept { return *device_; }
+
+ private:
+  std::unique_lock<std::mutex> lock() override { return std::unique_lock(mutex_); }
+  bool pop(uint16_t queue, Chain& chain) override;
+  void push(uint16_t queue, uint16_t head, uint32_t written_bytes) override;
+  void publish(uint16_t queue) override;
+  void publish_soon(uint16_t queue) override;
+  void fail(std::string_view reason) override;
+  void config_changed() override;
+  [[nodiscard]] bool has_feature(uint64_t feature) const override;
+
+  [[nodiscard]] uint32_t read_register(uint64_t offset);
+  void write_register(uint64_t offset, uint32_t value);
+  void read_config(uint64_t offset, std::span<std::byte> data) const;
+  [[nodiscard]] uint64_t offered_features() const;
+  void write_driver_features(uint32_t value);
+  void write_queue_register(uint64_t offset, uint32_t value);
+  void write_status(std::unique_lock<std::mutex>& guard, uint32_t value);
+  void start_driver();
+  [[nodiscard]] bool start_queues(std::span<const QueuePosition> positions);
+  void begin_reset(std::unique_lock<std::mutex>& guard);
+  void finish_reset();
+  [[nodiscard]] bool quiet() const;
+  void serve(uint16_t queue);
+  void raise(uint32_t reason);
+  [[nodiscard]] QueueSetup* selected_queue();
+  [[nodiscard]] Result<void> accept(const MmioState& state);
+
+  GuestMemory& memory_;
+  sys::Loop& loop_;
+  Irq& irq_;
+  const base::LogSink log_;
+  const std::unique_ptr<Device> device_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable quiet_changed_;
+  std::atomic<uint32_t> interrupt_status_{0};  // read and acknowledged without the mutex
+  MmioState state_;
+  std::vector<Queue> queues_;
+  std::vector<uint8_t> publish_pending_;
+  bool paused_ = false;
+  bool resetting_ = false;
+  bool serving_ = false;
+  uint32_t budget_ = 0;                   // chains left in this kick
+  std::shared_ptr<MmioTransport*> self_;  // emptied by the destructor: what the loop still holds
+};
+
+}  // namespace microvm::vmm
