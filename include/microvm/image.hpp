@@ -69,7 +69,6 @@ struct BuildOptions {
   std::string kernel;  // empty: the newest imported one
   uint64_t memory_bytes = 512ull << 20;
   uint32_t vcpus = 1;
-  uint64_t disk_bytes = 8ull << 30;  // size the guest sees; the file is sparse
   // The app is ready when something listens on this port; 0: the first EXPOSE, or, without one,
   // as soon as the command has started.
   uint16_t ready_port = 0;

@@ -63,6 +63,7 @@ class BuildGuest {
  public:
   virtual ~BuildGuest() = default;
   [[nodiscard]] virtual uint64_t boot_ms() const = 0;  // power-on → agent ready
+  [[nodiscard]] virtual std::string kernel_cmdline() const = 0;
 
   using OutputSink = std::function<void(std::string_view)>;  // stdout and stderr, as they come
   virtual Result<void> put_files(const std::vector<FileToPut>& files, const CallLimits& limits) = 0;
