@@ -55,7 +55,9 @@ struct Attachment {
 };
 
 // Cold boot of a shaped machine.
-// fds: [vmlinux, initramfs, listening socket, exit record, kernel log, app log, disk layers…]
+// fds: [vmlinux, initramfs, listening socket, exit record, kernel log, app log, disk layers…,
+// leases…]. The worker keeps the exit record and the leases (any fds after the last layer) open to
+// its end and does nothing else with the leases: the file locks on them say that the Vm lives.
 struct BootRequest {
   std::string cmdline;
   Attachment attachment;
@@ -63,7 +65,7 @@ struct BootRequest {
 };
 
 // Start from a snapshot: memory is mapped private, so the file is shared by all clones.
-// fds: [memory, state, listening socket, exit record, kernel log, app log, disk layers…]
+// fds: [memory, state, listening socket, exit record, kernel log, app log, disk layers…, leases…]
 struct RestoreRequest {
   Attachment attachment;
   std::vector<DiskSpec> disks;
