@@ -1,0 +1,71 @@
+#include "host/session/agent_client.hpp"
+
+#include <fcntl.h>
+
+#include "host/session/agent_messages.hpp"
+#include "host/session/operation.hpp"
+
+namespace microvm::host {
+namespace {
+
+using wire::FrameType;
+
+// One request frame, one answer.
+Result<void> ask(std::shared_ptr<AgentLink> link, std::string what, FrameType type,
+                 wire::ByteView body, const Limits& limits) {
+  auto operation = Operation::open(std::move(link), std::move(what), limits);
+  if (!operation) return base::fail(operation.error());
+  if (auto sent = operation->send(type, body, limits); !sent) return sent;
+  return operation->expect_ok(limits);
+}
+
+// The worker may hand out its stream ends non-blocking; a caller of connect() expects a plain one.
+Result<base::Fd> as_blocking(base::Fd stream) {
+  const int flags = ::fcntl(stream.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(stream.get(), F_SETFL, flags & ~O_NONBLOCK) < 0) {
+    return base::fail_errno("connect: fcntl");
+  }
+  return stream;
+}
+
+}  // namespace
+
+Result<void> AgentClient::start(const AgentCommand& command, const Limits& limits) {
+  auto operation = Operation::open(link_, "start the command", limits);
+  if (!operation) return base::fail(operation.error());
+  if (auto sent = send_command(*operation, FrameType::start, command, limits); !sent) return sent;
+  return operation->expect_ok(limits);
+}
+
+Result<base::Fd> AgentClient::tcp_connect(uint16_t port, const Limits& limits) {
+  microvm_agent_TcpConnectRequest request{};
+  request.port = port;
+  auto operation = Operation::open(link_, "connect to guest port " + std::to_string(port), limits);
+  if (!operation) return base::fail(operation.error());
+  auto sent = operation->send(FrameType::tcp_connect, encode_message(request), limits);
+  if (!sent) return base::fail(sent.error());
+  if (auto ok = operation->expect_ok(limits); !ok) return base::fail(ok.error());
+  return as_blocking(operation->take_stream());
+}
+
+Result<void> AgentClient::freeze(bool drop_caches, const Limits& limits) {
+  microvm_agent_FreezeRequest request{};
+  request.drop_caches = drop_caches;
+  return ask(link_, "freeze the guest", FrameType::freeze, encode_message(request), limits);
+}
+
+Result<void> AgentClient::wait_port(uint16_t port, std::chrono::milliseconds timeout,
+                                    const Limits& limits) {
+  microvm_agent_WaitPortRequest request{};
+  request.port = port;
+  request.timeout_ms = static_cast<uint32_t>(std::clamp<int64_t>(timeout.count(), 1, UINT32_MAX));
+  // The agent answers by its own clock; the margin is for a guest that no longer does.
+  return ask(link_, "wait for guest port " + std::to_string(port), FrameType::wait_port,
+             encode_message(request), limits.within(timeout + std::chrono::seconds(10)));
+}
+
+Result<void> AgentClient::power_off(const Limits& limits) {
+  return ask(link_, "power off", FrameType::power_off, {}, limits);
+}
+
+}  // namespace microvm::host

@@ -1,0 +1,60 @@
+// What the host asks of an agent. Every operation has a stream of its own, so operations never wait
+// for each other and closing the stream ends what it started.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "host/image/step_runner.hpp"
+#include "host/session/frame_stream.hpp"
+#include "microvm/exec.hpp"
+
+namespace microvm::host {
+
+// How a session reaches its agent. Shared by the sessions and outliving each of them.
+class AgentLink {
+ public:
+  virtual ~AgentLink() = default;
+  // A new stream to the agent's operation port.
+  virtual Result<base::Fd> open(const Limits& limits) = 0;
+  // Why a stream ended early: the Vm's end where that is the reason. `what` begins the message.
+  virtual Error broken(std::string_view what) = 0;
+};
+
+// A program with its complete environment.
+struct AgentCommand {
+  std::vector<std::string> argv;
+  std::vector<std::string> env;
+  std::string cwd;
+  std::string user;
+  uint32_t timeout_ms = 0;
+  bool stdin_open = false;
+};
+
+class AgentClient {
+ public:
+  explicit AgentClient(std::shared_ptr<AgentLink> link) : link_(std::move(link)) {}
+
+  // Returns when the program runs or could not be started (the Exec then tells why).
+  Result<Exec> exec(const AgentCommand& command, const Limits& limits);
+  // Starts the image's command; its output goes to the app log.
+  Result<void> start(const AgentCommand& command, const Limits& limits);
+  // A byte stream to a TCP port of the guest's loopback. Error: connection_refused.
+  Result<base::Fd> tcp_connect(uint16_t port, const Limits& limits);
+  Result<void> put_files(const std::vector<FileToPut>& files, const Limits& limits);
+  // Stops the user processes; with `drop_caches` the guest first lets go of what it can read again.
+  Result<void> freeze(bool drop_caches, const Limits& limits);
+  // Returns when something listens on the port. Error: deadline_exceeded.
+  Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout, const Limits& limits);
+  // Returns when the guest has written everything and is about to power off.
+  Result<void> power_off(const Limits& limits);
+
+ private:
+  std::shared_ptr<AgentLink> link_;
+};
+
+}  // namespace microvm::host

@@ -1,0 +1,39 @@
+// The agent's call after a boot or a restore: it says hello, is told who it is, and says when its
+// user processes run.
+#pragma once
+
+#include "base/fd.hpp"
+#include "host/session/frame_stream.hpp"
+#include "host/session/identity.hpp"
+
+namespace microvm::host {
+
+class Doorbell {
+ public:
+  Doorbell(base::Fd stream, Identity identity);
+
+  // Takes what has arrived without waiting; true when the agent is ready. Errors: protocol,
+  // vm_gone.
+  Result<bool> advance();
+  Result<void> wait_ready(const Limits& limits);
+
+  [[nodiscard]] int fd() const { return stream_.get(); }
+  [[nodiscard]] bool restored() const { return restored_; }
+  [[nodiscard]] bool command_running() const { return command_running_; }
+
+ private:
+  Result<void> on_frame(const Frame& frame);
+  Result<void> on_hello(const Frame& frame);
+  Result<void> send_identity();
+
+  base::Fd stream_;
+  Identity identity_;
+  FrameReader reader_;
+  FrameWriter writer_;
+  bool greeted_ = false;
+  bool ready_ = false;
+  bool restored_ = false;
+  bool command_running_ = false;
+};
+
+}  // namespace microvm::host

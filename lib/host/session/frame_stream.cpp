@@ -1,0 +1,111 @@
+#include "host/session/frame_stream.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <string>
+#include <utility>
+
+namespace microvm::host {
+
+Result<FrameReader::State> FrameReader::fill(int fd, std::byte* to, size_t size) {
+  while (have_ < size) {
+    const auto got = ::recv(fd, to + have_, size - have_, MSG_DONTWAIT);
+    if (got > 0) {
+      have_ += static_cast<size_t>(got);
+    } else if (got == 0 || errno == ECONNRESET || errno == EPIPE) {
+      return State::end;
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      return State::would_block;
+    } else if (errno != EINTR) {
+      return base::fail_errno("read from the agent");
+    }
+  }
+  return State::frame;
+}
+
+Result<FrameReader::State> FrameReader::start_body() {
+  const auto header = wire::FrameHeader::decode(header_);
+  if (header.body_size > wire::kMaxFrameBody) {
+    return base::fail(ErrorCode::protocol,
+                      "the agent sent a frame of " + std::to_string(header.body_size) + " bytes");
+  }
+  frame_.type = header.type;
+  frame_.body.resize(header.body_size);
+  in_body_ = true;
+  have_ = 0;
+  return State::frame;
+}
+
+Result<FrameReader::State> FrameReader::advance(int fd) {
+  if (!in_body_) {
+    auto state = fill(fd, header_.data(), header_.size());
+    if (state && *state == State::end && have_ > 0) {
+      return base::fail(ErrorCode::protocol, "the agent's stream ended inside a frame");
+    }
+    if (!state || *state != State::frame) return state;
+    if (auto body = start_body(); !body) return body;
+  }
+  auto state = fill(fd, frame_.body.data(), frame_.body.size());
+  if (state && *state == State::end) {
+    return base::fail(ErrorCode::protocol, "the agent's stream ended inside a frame");
+  }
+  return state;
+}
+
+Frame FrameReader::take() {
+  in_body_ = false;
+  have_ = 0;
+  return std::exchange(frame_, {});
+}
+
+Result<std::optional<Frame>> FrameReader::read(int fd, const Limits& limits,
+                                               std::string_view what) {
+  for (;;) {
+    const auto state = advance(fd);
+    if (!state) return base::fail(state.error());
+    if (*state == State::frame) return take();
+    if (*state == State::end) return std::nullopt;
+    if (auto ready = limits.wait(fd, POLLIN, what); !ready) return base::fail(ready.error());
+  }
+}
+
+// A writer that waits for a program to read holds the lock; others wait in slices, so that their
+// own limits count.
+Result<void> FrameWriter::lock(const Limits& limits, std::string_view what) {
+  while (!mutex_.try_lock_for(std::chrono::milliseconds(20))) {
+    if (auto ok = limits.check(what); !ok) return ok;
+  }
+  return {};
+}
+
+Result<void> FrameWriter::flush(int fd, const Limits& limits, std::string_view what) {
+  while (sent_ < pending_.size()) {
+    const auto sent =
+        ::send(fd, pending_.data() + sent_, pending_.size() - sent_, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent >= 0) {
+      sent_ += static_cast<size_t>(sent);
+    } else if (errno == EPIPE || errno == ECONNRESET) {
+      return base::fail(ErrorCode::vm_gone, std::string(what) + ": the agent closed the stream");
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      if (auto ready = limits.wait(fd, POLLOUT, what); !ready) return ready;
+    } else if (errno != EINTR) {
+      return base::fail_errno(std::string(what) + ": send");
+    }
+  }
+  return {};
+}
+
+Result<void> FrameWriter::write(int fd, wire::FrameType type, wire::ByteView body,
+                                const Limits& limits, std::string_view what) {
+  if (auto ok = lock(limits, what); !ok) return ok;
+  const std::unique_lock<std::timed_mutex> held(mutex_, std::adopt_lock);
+  if (auto rest = flush(fd, limits, what); !rest) return rest;
+  const auto header = wire::FrameHeader{static_cast<uint32_t>(body.size()), type}.encode();
+  pending_.assign(header.begin(), header.end());
+  pending_.insert(pending_.end(), body.begin(), body.end());
+  sent_ = 0;
+  return flush(fd, limits, what);
+}
+
+}  // namespace microvm::host

@@ -1,0 +1,61 @@
+// Frames of the agent wire over one stream socket. Nothing is read ahead, so the socket is readable
+// exactly when there is more to take; a call that was cut short loses nothing and can be repeated.
+#pragma once
+
+#include <mutex>
+#include <optional>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "host/session/limits.hpp"
+#include "wire/agent_frame.hpp"
+#include "wire/bytes.hpp"
+
+namespace microvm::host {
+
+struct Frame {
+  wire::FrameType type{};
+  wire::Bytes body;
+};
+
+// One thread at a time.
+class FrameReader {
+ public:
+  enum class State { frame, would_block, end };
+
+  // Reads what is there without waiting; `frame` once a whole one is in. Errors: protocol (a body
+  // above the bound, an end inside a frame), io.
+  Result<State> advance(int fd);
+  Frame take();
+
+  // Waits for a frame; empty at the end of the stream.
+  Result<std::optional<Frame>> read(int fd, const Limits& limits, std::string_view what);
+
+ private:
+  Result<State> fill(int fd, std::byte* to, size_t size);
+  Result<State> start_body();
+
+  std::array<std::byte, wire::FrameHeader::kSize> header_{};
+  size_t have_ = 0;  // bytes of the header, or of the body once there is one
+  bool in_body_ = false;
+  Frame frame_;
+};
+
+// Any thread; frames of different threads do not mix. The rest of a frame whose write was cut short
+// goes out before the next one.
+class FrameWriter {
+ public:
+  // Errors: vm_gone when the peer is gone, cancelled, deadline_exceeded, io.
+  Result<void> write(int fd, wire::FrameType type, wire::ByteView body, const Limits& limits,
+                     std::string_view what);
+
+ private:
+  Result<void> lock(const Limits& limits, std::string_view what);
+  Result<void> flush(int fd, const Limits& limits, std::string_view what);
+
+  std::timed_mutex mutex_;
+  wire::Bytes pending_;
+  size_t sent_ = 0;
+};
+
+}  // namespace microvm::host

@@ -1,0 +1,53 @@
+#include "host/session/limits.hpp"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <string>
+
+namespace microvm::host {
+
+Limits::Limits(const CallLimits& limits, std::chrono::milliseconds library_limit)
+    : cancel_(limits.cancel) {
+  auto limit = limits.timeout;
+  if (library_limit.count() > 0 && (limit.count() <= 0 || library_limit < limit)) {
+    limit = library_limit;
+  }
+  if (limit.count() > 0) deadline_ = Clock::now() + limit;
+}
+
+Limits Limits::within(std::chrono::milliseconds limit) const {
+  Limits narrowed = *this;
+  const auto end = Clock::now() + limit;
+  if (!deadline_ || end < *deadline_) narrowed.deadline_ = end;
+  return narrowed;
+}
+
+Result<void> Limits::check(std::string_view what) const {
+  if (cancel_ != nullptr && cancel_->cancelled()) {
+    return base::fail(ErrorCode::cancelled, std::string(what) + ": cancelled");
+  }
+  if (deadline_ && Clock::now() >= *deadline_) {
+    return base::fail(ErrorCode::deadline_exceeded, std::string(what) + ": the time limit passed");
+  }
+  return {};
+}
+
+int Limits::poll_timeout_ms() const {
+  if (!deadline_) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline_ - Clock::now());
+  return static_cast<int>(std::clamp<int64_t>(left.count(), 0, 60'000));
+}
+
+Result<void> Limits::wait(int fd, short poll_events, std::string_view what) const {
+  for (;;) {
+    if (auto ok = check(what); !ok) return ok;
+    pollfd fds[2] = {{fd, poll_events, 0}, {cancel_ != nullptr ? cancel_->fd() : -1, POLLIN, 0}};
+    if (::poll(fds, 2, poll_timeout_ms()) < 0 && errno != EINTR) {
+      return base::fail_errno(std::string(what) + ": poll");
+    }
+    if (fds[0].revents != 0) return {};
+  }
+}
+
+}  // namespace microvm::host

@@ -1,0 +1,38 @@
+// One call's time limit and cancel token, fixed when the call begins, and the waits that obey them.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string_view>
+
+#include "base/error.hpp"
+#include "microvm/cancel.hpp"
+
+namespace microvm::host {
+
+class Limits {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // `library_limit` is the library's own bound for the call; zero: none. The earlier one counts.
+  explicit Limits(const CallLimits& limits, std::chrono::milliseconds library_limit = {});
+  // The same token, and at most `limit` from now.
+  [[nodiscard]] Limits within(std::chrono::milliseconds limit) const;
+
+  // `what` begins the message: "exec: the time limit passed". Errors: cancelled, deadline_exceeded.
+  [[nodiscard]] Result<void> check(std::string_view what) const;
+
+  // Until one of `poll_events` (or an error or hang-up) is there on fd.
+  [[nodiscard]] Result<void> wait(int fd, short poll_events, std::string_view what) const;
+
+  [[nodiscard]] const CancelToken* cancel() const { return cancel_; }
+  [[nodiscard]] std::optional<Clock::time_point> deadline() const { return deadline_; }
+
+ private:
+  [[nodiscard]] int poll_timeout_ms() const;
+
+  const CancelToken* cancel_ = nullptr;
+  std::optional<Clock::time_point> deadline_;
+};
+
+}  // namespace microvm::host

@@ -1,0 +1,97 @@
+#include "host/session/operation.hpp"
+
+#include "host/session/agent_messages.hpp"
+
+namespace microvm::host {
+
+using wire::FrameType;
+
+Operation::Operation(std::shared_ptr<AgentLink> link, std::string what, base::Fd stream)
+    : link_(std::move(link)),
+      what_(std::move(what)),
+      stream_(std::move(stream)),
+      writer_(std::make_unique<FrameWriter>()) {}
+
+Result<Operation> Operation::open(std::shared_ptr<AgentLink> link, std::string what,
+                                  const Limits& limits) {
+  auto stream = link->open(limits);
+  if (!stream) return base::fail(stream.error());
+  return Operation(std::move(link), std::move(what), std::move(*stream));
+}
+
+Result<void> Operation::send(FrameType type, wire::ByteView body, const Limits& limits) {
+  auto sent = writer_->write(stream_.get(), type, body, limits, what_);
+  if (sent || sent.error().code != ErrorCode::vm_gone) return sent;
+  // An agent that gives up early says why before it closes.
+  const auto frame = reader_.read(stream_.get(), limits, what_);
+  if (frame && *frame && (*frame)->type == FrameType::failed) return refused(**frame);
+  return base::fail(link_->broken(what_));
+}
+
+Result<Frame> Operation::receive(const Limits& limits) {
+  auto frame = reader_.read(stream_.get(), limits, what_);
+  if (!frame) return base::fail(frame.error());
+  if (!*frame) return base::fail(link_->broken(what_));
+  if ((*frame)->type == FrameType::failed) return refused(**frame);
+  return std::move(**frame);
+}
+
+Result<void> Operation::expect_ok(const Limits& limits) {
+  const auto frame = receive(limits);
+  if (!frame) return base::fail(frame.error());
+  if (frame->type != FrameType::ok) return unexpected(*frame);
+  return {};
+}
+
+base::Failure Operation::unexpected(const Frame& frame) const {
+  return base::fail(ErrorCode::protocol, what_ + ": the agent sent frame " +
+                                             std::to_string(static_cast<unsigned>(frame.type)) +
+                                             " out of turn");
+}
+
+base::Failure Operation::refused(const Frame& frame) const {
+  const auto failure = decode_message<microvm_agent_Failure>(frame.body);
+  if (!failure) return base::fail(failure.error());
+  const std::string text = guest_text(failure->message);
+  Error error = base::fail_errno(what_, failure->error > 0 ? failure->error : EIO).value();
+  if (failure->error == ECONNREFUSED) error.code = ErrorCode::connection_refused;
+  if (failure->error == ETIMEDOUT) error.code = ErrorCode::deadline_exceeded;
+  if (!text.empty()) error.message = what_ + ": " + text;
+  return base::fail(std::move(error));
+}
+
+Result<wire::Bytes> string_list(const std::vector<std::string>& strings, std::string_view name) {
+  wire::ByteWriter out;
+  for (const std::string& text : strings) {
+    if (text.find('\0') != std::string::npos) {
+      return base::fail(ErrorCode::invalid_argument, std::string(name) + " with a zero byte in it");
+    }
+    out.put_bytes(wire::as_bytes(text));
+    out.put<uint8_t>(0);
+  }
+  if (out.bytes().size() > wire::kMaxFrameBody) {
+    return base::fail(ErrorCode::invalid_argument, std::string(name) + " of more than 256 KiB");
+  }
+  return out.take();
+}
+
+Result<void> send_command(Operation& operation, FrameType type, const AgentCommand& command,
+                          const Limits& limits) {
+  if (command.argv.empty() || command.argv[0].empty()) {
+    return base::fail(ErrorCode::invalid_argument, "no program given");
+  }
+  microvm_agent_ExecRequest request{};
+  if (auto ok = set_text(request.cwd, command.cwd, "working directory"); !ok) return ok;
+  if (auto ok = set_text(request.user, command.user, "user"); !ok) return ok;
+  request.timeout_ms = command.timeout_ms;
+  request.stdin_open = command.stdin_open;
+  const auto arguments = string_list(command.argv, "arguments");
+  if (!arguments) return base::fail(arguments.error());
+  const auto environment = string_list(command.env, "an environment");
+  if (!environment) return base::fail(environment.error());
+  if (auto ok = operation.send(type, encode_message(request), limits); !ok) return ok;
+  if (auto ok = operation.send(FrameType::arguments, *arguments, limits); !ok) return ok;
+  return operation.send(FrameType::environment, *environment, limits);
+}
+
+}  // namespace microvm::host

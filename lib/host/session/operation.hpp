@@ -1,0 +1,45 @@
+// One operation of the agent: its stream and the frames on it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "host/session/agent_client.hpp"
+#include "host/session/frame_stream.hpp"
+
+namespace microvm::host {
+
+class Operation {
+ public:
+  static Result<Operation> open(std::shared_ptr<AgentLink> link, std::string what,
+                                const Limits& limits);
+
+  Result<void> send(wire::FrameType type, wire::ByteView body, const Limits& limits);
+  // The next frame. An early end is an error with the Vm's reason, a `failed` frame one with the
+  // agent's.
+  Result<Frame> receive(const Limits& limits);
+  Result<void> expect_ok(const Limits& limits);
+  [[nodiscard]] base::Failure unexpected(const Frame& frame) const;
+
+  [[nodiscard]] int fd() const { return stream_.get(); }
+  [[nodiscard]] base::Fd take_stream() { return std::move(stream_); }
+
+ private:
+  Operation(std::shared_ptr<AgentLink> link, std::string what, base::Fd stream);
+  [[nodiscard]] base::Failure refused(const Frame& frame) const;
+
+  std::shared_ptr<AgentLink> link_;
+  std::string what_;
+  base::Fd stream_;
+  FrameReader reader_;
+  std::unique_ptr<FrameWriter> writer_;  // has a lock in it; the operation is movable
+};
+
+// The two raw frames that follow exec and start. Error: invalid_argument.
+Result<wire::Bytes> string_list(const std::vector<std::string>& strings, std::string_view name);
+
+// Sends exec or start with the two lists.
+Result<void> send_command(Operation& operation, wire::FrameType type, const AgentCommand& command,
+                          const Limits& limits);
+
+}  // namespace microvm::host
