@@ -1,0 +1,60 @@
+// The loop where io_uring is disabled: epoll, and file I/O done in place by the loop's thread
+// (files are always ready, so there is nothing to wait for), one operation after the other.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <array>
+
+#include "sys/file_op.hpp"
+#include "sys/loop_core.hpp"
+
+namespace microvm::sys {
+
+class PlainLoop final : public LoopCore {
+ public:
+  static Result<std::unique_ptr<Loop>> create();
+
+  WatchId watch(int fd, uint32_t poll_events, FdHandler handler) override;
+  void rearm(WatchId id, uint32_t poll_events) override;
+  void unwatch(WatchId id) override;
+  void read_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) override;
+  void write_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) override;
+  void sync_file(int fd, IoHandler done) override;
+  [[nodiscard]] size_t io_in_flight() const override { return queue_.size(); }
+  [[nodiscard]] Backend backend() const override { return Backend::plain; }
+
+ protected:
+  void wait(std::optional<std::chrono::nanoseconds> limit) override;
+
+ private:
+  struct Watch {
+    int fd = -1;
+    uint32_t wanted = 0;
+    uint32_t armed = 0;   // what epoll knows; 0: the fd is not in the set
+    uint32_t always = 0;  // events of an fd epoll refuses: a regular file, or no fd at all
+    bool running = false;
+    FdHandler handler;
+  };
+
+  PlainLoop() = default;
+  void apply(WatchId id, Watch& watch);
+  void refused(WatchId id, Watch& watch, int error);
+  void poll(std::optional<std::chrono::nanoseconds> limit);
+  void dispatch(WatchId id, uint32_t events);
+  void run_always_ready();
+  void run_file_ops();
+  void start(FileOp::Kind kind, int fd, std::span<const iovec> buffers, uint64_t offset,
+             IoHandler done);
+
+  base::Fd epoll_;
+  std::unordered_map<WatchId, std::shared_ptr<Watch>> watches_;
+  WatchId next_watch_ = 1;
+  std::vector<WatchId> always_ready_;
+  std::array<epoll_event, 64> ready_{};  // a member, so that a nested run_once() goes on with it
+  size_t next_ready_ = 0;
+  size_t ready_count_ = 0;
+  std::deque<FileOp> queue_;
+};
+
+}  // namespace microvm::sys

@@ -1,0 +1,292 @@
+#include "sys/uring_loop.hpp"
+
+#include <poll.h>
+
+namespace microvm::sys {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr unsigned kRingEntries = 128;
+constexpr uint32_t kAlwaysReported = POLLERR | POLLHUP | POLLNVAL;
+
+// The low two bits of the user data say what completed.
+enum class Tag : uint64_t { poll = 0, file = 1, cancelled = 2 };
+constexpr uint64_t kTagMask = 3;
+
+uint64_t poll_data(Loop::WatchId id, uint16_t generation) {
+  return id << 18 | static_cast<uint64_t>(generation) << 2 | static_cast<uint64_t>(Tag::poll);
+}
+
+uint64_t file_data(FileOp& op) {
+  static_assert(alignof(FileOp) > kTagMask);
+  return reinterpret_cast<uintptr_t>(&op) | static_cast<uint64_t>(Tag::file);
+}
+
+__kernel_timespec to_timespec(nanoseconds limit) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(limit);
+  return {seconds.count(), (limit - seconds).count()};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Loop>> UringLoop::create() {
+  std::unique_ptr<UringLoop> loop(new UringLoop);
+  if (auto opened = loop->open_ring(); !opened) return base::fail(opened.error());
+  if (auto opened = loop->open_wakeup(); !opened) return base::fail(opened.error());
+  return loop;
+}
+
+// The best the kernel has: 6.1 runs completions only when we ask (DEFER_TASKRUN), 5.19 at least
+// without interrupting us. A ring starts disabled so that the thread that runs it becomes its one
+// submitter, not the one that made it.
+Result<void> UringLoop::open_ring() {
+  int error = -EINVAL;
+  for (const unsigned flags :
+       {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN, 0U}) {
+    io_uring_params params{};
+    params.flags = flags | IORING_SETUP_R_DISABLED;
+    error = io_uring_queue_init_params(kRingEntries, &ring_, &params);
+    if (error == -EINVAL) continue;
+    if (error < 0) break;
+    open_ = true;
+    constexpr unsigned kNeeded =
+        IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE;
+    if ((params.features & kNeeded) == kNeeded) return {};
+    return base::fail(ErrorCode::unsupported, "io_uring: the kernel is older than 5.11");
+  }
+  return base::fail_errno("set up io_uring", -error);
+}
+
+UringLoop::~UringLoop() {
+  if (!open_) return;
+  if (enabled_) drain();
+  io_uring_queue_exit(&ring_);
+}
+
+// The kernel writes into buffers until an operation completes, so the loop outlives them all. When
+// the thread that ran the loop has ended the kernel has already seen to that and enter() is
+// refused.
+void UringLoop::drain() {
+  pending_.clear();
+  for (auto& [id, watch] : watches_) {
+    cancel_poll(id, *watch);
+  }
+  while (io_in_kernel_ + polls_in_kernel_ > 0) {
+    flush();
+    const int entered = io_uring_submit_and_wait(&ring_, 1);
+    if (entered < 0 && entered != -EINTR && entered != -EBUSY && entered != -EAGAIN) return;
+    io_uring_cqe* cqe = nullptr;
+    while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
+      const auto tag = static_cast<Tag>(cqe->user_data & kTagMask);
+      if (tag == Tag::file) --io_in_kernel_;
+      if (tag == Tag::poll) --polls_in_kernel_;
+      io_uring_cqe_seen(&ring_, cqe);
+    }
+  }
+}
+
+Loop::WatchId UringLoop::watch(int fd, uint32_t poll_events, FdHandler handler) {
+  const WatchId id = next_watch_++;
+  auto watch = std::make_shared<Watch>();
+  watch->fd = fd;
+  watch->wanted = poll_events;
+  watch->handler = std::move(handler);
+  arm_later(id, *watch);
+  watches_.emplace(id, std::move(watch));
+  return id;
+}
+
+void UringLoop::rearm(WatchId id, uint32_t poll_events) {
+  const auto found = watches_.find(id);
+  if (found == watches_.end()) return;
+  Watch& watch = *found->second;
+  watch.wanted = poll_events;
+  // A poll that waits for more than is wanted stays: what it reports is filtered.
+  if ((watch.armed & poll_events) == poll_events) return;
+  cancel_poll(id, watch);
+  arm_later(id, watch);
+}
+
+void UringLoop::unwatch(WatchId id) {
+  const auto found = watches_.find(id);
+  if (found == watches_.end()) return;
+  found->second->wanted = 0;
+  cancel_poll(id, *found->second);
+  watches_.erase(found);
+}
+
+void UringLoop::arm_later(WatchId id, Watch& watch) {
+  if (watch.wanted == 0 || watch.armed != 0 || watch.queued || watch.running) return;
+  watch.queued = true;
+  pending_.push_back({Pending::Kind::arm, id});
+}
+
+void UringLoop::cancel_poll(WatchId id, Watch& watch) {
+  if (watch.armed == 0) return;
+  pending_.push_back({Pending::Kind::cancel, poll_data(id, watch.generation)});
+  watch.armed = 0;
+}
+
+void UringLoop::read_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) {
+  start(FileOp::Kind::read, fd, buffers, offset, std::move(done));
+}
+
+void UringLoop::write_file(int fd, std::span<const iovec> buffers, uint64_t offset,
+                           IoHandler done) {
+  start(FileOp::Kind::write, fd, buffers, offset, std::move(done));
+}
+
+void UringLoop::sync_file(int fd, IoHandler done) {
+  start(FileOp::Kind::sync, fd, {}, 0, std::move(done));
+}
+
+void UringLoop::start(FileOp::Kind kind, int fd, std::span<const iovec> buffers, uint64_t offset,
+                      IoHandler done) {
+  if (free_ops_.empty()) free_ops_.push_back(ops_.emplace_back(std::make_unique<FileOp>()).get());
+  FileOp* op = free_ops_.back();
+  free_ops_.pop_back();
+  op->start(kind, fd, buffers, offset, std::move(done));
+  ++io_in_flight_;
+  pending_.push_back({Pending::Kind::file, reinterpret_cast<uintptr_t>(op)});
+}
+
+void UringLoop::wait(std::optional<nanoseconds> limit) {
+  enable();
+  flush();
+  enter(limit);
+  // No more than is there now: a socket that is always ready must not keep timers from running.
+  for (unsigned left = io_uring_cq_ready(&ring_); left > 0; --left) {
+    io_uring_cqe* cqe = nullptr;
+    if (io_uring_peek_cqe(&ring_, &cqe) != 0) return;  // a nested run_once() took them
+    const uint64_t user_data = cqe->user_data;
+    const int32_t result = cqe->res;
+    io_uring_cqe_seen(&ring_, cqe);
+    dispatch(user_data, result);
+  }
+}
+
+void UringLoop::enable() {
+  if (enabled_) return;
+  enabled_ = io_uring_enable_rings(&ring_) == 0;
+}
+
+// Errors here (EINTR, ETIME, EBUSY, EAGAIN) all mean: look at what completed, come back.
+void UringLoop::enter(std::optional<nanoseconds> limit) {
+  if (io_uring_cq_ready(&ring_) > 0) limit = nanoseconds(0);
+  if (!limit) {
+    io_uring_submit_and_wait(&ring_, 1);
+  } else if (limit->count() == 0) {
+    io_uring_submit_and_get_events(&ring_);
+  } else {
+    io_uring_cqe* cqe = nullptr;
+    __kernel_timespec time = to_timespec(*limit);
+    io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &time, nullptr);
+  }
+}
+
+void UringLoop::flush() {
+  while (!pending_.empty()) {
+    if (io_uring_sq_space_left(&ring_) == 0) io_uring_submit(&ring_);
+    if (io_uring_sq_space_left(&ring_) == 0) return;  // the kernel takes no more for now
+    const Pending next = pending_.front();
+    pending_.pop_front();
+    switch (next.kind) {
+      case Pending::Kind::arm:
+        arm(next.value);
+        break;
+      case Pending::Kind::cancel: {
+        io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+        io_uring_prep_cancel64(sqe, next.value, 0);
+        io_uring_sqe_set_data64(sqe, static_cast<uint64_t>(Tag::cancelled));
+        break;
+      }
+      case Pending::Kind::file:
+        prepare(*reinterpret_cast<FileOp*>(next.value));
+        break;
+    }
+  }
+}
+
+void UringLoop::arm(WatchId id) {
+  const auto found = watches_.find(id);
+  if (found == watches_.end()) return;
+  Watch& watch = *found->second;
+  watch.queued = false;
+  if (watch.wanted == 0 || watch.armed != 0) return;
+  watch.armed = watch.wanted;
+  ++watch.generation;
+  io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+  io_uring_prep_poll_add(sqe, watch.fd, watch.wanted);
+  io_uring_sqe_set_data64(sqe, poll_data(id, watch.generation));
+  ++polls_in_kernel_;
+}
+
+void UringLoop::prepare(FileOp& op) {
+  constexpr size_t kMaxSingle = 1u << 30;  // the length field of a request has 32 bits
+  io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+  const auto list = op.rest();
+  const bool single = list.size() == 1;
+  const auto length = single ? static_cast<unsigned>(std::min(list[0].iov_len, kMaxSingle))
+                             : static_cast<unsigned>(list.size());
+  void* target = single ? list[0].iov_base : list.data();
+  if (op.kind == FileOp::Kind::sync) {
+    io_uring_prep_fsync(sqe, op.fd, IORING_FSYNC_DATASYNC);
+  } else if (op.kind == FileOp::Kind::read) {
+    io_uring_prep_rw(single ? IORING_OP_READ : IORING_OP_READV, sqe, op.fd, target, length,
+                     op.offset);
+  } else {
+    io_uring_prep_rw(single ? IORING_OP_WRITE : IORING_OP_WRITEV, sqe, op.fd, target, length,
+                     op.offset);
+  }
+  io_uring_sqe_set_data64(sqe, file_data(op));
+  ++io_in_kernel_;
+}
+
+void UringLoop::dispatch(uint64_t user_data, int32_t result) {
+  switch (static_cast<Tag>(user_data & kTagMask)) {
+    case Tag::poll:
+      poll_done(user_data, result);
+      break;
+    case Tag::file:
+      file_done(*reinterpret_cast<FileOp*>(user_data & ~kTagMask), result);
+      break;
+    case Tag::cancelled:
+      break;
+  }
+}
+
+void UringLoop::poll_done(uint64_t user_data, int32_t result) {
+  --polls_in_kernel_;
+  const WatchId id = user_data >> 18;
+  const auto found = watches_.find(id);
+  if (found == watches_.end()) return;
+  const std::shared_ptr<Watch> watch = found->second;  // the handler may unwatch itself
+  if (poll_data(id, watch->generation) != user_data || watch->armed == 0) return;
+  watch->armed = 0;
+  const uint32_t seen = result < 0 ? POLLNVAL : static_cast<uint32_t>(result);
+  const uint32_t events = watch->wanted == 0 ? 0 : seen & (watch->wanted | kAlwaysReported);
+  if (events == POLLNVAL) watch->wanted = 0;  // a bad fd would be reported for ever
+  if (events != 0) {
+    watch->running = true;
+    watch->handler(events);
+    watch->running = false;
+  }
+  if (watches_.contains(id)) arm_later(id, *watch);
+}
+
+void UringLoop::file_done(FileOp& op, int32_t result) {
+  --io_in_kernel_;
+  if (result == -EINTR || op.advance(result)) {
+    pending_.push_back({Pending::Kind::file, reinterpret_cast<uintptr_t>(&op)});
+    return;
+  }
+  const int64_t total = result < 0 ? result : op.moved;
+  const IoHandler done = std::move(op.done);
+  op.done = nullptr;
+  free_ops_.push_back(&op);
+  --io_in_flight_;
+  if (done) done(total);
+}
+
+}  // namespace microvm::sys
