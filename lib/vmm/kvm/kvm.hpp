@@ -1,4 +1,4 @@
-// KVM's ioctls behind types: every ioctl of the worker is issued in kvm.cpp, vm.cpp or vcpu.cpp.
+// KVM's ioctls behind types. No other folder calls ioctl() on a KVM fd.
 #pragma once
 
 #include <linux/kvm.h>

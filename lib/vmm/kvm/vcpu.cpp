@@ -1,0 +1,181 @@
+#include "vmm/kvm/vcpu.hpp"
+
+#include <sys/mman.h>
+
+#include <atomic>
+#include <utility>
+
+#include "vmm/kvm/ioctl.hpp"
+
+namespace microvm::vmm::kvm {
+
+Result<Vcpu> Vcpu::create(base::Fd fd, VcpuLimits limits) {
+  void* run = ::mmap(nullptr, limits.run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  if (run == MAP_FAILED) return base::fail_errno("map kvm_run");
+  return Vcpu(std::move(fd), limits, static_cast<kvm_run*>(run));
+}
+
+Vcpu::Vcpu(base::Fd fd, VcpuLimits limits, kvm_run* run)
+    : fd_(std::move(fd)), limits_(limits), run_(run) {}
+
+Vcpu::Vcpu(Vcpu&& other) noexcept
+    : fd_(std::move(other.fd_)), limits_(other.limits_), run_(std::exchange(other.run_, nullptr)) {}
+
+Vcpu& Vcpu::operator=(Vcpu&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(limits_, other.limits_);
+  std::swap(run_, other.run_);
+  return *this;
+}
+
+Vcpu::~Vcpu() {
+  if (run_ != nullptr) ::munmap(run_, limits_.run_bytes);
+}
+
+Exit Vcpu::run() {
+  if (::ioctl(fd_.get(), KVM_RUN, 0) == 0) return translate_exit();
+  // EAGAIN: a vCPU that waits for its startup interrupt was woken by something else.
+  if (errno == EINTR || errno == EAGAIN) return {.kind = Exit::Kind::interrupted, .detail = {}};
+  return {.kind = Exit::Kind::failed, .detail = std::string("KVM_RUN: ") + strerrordesc_np(errno)};
+}
+
+void Vcpu::request_exit() noexcept {
+  std::atomic_ref(run_->immediate_exit).store(1, std::memory_order_release);
+}
+
+void Vcpu::clear_exit_request() noexcept {
+  std::atomic_ref(run_->immediate_exit).store(0, std::memory_order_release);
+}
+
+Result<void> Vcpu::complete_pending_access() {
+  request_exit();
+  const Exit exit = run();
+  clear_exit_request();
+  if (exit.kind == Exit::Kind::interrupted) return {};
+  return base::fail(ErrorCode::internal, "KVM_RUN ran on although asked to return at once");
+}
+
+Result<kvm_regs> Vcpu::regs() const {
+  return fetch<kvm_regs>(fd_.get(), KVM_GET_REGS, "KVM_GET_REGS");
+}
+
+Result<void> Vcpu::set_regs(const kvm_regs& regs) {
+  return check(fd_.get(), KVM_SET_REGS, &regs, "KVM_SET_REGS");
+}
+
+Result<kvm_sregs> Vcpu::sregs() const {
+  return fetch<kvm_sregs>(fd_.get(), KVM_GET_SREGS, "KVM_GET_SREGS");
+}
+
+Result<void> Vcpu::set_sregs(const kvm_sregs& sregs) {
+  return check(fd_.get(), KVM_SET_SREGS, &sregs, "KVM_SET_SREGS");
+}
+
+Result<kvm_vcpu_events> Vcpu::events() const {
+  return fetch<kvm_vcpu_events>(fd_.get(), KVM_GET_VCPU_EVENTS, "KVM_GET_VCPU_EVENTS");
+}
+
+Result<void> Vcpu::set_regs_and_events(const kvm_regs& regs, const kvm_vcpu_events& events) {
+  if (limits_.sync_regs) {
+    run_->s.regs.regs = regs;
+    run_->s.regs.events = events;
+    run_->kvm_dirty_regs |= KVM_SYNC_X86_REGS | KVM_SYNC_X86_EVENTS;
+    return {};
+  }
+  if (auto ok = set_regs(regs); !ok) return ok;
+  return check(fd_.get(), KVM_SET_VCPU_EVENTS, &events, "KVM_SET_VCPU_EVENTS");
+}
+
+Result<kvm_debugregs> Vcpu::debugregs() const {
+  return fetch<kvm_debugregs>(fd_.get(), KVM_GET_DEBUGREGS, "KVM_GET_DEBUGREGS");
+}
+
+Result<void> Vcpu::set_debugregs(const kvm_debugregs& debugregs) {
+  return check(fd_.get(), KVM_SET_DEBUGREGS, &debugregs, "KVM_SET_DEBUGREGS");
+}
+
+Result<kvm_xcrs> Vcpu::xcrs() const {
+  return fetch<kvm_xcrs>(fd_.get(), KVM_GET_XCRS, "KVM_GET_XCRS");
+}
+
+Result<void> Vcpu::set_xcrs(const kvm_xcrs& xcrs) {
+  return check(fd_.get(), KVM_SET_XCRS, &xcrs, "KVM_SET_XCRS");
+}
+
+// KVM writes and reads exactly xsave_bytes (KVM_CAP_XSAVE2), or 4096 without that capability.
+Result<std::vector<std::byte>> Vcpu::xsave() const {
+  std::vector<std::byte> image(limits_.xsave_bytes);
+  const bool large = image.size() > sizeof(kvm_xsave);
+  if (call(fd_.get(), large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, image.data()) < 0) {
+    return base::fail_errno("KVM_GET_XSAVE");
+  }
+  return image;
+}
+
+Result<void> Vcpu::set_xsave(std::span<const std::byte> image) {
+  if (image.size() != limits_.xsave_bytes) {
+    return base::fail(ErrorCode::incompatible_cpu,
+                      "xsave image of " + std::to_string(image.size()) + " bytes, this host has " +
+                          std::to_string(limits_.xsave_bytes));
+  }
+  return check(fd_.get(), KVM_SET_XSAVE, image.data(), "KVM_SET_XSAVE");
+}
+
+Result<kvm_lapic_state> Vcpu::lapic() const {
+  return fetch<kvm_lapic_state>(fd_.get(), KVM_GET_LAPIC, "KVM_GET_LAPIC");
+}
+
+Result<void> Vcpu::set_lapic(const kvm_lapic_state& lapic) {
+  return check(fd_.get(), KVM_SET_LAPIC, &lapic, "KVM_SET_LAPIC");
+}
+
+Result<kvm_mp_state> Vcpu::mp_state() const {
+  return fetch<kvm_mp_state>(fd_.get(), KVM_GET_MP_STATE, "KVM_GET_MP_STATE");
+}
+
+Result<void> Vcpu::set_mp_state(kvm_mp_state state) {
+  return check(fd_.get(), KVM_SET_MP_STATE, &state, "KVM_SET_MP_STATE");
+}
+
+Result<uint32_t> Vcpu::tsc_khz() const {
+  const int khz = call(fd_.get(), KVM_GET_TSC_KHZ, 0);
+  if (khz < 0) return base::fail_errno("KVM_GET_TSC_KHZ");
+  return static_cast<uint32_t>(khz);
+}
+
+Result<void> Vcpu::set_tsc_khz(uint32_t khz) {
+  return check(fd_.get(), KVM_SET_TSC_KHZ, static_cast<unsigned long>(khz), "KVM_SET_TSC_KHZ");
+}
+
+Result<size_t> Vcpu::read_msrs(std::span<kvm_msr_entry> entries) const {
+  Table<kvm_msrs, kvm_msr_entry> table(entries.size());
+  table.header()->nmsrs = static_cast<uint32_t>(entries.size());
+  table.fill(entries);
+  const int count = call(fd_.get(), KVM_GET_MSRS, table.header());
+  if (count < 0) return base::fail_errno("KVM_GET_MSRS");
+  std::copy_n(table.entries(), count, entries.begin());
+  return static_cast<size_t>(count);
+}
+
+Result<size_t> Vcpu::write_msrs(std::span<const kvm_msr_entry> entries) {
+  Table<kvm_msrs, kvm_msr_entry> table(entries.size());
+  table.header()->nmsrs = static_cast<uint32_t>(entries.size());
+  table.fill(entries);
+  const int count = call(fd_.get(), KVM_SET_MSRS, table.header());
+  if (count < 0) return base::fail_errno("KVM_SET_MSRS");
+  return static_cast<size_t>(count);
+}
+
+Result<void> Vcpu::set_cpuid(std::span<const kvm_cpuid_entry2> entries) {
+  Table<kvm_cpuid2, kvm_cpuid_entry2> table(entries.size());
+  table.header()->nent = static_cast<uint32_t>(entries.size());
+  table.fill(entries);
+  return check(fd_.get(), KVM_SET_CPUID2, table.header(), "KVM_SET_CPUID2");
+}
+
+// EINVAL when the guest has no paravirtual clock; then there is nothing to tell.
+void Vcpu::note_pause() noexcept {
+  static_cast<void>(call(fd_.get(), KVM_KVMCLOCK_CTRL, 0));
+}
+
+}  // namespace microvm::vmm::kvm
