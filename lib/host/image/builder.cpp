@@ -1,0 +1,235 @@
+#include "host/image/builder.hpp"
+
+#include <fcntl.h>
+
+#include <ctime>
+#include <fstream>
+#include <iterator>
+#include <span>
+#include <utility>
+
+#include "host/image/build_plan.hpp"
+#include "host/image/builder_steps.hpp"
+#include "host/limits.hpp"
+#include "host/store/digest.hpp"
+#include "host/store/names.hpp"
+
+namespace microvm::host {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMinMemory = 64ull << 20;
+constexpr uint64_t kMaxMemory = 1ull << 40;
+constexpr uint64_t kMemoryStep = 2ull << 20;
+constexpr uint32_t kMaxVcpus = 64;
+
+Result<void> check_options(const BuildOptions& options) {
+  if (!is_image_name(options.tag)) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "image name \"" + options.tag + "\": use a-z, 0-9, '.', '_', '-' and '/'");
+  }
+  if (options.memory_bytes < kMinMemory || options.memory_bytes > kMaxMemory ||
+      options.memory_bytes % kMemoryStep != 0) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "memory must be a multiple of 2 MiB and at least 64 MiB");
+  }
+  if (options.vcpus == 0 || options.vcpus > kMaxVcpus) {
+    return base::fail(ErrorCode::invalid_argument, "vcpus must be between 1 and 64");
+  }
+  return {};
+}
+
+Result<std::string> read_whole(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(in), {}};
+  if (!in || in.bad()) return base::fail_errno("read " + path.string());
+  return bytes;
+}
+
+Result<Dockerfile> read_dockerfile(const BuildOptions& options) {
+  const fs::path path =
+      options.dockerfile.empty() ? options.context / "Dockerfile" : options.dockerfile;
+  const auto text = read_whole(path);
+  if (!text) return base::fail(text.error());
+  return parse_dockerfile(*text, path.string());
+}
+
+std::string now_utc() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  const size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return {text, size};
+}
+
+Result<FileRecord> record_of(const fs::path& dir, const std::string& file) {
+  const fs::path path = dir / file;
+  const base::Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return base::fail_errno("open " + path.string());
+  const auto size = measure_sparse_file(fd.get(), path.string());
+  if (!size) return base::fail(size.error());
+  return FileRecord{file, size->size_bytes, size->data_bytes, {}};
+}
+
+// The port whose listener means "ready".
+uint16_t ready_port(const BuildOptions& options, const ImageConfig& config) {
+  if (options.ready_port != 0) return options.ready_port;
+  return config.exposed_ports.empty() ? uint16_t{0} : config.exposed_ports.front();
+}
+
+class Builder {
+ public:
+  Builder(const Store& store, StepRunner& runner, const BuildOptions& options,
+          const CallLimits& limits)
+      : store_(store), runner_(runner), options_(options), limits_(limits) {}
+
+  Result<ImageInfo> build(const Dockerfile& file, const BuildContext& context, BuildPlan plan) {
+    auto kernel = store_.open_kernel(options_.kernel);
+    if (!kernel) return base::fail(kernel.error());
+    auto base_image = store_.open_base(plan.base);
+    if (!base_image) {
+      return file.error_at(1, "FROM " + plan.base + ": " + base_image.error().message);
+    }
+    auto entry = store_.new_entry();
+    if (!entry) return base::fail(entry.error());
+    machine_.kernel_dir = kernel->dir;
+    machine_.memory_bytes = options_.memory_bytes;
+    machine_.vcpus = options_.vcpus;
+    machine_.read_only_layers = {base_image->path(base_image->manifest.disk)};
+
+    manifest_.info.config = std::move(plan.config);
+    if (auto done = run_steps(file, context, plan.steps, *entry); !done) {
+      return base::fail(done.error());
+    }
+    if (auto done = snapshot_app(*entry); !done) return base::fail(done.error());
+    describe(*kernel, *base_image);
+    auto committed = store_.commit_image(std::move(*entry), manifest_);
+    if (!committed) return base::fail(committed.error());
+    return committed->info;
+  }
+
+ private:
+  Result<void> run_steps(const Dockerfile& file, const BuildContext& context,
+                         const std::vector<PlannedStep>& steps, const TempEntry& entry) {
+    if (steps.empty()) return {};
+    auto guest = boot("steps.layer", entry, "boot the build guest");
+    if (!guest) return base::fail(guest.error());
+    const StepContext with{file, context, **guest, limits_, options_.progress};
+    const CallCheck may_go_on(limits_, "build " + options_.tag);
+    size_t number = 0;
+    for (const PlannedStep& step : steps) {
+      if (auto allowed = may_go_on(); !allowed) return allowed;
+      if (auto done = run_step(with, step, ++number, steps.size()); !done) return done;
+    }
+    if (auto off = (*guest)->power_off(limits_); !off) return off;
+    return finish_layer(entry, "steps.layer");
+  }
+
+  Result<std::unique_ptr<BuildGuest>> boot(const std::string& layer, const TempEntry& entry,
+                                           const std::string& title) {
+    report(title);
+    auto created = entry.create_file(layer);
+    if (!created) return base::fail(created.error());
+    machine_.writable_layer = entry.dir() / layer;
+    return runner_.boot(machine_, limits_);
+  }
+
+  // The layer takes no more writes: it becomes part of what the next guest stands on.
+  Result<void> finish_layer(const TempEntry& entry, const std::string& layer) {
+    auto record = record_of(entry.dir(), layer);
+    if (!record) return base::fail(record.error());
+    manifest_.layers.push_back(std::move(*record));
+    machine_.read_only_layers.push_back(entry.dir() / layer);
+    return {};
+  }
+
+  Result<void> snapshot_app(const TempEntry& entry) {
+    auto guest = boot("app.layer", entry, "boot the image");
+    if (!guest) return base::fail(guest.error());
+    manifest_.info.boot_ms = (*guest)->boot_ms();
+    manifest_.kernel_cmdline = (*guest)->kernel_cmdline();
+    if (auto started = start_app(**guest); !started) return started;
+    report("snapshot");
+    auto memory = entry.create_file("memory");
+    auto state = entry.create_file("state");
+    if (!memory || !state) return base::fail(!memory ? memory.error() : state.error());
+    const auto sizes = (*guest)->snapshot(memory->get(), state->get(), limits_);
+    if (!sizes) return base::fail(sizes.error());
+    manifest_.info.memory_data_bytes = sizes->memory_data_bytes;
+    guest->reset();
+    if (auto layer = finish_layer(entry, "app.layer"); !layer) return layer;
+    return record_snapshot(entry);
+  }
+
+  Result<void> start_app(BuildGuest& guest) {
+    const ImageConfig& config = manifest_.info.config;
+    manifest_.ready_port = ready_port(options_, config);
+    report("start " + image_command(config).front());
+    const StepCommand command{image_command(config), config.env, config.workdir, config.user};
+    if (auto started = guest.start(command, limits_); !started) return started;
+    if (manifest_.ready_port == 0) return {};
+    report("wait for port " + std::to_string(manifest_.ready_port));
+    auto ready = guest.wait_port(manifest_.ready_port, options_.ready_timeout, limits_);
+    if (ready || ready.error().code == ErrorCode::cancelled) return ready;
+    std::string message = "the app did not become ready: " + ready.error().message;
+    if (const std::string log = guest.app_log(); !log.empty())
+      message += "; its last output:\n" + log;
+    return base::fail(ErrorCode::build_failed, std::move(message));
+  }
+
+  Result<void> record_snapshot(const TempEntry& entry) {
+    auto memory = record_of(entry.dir(), "memory");
+    auto state = record_of(entry.dir(), "state");
+    if (!memory || !state) return base::fail(!memory ? memory.error() : state.error());
+    const auto state_bytes = read_whole(entry.dir() / "state");
+    if (!state_bytes) return base::fail(state_bytes.error());
+    manifest_.memory = std::move(*memory);
+    manifest_.state = std::move(*state);
+    manifest_.state.sha256 = sha256_hex(std::as_bytes(std::span(*state_bytes)));
+    manifest_.memory_raw_bytes = manifest_.memory.size_bytes;
+    return {};
+  }
+
+  void describe(const KernelEntry& kernel, const BaseEntry& base_image) {
+    ImageInfo& info = manifest_.info;
+    info.name = options_.tag;
+    info.created = now_utc();
+    info.base = base_image.manifest.info.name;
+    info.kernel = kernel.manifest.info.name;
+    info.memory_bytes = options_.memory_bytes;
+    info.vcpus = options_.vcpus;
+    for (const FileRecord& layer : manifest_.layers) info.disk_data_bytes += layer.data_bytes;
+    manifest_.kernel_digest = kernel.manifest.info.digest;
+    manifest_.base_digest = base_image.manifest.info.digest;
+    manifest_.disk_bytes = base_image.manifest.disk.size_bytes;
+  }
+
+  void report(const std::string& step) const {
+    if (options_.progress) options_.progress({.step = step, .done = 0, .total = 0, .output = {}});
+  }
+
+  const Store& store_;
+  StepRunner& runner_;
+  const BuildOptions& options_;
+  const CallLimits& limits_;
+  BuildMachine machine_;
+  ImageManifest manifest_;
+};
+
+}  // namespace
+
+Result<ImageInfo> build_image(const Store& store, StepRunner& runner, const BuildOptions& options,
+                              const CallLimits& limits) {
+  if (auto checked = check_options(options); !checked) return base::fail(checked.error());
+  const auto file = read_dockerfile(options);
+  if (!file) return base::fail(file.error());
+  const auto context = BuildContext::open(options.context);
+  if (!context) return base::fail(context.error());
+  auto plan = plan_build(*file, *context, options.build_args);
+  if (!plan) return base::fail(plan.error());
+  return Builder(store, runner, options, limits).build(*file, *context, std::move(*plan));
+}
+
+}  // namespace microvm::host

@@ -1,0 +1,100 @@
+#include "host/image/dockerfile.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace microvm;
+using namespace microvm::host;
+
+namespace {
+
+Dockerfile parse(std::string_view text) {
+  auto file = parse_dockerfile(text, "Dockerfile");
+  REQUIRE_MESSAGE(file, (file ? "" : file.error().message));
+  return std::move(*file);
+}
+
+std::string error_of(std::string_view text) {
+  const auto file = parse_dockerfile(text, "Dockerfile");
+  REQUIRE_FALSE(file);
+  CHECK(file.error().code == ErrorCode::syntax);
+  return file.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("dockerfile: instructions keep their line, words are case-insensitive") {
+  const auto file = parse("# comment\n\nfrom debian\nRUN a\n");
+  REQUIRE(file.instructions.size() == 2);
+  CHECK(file.instructions[0].kind == InstructionKind::from);
+  CHECK(file.instructions[0].line == 3);
+  CHECK(file.instructions[1].args.front() == "a");
+  CHECK(file.instructions[1].line == 4);
+}
+
+TEST_CASE("dockerfile: continuation lines are joined over comments and empty lines") {
+  const auto file = parse("FROM x\nRUN a \\\n  # not part\n\n  b\nRUN c\r\n");
+  CHECK(file.instructions[1].args.front() == "a   b");
+  CHECK(file.instructions[1].line == 2);
+  CHECK(file.instructions[2].args.front() == "c");
+  CHECK(file.instructions[2].line == 6);
+}
+
+TEST_CASE("dockerfile: the escape directive changes the continuation character") {
+  const auto file = parse("# escape=`\nFROM x\nRUN a `\nb\n");
+  CHECK(file.escape == '`');
+  CHECK(file.instructions[1].args.front() == "a b");
+  CHECK(error_of("# escape=x\nFROM y\n") == "Dockerfile:1: the escape directive takes \\ or `");
+}
+
+TEST_CASE("dockerfile: exec form is a JSON array of strings, all else is text") {
+  const auto file = parse("FROM x\nCMD [\"a\", \"b c\"]\nCMD [a]\nRUN [ -f /x ]\nCMD []\n");
+  CHECK(file.instructions[1].exec_form);
+  CHECK(file.instructions[1].args == std::vector<std::string>{"a", "b c"});
+  CHECK_FALSE(file.instructions[2].exec_form);
+  CHECK(file.instructions[3].args.front() == "[ -f /x ]");
+  CHECK(file.instructions[4].exec_form);
+}
+
+TEST_CASE("dockerfile: flags stand before the arguments") {
+  const auto file =
+      parse("FROM --platform=linux/amd64 x\nCOPY --chown=1:2 --link a b\nCMD --not-a-flag\n");
+  CHECK(file.instructions[0].flags.front().value == "linux/amd64");
+  REQUIRE(file.instructions[1].flags.size() == 2);
+  CHECK(file.instructions[1].flags[0].name == "chown");
+  CHECK(file.instructions[1].flags[1].name == "link");
+  CHECK(file.instructions[1].args.front() == "a b");
+  CHECK(file.instructions[2].args.front() == "--not-a-flag");
+}
+
+TEST_CASE("dockerfile: heredocs are read up to their end word") {
+  const auto file =
+      parse("FROM x\nRUN <<EOF\necho $A\n# kept\nEOF\nCOPY <<-'E' /f\n\tb\n\tE\nRUN c\n");
+  REQUIRE(file.instructions.size() == 4);
+  CHECK(file.instructions[1].heredocs[0].content == "echo $A\n# kept\n");
+  CHECK(file.instructions[1].heredocs[0].expand);
+  CHECK(file.instructions[2].heredocs[0].content == "b\n");
+  CHECK_FALSE(file.instructions[2].heredocs[0].expand);
+  CHECK(file.instructions[3].line == 9);
+  CHECK(parse("FROM x\nRUN echo $((1<<2))\n").instructions[1].heredocs.empty());
+}
+
+TEST_CASE("dockerfile: mistakes are named with file and line") {
+  CHECK(error_of("FROM x\n\nRNU a\n") == "Dockerfile:3: unknown instruction: RNU");
+  CHECK(error_of("FROM x\nRUN\n") == "Dockerfile:2: RUN needs arguments");
+  CHECK(error_of("FROM x\nRUN <<EOF\nabc\n") == "Dockerfile:2: heredoc <<EOF is not closed");
+  CHECK(error_of("# only\n") == "Dockerfile: the Dockerfile has no instructions");
+  CHECK(error_of(std::string_view("FROM\0x", 6)) == "Dockerfile: not a text file");
+  CHECK(error_of(std::string(kMaxDockerfileBytes + 1, 'x')) == "Dockerfile: larger than 1 MiB");
+}
+
+TEST_CASE("dockerfile: deep nesting in an exec form is text, not a crash") {
+  const auto file = parse("FROM x\nRUN " + std::string(200'000, '[') + "\n");
+  CHECK_FALSE(file.instructions[1].exec_form);
+}
+
+TEST_CASE("split_words: quotes and escapes hold words together") {
+  const auto words = split_words(R"(a "b c" d\ e 'f g')", '\\');
+  REQUIRE(words);
+  CHECK(*words == std::vector<std::string>{"a", "\"b c\"", "d\\ e", "'f g'"});
+  CHECK_FALSE(split_words("\"open", '\\'));
+}
