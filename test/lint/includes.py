@@ -1,0 +1,72 @@
+"""Holds the table of who may include whom (lib/README.md) against the #include lines."""
+
+import pathlib
+import re
+import sys
+
+# A folder and what its files may include of the project, besides their own folder. The longest
+# prefix that fits decides. "microvm" is include/microvm.
+BASE = ["base", "wire", "microvm/error.hpp"]
+RULES = {
+    "lib/base": ["microvm/error.hpp"],
+    "lib/wire": [],
+    "lib/sys": BASE,
+    "lib/state": BASE + ["sys"],
+    "lib/agent": ["wire", "base", "microvm/error.hpp"],
+    "lib/vmm/kvm": BASE + ["sys", "vmm/memory"],
+    "lib/vmm/memory": BASE + ["sys"],
+    "lib/vmm/arch": BASE + ["sys", "state", "vmm/kvm", "vmm/memory", "vmm/machine/layout.hpp"],
+    "lib/vmm/platform": BASE + ["sys", "state", "vmm/memory", "vmm/virtio/irq.hpp",
+                                "vmm/machine/layout.hpp"],
+    "lib/vmm/disk": BASE + ["sys", "state"],
+    "lib/vmm/virtio": BASE + ["sys", "state", "vmm/memory", "vmm/disk"],
+    "lib/vmm/machine": BASE + ["sys", "state", "vmm"],
+    "lib/vmm/snapshot": BASE + ["sys", "state", "vmm"],
+    "lib/vmm": BASE + ["sys", "state", "vmm"],
+    "lib/host/store": BASE + ["sys", "state", "microvm", "host/limits.hpp"],
+    "lib/host/image": BASE + ["sys", "state", "microvm", "host/limits.hpp", "host/store"],
+    "lib/host/session": BASE + ["sys", "microvm", "host/limits.hpp"],
+    "lib/host/vm": BASE + ["sys", "state", "microvm", "host"],
+    "lib/host": BASE + ["sys", "state", "microvm", "host"],
+    "include/microvm": ["microvm"],
+    "examples": ["microvm"],
+    "bench": ["microvm"],
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
+
+
+def rule_for(path):
+    parts = path.parts[:-1]
+    for length in range(len(parts), 0, -1):
+        prefix = "/".join(parts[:length])
+        if prefix in RULES:
+            return prefix, RULES[prefix]
+    return None, None
+
+
+def allowed(path, included):
+    prefix, rule = rule_for(path)
+    if rule is None:
+        return True
+    own = prefix.removeprefix("lib/").removeprefix("include/")
+    if included.startswith(own + "/"):
+        return True
+    if "/" not in included:
+        return (pathlib.Path(path).parent / included).exists() or included.endswith(".pb.h")
+    return any(included == item or included.startswith(item + "/") for item in rule)
+
+
+def main():
+    wrong = 0
+    for folder in ("lib", "include", "examples", "bench"):
+        for path in sorted(pathlib.Path(folder).rglob("*.[ch]pp")):
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                found = INCLUDE.match(line)
+                if found and not allowed(path, found[1]):
+                    print(f"{path}:{number}: {path.parent} must not include {found[1]}")
+                    wrong += 1
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
