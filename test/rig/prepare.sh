@@ -1,0 +1,35 @@
+# Sourced by test/run and examples/quickstart/run, after packages.sh and cache.sh, with the checkout as the current
+# directory: everything that needs the network or a compiler happens here, before anything runs.
+# shellcheck shell=bash
+
+# What building takes on a Debian 12 that has nothing; python3 also reads the doctor's JSON.
+readonly kBuildPackages=(
+  meson ninja-build gcc g++ pkg-config python3
+  liburing-dev libzstd-dev liblz4-dev liblzma-dev zlib1g-dev libfmt-dev libcxxopts-dev doctest-dev
+  nlohmann-json3-dev libexpected-dev libarchive-dev libext2fs-dev libssl-dev
+  nanopb libnanopb-dev protobuf-compiler
+)
+
+# A terminal sees the progress, a log only what went wrong.
+run_with_progress() {
+  if [ -t 1 ]; then "$@"; else run_quietly "$@"; fi
+}
+
+build_checkout() {
+  [ -f build/build.ninja ] || run_quietly meson setup build || return
+  run_with_progress ninja -C build
+}
+
+# prepare_guest_inputs: downloads or makes what the guests boot from, and names it in the environment.
+prepare_guest_inputs() {
+  local cache
+  cache=$(rig_cache_directory)
+  MICROVM_TEST_KERNEL_DEB=$(test/rig/fetch_kernel "$cache" 6.12) || return
+  MICROVM_TEST_BASE_TAR=$(test/rig/make_base "$cache") || return
+  export MICROVM_TEST_KERNEL_DEB MICROVM_TEST_BASE_TAR
+}
+
+prepare_old_kernel() {
+  MICROVM_TEST_KERNEL_DEB_61=$(test/rig/fetch_kernel "$(rig_cache_directory)" 6.1) || return
+  export MICROVM_TEST_KERNEL_DEB_61
+}
