@@ -69,22 +69,30 @@ class MmioTransport final : private DeviceHost {
   void config_changed() override;
   [[nodiscard]] bool has_feature(uint64_t feature) const override;
 
+  // mmio_registers.cpp
   [[nodiscard]] uint32_t read_register(uint64_t offset);
-  void write_register(uint64_t offset, uint32_t value);
-  void read_config(uint64_t offset, std::span<std::byte> data) const;
-  [[nodiscard]] uint64_t offered_features() const;
-  void write_driver_features(uint32_t value);
+  [[nodiscard]] uint32_t read_queue_register(uint64_t offset) const;
+  void write_register(std::unique_lock<std::mutex>& guard, uint64_t offset, uint32_t value);
   void write_queue_register(uint64_t offset, uint32_t value);
-  void write_status(std::unique_lock<std::mutex>& guard, uint32_t value);
+  void write_driver_features(uint32_t value);
+  void write_status(uint32_t value);
+  void read_config(uint64_t offset, std::span<std::byte> data) const;
+  [[nodiscard]] bool accept_features() const;
+  [[nodiscard]] bool has_status(uint32_t bits) const { return (state_.status & bits) == bits; }
+
   void start_driver();
-  [[nodiscard]] bool start_queues(std::span<const QueuePosition> positions);
-  void begin_reset(std::unique_lock<std::mutex>& guard);
+  [[nodiscard]] bool start_queues();
+  void reset(std::unique_lock<std::mutex>& guard);
   void finish_reset();
-  [[nodiscard]] bool quiet() const;
+  [[nodiscard]] uint64_t offered_features() const;
+  [[nodiscard]] bool live() const;   // queues are served
+  [[nodiscard]] bool quiet() const;  // no chain is in flight
   void serve(uint16_t queue);
+  void publish_posted(uint16_t queue);
+  void reset_posted(uint16_t);
+  void post(void (MmioTransport::*call)(uint16_t), uint16_t queue);
   void raise(uint32_t reason);
-  [[nodiscard]] QueueSetup* selected_queue();
-  [[nodiscard]] Result<void> accept(const MmioState& state);
+  [[nodiscard]] Result<void> check(const MmioState& state) const;
 
   GuestMemory& memory_;
   sys::Loop& loop_;
@@ -100,8 +108,9 @@ class MmioTransport final : private DeviceHost {
   std::vector<uint8_t> publish_pending_;
   bool paused_ = false;
   bool resetting_ = false;
-  bool serving_ = false;
-  uint32_t budget_ = 0;                   // chains left in this kick
+  int serving_ = -1;     // the queue of the kick that runs
+  uint32_t budget_ = 0;  // chains it may still take
+  uint32_t failures_ = 0;
   std::shared_ptr<MmioTransport*> self_;  // emptied by the destructor: what the loop still holds
 };
 

@@ -38,6 +38,12 @@ struct QueueSetup {
   uint64_t used = 0;
 };
 
+// What the driver negotiated for all queues.
+struct QueueOptions {
+  bool event_idx = false;
+  bool indirect = false;
+};
+
 // Where a queue stands in its rings; with QueueSetup, all that a snapshot needs of it.
 struct QueuePosition {
   uint16_t next_available = 0;
@@ -51,7 +57,7 @@ class Queue {
 
   // Checks size, alignment and that each area lies inside one region, and starts at `position`.
   // From here until stop() the setup does not change. False: the setup is invalid.
-  [[nodiscard]] bool start(const GuestMemory& memory, const QueueSetup& setup, bool event_idx,
+  [[nodiscard]] bool start(const GuestMemory& memory, const QueueSetup& setup, QueueOptions options,
                            QueuePosition position = {});
   void stop() noexcept;
 
@@ -83,15 +89,18 @@ class Queue {
   struct Descriptor;
   struct Table;  // the ring's descriptor table or an indirect one
 
-  Pop break_with(const char* reason) noexcept;
-  [[nodiscard]] uint16_t load_available_index() const;
-  [[nodiscard]] bool walk(const Table& table, uint16_t first, Chain& chain, uint32_t& steps);
+  // false, as a broken step reads well at its return statement
+  bool breaks(const char* reason) noexcept;
+  [[nodiscard]] bool take_head(uint16_t available, uint16_t& head);
+  [[nodiscard]] bool walk(const Table& table, uint16_t first, Chain& chain);
   [[nodiscard]] bool add_buffer(const Descriptor& descriptor, Chain& chain);
-  [[nodiscard]] bool follow_indirect(const Descriptor& descriptor, Chain& chain, uint32_t& steps);
+  [[nodiscard]] bool follow_indirect(const Descriptor& descriptor, Chain& chain);
+  [[nodiscard]] uint16_t load_available_index() const;
+  [[nodiscard]] bool driver_wants_interrupt(uint16_t old_used, uint16_t new_used) const;
 
   const uint16_t max_size_;
   uint16_t size_ = 0;
-  bool event_idx_ = false;
+  QueueOptions options_;
   const GuestMemory* memory_ = nullptr;
   const std::byte* descriptors_ = nullptr;
   std::byte* available_ = nullptr;
