@@ -1,0 +1,94 @@
+// Store: kernels.
+#include <algorithm>
+
+#include "host/store/digest.hpp"
+#include "host/store/entries.hpp"
+
+namespace microvm::host {
+
+using base::fail;
+using std::filesystem::path;
+
+namespace {
+
+bool same_modules(const KernelManifest& a, const KernelManifest& b) {
+  return std::ranges::equal(a.modules, b.modules, {}, &FileRecord::sha256, &FileRecord::sha256);
+}
+
+Result<KernelManifest> already_imported(const path& dir, const KernelManifest& manifest) {
+  auto existing = read_manifest(dir, parse_kernel_manifest);
+  if (!existing || same_modules(*existing, manifest)) return existing;
+  return fail(ErrorCode::already_exists,
+              "kernel " + manifest.info.name +
+                  ": imported before with other modules; remove that one first");
+}
+
+Result<void> check_no_image_uses_kernel(const Store& store, const KernelManifest& kernel) {
+  const auto images = store.images();
+  if (!images) return fail(images.error());
+  if (!images->damaged.empty()) return fail(images->damaged.front());
+  for (const auto& image : images->items)
+    if (image.kernel_digest == kernel.info.digest)
+      return fail(ErrorCode::busy, "kernel " + kernel.info.name + ": image " + image.info.name +
+                                       ":" + image.info.version + " was built with it");
+  return {};
+}
+
+}  // namespace
+
+Result<Listing<KernelManifest>> Store::kernels() const {
+  const auto digests = list_names(data_dir_ / "kernels");
+  if (!digests) return fail(digests.error());
+  Listing<KernelManifest> listing;
+  for (const auto& digest : *digests)
+    if (is_sha256_hex(digest))
+      list_entry(data_dir_ / "kernels" / digest, parse_kernel_manifest, listing);
+  std::ranges::stable_sort(listing.items, std::ranges::greater(), &KernelManifest::imported_ms);
+  return listing;
+}
+
+Result<KernelEntry> Store::open_kernel(const std::string& name_or_digest) const {
+  const auto open = [this](const std::string& digest, const std::string& name) {
+    return open_entry(data_dir_ / "kernels" / digest, "kernel " + name, parse_kernel_manifest);
+  };
+  if (is_sha256_hex(name_or_digest)) return open(name_or_digest, name_or_digest);
+  const auto listing = kernels();
+  if (!listing) return fail(listing.error());
+  for (const auto& kernel : listing->items)
+    if (name_or_digest.empty() || kernel.info.name == name_or_digest)
+      return open(kernel.info.digest, kernel.info.name);
+  if (!listing->damaged.empty()) return fail(listing->damaged.front());
+  if (name_or_digest.empty())
+    return fail(ErrorCode::not_found, "no kernel is imported: import a linux-image .deb first");
+  return fail(ErrorCode::not_found, "kernel " + name_or_digest + ": not imported");
+}
+
+Result<KernelManifest> Store::commit_kernel(TempEntry entry, const KernelManifest& manifest) const {
+  const path dir = data_dir_ / "kernels" / manifest.info.digest;
+  const auto text = encode_manifest(manifest);
+  if (!text) return fail(text.error());
+  if (auto sealed = seal_entry(entry, *text); !sealed) return fail(sealed.error());
+  if (auto synced = entry.sync(); !synced) return fail(synced.error());
+  const auto renamed = rename_new(entry.dir(), dir);
+  if (renamed) return manifest;
+  if (renamed.error().code != ErrorCode::already_exists) return fail(renamed.error());
+  return already_imported(dir, manifest);
+}
+
+Result<void> Store::remove_kernel(const std::string& name_or_digest) const {
+  path dir;
+  KernelManifest kernel;
+  {
+    const auto entry = open_kernel(name_or_digest);
+    if (!entry) return fail(entry.error());
+    dir = entry->dir;
+    kernel = entry->manifest;
+  }
+  const auto alone = lock_entry_exclusive(dir, "kernel " + kernel.info.name);
+  if (!alone) return fail(alone.error());
+  // Who builds an image holds the kernel open until the image is there: nothing comes in between.
+  if (auto unused = check_no_image_uses_kernel(*this, kernel); !unused) return unused;
+  return discard_entry(data_dir_, dir);
+}
+
+}  // namespace microvm::host
