@@ -23,10 +23,12 @@ describe_place() {
   esac
 }
 
-# run_in_place CMD...
+# run_in_place SECONDS CMD...: exit status 124 when CMD takes longer.
 run_in_place() {
+  local limit=$1
+  shift
   case $place in
-    direct) "$@" ;;
-    rig) "$(dirname "${BASH_SOURCE[0]}")/run" -- "$@" ;;
+    direct) timeout --foreground --kill-after=10 "$limit" "$@" ;;
+    rig) "$(dirname "${BASH_SOURCE[0]}")/run" --timeout "$limit" -- "$@" ;;
   esac
 }
