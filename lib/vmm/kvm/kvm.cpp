@@ -54,7 +54,7 @@ Result<VcpuLimits> read_limits(int fd) {
   }
   limits.run_bytes = static_cast<size_t>(run_bytes);
   const int xsave_bytes = call(fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
-  limits.xsave_bytes = static_cast<size_t>(std::max<int>(xsave_bytes, sizeof(kvm_xsave)));
+  limits.xsave_bytes = static_cast<size_t>(std::max<int>(xsave_bytes, kMinXsaveBytes));
   limits.sync_regs = (call(fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) & kSyncMask) == kSyncMask;
   return limits;
 }
@@ -76,23 +76,21 @@ Result<Kvm> Kvm::open(base::Fd dev_kvm) {
 }
 
 Result<void> Kvm::read_cpuid() {
-  Table<kvm_cpuid2, kvm_cpuid_entry2> table(kMaxCpuid);
-  table.header()->nent = kMaxCpuid;
-  if (call(fd_.get(), KVM_GET_SUPPORTED_CPUID, table.header()) < 0) {
+  CpuidBuffer table(kMaxCpuid);
+  if (call(fd_.get(), kGetSupportedCpuid, table.data()) < 0) {
     return base::fail_errno("KVM_GET_SUPPORTED_CPUID");
   }
-  const size_t count = std::min<size_t>(table.header()->nent, kMaxCpuid);
+  const size_t count = std::min<size_t>(table.count(), kMaxCpuid);
   cpuid_.assign(table.entries(), table.entries() + count);
   return {};
 }
 
 Result<void> Kvm::read_msr_indices() {
-  Table<kvm_msr_list, uint32_t> table(kMaxMsrs);
-  table.header()->nmsrs = kMaxMsrs;
-  if (call(fd_.get(), KVM_GET_MSR_INDEX_LIST, table.header()) < 0) {
+  MsrIndexBuffer table(kMaxMsrs);
+  if (call(fd_.get(), kGetMsrIndexList, table.data()) < 0) {
     return base::fail_errno("KVM_GET_MSR_INDEX_LIST");
   }
-  const size_t count = std::min<size_t>(table.header()->nmsrs, kMaxMsrs);
+  const size_t count = std::min<size_t>(table.count(), kMaxMsrs);
   msr_indices_.assign(table.entries(), table.entries() + count);
   return {};
 }

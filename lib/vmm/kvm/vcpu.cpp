@@ -105,20 +105,25 @@ Result<void> Vcpu::set_xcrs(const kvm_xcrs& xcrs) {
 // KVM writes and reads exactly xsave_bytes (KVM_CAP_XSAVE2), or 4096 without that capability.
 Result<std::vector<std::byte>> Vcpu::xsave() const {
   std::vector<std::byte> image(limits_.xsave_bytes);
-  const bool large = image.size() > sizeof(kvm_xsave);
-  if (call(fd_.get(), large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, image.data()) < 0) {
+  const bool large = image.size() > kMinXsaveBytes;
+  if (call(fd_.get(), large ? kGetXsave2 : kGetXsave, image.data()) < 0) {
     return base::fail_errno("KVM_GET_XSAVE");
   }
   return image;
 }
 
 Result<void> Vcpu::set_xsave(std::span<const std::byte> image) {
-  if (image.size() != limits_.xsave_bytes) {
+  if (image.size() > limits_.xsave_bytes) {
     return base::fail(ErrorCode::incompatible_cpu,
                       "xsave image of " + std::to_string(image.size()) + " bytes, this host has " +
                           std::to_string(limits_.xsave_bytes));
   }
-  return check(fd_.get(), KVM_SET_XSAVE, image.data(), "KVM_SET_XSAVE");
+  if (image.size() == limits_.xsave_bytes) {
+    return check(fd_.get(), kSetXsave, image.data(), "KVM_SET_XSAVE");
+  }
+  std::vector<std::byte> padded(image.begin(), image.end());
+  padded.resize(limits_.xsave_bytes);
+  return check(fd_.get(), kSetXsave, padded.data(), "KVM_SET_XSAVE");
 }
 
 Result<kvm_lapic_state> Vcpu::lapic() const {
@@ -148,29 +153,26 @@ Result<void> Vcpu::set_tsc_khz(uint32_t khz) {
 }
 
 Result<size_t> Vcpu::read_msrs(std::span<kvm_msr_entry> entries) const {
-  Table<kvm_msrs, kvm_msr_entry> table(entries.size());
-  table.header()->nmsrs = static_cast<uint32_t>(entries.size());
+  MsrBuffer table(entries.size());
   table.fill(entries);
-  const int count = call(fd_.get(), KVM_GET_MSRS, table.header());
+  const int count = call(fd_.get(), kGetMsrs, table.data());
   if (count < 0) return base::fail_errno("KVM_GET_MSRS");
   std::copy_n(table.entries(), count, entries.begin());
   return static_cast<size_t>(count);
 }
 
 Result<size_t> Vcpu::write_msrs(std::span<const kvm_msr_entry> entries) {
-  Table<kvm_msrs, kvm_msr_entry> table(entries.size());
-  table.header()->nmsrs = static_cast<uint32_t>(entries.size());
+  MsrBuffer table(entries.size());
   table.fill(entries);
-  const int count = call(fd_.get(), KVM_SET_MSRS, table.header());
+  const int count = call(fd_.get(), kSetMsrs, table.data());
   if (count < 0) return base::fail_errno("KVM_SET_MSRS");
   return static_cast<size_t>(count);
 }
 
 Result<void> Vcpu::set_cpuid(std::span<const kvm_cpuid_entry2> entries) {
-  Table<kvm_cpuid2, kvm_cpuid_entry2> table(entries.size());
-  table.header()->nent = static_cast<uint32_t>(entries.size());
+  CpuidBuffer table(entries.size());
   table.fill(entries);
-  return check(fd_.get(), KVM_SET_CPUID2, table.header(), "KVM_SET_CPUID2");
+  return check(fd_.get(), kSetCpuid2, table.data(), "KVM_SET_CPUID2");
 }
 
 // EINVAL when the guest has no paravirtual clock; then there is nothing to tell.

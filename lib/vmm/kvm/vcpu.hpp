@@ -72,7 +72,8 @@ class Vcpu {
   [[nodiscard]] Result<kvm_xcrs> xcrs() const;
   Result<void> set_xcrs(const kvm_xcrs& xcrs);
   [[nodiscard]] Result<std::vector<std::byte>> xsave() const;
-  // Error incompatible_cpu when the image is not as long as this host's.
+  // Error incompatible_cpu when the image is longer than this host's. A shorter one comes from a
+  // host with fewer components: the others get their reset values.
   Result<void> set_xsave(std::span<const std::byte> image);
   [[nodiscard]] Result<kvm_lapic_state> lapic() const;
   Result<void> set_lapic(const kvm_lapic_state& lapic);
