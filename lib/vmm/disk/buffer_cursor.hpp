@@ -1,0 +1,37 @@
+// Walks through a list of buffers piece by piece.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "vmm/disk/disk_engine.hpp"
+
+namespace microvm::vmm {
+
+class DiskEngine::Cursor {
+ public:
+  explicit Cursor(std::span<const iovec> buffers) : buffers_(buffers) {}
+
+  // Adds the next `length` bytes to `out`; fewer where the buffers end.
+  void take(uint64_t length, std::vector<iovec>& out) {
+    while (length > 0 && !buffers_.empty()) {
+      const iovec& buffer = buffers_.front();
+      const uint64_t size = std::min<uint64_t>(length, buffer.iov_len - used_);
+      if (size > 0) out.push_back({static_cast<std::byte*>(buffer.iov_base) + used_, size});
+      length -= size;
+      used_ += size;
+      if (used_ == buffer.iov_len) {
+        buffers_ = buffers_.subspan(1);
+        used_ = 0;
+      }
+    }
+  }
+
+ private:
+  std::span<const iovec> buffers_;
+  size_t used_ = 0;  // of the first
+};
+
+}  // namespace microvm::vmm
