@@ -25,8 +25,7 @@ struct SpawnOptions {
   std::vector<int> fds;                  // become 3, 4, …; borrowed
   int standard_output = -1;              // 1 and 2 of the child; -1: /dev/null. 0 is /dev/null
   int standard_error = -1;
-  bool new_session = false;      // setsid(): a detached child gets no signal of our terminal
-  bool die_with_parent = false;  // SIGKILL when the thread that spawned it ends
+  bool new_session = false;  // setsid(): a detached child gets no signal of our terminal
 };
 
 class Process {
@@ -55,7 +54,7 @@ class Process {
   base::Fd pidfd_;
 };
 
-// Errors of the child's execve are reported here.
+// The child starts in / with default signal handling. A failing execve is reported here.
 Result<Process> spawn(int executable_fd, const SpawnOptions& options);
 
 }  // namespace microvm::sys

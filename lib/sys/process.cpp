@@ -1,0 +1,166 @@
+#include "sys/process.hpp"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "sys/file.hpp"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U  // Linux 6.3
+#endif
+
+namespace microvm::sys {
+namespace {
+
+constexpr size_t kChildStackBytes = 64 * 1024;
+
+// Everything the child needs, made before it starts: it shares our memory and must not allocate.
+struct ChildPlan {
+  std::vector<char*> arguments;
+  std::vector<char*> environment;
+  std::vector<int> sources;  // stdin, stdout, stderr (-1: /dev/null), then the passed fds
+  int executable = -1;
+  bool new_session = false;
+  int error = 0;
+};
+
+std::vector<char*> to_pointers(const std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
+  for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+ChildPlan make_plan(int executable_fd, const SpawnOptions& options) {
+  ChildPlan plan;
+  plan.arguments = to_pointers(options.arguments);
+  plan.environment = to_pointers(options.environment);
+  plan.sources = {-1, options.standard_output, options.standard_error};
+  plan.sources.insert(plan.sources.end(), options.fds.begin(), options.fds.end());
+  plan.executable = executable_fd;
+  plan.new_session = options.new_session;
+  return plan;
+}
+
+// Sources may stand where targets go, so first everything moves above the targets.
+bool place_fds(ChildPlan& plan) {
+  const int count = static_cast<int>(plan.sources.size());
+  plan.executable = ::fcntl(plan.executable, F_DUPFD_CLOEXEC, count);
+  if (plan.executable < 0) return false;
+  const int null_fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int& source : plan.sources) {
+    source = ::fcntl(source >= 0 ? source : null_fd, F_DUPFD_CLOEXEC, count);
+    if (source < 0) return false;
+  }
+  for (int target = 0; target < count; ++target) {
+    if (::dup2(plan.sources[static_cast<size_t>(target)], target) < 0) return false;
+  }
+  return ::syscall(SYS_close_range, static_cast<unsigned>(count), ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+}
+
+// An ignored signal stays ignored over execve, a caught one does not.
+void reset_signals() {
+  struct sigaction action{};
+  action.sa_handler = SIG_DFL;
+  for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &action, nullptr);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+// Runs on its own stack in the parent's memory while the parent's thread waits (vfork): only
+// system calls here.
+int child_main(void* argument) {
+  auto& plan = *static_cast<ChildPlan*>(argument);
+  if (plan.new_session) ::setsid();
+  const bool ready = place_fds(plan) && ::chdir("/") == 0;
+  if (ready) {
+    reset_signals();
+    ::syscall(SYS_execveat, plan.executable, "", plan.arguments.data(), plan.environment.data(),
+              AT_EMPTY_PATH);
+  }
+  plan.error = errno;
+  ::_exit(127);
+}
+
+// With all signals blocked: a handler of the embedder must not run in the child, on our memory.
+pid_t clone_blocked(ChildPlan& plan, int& pidfd) {
+  const auto stack = std::make_unique<std::byte[]>(kChildStackBytes);
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const pid_t pid = ::clone(child_main, stack.get() + kChildStackBytes,
+                            CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &plan, &pidfd);
+  const int error = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return pid;
+}
+
+Process::Exit to_exit(const siginfo_t& info) {
+  if (info.si_code == CLD_EXITED) return {info.si_status, 0};
+  return {0, info.si_status};
+}
+
+}  // namespace
+
+Result<base::Fd> executable_from_bytes(const std::string& name, std::span<const std::byte> bytes) {
+  constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  base::Fd fd(::memfd_create(name.c_str(), kFlags | MFD_EXEC));
+  if (!fd && errno == EINVAL) fd.reset(::memfd_create(name.c_str(), kFlags));
+  if (!fd) return base::fail_errno("create memory file " + name);
+  if (auto written = pwrite_full(fd.get(), bytes, 0); !written) return base::fail(written.error());
+  constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  if (::fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0) return base::fail_errno("seal " + name);
+  return fd;
+}
+
+Result<base::Fd> executable_from_file(const std::string& path) {
+  return open_at(AT_FDCWD, path, O_RDONLY);
+}
+
+Result<Process> spawn(int executable_fd, const SpawnOptions& options) {
+  ChildPlan plan = make_plan(executable_fd, options);
+  int pidfd = -1;
+  const pid_t pid = clone_blocked(plan, pidfd);
+  if (pid < 0) return base::fail_errno("start process");
+  Process process(pid, base::Fd(pidfd));
+  if (plan.error == 0) return process;
+  [[maybe_unused]] const auto reaped = process.wait();
+  const std::string name = options.arguments.empty() ? "program" : options.arguments.front();
+  return base::fail_errno("execute " + name, plan.error);
+}
+
+Result<void> Process::kill(int signal) const {
+  const long sent = ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
+  if (sent != 0 && errno != ESRCH) {
+    return base::fail_errno("signal process " + std::to_string(pid_));
+  }
+  return {};
+}
+
+Result<Process::Exit> Process::wait(const WaitLimits& limits) const {
+  if (auto ended = wait_fd(pidfd_.get(), POLLIN, limits); !ended) return base::fail(ended.error());
+  siginfo_t info{};
+  while (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &info, WEXITED) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == ECHILD) {
+      return base::fail(ErrorCode::not_found,
+                        "wait for process " + std::to_string(pid_) + ": not ours, or reaped");
+    }
+    return base::fail_errno("wait for process " + std::to_string(pid_));
+  }
+  return to_exit(info);
+}
+
+}  // namespace microvm::sys
