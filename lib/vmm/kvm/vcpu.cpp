@@ -12,19 +12,25 @@ namespace microvm::vmm::kvm {
 Result<Vcpu> Vcpu::create(base::Fd fd, VcpuLimits limits) {
   void* run = ::mmap(nullptr, limits.run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (run == MAP_FAILED) return base::fail_errno("map kvm_run");
-  return Vcpu(std::move(fd), limits, static_cast<kvm_run*>(run));
+  Vcpu vcpu(std::move(fd), limits, static_cast<kvm_run*>(run));
+  vcpu.host_tsc_khz_ = vcpu.tsc_khz().value_or(0);
+  return vcpu;
 }
 
 Vcpu::Vcpu(base::Fd fd, VcpuLimits limits, kvm_run* run)
     : fd_(std::move(fd)), limits_(limits), run_(run) {}
 
 Vcpu::Vcpu(Vcpu&& other) noexcept
-    : fd_(std::move(other.fd_)), limits_(other.limits_), run_(std::exchange(other.run_, nullptr)) {}
+    : fd_(std::move(other.fd_)),
+      limits_(other.limits_),
+      run_(std::exchange(other.run_, nullptr)),
+      host_tsc_khz_(other.host_tsc_khz_) {}
 
 Vcpu& Vcpu::operator=(Vcpu&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(limits_, other.limits_);
   std::swap(run_, other.run_);
+  std::swap(host_tsc_khz_, other.host_tsc_khz_);
   return *this;
 }
 
@@ -75,7 +81,11 @@ Result<kvm_vcpu_events> Vcpu::events() const {
   return fetch<kvm_vcpu_events>(fd_.get(), KVM_GET_VCPU_EVENTS, "KVM_GET_VCPU_EVENTS");
 }
 
-Result<void> Vcpu::set_regs_and_events(const kvm_regs& regs, const kvm_vcpu_events& events) {
+Result<void> Vcpu::set_events(const kvm_vcpu_events& events) {
+  return check(fd_.get(), KVM_SET_VCPU_EVENTS, &events, "KVM_SET_VCPU_EVENTS");
+}
+
+Result<void> Vcpu::set_regs_and_events_on_run(const kvm_regs& regs, const kvm_vcpu_events& events) {
   if (limits_.sync_regs) {
     run_->s.regs.regs = regs;
     run_->s.regs.events = events;
@@ -83,7 +93,7 @@ Result<void> Vcpu::set_regs_and_events(const kvm_regs& regs, const kvm_vcpu_even
     return {};
   }
   if (auto ok = set_regs(regs); !ok) return ok;
-  return check(fd_.get(), KVM_SET_VCPU_EVENTS, &events, "KVM_SET_VCPU_EVENTS");
+  return set_events(events);
 }
 
 Result<kvm_debugregs> Vcpu::debugregs() const {

@@ -65,8 +65,10 @@ class Vcpu {
   [[nodiscard]] Result<kvm_sregs> sregs() const;
   Result<void> set_sregs(const kvm_sregs& sregs);
   [[nodiscard]] Result<kvm_vcpu_events> events() const;
-  // Both with the next run() where the host can (no ioctl), else at once.
-  Result<void> set_regs_and_events(const kvm_regs& regs, const kvm_vcpu_events& events);
+  Result<void> set_events(const kvm_vcpu_events& events);
+  // Both with the next run() where the host can (no ioctl), else at once. Only for a vCPU that is
+  // runnable or halted: on another the next run() may come to nothing and a later one apply them.
+  Result<void> set_regs_and_events_on_run(const kvm_regs& regs, const kvm_vcpu_events& events);
   [[nodiscard]] Result<kvm_debugregs> debugregs() const;
   Result<void> set_debugregs(const kvm_debugregs& debugregs);
   [[nodiscard]] Result<kvm_xcrs> xcrs() const;
@@ -81,6 +83,8 @@ class Vcpu {
   Result<void> set_mp_state(kvm_mp_state state);
   [[nodiscard]] Result<uint32_t> tsc_khz() const;
   Result<void> set_tsc_khz(uint32_t khz);
+  // What tsc_khz() was when the vCPU was made, 0 when unknown. No ioctl.
+  [[nodiscard]] uint32_t host_tsc_khz() const { return host_tsc_khz_; }
 
   // Reads the values of `entries[i].index`. The number of leading entries KVM could read: when
   // short, the entry at that place was refused.
@@ -100,6 +104,7 @@ class Vcpu {
   base::Fd fd_;
   VcpuLimits limits_;
   kvm_run* run_ = nullptr;
+  uint32_t host_tsc_khz_ = 0;
 };
 
 }  // namespace microvm::vmm::kvm

@@ -129,6 +129,19 @@ Result<uint64_t> load_linux(GuestMemory& memory, const LinuxBoot& boot) {
   return kernel->entry;
 }
 
+// Firmware leaves XCR0 at 1, but a KVM below a hypervisor that does not report XSETBV (QEMU's
+// emulated SVM) then shows the guest a CPUID that contradicts its XCR0, and Linux gives up XSAVE.
+Result<void> set_firmware_state(kvm::Vcpu& vcpu, const CpuidTable& cpuid) {
+  constexpr uint32_t kMtrrDefaultType = 0x2ff;
+  constexpr uint64_t kEnabledWriteBack = 0x806;
+  const kvm_msr_entry mtrr{.index = kMtrrDefaultType, .reserved = 0, .data = kEnabledWriteBack};
+  if (auto count = vcpu.write_msrs({&mtrr, 1}); !count) return base::fail(count.error());
+  kvm_xcrs xcrs{};
+  xcrs.nr_xcrs = 1;
+  xcrs.xcrs[0].value = cpuid.xcr0();
+  return cpuid.xcr0() == 0 ? Result<void>{} : vcpu.set_xcrs(xcrs);
+}
+
 Result<void> set_boot_registers(kvm::Vcpu& vcpu, uint64_t entry) {
   kvm_regs regs{};
   regs.rip = entry;

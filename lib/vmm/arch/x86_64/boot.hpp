@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "vmm/arch/x86_64/cpuid.hpp"
 #include "vmm/kvm/vcpu.hpp"
 #include "vmm/memory/guest_memory.hpp"
 
@@ -22,6 +23,10 @@ struct LinuxBoot {
 // address to enter the kernel at. Errors: those of load_kernel(), invalid_argument (command line
 // too long or with a NUL), out_of_memory (the initramfs does not fit).
 [[nodiscard]] Result<uint64_t> load_linux(GuestMemory& memory, const LinuxBoot& boot);
+
+// What firmware leaves on every processor: memory cached by default (MTRR), XCR0. For all vCPUs,
+// the boot processor included, once their CPUID is set.
+[[nodiscard]] Result<void> set_firmware_state(kvm::Vcpu& vcpu, const CpuidTable& cpuid);
 
 // Puts the boot processor into long mode at `entry`. The others stay as KVM made them, waiting for
 // a startup interrupt.

@@ -224,6 +224,11 @@ std::vector<kvm_cpuid_entry2> CpuidTable::for_vcpu(uint32_t index) const {
   return entries;
 }
 
+uint64_t CpuidTable::xcr0() const {
+  const Entry e = get(entries_, 0xd, 0);
+  return uint64_t{e.edx} << 32 | e.eax;
+}
+
 wire::Bytes CpuidTable::encode() const {
   wire::ByteWriter out;
   out.put(static_cast<uint32_t>(entries_.size()));

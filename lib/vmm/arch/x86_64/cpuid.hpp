@@ -28,6 +28,9 @@ class CpuidTable {
   [[nodiscard]] std::vector<kvm_cpuid_entry2> for_vcpu(uint32_t index) const;
   [[nodiscard]] std::span<const kvm_cpuid_entry2> entries() const { return entries_; }
 
+  // All the bits XCR0 may have; 0 without XSAVE.
+  [[nodiscard]] uint64_t xcr0() const;
+
   // The body of state::SectionId::cpuid.
   [[nodiscard]] wire::Bytes encode() const;
   static Result<CpuidTable> decode(wire::ByteView body);

@@ -35,8 +35,10 @@ inline constexpr uint16_t kVcpuStateVersion = 1;
 // The vCPU must not run. MSRs of the list that KVM refuses to read are left out.
 [[nodiscard]] Result<VcpuState> save_vcpu(kvm::Vcpu& vcpu, std::span<const uint32_t> msrs);
 
-// At most 7 ioctls on a fresh vCPU whose CPUID is set: what still has its reset value is skipped.
-// Errors: incompatible_cpu (KVM refuses an MSR or the XSAVE image), io.
+// On a fresh vCPU whose CPUID is set and whose guest memory is backed (KVM reads and writes the
+// guest's clock page at once). 5 ioctls for a boot processor, 6 for the others: what still has its
+// reset value is skipped, general registers and events travel with the first run(). Errors:
+// incompatible_cpu (KVM refuses an MSR, the XSAVE image or the TSC frequency), io.
 [[nodiscard]] Result<void> restore_vcpu(kvm::Vcpu& vcpu, const VcpuState& state);
 
 // The body of state::SectionId::vcpu.
