@@ -1,0 +1,73 @@
+#include "vmm/control/connection.hpp"
+
+#include <poll.h>
+
+#include "sys/socket.hpp"
+
+namespace microvm::vmm::control {
+namespace {
+
+// A peer that does not read its replies is cut off.
+constexpr size_t kMaxQueued = 256;
+
+}  // namespace
+
+Connection::Connection(sys::Loop& loop, base::Fd socket, Callbacks callbacks)
+    : loop_(loop), socket_(std::move(socket)), callbacks_(std::move(callbacks)) {
+  watch_ = loop_.watch(socket_.get(), POLLIN, [this](uint32_t events) { on_ready(events); });
+}
+
+Connection::~Connection() {
+  if (!closed_) loop_.unwatch(watch_);
+}
+
+void Connection::on_ready(uint32_t events) {
+  if ((events & POLLOUT) != 0) send_queued();
+  if (!closed_ && (events & ~static_cast<uint32_t>(POLLOUT)) != 0) receive();
+}
+
+void Connection::receive() {
+  auto received = sys::receive_message(
+      socket_.get(), {.bytes = wire::kMaxControlMessage, .fds = wire::kMaxControlFds});
+  if (!received && received.error().code == ErrorCode::busy) return;
+  if (!received) return close();
+  auto envelope = wire::decode(received->bytes);
+  if (!envelope) return close();
+  callbacks_.message(std::move(*envelope), std::move(received->fds));
+}
+
+void Connection::send(wire::Envelope envelope, std::vector<base::Fd> fds) {
+  if (closed_) return;
+  Outgoing outgoing{wire::encode(envelope), std::move(fds)};
+  if (queue_.empty() && send_now(outgoing)) return;
+  if (closed_) return;
+  if (queue_.size() >= kMaxQueued) return close();
+  queue_.push_back(std::move(outgoing));
+  loop_.rearm(watch_, POLLIN | POLLOUT);
+}
+
+bool Connection::send_now(const Outgoing& outgoing) {
+  std::vector<int> fds;
+  for (const base::Fd& fd : outgoing.fds) fds.push_back(fd.get());
+  const auto sent = sys::send_message(socket_.get(), outgoing.bytes, fds);
+  if (!sent && sent.error().code != ErrorCode::busy) close();
+  return sent.has_value();
+}
+
+void Connection::send_queued() {
+  while (!queue_.empty()) {
+    if (!send_now(queue_.front())) return;
+    queue_.pop_front();
+  }
+  loop_.rearm(watch_, POLLIN);
+}
+
+void Connection::close() {
+  if (closed_) return;
+  closed_ = true;
+  queue_.clear();
+  loop_.unwatch(watch_);
+  callbacks_.closed();
+}
+
+}  // namespace microvm::vmm::control

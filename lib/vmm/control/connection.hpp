@@ -1,0 +1,53 @@
+// One peer on the control wire. It is trusted to be ours, not to be fast or well: what it sends is
+// checked, and what it does not read is dropped with it.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "sys/loop.hpp"
+#include "wire/control.hpp"
+
+namespace microvm::vmm::control {
+
+class Connection {
+ public:
+  struct Callbacks {
+    std::function<void(wire::Envelope, std::vector<base::Fd>)> message;
+    // The peer went away or broke the protocol; nothing is reported after it.
+    std::function<void()> closed;
+  };
+  // `socket`: SOCK_SEQPACKET, non-blocking.
+  Connection(sys::Loop& loop, base::Fd socket, Callbacks callbacks);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  void send(wire::Envelope envelope, std::vector<base::Fd> fds = {});
+  [[nodiscard]] bool all_sent() const { return queue_.empty(); }
+
+ private:
+  struct Outgoing {
+    wire::Bytes bytes;
+    std::vector<base::Fd> fds;
+  };
+  void on_ready(uint32_t events);
+  void receive();
+  // False: the socket is full, or the peer is gone.
+  bool send_now(const Outgoing& outgoing);
+  void send_queued();
+  void close();
+
+  sys::Loop& loop_;
+  base::Fd socket_;
+  Callbacks callbacks_;
+  sys::Loop::WatchId watch_ = 0;
+  std::deque<Outgoing> queue_;
+  bool closed_ = false;
+};
+
+}  // namespace microvm::vmm::control

@@ -1,0 +1,74 @@
+#include "vmm/control/log.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+namespace microvm::vmm::control {
+
+Log::~Log() {
+  while (!readers_.empty()) drop(readers_.begin());
+}
+
+// One post covers all that is appended until the loop comes to it.
+void Log::append(wire::ByteView bytes) {
+  ring_.append(bytes);
+  if (followers_ == 0 || feed_posted_.exchange(true)) return;
+  loop_.post([this] {
+    feed_posted_ = false;
+    feed_all();
+  });
+}
+
+Result<base::Fd> Log::open_reader(bool follow) {
+  if (readers_.size() >= kMaxReaders) {
+    return base::fail(ErrorCode::busy, "too many readers of this log");
+  }
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return base::fail_errno("pipe for a log");
+  base::Fd read_end(ends[0]);
+  base::Fd write_end(ends[1]);
+  ::fcntl(write_end.get(), F_SETFL, O_NONBLOCK);
+  const auto reader = readers_.insert(
+      readers_.end(), Reader{std::move(write_end), ring_.begin(), follow && !closed_, 0});
+  if (reader->follow) ++followers_;
+  reader->watch =
+      loop_.watch(reader->pipe.get(), POLLOUT, [this, reader](uint32_t) { feed(reader); });
+  return read_end;
+}
+
+void Log::close() {
+  closed_ = true;
+  for (Reader& reader : readers_) reader.follow = false;
+  followers_ = 0;
+  feed_all();
+}
+
+void Log::feed_all() {
+  for (auto reader = readers_.begin(); reader != readers_.end();) feed(reader++);
+}
+
+// Writes until the pipe is full (the watch brings us back) or the reader has everything.
+void Log::feed(Place reader) {
+  std::array<std::byte, 16 * 1024> buffer;
+  for (;;) {
+    const auto chunk = ring_.read(reader->position, buffer);
+    if (chunk.bytes == 0 && !reader->follow) return drop(reader);
+    if (chunk.bytes == 0) return loop_.rearm(reader->watch, 0);
+    const ssize_t put = ::write(reader->pipe.get(), buffer.data(), chunk.bytes);
+    if (put < 0 && errno == EAGAIN) return loop_.rearm(reader->watch, POLLOUT);
+    if (put < 0) return drop(reader);
+    reader->position = chunk.next - (chunk.bytes - static_cast<size_t>(put));
+  }
+}
+
+void Log::drop(Place reader) {
+  if (reader->follow && followers_ > 0) --followers_;
+  loop_.unwatch(reader->watch);
+  readers_.erase(reader);
+}
+
+}  // namespace microvm::vmm::control

@@ -1,0 +1,233 @@
+// What each request of the control wire does. A request that changes nothing can be asked at any
+// time; one that changes the machine is refused while another one runs.
+#include <poll.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "vmm/arch/x86_64/probe.hpp"
+#include "vmm/control/worker.hpp"
+#include "vmm/disk/disk_stack.hpp"
+#include "vmm/snapshot/restore.hpp"
+#include "vmm/snapshot/save.hpp"
+#include "vmm/virtio/block.hpp"
+#include "vmm/virtio/rng.hpp"
+
+namespace microvm::vmm::control {
+namespace {
+
+using Reason = wire::ExitEvent::Reason;
+
+// The few bytes of a process name that tools show.
+void name_process(const std::string& vm_id) {
+  pthread_setname_np(pthread_self(), ("vm-" + vm_id).substr(0, 15).c_str());
+}
+
+class BusyMark {
+ public:
+  explicit BusyMark(bool& busy) : busy_(busy) { busy_ = true; }
+  ~BusyMark() { busy_ = false; }
+  BusyMark(const BusyMark&) = delete;
+  BusyMark& operator=(const BusyMark&) = delete;
+
+ private:
+  bool& busy_;
+};
+
+uint64_t elapsed_us(std::chrono::steady_clock::time_point since) {
+  const auto time = std::chrono::steady_clock::now() - since;
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
+}
+
+}  // namespace
+
+Result<void> Worker::check_stage(Stage wanted) const {
+  if (busy_) return base::fail(ErrorCode::busy, "the vm is being paused or saved; try again");
+  if (end_requested_) return base::fail(ErrorCode::vm_gone, "the vm has ended");
+  if (stage_ == wanted) return {};
+  switch (stage_) {
+    case Stage::empty:
+      return base::fail(ErrorCode::busy, "the worker has no machine yet");
+    case Stage::shaped:
+      return base::fail(ErrorCode::busy, "the vm was not started yet");
+    case Stage::failed:
+      return base::fail(ErrorCode::busy, "the vm could not be started; end this worker");
+    case Stage::started:
+      return base::fail(ErrorCode::busy, "the vm was started already");
+  }
+  return {};
+}
+
+// ---- starting ----------------------------------------------------------------------------------
+
+Worker::Outcome Worker::serve(Request& request, const wire::ShapeRequest& shape) {
+  if (auto ok = check_stage(Stage::empty); !ok) return base::fail(ok.error());
+  if (request.fds.size() != 1) {
+    return base::fail(ErrorCode::invalid_argument, "a shape request comes with /dev/kvm");
+  }
+  auto kvm = kvm::Kvm::open(std::move(request.fds.front()));
+  if (!kvm) return base::fail(kvm.error());
+  auto machine =
+      Machine::shape(loop_, std::move(*kvm), {shape.memory_bytes, shape.vcpus, shape.disks},
+                     {.console =
+                          [this](uint8_t byte) {
+                            const auto value = std::byte{byte};
+                            kernel_log_.append({&value, 1});
+                          },
+                      .ended = [this](wire::ExitEvent event) { request_end(std::move(event)); },
+                      .log = log_sink()});
+  if (!machine) return base::fail(machine.error());
+  machine_ = std::move(*machine);
+  stage_ = Stage::shaped;
+  return Answer{wire::OkReply{}, {}};
+}
+
+Worker::Outcome Worker::serve(Request& request, const wire::ProbeRequest&) {
+  if (auto ok = check_stage(Stage::empty); !ok) return base::fail(ok.error());
+  if (request.fds.size() != 1) {
+    return base::fail(ErrorCode::invalid_argument, "a probe request comes with /dev/kvm");
+  }
+  request_end({Reason::terminated, "probed"});
+  const auto kvm = kvm::Kvm::open(std::move(request.fds.front()));
+  if (!kvm) return base::fail(kvm.error());
+  if (auto ok = x86_64::probe(*kvm); !ok) return base::fail(ok.error());
+  return Answer{wire::OkReply{}, {}};
+}
+
+Worker::Outcome Worker::serve(Request& request, const wire::BootRequest& boot) {
+  if (auto ok = check_stage(Stage::shaped); !ok) return base::fail(ok.error());
+  auto files = sort_files(std::move(request.fds), boot.disks);
+  if (!files) return base::fail(files.error());
+  stage_ = Stage::failed;  // until it has worked
+  if (auto ok = attach_devices(*files, boot.disks); !ok) return base::fail(ok.error());
+  const auto booted =
+      machine_->boot_linux({std::move(files->first), std::move(files->second), boot.cmdline});
+  if (!booted) return base::fail(booted.error());
+  start(request, std::move(*files), boot.attachment);
+  return Answer{wire::OkReply{}, {}};
+}
+
+Worker::Outcome Worker::serve(Request& request, const wire::RestoreRequest& restore) {
+  if (auto ok = check_stage(Stage::shaped); !ok) return base::fail(ok.error());
+  auto files = sort_files(std::move(request.fds), restore.disks);
+  if (!files) return base::fail(files.error());
+  stage_ = Stage::failed;  // until it has worked
+  if (auto ok = attach_devices(*files, restore.disks); !ok) return base::fail(ok.error());
+  const auto restored = snapshot::restore(*machine_, files->first.get(), files->second.get());
+  if (!restored) return base::fail(restored.error());
+  start(request, std::move(*files), restore.attachment);
+  return Answer{wire::OkReply{}, {}};
+}
+
+// The guest runs first; what can be done after that is done after it.
+void Worker::start(const Request& request, VmFiles files, const wire::Attachment& attachment) {
+  start_received_ = request.received;
+  machine_->run();
+  stage_ = Stage::started;
+  dies_with_owner_ = attachment.dies_with_owner;
+  listener_ = std::move(files.listener);
+  exit_record_ = std::move(files.exit_record);
+  kernel_log_file_ = std::move(files.kernel_log);
+  app_log_file_ = std::move(files.app_log);
+  leases_ = std::move(files.leases);
+  loop_.watch(listener_.get(), POLLIN, [this](uint32_t) { accept_client(); });
+  name_process(attachment.vm_id);
+}
+
+// ---- while it runs -----------------------------------------------------------------------------
+
+Worker::Outcome Worker::serve(Request& request, const wire::ConnectRequest& connect) {
+  if (auto ok = check_stage(Stage::started); !ok) return base::fail(ok.error());
+  vsock_->connect(connect.port, [this, from = request.from, id = request.id](Result<base::Fd> fd) {
+    if (!fd) return reply(from, id, base::fail(fd.error()));
+    Answer answer{wire::OkReply{}, {}};
+    answer.fds.push_back(std::move(*fd));
+    reply(from, id, std::move(answer));
+  });
+  return Later{};
+}
+
+Worker::Outcome Worker::serve(Request& request, const wire::SnapshotRequest&) {
+  if (auto ok = check_stage(Stage::started); !ok) return base::fail(ok.error());
+  if (request.fds.size() != 2) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "a snapshot request comes with a memory and a state file");
+  }
+  const BusyMark mark(busy_);
+  const auto saved = snapshot::save(*machine_, request.fds[0].get(), request.fds[1].get());
+  if (!saved) return base::fail(saved.error());
+  return Answer{wire::SnapshotReply{saved->memory_bytes, saved->memory_data_bytes,
+                                    elapsed_us(request.received)},
+                {}};
+}
+
+Worker::Outcome Worker::serve(Request&, const wire::PauseRequest&) {
+  if (auto ok = check_stage(Stage::started); !ok) return base::fail(ok.error());
+  const BusyMark mark(busy_);
+  if (auto ok = machine_->pause(); !ok) return base::fail(ok.error());
+  return Answer{wire::OkReply{}, {}};
+}
+
+Worker::Outcome Worker::serve(Request&, const wire::ResumeRequest&) {
+  if (auto ok = check_stage(Stage::started); !ok) return base::fail(ok.error());
+  machine_->run();
+  return Answer{wire::OkReply{}, {}};
+}
+
+Worker::Outcome Worker::serve(Request&, const wire::LogsRequest& logs) {
+  Log& log = logs.which == wire::LogsRequest::Which::kernel ? kernel_log_ : app_log_;
+  auto reader = log.open_reader(logs.follow);
+  if (!reader) return base::fail(reader.error());
+  Answer answer{wire::OkReply{}, {}};
+  answer.fds.push_back(std::move(*reader));
+  return answer;
+}
+
+Worker::Outcome Worker::serve(Request&, const wire::InfoRequest&) {
+  if (!machine_) return base::fail(check_stage(Stage::started).error());
+  wire::InfoReply info;
+  info.worker_pid = static_cast<uint32_t>(::getpid());
+  info.paused = stage_ == Stage::started && !machine_->running();
+  info.memory_bytes = machine_->current_shape().memory_bytes;
+  info.vcpus = machine_->current_shape().vcpus;
+  info.exits = machine_->exits();
+  if (const auto first = machine_->first_run(); first > start_received_) {
+    info.start_to_run_ns = static_cast<uint64_t>((first - start_received_).count());
+  }
+  info.devices_needing_reset = machine_->devices_needing_reset();
+  return Answer{info, {}};
+}
+
+Worker::Outcome Worker::serve(Request&, const wire::TerminateRequest&) {
+  request_end({Reason::terminated, {}});
+  return Answer{wire::OkReply{}, {}};
+}
+
+// What devices have to say stands between the lines of the guest's own kernel.
+base::LogSink Worker::log_sink() {
+  return [this](base::LogLevel, std::string_view line) {
+    kernel_log_.append(wire::as_bytes("microvm: " + std::string(line) + "\n"));
+  };
+}
+
+// ---- devices -----------------------------------------------------------------------------------
+
+Result<void> Worker::attach_devices(VmFiles& files, const std::vector<wire::DiskSpec>& disks) {
+  for (uint32_t index = 0; index < disks.size(); ++index) {
+    const DiskOptions options{.read_only = disks[index].read_only};
+    auto disk = DiskStack::open(loop_, std::move(files.disks[index]), options);
+    if (!disk) return base::fail(disk.error());
+    auto block =
+        std::make_unique<BlockDevice>(std::move(*disk), "disk" + std::to_string(index), log_sink());
+    if (auto ok = machine_->attach(layout::kFirstDiskSlot + index, std::move(block)); !ok)
+      return ok;
+  }
+  auto vsock = std::make_unique<VsockDevice>(loop_);
+  vsock_ = vsock.get();
+  vsock_->listen(wire::kAgentDoorbellPort, [this](base::Fd fd) { on_agent(std::move(fd)); });
+  vsock_->listen(wire::kAppLogPort, [this](base::Fd fd) { app_streams_.add(std::move(fd)); });
+  if (auto ok = machine_->attach(layout::kVsockSlot, std::move(vsock)); !ok) return ok;
+  if (auto ok = machine_->attach(layout::kRngSlot, std::make_unique<RngDevice>()); !ok) return ok;
+  return machine_->check_attached();
+}
+
+}  // namespace microvm::vmm::control

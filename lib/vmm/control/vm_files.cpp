@@ -1,0 +1,46 @@
+#include "vmm/control/vm_files.hpp"
+
+#include <span>
+
+namespace microvm::vmm::control {
+namespace {
+
+constexpr size_t kFixedFiles = 6;
+
+base::Failure too_few() {
+  return base::fail(ErrorCode::invalid_argument, "the request came with too few fds");
+}
+
+}  // namespace
+
+Result<VmFiles> sort_files(std::vector<base::Fd> fds, const std::vector<wire::DiskSpec>& disks) {
+  if (fds.size() < kFixedFiles) return too_few();
+  VmFiles files{.first = std::move(fds[0]),
+                .second = std::move(fds[1]),
+                .listener = std::move(fds[2]),
+                .exit_record = std::move(fds[3]),
+                .kernel_log = std::move(fds[4]),
+                .app_log = std::move(fds[5]),
+                .disks = {},
+                .leases = {}};
+  auto rest = std::span(fds).subspan(kFixedFiles);
+  const auto take = [&rest](size_t count) {
+    std::vector<base::Fd> taken;
+    for (base::Fd& fd : rest.first(count)) taken.push_back(std::move(fd));
+    rest = rest.subspan(count);
+    return taken;
+  };
+  for (const wire::DiskSpec& disk : disks) {
+    if (disk.layers == 0 || disk.layers > wire::kMaxLayers) {
+      return base::fail(ErrorCode::invalid_argument, "a disk of " + std::to_string(disk.layers) +
+                                                         " layers: give 1 to " +
+                                                         std::to_string(wire::kMaxLayers));
+    }
+    if (rest.size() < disk.layers) return too_few();
+    files.disks.push_back(take(disk.layers));
+  }
+  files.leases = take(rest.size());
+  return files;
+}
+
+}  // namespace microvm::vmm::control

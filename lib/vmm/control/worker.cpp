@@ -1,0 +1,161 @@
+#include "vmm/control/worker.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "sys/socket.hpp"
+
+namespace microvm::vmm::control {
+namespace {
+
+using Reason = wire::ExitEvent::Reason;
+using std::chrono::milliseconds;
+
+constexpr size_t kMaxConnections = 64;
+constexpr size_t kMaxDetailBytes = 1024;
+// For peers and log readers to take what they have not read yet.
+constexpr milliseconds kGoodbyeDeadline{1000};
+
+// The file system lets only the owner's user reach the socket; this holds if it was passed on.
+bool is_same_user(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+  return peer.uid == ::geteuid() || peer.uid == 0;
+}
+
+void write_file(const base::Fd& file, wire::ByteView bytes) {
+  if (!file) return;
+  // Nobody is left to be told about a full disk: the record of an ended Vm is then short.
+  [[maybe_unused]] const ssize_t put = ::pwrite(file.get(), bytes.data(), bytes.size(), 0);
+}
+
+}  // namespace
+
+Worker::Worker(sys::Loop& loop, base::Fd owner)
+    : loop_(loop), kernel_log_(loop), app_log_(loop), app_streams_(loop, app_log_) {
+  add_connection(kOwner, std::move(owner));
+}
+
+Worker::~Worker() = default;
+
+void Worker::run() {
+  loop_.run();
+}
+
+// ---- peers -------------------------------------------------------------------------------------
+
+void Worker::add_connection(ConnectionId id, base::Fd socket) {
+  connections_[id] = std::make_unique<Connection>(
+      loop_, std::move(socket),
+      Connection::Callbacks{.message =
+                                [this, id](wire::Envelope envelope, std::vector<base::Fd> fds) {
+                                  on_message(id, std::move(envelope), std::move(fds));
+                                },
+                            .closed = [this, id] { on_closed(id); }});
+}
+
+void Worker::accept_client() {
+  auto client = sys::accept_unix(listener_.get());
+  if (!client || !client->valid() || !is_same_user(client->get())) return;
+  if (connections_.size() >= kMaxConnections) return;
+  if (!sys::set_nonblocking(client->get())) return;
+  add_connection(next_connection_++, std::move(*client));
+  offer_agent();
+}
+
+void Worker::on_message(ConnectionId from, wire::Envelope envelope, std::vector<base::Fd> fds) {
+  Request request{from, envelope.request_id, Clock::now(), std::move(fds)};
+  Outcome outcome =
+      std::visit([&](const auto& message) { return serve(request, message); }, envelope.message);
+  reply(from, request.id, std::move(outcome));
+  end_if_requested();
+}
+
+// Erased by the loop: the connection is still in use by its caller.
+void Worker::on_closed(ConnectionId id) {
+  loop_.post([this, id] { connections_.erase(id); });
+  if (id != kOwner) return;
+  owner_is_there_ = false;
+  if (dies_with_owner_) request_end({Reason::terminated, "the owner went away"});
+}
+
+void Worker::reply(ConnectionId to, uint32_t request_id, Outcome outcome) {
+  const auto found = connections_.find(to);
+  if (found == connections_.end()) return;
+  if (!outcome) {
+    const Error& error = outcome.error();
+    found->second->send({request_id, wire::ErrorReply{static_cast<uint32_t>(error.code),
+                                                      error.message.substr(0, kMaxDetailBytes)}});
+  } else if (auto* answer = std::get_if<Answer>(&*outcome)) {
+    found->second->send({request_id, std::move(answer->message)}, std::move(answer->fds));
+  }
+}
+
+void Worker::on_agent(base::Fd stream) {
+  waiting_agent_ = std::move(stream);
+  offer_agent();
+}
+
+void Worker::offer_agent() {
+  if (!waiting_agent_) return;
+  const auto first = connections_.lower_bound(owner_is_there_ ? kOwner : kOwner + 1);
+  if (first == connections_.end()) return;
+  std::vector<base::Fd> fds;
+  fds.push_back(std::move(waiting_agent_));
+  first->second->send({0, wire::AgentEvent{}}, std::move(fds));
+}
+
+// ---- the end -----------------------------------------------------------------------------------
+
+void Worker::request_end(wire::ExitEvent event) {
+  if (!end_requested_) end_requested_ = std::move(event);
+  loop_.post([this] { end_if_requested(); });
+}
+
+void Worker::end_if_requested() {
+  if (busy_ || !end_requested_) return;
+  busy_ = true;
+  finish(*end_requested_);
+}
+
+// The record before the event: whoever hears the event finds the record.
+void Worker::finish(wire::ExitEvent event) {
+  if (stage_ == Stage::started) {
+    const bool by_itself = event.reason == Reason::power_off || event.reason == Reason::reset;
+    static_cast<void>(by_itself ? machine_->quiesce() : machine_->pause());
+    if (event.reason == Reason::panic) event.detail = panic_line();
+  }
+  event.detail.resize(std::min(event.detail.size(), kMaxDetailBytes));
+  write_records(event);
+  kernel_log_.close();
+  app_log_.close();
+  for (const auto& [id, connection] : connections_) connection->send({0, event});
+  const auto deadline = Clock::now() + kGoodbyeDeadline;
+  const auto all_gone = [this] {
+    return !kernel_log_.has_readers() && !app_log_.has_readers() &&
+           std::ranges::all_of(connections_, [](const auto& c) { return c.second->all_sent(); });
+  };
+  while (!all_gone() && Clock::now() < deadline) loop_.run_once(milliseconds(20));
+  loop_.stop();
+}
+
+void Worker::write_records(const wire::ExitEvent& event) {
+  write_file(kernel_log_file_, kernel_log_.ring().contents());
+  write_file(app_log_file_, app_log_.ring().contents());
+  write_file(exit_record_, wire::encode({0, event}));
+}
+
+std::string Worker::panic_line() const {
+  const wire::Bytes bytes = kernel_log_.ring().contents();
+  const std::string_view text = wire::as_text(bytes);
+  const size_t begin = text.rfind(kPanicText);
+  if (begin == std::string_view::npos) return {};
+  const std::string_view line = text.substr(begin);
+  return std::string(line.substr(0, line.find_first_of("\r\n")));
+}
+
+}  // namespace microvm::vmm::control

@@ -1,0 +1,117 @@
+// The worker: serves the control wire for one machine, from an empty process to the end of the Vm.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "sys/loop.hpp"
+#include "vmm/control/app_streams.hpp"
+#include "vmm/control/connection.hpp"
+#include "vmm/control/log.hpp"
+#include "vmm/control/vm_files.hpp"
+#include "vmm/machine/machine.hpp"
+#include "vmm/virtio/vsock.hpp"
+#include "wire/control.hpp"
+
+namespace microvm::vmm::control {
+
+class Worker {
+ public:
+  // `owner`: the worker's end of the socket pair it was started with.
+  Worker(sys::Loop& loop, base::Fd owner);
+  ~Worker();
+
+  // Until the machine has ended and everybody was told, or the owner left before there was one.
+  void run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  using ConnectionId = uint64_t;
+  static constexpr ConnectionId kOwner = 0;
+
+  // failed: a boot or restore went wrong halfway; the worker can only be ended.
+  enum class Stage { empty, shaped, failed, started };
+
+  // What a request is answered with. No answer: it comes later, by reply().
+  struct Answer {
+    wire::Message message;
+    std::vector<base::Fd> fds;
+  };
+  struct Later {};
+  using Outcome = Result<std::variant<Answer, Later>>;
+  struct Request {
+    ConnectionId from = kOwner;
+    uint32_t id = 0;
+    Clock::time_point received;
+    std::vector<base::Fd> fds;
+  };
+
+  // worker.cpp: peers
+  void add_connection(ConnectionId id, base::Fd socket);
+  void accept_client();
+  void on_message(ConnectionId from, wire::Envelope envelope, std::vector<base::Fd> fds);
+  void on_closed(ConnectionId id);
+  void reply(ConnectionId to, uint32_t request_id, Outcome outcome);
+  void on_agent(base::Fd stream);
+  void offer_agent();
+
+  // worker.cpp: the end
+  void request_end(wire::ExitEvent event);
+  void end_if_requested();
+  void finish(wire::ExitEvent event);
+  void write_records(const wire::ExitEvent& event);
+  [[nodiscard]] std::string panic_line() const;
+
+  // requests.cpp
+  Outcome serve(Request& request, const wire::ShapeRequest& shape);
+  Outcome serve(Request& request, const wire::ProbeRequest&);
+  Outcome serve(Request& request, const wire::BootRequest& boot);
+  Outcome serve(Request& request, const wire::RestoreRequest& restore);
+  Outcome serve(Request& request, const wire::ConnectRequest& connect);
+  Outcome serve(Request& request, const wire::SnapshotRequest&);
+  Outcome serve(Request& request, const wire::PauseRequest&);
+  Outcome serve(Request& request, const wire::ResumeRequest&);
+  Outcome serve(Request& request, const wire::LogsRequest& logs);
+  Outcome serve(Request& request, const wire::InfoRequest&);
+  Outcome serve(Request& request, const wire::TerminateRequest&);
+  template <class NotARequest>
+  Outcome serve(Request&, const NotARequest&) {
+    return base::fail(ErrorCode::protocol, "not a request of the control wire");
+  }
+  [[nodiscard]] Result<void> check_stage(Stage wanted) const;
+  [[nodiscard]] base::LogSink log_sink();
+  Result<void> attach_devices(VmFiles& files, const std::vector<wire::DiskSpec>& disks);
+  void start(const Request& request, VmFiles files, const wire::Attachment& attachment);
+
+  sys::Loop& loop_;
+  std::map<ConnectionId, std::unique_ptr<Connection>> connections_;
+  ConnectionId next_connection_ = kOwner + 1;
+  bool owner_is_there_ = true;
+  bool dies_with_owner_ = true;
+
+  Log kernel_log_;
+  Log app_log_;
+  AppStreams app_streams_;
+  std::unique_ptr<Machine> machine_;
+  VsockDevice* vsock_ = nullptr;  // owned by the machine
+  Stage stage_ = Stage::empty;
+  Clock::time_point start_received_;
+
+  base::Fd listener_;
+  base::Fd exit_record_;
+  base::Fd kernel_log_file_;
+  base::Fd app_log_file_;
+  std::vector<base::Fd> leases_;  // locked files: they say that this Vm lives
+  base::Fd waiting_agent_;        // its stream, until somebody is there to take it
+
+  // A request that runs the loop inside (pause, snapshot) keeps others from changing the machine,
+  // and its end from coming, until it is through.
+  bool busy_ = false;
+  std::optional<wire::ExitEvent> end_requested_;
+};
+
+}  // namespace microvm::vmm::control

@@ -1,0 +1,193 @@
+#include "vmm/machine/machine.hpp"
+
+#include <algorithm>
+
+#include "vmm/arch/x86_64/acpi.hpp"
+#include "vmm/arch/x86_64/boot.hpp"
+#include "vmm/platform/generation_id.hpp"
+
+namespace microvm::vmm {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+// A vCPU leaves the guest within microseconds, or after the reset of a device that waits for I/O.
+constexpr milliseconds kParkDeadline = MmioTransport::kResetDeadline + milliseconds(3000);
+constexpr milliseconds kDrainDeadline{30'000};  // a slow disk; the caller sees an error after it
+constexpr milliseconds kEndDeadline{2000};
+
+}  // namespace
+
+Machine::Machine(sys::Loop& loop, kvm::Kvm kvm, kvm::Vm vm, GuestMemory memory, Lines lines,
+                 x86_64::CpuidTable cpuid, const Shape& shape, Callbacks callbacks)
+    : loop_(loop),
+      shape_(shape),
+      callbacks_(std::move(callbacks)),
+      kvm_(std::move(kvm)),
+      memory_(std::move(memory)),
+      vm_(std::move(vm)),
+      cpuid_(std::move(cpuid)),
+      serial_irq_(std::move(lines.serial)),
+      generation_irq_(std::move(lines.generation)),
+      serial_(serial_irq_,
+              [this](uint8_t byte) {
+                callbacks_.console(byte);
+                const auto value = std::byte{byte};
+                panic_.feed({&value, 1});
+                if (panic_.found()) panicked_ = true;
+              }),
+      self_(std::make_shared<Machine*>(this)) {}
+
+template <class Done>
+bool Machine::run_loop_until(milliseconds limit, Done&& done) {
+  const auto deadline = Clock::now() + limit;
+  while (!done()) {
+    if (Clock::now() >= deadline) return false;
+    loop_.run_once(milliseconds(5));
+  }
+  return true;
+}
+
+Machine::~Machine() {
+  vcpus_.clear();
+  for (const auto& slot : slots_) {
+    if (slot->transport) slot->transport->pause();
+  }
+  static_cast<void>(run_loop_until(kEndDeadline, [this] {
+    return std::ranges::all_of(
+        slots_, [](const auto& slot) { return !slot->transport || slot->transport->idle(); });
+  }));
+  for (const auto& slot : slots_) {
+    for (const auto& doorbell : slot->doorbells) loop_.unwatch(doorbell.watch);
+  }
+  *self_ = nullptr;
+}
+
+Result<void> Machine::attach(uint32_t number, std::unique_ptr<Device> device) {
+  VirtioSlot* slot = number < slot_table_.size() ? slot_table_[number] : nullptr;
+  if (slot == nullptr || slot->row->type != device->type() || slot->transport) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "no room for this device in slot " + std::to_string(number));
+  }
+  slot->transport =
+      std::make_unique<MmioTransport>(memory_, loop_, slot->irq, std::move(device), callbacks_.log);
+  return {};
+}
+
+Result<void> Machine::check_attached() const {
+  for (const auto& slot : slots_) {
+    if (slot->transport) continue;
+    return base::fail(ErrorCode::invalid_argument,
+                      std::string("a ") + slot->row->name + " device is missing");
+  }
+  return {};
+}
+
+Result<void> Machine::boot_linux(const LinuxFiles& files) {
+  if (auto ok = check_attached(); !ok) return ok;
+  if (auto ok = memory_.back_with_zeros(); !ok) return ok;
+  x86_64::AcpiConfig config{.vcpus = shape_.vcpus, .devices = {}};
+  for (const auto& slot : slots_) {
+    config.devices.push_back({layout::virtio_mmio_address(slot->number), layout::kVirtioMmioStride,
+                              layout::virtio_gsi(slot->number)});
+  }
+  const auto rsdp = x86_64::write_acpi(memory_, config);
+  if (!rsdp) return base::fail(rsdp.error());
+  if (auto ok = write_generation_id(memory_); !ok) return ok;
+  const auto entry = x86_64::load_linux(memory_, {.kernel_fd = files.kernel.get(),
+                                                  .initramfs_fd = files.initramfs.get(),
+                                                  .cmdline = files.cmdline,
+                                                  .rsdp = *rsdp});
+  if (!entry) return base::fail(entry.error());
+  for (const auto& thread : vcpus_) {
+    if (auto ok = x86_64::set_firmware_state(thread->vcpu(), cpuid_); !ok) return ok;
+  }
+  return x86_64::set_boot_registers(vcpus_.front()->vcpu(), *entry);
+}
+
+void Machine::run() {
+  if (running_ || has_ended_) return;
+  running_ = true;
+  const bool resuming = first_run() != Clock::time_point{};
+  for (const auto& slot : slots_) slot->transport->resume();
+  for (const auto& vcpu : vcpus_) {
+    // Time went on while the guest did not: its watchdogs should not take that for a hang.
+    if (resuming) vcpu->vcpu().note_pause();
+  }
+  for (const auto& vcpu : vcpus_) vcpu->run();
+}
+
+Result<void> Machine::pause() {
+  running_ = false;
+  for (const auto& vcpu : vcpus_) vcpu->request_park();
+  // The loop has to run meanwhile, see MmioTransport::kResetDeadline.
+  const bool all_parked = run_loop_until(kParkDeadline, [this] {
+    return std::ranges::all_of(vcpus_,
+                               [](const auto& vcpu) { return vcpu->wait_parked(milliseconds(1)); });
+  });
+  if (!all_parked) return base::fail(ErrorCode::deadline_exceeded, "a vcpu does not stop");
+  for (const auto& slot : slots_) slot->transport->pause();
+  return {};
+}
+
+Result<void> Machine::quiesce() {
+  if (auto ok = pause(); !ok) return ok;
+  const bool idle = run_loop_until(kDrainDeadline, [this] {
+    return std::ranges::all_of(slots_, [](const auto& slot) { return slot->transport->idle(); });
+  });
+  if (!idle) {
+    return base::fail(ErrorCode::deadline_exceeded,
+                      "disk requests of the guest do not finish; try again");
+  }
+  return flush_devices();
+}
+
+Result<void> Machine::flush_devices() {
+  // Shared with the callbacks: one that comes after the deadline finds it still there.
+  struct Progress {
+    size_t open = 0;
+    std::optional<Error> error;
+  };
+  const auto progress = std::make_shared<Progress>(Progress{slots_.size(), {}});
+  for (const auto& slot : slots_) {
+    slot->transport->flush([progress](Result<void> done) {
+      --progress->open;
+      if (!done && !progress->error) progress->error = done.error();
+    });
+  }
+  if (!run_loop_until(kDrainDeadline, [&] { return progress->open == 0; })) {
+    return base::fail(ErrorCode::deadline_exceeded, "the disks do not flush; try again");
+  }
+  if (progress->error) return base::fail(*progress->error);
+  return {};
+}
+
+void Machine::report_end(wire::ExitEvent event) {
+  if (has_ended_) return;
+  has_ended_ = true;
+  running_ = false;
+  for (const auto& vcpu : vcpus_) vcpu->request_park();
+  callbacks_.ended(std::move(event));
+}
+
+void Machine::ring(VirtioSlot& slot, uint16_t queue) {
+  if (slot.doorbells[queue].line.consume() && slot.transport) slot.transport->kick(queue);
+}
+
+uint64_t Machine::exits() const {
+  uint64_t sum = 0;
+  for (const auto& vcpu : vcpus_) sum += vcpu->exits();
+  return sum;
+}
+
+uint64_t Machine::devices_needing_reset() const {
+  return static_cast<uint64_t>(std::ranges::count_if(
+      slots_, [](const auto& slot) { return slot->transport && slot->transport->needs_reset(); }));
+}
+
+std::chrono::steady_clock::time_point Machine::first_run() const {
+  return vcpus_.front()->first_run();
+}
+
+}  // namespace microvm::vmm

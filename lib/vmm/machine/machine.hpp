@@ -1,0 +1,163 @@
+// One virtual machine: KVM, memory, vCPU threads, platform and devices joined. Its life is
+//   shape()  everything KVM has to create, before it is known what will run (pooled workers)
+//   attach() its devices; then boot_linux(), or snapshot/restore.hpp fills it
+//   run() ⇄ pause(), quiesce()
+//   ended    an event: the guest powered off, reset, crashed
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "base/log.hpp"
+#include "sys/loop.hpp"
+#include "vmm/arch/x86_64/cpuid.hpp"
+#include "vmm/kvm/kvm.hpp"
+#include "vmm/kvm/vm.hpp"
+#include "vmm/machine/event_line.hpp"
+#include "vmm/machine/layout.hpp"
+#include "vmm/machine/vcpu_thread.hpp"
+#include "vmm/memory/guest_memory.hpp"
+#include "vmm/platform/log_ring.hpp"
+#include "vmm/platform/power.hpp"
+#include "vmm/platform/serial.hpp"
+#include "vmm/virtio/mmio_transport.hpp"
+#include "vmm/virtio/registry.hpp"
+#include "wire/control.hpp"
+
+namespace microvm::vmm {
+
+struct Shape {
+  uint64_t memory_bytes = 0;
+  uint16_t vcpus = 0;
+  uint16_t disks = 0;
+
+  bool operator==(const Shape&) const = default;
+};
+
+struct LinuxFiles {
+  base::Fd kernel;     // ELF vmlinux
+  base::Fd initramfs;  // may be absent
+  std::string cmdline;
+};
+
+// One place a virtio device can be in: its interrupt and its doorbells exist from shape() on, the
+// device from attach() on.
+struct VirtioSlot {
+  struct Doorbell {
+    EventLine line;
+    sys::Loop::WatchId watch = 0;
+  };
+  uint32_t number = 0;
+  const DeviceRow* row = nullptr;
+  EventLine irq;
+  std::vector<Doorbell> doorbells;  // one per queue
+  std::unique_ptr<MmioTransport> transport;
+};
+
+// All functions are for the loop's thread.
+class Machine {
+ public:
+  struct Callbacks {
+    std::function<void(uint8_t)> console;  // every byte of the serial port; a vCPU's thread
+    // Once, on the loop's thread, outside of any call: the guest cannot go on.
+    std::function<void(wire::ExitEvent)> ended;
+    base::LogSink log;
+  };
+
+  // Errors: invalid_argument (memory, vCPUs or disks out of bounds), those of KVM.
+  static Result<std::unique_ptr<Machine>> shape(sys::Loop& loop, kvm::Kvm kvm, const Shape& shape,
+                                                Callbacks callbacks);
+  // Stops the vCPUs and waits for I/O in flight up to a deadline.
+  ~Machine();
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  // Puts a device into its slot, before the machine runs for the first time. Error invalid_argument
+  // when the shape has no such slot or another kind of device there.
+  Result<void> attach(uint32_t slot, std::unique_ptr<Device> device);
+  // Error invalid_argument when a slot has no device yet.
+  [[nodiscard]] Result<void> check_attached() const;
+
+  // Fills memory and vCPU 0 for a cold boot; run() starts it.
+  Result<void> boot_linux(const LinuxFiles& files);
+
+  void run();
+  // Parks the vCPUs and keeps the devices from taking new work. Error deadline_exceeded.
+  Result<void> pause();
+  // pause(), then waits until no device has anything in flight and all disks are flushed: what is
+  // in memory and on disk belongs together. Errors: deadline_exceeded, those of the disks. The
+  // machine is paused in any case.
+  Result<void> quiesce();
+
+  [[nodiscard]] bool running() const { return running_; }
+  [[nodiscard]] bool has_ended() const { return has_ended_; }
+  [[nodiscard]] uint64_t exits() const;
+  [[nodiscard]] uint64_t devices_needing_reset() const;
+  // When vCPU 0 entered the guest for the first time.
+  [[nodiscard]] std::chrono::steady_clock::time_point first_run() const;
+
+  // The parts, for saving and restoring them.
+  [[nodiscard]] const Shape& current_shape() const { return shape_; }
+  [[nodiscard]] const kvm::Kvm& kvm() const { return kvm_; }
+  [[nodiscard]] kvm::Vm& vm() { return vm_; }
+  [[nodiscard]] GuestMemory& memory() { return memory_; }
+  [[nodiscard]] x86_64::CpuidTable& cpuid() { return cpuid_; }
+  [[nodiscard]] std::span<const std::unique_ptr<VcpuThread>> vcpus() { return vcpus_; }
+  [[nodiscard]] std::span<const std::unique_ptr<VirtioSlot>> slots() { return slots_; }
+  [[nodiscard]] Serial& serial() { return serial_; }
+  [[nodiscard]] Irq& generation_irq() { return generation_irq_; }
+
+ private:
+  friend class MachineBuilder;
+  struct Lines {
+    EventLine serial;
+    EventLine generation;
+  };
+  Machine(sys::Loop& loop, kvm::Kvm kvm, kvm::Vm vm, GuestMemory memory, Lines lines,
+          x86_64::CpuidTable cpuid, const Shape& shape, Callbacks callbacks);
+
+  // Exits of the guest; on a vCPU's thread.
+  bool handle_exit(kvm::Exit& exit);
+  void read_port(const kvm::Exit& exit);
+  bool write_port(const kvm::Exit& exit);
+  void read_mmio(const kvm::Exit& exit);
+  void write_mmio(const kvm::Exit& exit);
+  [[nodiscard]] MmioTransport* transport_at(uint64_t address) const;
+  bool end(wire::ExitEvent::Reason reason, std::string detail = {});
+
+  void report_end(wire::ExitEvent event);
+  void ring(VirtioSlot& slot, uint16_t queue);
+  template <class Done>
+  [[nodiscard]] bool run_loop_until(std::chrono::milliseconds limit, Done&& done);
+  Result<void> flush_devices();
+
+  sys::Loop& loop_;
+  const Shape shape_;
+  const Callbacks callbacks_;
+  const kvm::Kvm kvm_;
+  GuestMemory memory_;
+  kvm::Vm vm_;
+  x86_64::CpuidTable cpuid_;
+  EventLine serial_irq_;
+  EventLine generation_irq_;
+  Serial serial_;
+  TextDetector panic_{kPanicText};  // used on the vCPUs' threads, under the serial port's mutex
+  std::atomic<bool> panicked_{false};
+  std::vector<std::unique_ptr<VirtioSlot>> slots_;
+  std::array<VirtioSlot*, layout::kMaxVirtioSlots> slot_table_{};
+  std::vector<std::unique_ptr<VcpuThread>> vcpus_;
+  bool running_ = false;
+  bool has_ended_ = false;
+  std::shared_ptr<Machine*> self_;  // emptied by the destructor: what the loop still holds
+};
+
+}  // namespace microvm::vmm

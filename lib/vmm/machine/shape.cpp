@@ -1,0 +1,165 @@
+// Builds a machine up to the point where only memory and state are missing. The order is the one
+// kvm/vm.hpp asks for; no device, memory or file of a certain Vm is known here.
+#include <fcntl.h>
+#include <poll.h>
+
+#include "vmm/machine/machine.hpp"
+
+namespace microvm::vmm {
+namespace {
+
+constexpr uint64_t kMinMemoryBytes = 2u << 20;
+constexpr uint64_t kMaxMemoryBytes = uint64_t{1} << 40;
+
+Result<void> check(const Shape& shape) {
+  const auto bad = [](std::string what) {
+    return base::fail(ErrorCode::invalid_argument, std::move(what));
+  };
+  if (shape.memory_bytes < kMinMemoryBytes || shape.memory_bytes > kMaxMemoryBytes ||
+      shape.memory_bytes % kMinMemoryBytes != 0) {
+    return bad("memory of " + std::to_string(shape.memory_bytes) +
+               " bytes: give a multiple of 2 MiB, at most 1 TiB");
+  }
+  if (shape.vcpus == 0 || shape.vcpus > layout::kMaxVcpus) {
+    return bad(std::to_string(shape.vcpus) + " vcpus: give 1 to " +
+               std::to_string(layout::kMaxVcpus));
+  }
+  if (shape.disks > wire::kMaxDisks) {
+    return bad(std::to_string(shape.disks) + " disks: give at most " +
+               std::to_string(wire::kMaxDisks));
+  }
+  return {};
+}
+
+// In a process with threads every growth of the descriptor table waits for an RCU grace period.
+void grow_fd_table() {
+  constexpr int kExpectedFds = 255;
+  base::Fd highest(::fcntl(0, F_DUPFD_CLOEXEC, kExpectedFds));
+}
+
+}  // namespace
+
+class MachineBuilder {
+ public:
+  MachineBuilder(sys::Loop& loop, const Shape& shape) : loop_(loop), shape_(shape) {}
+
+  Result<std::unique_ptr<Machine>> build(kvm::Kvm kvm, Machine::Callbacks callbacks) {
+    if (auto ok = create(std::move(kvm), std::move(callbacks)); !ok) return base::fail(ok.error());
+    if (auto ok = add_memory(); !ok) return base::fail(ok.error());
+    if (auto ok = machine_->vm_.create_interrupt_chips(); !ok) return base::fail(ok.error());
+    if (auto ok = add_vcpus(); !ok) return base::fail(ok.error());
+    if (auto ok = add_slots(); !ok) return base::fail(ok.error());
+    if (auto ok = connect_doorbells(); !ok) return base::fail(ok.error());
+    if (auto ok = connect_interrupts(); !ok) return base::fail(ok.error());
+    return std::move(machine_);
+  }
+
+ private:
+  Result<void> create(kvm::Kvm kvm, Machine::Callbacks callbacks) {
+    auto vm = kvm.create_vm();
+    if (!vm) return base::fail(vm.error());
+    auto memory = GuestMemory::reserve(shape_.memory_bytes);
+    if (!memory) return base::fail(memory.error());
+    auto serial = EventLine::create();
+    if (!serial) return base::fail(serial.error());
+    auto generation = EventLine::create();
+    if (!generation) return base::fail(generation.error());
+    auto cpuid = x86_64::CpuidTable::for_host(kvm, shape_.vcpus);
+    machine_.reset(new Machine(loop_, std::move(kvm), std::move(*vm), std::move(*memory),
+                               {std::move(*serial), std::move(*generation)}, std::move(cpuid),
+                               shape_, std::move(callbacks)));
+    return {};
+  }
+
+  Result<void> add_memory() {
+    auto& vm = machine_->vm_;
+    if (auto ok = vm.set_private_addresses(layout::kTssAddress, layout::kIdentityMapAddress); !ok) {
+      return ok;
+    }
+    uint32_t slot = 0;
+    for (const MemoryRegion& region : machine_->memory_.regions()) {
+      if (auto ok = vm.add_memory_slot(slot++, region); !ok) return ok;
+    }
+    return {};
+  }
+
+  Result<void> add_vcpus() {
+    for (uint32_t index = 0; index < shape_.vcpus; ++index) {
+      auto vcpu = machine_->vm_.create_vcpu(index);
+      if (!vcpu) return base::fail(vcpu.error());
+      if (auto ok = vcpu->set_cpuid(machine_->cpuid_.for_vcpu(index)); !ok) return ok;
+      auto thread = VcpuThread::start(
+          std::move(*vcpu), index,
+          [machine = machine_.get()](kvm::Exit& exit) { return machine->handle_exit(exit); },
+          [loop = &loop_] { loop->post([] {}); });
+      if (!thread) return base::fail(thread.error());
+      machine_->vcpus_.push_back(std::move(*thread));
+    }
+    return {};
+  }
+
+  Result<void> add_slots() {
+    for (uint32_t disk = 0; disk < shape_.disks; ++disk) {
+      if (auto ok = add_slot(layout::kFirstDiskSlot + disk, DeviceType::block); !ok) return ok;
+    }
+    if (auto ok = add_slot(layout::kVsockSlot, DeviceType::vsock); !ok) return ok;
+    return add_slot(layout::kRngSlot, DeviceType::rng);
+  }
+
+  Result<void> add_slot(uint32_t number, DeviceType type) {
+    auto irq = EventLine::create();
+    if (!irq) return base::fail(irq.error());
+    auto slot = std::make_unique<VirtioSlot>(
+        VirtioSlot{number, &device_row(type), std::move(*irq), {}, nullptr});
+    for (uint16_t queue = 0; queue < slot->row->queues; ++queue) {
+      auto line = EventLine::create();
+      if (!line) return base::fail(line.error());
+      const auto ring = [machine = machine_.get(), raw = slot.get(), queue](uint32_t) {
+        machine->ring(*raw, queue);
+      };
+      const auto watch = loop_.watch(line->fd(), POLLIN, ring);
+      slot->doorbells.push_back({std::move(*line), watch});
+    }
+    machine_->slot_table_[number] = slot.get();
+    machine_->slots_.push_back(std::move(slot));
+    return {};
+  }
+
+  Result<void> connect_doorbells() {
+    for (const auto& slot : machine_->slots_) {
+      const uint64_t address =
+          layout::virtio_mmio_address(slot->number) + MmioTransport::kQueueNotifyOffset;
+      for (uint32_t queue = 0; queue < slot->doorbells.size(); ++queue) {
+        const int fd = slot->doorbells[queue].line.fd();
+        if (auto ok = machine_->vm_.add_ioeventfd(fd, address, queue); !ok) return ok;
+      }
+    }
+    return {};
+  }
+
+  Result<void> connect_interrupts() {
+    auto& vm = machine_->vm_;
+    if (auto ok = vm.add_irqfd(machine_->serial_irq_.fd(), layout::kSerialGsi); !ok) return ok;
+    if (auto ok = vm.add_irqfd(machine_->generation_irq_.fd(), layout::kGenerationIdGsi); !ok) {
+      return ok;
+    }
+    for (const auto& slot : machine_->slots_) {
+      const uint32_t gsi = layout::virtio_gsi(slot->number);
+      if (auto ok = vm.add_irqfd(slot->irq.fd(), gsi); !ok) return ok;
+    }
+    return {};
+  }
+
+  sys::Loop& loop_;
+  const Shape shape_;
+  std::unique_ptr<Machine> machine_;
+};
+
+Result<std::unique_ptr<Machine>> Machine::shape(sys::Loop& loop, kvm::Kvm kvm, const Shape& shape,
+                                                Callbacks callbacks) {
+  if (auto ok = check(shape); !ok) return base::fail(ok.error());
+  grow_fd_table();
+  return MachineBuilder(loop, shape).build(std::move(kvm), std::move(callbacks));
+}
+
+}  // namespace microvm::vmm

@@ -1,0 +1,146 @@
+#include "vmm/machine/vcpu_thread.hpp"
+
+#include <signal.h>
+
+#include <string>
+
+namespace microvm::vmm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Device code runs on these stacks, nothing deep does; 64 vCPUs should not cost 512 MiB of them.
+constexpr size_t kStackBytes = 128 * 1024;
+constexpr int kInterruptSignal = SIGUSR1;
+
+// The signal only has to end KVM_RUN; other system calls of the thread go on by themselves.
+void ignore_signal() {
+  struct sigaction action{};
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  ::sigaction(kInterruptSignal, &action, nullptr);
+}
+
+}  // namespace
+
+VcpuThread::VcpuThread(kvm::Vcpu vcpu, uint32_t index, ExitHandler handler, Parked parked)
+    : vcpu_(std::move(vcpu)),
+      index_(index),
+      handler_(std::move(handler)),
+      on_parked_(std::move(parked)) {}
+
+Result<std::unique_ptr<VcpuThread>> VcpuThread::start(kvm::Vcpu vcpu, uint32_t index,
+                                                      ExitHandler handler, Parked parked) {
+  if (index == 0) ignore_signal();
+  std::unique_ptr<VcpuThread> self(
+      new VcpuThread(std::move(vcpu), index, std::move(handler), std::move(parked)));
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, kStackBytes);
+  const int err = pthread_create(&self->thread_, &attributes, thread_main, self.get());
+  pthread_attr_destroy(&attributes);
+  if (err != 0) return base::fail_errno("start a vcpu thread", err);
+  self->joinable_ = true;
+  return self;
+}
+
+VcpuThread::~VcpuThread() {
+  if (!joinable_) return;
+  {
+    const std::lock_guard lock(mutex_);
+    wanted_ = Wanted::end;
+  }
+  interrupt();
+  changed_.notify_all();
+  pthread_join(thread_, nullptr);
+}
+
+void VcpuThread::run() {
+  {
+    const std::lock_guard lock(mutex_);
+    wanted_ = Wanted::run;
+    is_parked_ = false;
+  }
+  changed_.notify_all();
+}
+
+void VcpuThread::request_park() {
+  {
+    const std::lock_guard lock(mutex_);
+    wanted_ = Wanted::park;
+    if (is_parked_) return;
+  }
+  interrupt();
+}
+
+// The request first: a thread that is just about to enter the guest sees it there, one that is
+// inside already is brought out by the signal.
+void VcpuThread::interrupt() {
+  vcpu_.request_exit();
+  pthread_kill(thread_, kInterruptSignal);
+}
+
+bool VcpuThread::parked() const {
+  const std::lock_guard lock(mutex_);
+  return is_parked_;
+}
+
+bool VcpuThread::wait_parked(std::chrono::milliseconds limit) const {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, limit, [this] { return is_parked_; });
+}
+
+void* VcpuThread::thread_main(void* self) {
+  auto& thread = *static_cast<VcpuThread*>(self);
+  pthread_setname_np(pthread_self(), ("vcpu" + std::to_string(thread.index_)).c_str());
+  thread.loop();
+  return nullptr;
+}
+
+void VcpuThread::loop() {
+  while (wait_for_work()) {
+    run_guest();
+    {
+      const std::lock_guard lock(mutex_);
+      is_parked_ = wanted_ != Wanted::run;
+      if (!is_parked_) continue;
+    }
+    changed_.notify_all();
+    on_parked_();
+  }
+}
+
+bool VcpuThread::wait_for_work() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return wanted_ != Wanted::park; });
+  return wanted_ == Wanted::run;
+}
+
+// The exit request is cleared before `wanted_` is looked at: whoever asks to park writes them in
+// the other order, so one of the two is always seen. KVM_RUN is called at least once even then,
+// because registers that were set lazily reach KVM only there.
+void VcpuThread::run_guest() {
+  vcpu_.clear_exit_request();
+  if (wanted_ != Wanted::run) vcpu_.request_exit();
+  if (first_run_.load() == Clock::time_point{}) first_run_ = Clock::now();
+  do {
+    if (!run_to_interruption()) return stop_by_itself();
+  } while (wanted_ == Wanted::run);
+}
+
+// Parking happens only at an interruption: KVM has finished every earlier access by then.
+bool VcpuThread::run_to_interruption() {
+  for (;;) {
+    kvm::Exit exit = vcpu_.run();
+    exits_.fetch_add(1, std::memory_order_relaxed);
+    if (exit.kind == kvm::Exit::Kind::interrupted) return true;
+    if (!handler_(exit)) return false;
+  }
+}
+
+void VcpuThread::stop_by_itself() {
+  const std::lock_guard lock(mutex_);
+  if (wanted_ == Wanted::run) wanted_ = Wanted::park;
+}
+
+}  // namespace microvm::vmm

@@ -1,0 +1,79 @@
+// The thread of one vCPU. It is made parked, so that starting a machine only wakes it, and it is
+// the only thread that ever enters the guest.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "base/error.hpp"
+#include "vmm/kvm/vcpu.hpp"
+
+namespace microvm::vmm {
+
+class VcpuThread {
+ public:
+  // Runs on the vCPU's thread for every exit that is not an interruption; false: the vCPU must not
+  // run any further, it parks.
+  using ExitHandler = std::function<bool(kvm::Exit&)>;
+  // Runs on the vCPU's thread whenever it has parked.
+  using Parked = std::function<void()>;
+
+  static Result<std::unique_ptr<VcpuThread>> start(kvm::Vcpu vcpu, uint32_t index,
+                                                   ExitHandler handler, Parked parked);
+  // Stops and joins. The exit handler must not be blocked for good.
+  ~VcpuThread();
+  VcpuThread(const VcpuThread&) = delete;
+  VcpuThread& operator=(const VcpuThread&) = delete;
+
+  // Registers and state: only while parked().
+  [[nodiscard]] kvm::Vcpu& vcpu() noexcept { return vcpu_; }
+
+  void run();
+  // Asks the vCPU to park. An access it reported is finished first, so its registers are whole.
+  void request_park();
+  [[nodiscard]] bool parked() const;
+  // False: still running after `limit`.
+  [[nodiscard]] bool wait_parked(std::chrono::milliseconds limit) const;
+
+  [[nodiscard]] uint64_t exits() const { return exits_.load(std::memory_order_relaxed); }
+  // When the guest was entered for the first time; the epoch when it was not.
+  [[nodiscard]] std::chrono::steady_clock::time_point first_run() const {
+    return first_run_.load();
+  }
+
+ private:
+  enum class Wanted : uint8_t { park, run, end };
+
+  VcpuThread(kvm::Vcpu vcpu, uint32_t index, ExitHandler handler, Parked parked);
+  static void* thread_main(void* self);
+  void loop();
+  [[nodiscard]] bool wait_for_work();
+  void run_guest();
+  [[nodiscard]] bool run_to_interruption();
+  void stop_by_itself();
+  void interrupt();
+
+  kvm::Vcpu vcpu_;
+  const uint32_t index_;
+  const ExitHandler handler_;
+  const Parked on_parked_;
+  pthread_t thread_{};
+  bool joinable_ = false;
+
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  std::atomic<Wanted> wanted_{Wanted::park};  // written with the mutex held
+  bool is_parked_ = true;
+
+  std::atomic<uint64_t> exits_{0};
+  std::atomic<std::chrono::steady_clock::time_point> first_run_{};
+};
+
+}  // namespace microvm::vmm

@@ -1,0 +1,136 @@
+#include "vmm/snapshot/restore.hpp"
+
+#include <sys/stat.h>
+
+#include "state/memory_file.hpp"
+#include "state/sections.hpp"
+#include "vmm/arch/x86_64/vcpu_state.hpp"
+#include "vmm/arch/x86_64/vm_state.hpp"
+#include "vmm/platform/generation_id.hpp"
+#include "vmm/snapshot/machine_state.hpp"
+
+namespace microvm::vmm::snapshot {
+namespace {
+
+using state::SectionId;
+
+// 64 vCPUs of 16 KiB each and every device at its bounds stay far below it.
+constexpr off_t kMaxStateBytes = 16 << 20;
+
+Result<wire::Bytes> read_state_file(int fd) {
+  struct stat info{};
+  if (::fstat(fd, &info) != 0) return base::fail_errno("state file");
+  if (!S_ISREG(info.st_mode) || info.st_size > kMaxStateBytes) {
+    return base::fail(ErrorCode::corrupt, "state file: not a regular file below 16 MiB");
+  }
+  wire::Bytes bytes(static_cast<size_t>(info.st_size));
+  if (auto ok = state::read_fully(fd, bytes, 0); !ok) return base::fail(ok.error());
+  return bytes;
+}
+
+// Everything that is not a device, decoded and checked before any of it is applied.
+struct Core {
+  x86_64::CpuidTable cpuid;
+  x86_64::VmState vm;
+  std::vector<x86_64::VcpuState> vcpus;
+};
+
+std::string describe(const Shape& shape) {
+  return std::to_string(shape.memory_bytes >> 20) + " MiB, " + std::to_string(shape.vcpus) +
+         " vcpus, " + std::to_string(shape.disks) + " disks";
+}
+
+Result<void> check_shape(const state::Reader& in, const Shape& ours) {
+  const auto section = in.find(SectionId::machine, 0, kMachineVersion);
+  if (!section) return base::fail(section.error());
+  const auto shape = decode_shape(section->body);
+  if (!shape) return base::fail(shape.error());
+  if (*shape == ours) return {};
+  return base::fail(
+      ErrorCode::invalid_argument,
+      "the snapshot is of a machine with " + describe(*shape) + ", this one has " + describe(ours));
+}
+
+Result<x86_64::CpuidTable> decode_cpuid(const state::Reader& in, Machine& machine) {
+  const auto section = in.find(SectionId::cpuid, 0, x86_64::kCpuidVersion);
+  if (!section) return base::fail(section.error());
+  auto cpuid = x86_64::CpuidTable::decode(section->body);
+  if (!cpuid) return cpuid;
+  if (auto ok = x86_64::check_compatible(*cpuid, machine.cpuid()); !ok) {
+    return base::fail(ok.error());
+  }
+  return cpuid;
+}
+
+Result<x86_64::VmState> decode_vm(const state::Reader& in) {
+  const auto chips = in.find(SectionId::interrupt_chips, 0, x86_64::kChipsVersion);
+  if (!chips) return base::fail(chips.error());
+  const auto clock = in.find(SectionId::clock, 0, x86_64::kClockVersion);
+  if (!clock) return base::fail(clock.error());
+  return x86_64::decode_vm(chips->body, clock->body);
+}
+
+Result<Core> decode_core(const state::Reader& in, Machine& machine) {
+  auto cpuid = decode_cpuid(in, machine);
+  if (!cpuid) return base::fail(cpuid.error());
+  auto vm = decode_vm(in);
+  if (!vm) return base::fail(vm.error());
+  Core core{std::move(*cpuid), std::move(*vm), {}};
+  for (uint32_t index = 0; index < machine.vcpus().size(); ++index) {
+    const auto section = in.find(SectionId::vcpu, index, x86_64::kVcpuStateVersion);
+    if (!section) return base::fail(section.error());
+    auto vcpu = x86_64::decode_vcpu(section->body);
+    if (!vcpu) return base::fail(vcpu.error());
+    core.vcpus.push_back(std::move(*vcpu));
+  }
+  return core;
+}
+
+Result<void> apply_cpuid(Machine& machine, x86_64::CpuidTable cpuid) {
+  if (cpuid == machine.cpuid()) return {};
+  uint32_t index = 0;
+  for (const auto& thread : machine.vcpus()) {
+    if (auto ok = thread->vcpu().set_cpuid(cpuid.for_vcpu(index++)); !ok) return ok;
+  }
+  machine.cpuid() = std::move(cpuid);
+  return {};
+}
+
+Result<void> apply_core(Machine& machine, Core core) {
+  if (auto ok = apply_cpuid(machine, std::move(core.cpuid)); !ok) return ok;
+  if (auto ok = x86_64::restore_vm(machine.vm(), core.vm); !ok) return ok;
+  for (size_t index = 0; index < core.vcpus.size(); ++index) {
+    auto& vcpu = machine.vcpus()[index]->vcpu();
+    if (auto ok = x86_64::restore_vcpu(vcpu, core.vcpus[index]); !ok) return ok;
+  }
+  return {};
+}
+
+Result<void> restore_devices(const state::Reader& in, Machine& machine) {
+  const auto serial = in.find(SectionId::serial, 0, Serial::kStateVersion);
+  if (!serial) return base::fail(serial.error());
+  if (auto ok = machine.serial().restore(serial->body); !ok) return ok;
+  for (const auto& slot : machine.slots()) {
+    if (auto ok = slot->transport->restore(in, slot->number); !ok) return ok;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> restore(Machine& machine, int memory_fd, int state_fd) {
+  if (auto ok = machine.check_attached(); !ok) return ok;
+  const auto bytes = read_state_file(state_fd);
+  if (!bytes) return base::fail(bytes.error());
+  const auto in = state::Reader::parse(*bytes);
+  if (!in) return base::fail(in.error());
+  if (auto ok = check_shape(*in, machine.current_shape()); !ok) return ok;
+  auto core = decode_core(*in, machine);
+  if (!core) return base::fail(core.error());
+  if (auto ok = machine.memory().back_with_file(memory_fd); !ok) return ok;
+  if (auto ok = apply_core(machine, std::move(*core)); !ok) return ok;
+  if (auto ok = restore_devices(*in, machine); !ok) return ok;
+  return renew_generation_id(machine.memory(), machine.generation_irq());
+}
+
+}  // namespace microvm::vmm::snapshot
