@@ -1,0 +1,157 @@
+#include "agent/command.hpp"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+
+#include "agent/guest.hpp"
+#include "agent/pipes.hpp"
+
+namespace microvm::agent {
+namespace {
+
+constexpr int64_t kWitnessTimeoutMs = 1000;
+constexpr int64_t kLogTimeoutMs = 2000;
+
+std::string describe_end(const ExitStatus& status) {
+  if (status.signal == 0) return "exited with code " + std::to_string(status.code);
+  const char* name = sigabbrev_np(status.signal);
+  const std::string number = std::to_string(status.signal);
+  return "was killed by signal " + number +
+         (name != nullptr ? " (SIG" + std::string(name) + ")" : "");
+}
+
+// Up to `limit` bytes from the pipe into the log: how many, 0 at its end, -1 when there are none
+// now.
+ssize_t copy_to_log(int output, AppLog& log, size_t limit) {
+  std::array<std::byte, 16 * 1024> chunk{};
+  const ssize_t count = read(output, chunk.data(), std::min(limit, chunk.size()));
+  if (count > 0) log.write(std::span(chunk).first(static_cast<size_t>(count)));
+  return count;
+}
+
+void reply(Channel& channel, const Outcome<void>& outcome) {
+  if (outcome)
+    channel.send_empty(FrameType::ok);
+  else
+    channel.send_failure(outcome.error());
+  channel.take().reset();
+}
+
+}  // namespace
+
+bool Command::claim() {
+  const Lock lock(mutex_);
+  if (state_ != State::none) return false;
+  state_ = State::starting;
+  return true;
+}
+
+Outcome<void> Command::launch(Guest& guest, const Program& program, base::Fd& output) {
+  auto pipe = make_pipe();
+  if (!pipe) return fail(pipe.error());
+  auto null = open_null();
+  if (!null) return fail(null.error());
+  const int out = pipe->write_end.get();
+  auto child = spawn(program, guest.root_fd, guest.freezer.cgroup(), {null->get(), out, out});
+  const Lock lock(mutex_);
+  state_ = child ? State::running : State::none;
+  if (!child) return fail(child.error().message, child.error().code == 127 ? ENOENT : EACCES);
+  child_ = std::move(*child);
+  output = std::move(pipe->read_end);
+  set_nonblocking(output.get());
+  return {};
+}
+
+void Command::pump(Guest& guest, int output) {
+  std::array<pollfd, 2> polls{{{.fd = output, .events = POLLIN, .revents = 0},
+                               {.fd = child_->pidfd.get(), .events = POLLIN, .revents = 0}}};
+  while (polls[1].revents == 0) {
+    poll(polls.data(), polls.size(), -1);
+    if (polls[0].revents != 0 && copy_to_log(output, guest.app_log, SIZE_MAX) == 0)
+      polls[0].fd = -1;
+  }
+  // What it left in the pipe; not what its children, which may live on, still write.
+  size_t left = bytes_waiting(output);
+  while (left > 0) {
+    const ssize_t count = copy_to_log(output, guest.app_log, left);
+    if (count <= 0) break;
+    left -= static_cast<size_t>(count);
+  }
+}
+
+void Command::finish() {
+  const Lock lock(mutex_);
+  end_text_ = "the command " + describe_end(reap(*child_));
+  state_ = State::ended;
+  changed_.notify_all();
+}
+
+void Command::run(Guest& guest, const Program& program,
+                  void (*started)(Channel&, const Outcome<void>&), Channel& channel) {
+  if (!claim()) return started(channel, fail("the image's command was started before", EBUSY));
+  base::Fd output;
+  const auto launched = launch(guest, program, output);
+  started(channel, launched);
+  if (!launched) return;
+  pump(guest, output.get());
+  finish();
+  // A snapshot of a machine that is about to end would be of no use, so the end waits.
+  guest.freezer.wait_until_running();
+  guest.app_log.write(how_it_ended() + "\n");
+  guest.app_log.finish(kLogTimeoutMs);
+  wait_for_witnesses(kWitnessTimeoutMs);
+  guest.end_machine(guest);
+}
+
+bool Command::running() {
+  const Lock lock(mutex_);
+  return state_ == State::running;
+}
+
+std::string Command::how_it_ended() {
+  const Lock lock(mutex_);
+  return end_text_;
+}
+
+bool Command::wait_ended(int64_t timeout_ms) {
+  const auto deadline = Deadline::after_ms(timeout_ms);
+  const Lock lock(mutex_);
+  while (state_ != State::ended && !deadline.passed()) changed_.wait_until(mutex_, deadline);
+  return state_ == State::ended;
+}
+
+void Command::signal(int signal) {
+  const Lock lock(mutex_);
+  if (state_ == State::running) child_->kill_group(signal);
+}
+
+Command::Witness::Witness(Command& command) : command_(command) {
+  const Lock lock(command_.mutex_);
+  command_.witnesses_++;
+}
+
+Command::Witness::~Witness() {
+  const Lock lock(command_.mutex_);
+  command_.witnesses_--;
+  command_.changed_.notify_all();
+}
+
+void Command::wait_for_witnesses(int64_t timeout_ms) {
+  const auto deadline = Deadline::after_ms(timeout_ms);
+  const Lock lock(mutex_);
+  while (witnesses_ > 0 && !deadline.passed()) changed_.wait_until(mutex_, deadline);
+}
+
+void run_start(Guest& guest, Channel& channel, const FrameHeader& request) {
+  const auto program = read_program(channel, request);
+  if (!program) return reply(channel, fail(program.error()));
+  guest.freezer.wait_until_running();
+  if (channel.host_gone()) return;
+  guest.command.run(guest, *program, reply, channel);
+}
+
+}  // namespace microvm::agent

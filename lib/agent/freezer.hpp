@@ -1,0 +1,38 @@
+// Whether programs of the image run. They do not before the guest has an identity, and not between
+// a freeze and the identity that follows the snapshot.
+#pragma once
+
+#include "agent/failed.hpp"
+#include "agent/sync.hpp"
+#include "base/fd.hpp"
+
+namespace microvm::agent {
+
+class Freezer {
+ public:
+  // The cgroup v2 directory of user programs; invalid: there is none, and only the gate works.
+  void adopt_cgroup(base::Fd directory) { cgroup_ = std::move(directory); }
+  [[nodiscard]] int cgroup() const { return cgroup_.get(); }
+
+  // Stops all programs; on an error they run as before. Ends a second freeze at once.
+  [[nodiscard]] Outcome<void> freeze();
+  // Lets them run: after an identity was applied.
+  void thaw();
+  [[nodiscard]] bool frozen();
+
+  // What starts a program waits here.
+  void wait_until_running();
+
+ private:
+  enum class State { waiting_for_identity, running, frozen };
+
+  [[nodiscard]] Outcome<void> set_frozen(bool frozen);
+  [[nodiscard]] Outcome<void> wait_for_kernel();
+
+  base::Fd cgroup_;
+  Mutex mutex_;
+  Condition changed_;
+  State state_ = State::waiting_for_identity;
+};
+
+}  // namespace microvm::agent

@@ -1,0 +1,21 @@
+// What the operations of one guest share. There is one in the agent, and one per case in tests.
+#pragma once
+
+#include <fcntl.h>
+
+#include "agent/app_log.hpp"
+#include "agent/command.hpp"
+#include "agent/freezer.hpp"
+
+namespace microvm::agent {
+
+struct Guest {
+  int root_fd = AT_FDCWD;  // the root of the image's files
+  Freezer freezer;
+  Command command;
+  AppLog app_log;
+  void (*end_machine)(Guest&) = nullptr;   // after the image's command has ended
+  void (*stop_machine)(Guest&) = nullptr;  // the command first, then the machine
+};
+
+}  // namespace microvm::agent

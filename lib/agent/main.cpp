@@ -1,0 +1,62 @@
+// PID 1 of a guest.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "agent/boot.hpp"
+#include "agent/doorbell.hpp"
+#include "agent/file.hpp"
+#include "agent/guest.hpp"
+#include "agent/kernel_log.hpp"
+#include "agent/power.hpp"
+#include "agent/reaper.hpp"
+#include "agent/server.hpp"
+#include "agent/thread.hpp"
+#include "agent/vsock.hpp"
+
+namespace microvm::agent {
+namespace {
+
+constexpr const char* kProgramCgroup = "/sys/fs/cgroup/microvm";
+
+// Lives as long as the machine; not on a stack, for its log buffer.
+Guest guest;
+
+Outcome<void> prepare_guest() {
+  guest.end_machine = end_machine;
+  guest.stop_machine = stop_machine;
+  guest.root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (guest.root_fd < 0) return fail_errno("/");
+  if (mkdir(kProgramCgroup, 0755) != 0) return fail_errno(kProgramCgroup);
+  base::Fd cgroup(open(kProgramCgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!cgroup) return fail_errno(kProgramCgroup);
+  guest.freezer.adopt_cgroup(std::move(cgroup));
+  return {};
+}
+
+Outcome<void> start_services() {
+  auto listener = listen_for_host(kOperationPort);
+  if (!listener) return fail(listener.error());
+  const int fd = listener->release();
+  int error = start_thread([fd] { serve_operations(guest, base::Fd(fd)); });
+  if (error == 0)
+    error = start_thread([] { guest.app_log.run([] { return connect_host(kAppLogPort); }); });
+  if (error == 0) error = start_thread([] { keep_doorbell(guest); });
+  if (error != 0) return fail_errno("start a thread", error);
+  return {};
+}
+
+Outcome<void> come_up() {
+  if (auto booted = boot(); !booted) return booted;
+  if (auto prepared = prepare_guest(); !prepared) return prepared;
+  return start_services();
+}
+
+}  // namespace
+}  // namespace microvm::agent
+
+int main() {
+  microvm::agent::block_child_signal();
+  if (const auto up = microvm::agent::come_up(); !up)
+    microvm::agent::give_up_booting(up.error().message);
+  microvm::agent::reap_orphans();
+}

@@ -1,0 +1,70 @@
+#include "agent/operation.hpp"
+
+#include "agent/channel.hpp"
+#include "agent/exec.hpp"
+#include "agent/freeze.hpp"
+#include "agent/put_files.hpp"
+#include "agent/tcp.hpp"
+
+namespace microvm::agent {
+namespace {
+
+// The host may still be sending when an operation fails, so its end is a gentle one.
+void send_failed(Channel& channel, const Failed& failure) {
+  channel.send_failure(failure);
+  channel.close_gently();
+}
+
+void reply(Channel& channel, const Outcome<void>& outcome) {
+  if (!outcome) return send_failed(channel, outcome.error());
+  channel.send_empty(FrameType::ok);
+}
+
+// Operations that answer for themselves when they succeed.
+void reply_failure(Channel& channel, const Outcome<void>& outcome) {
+  if (!outcome) send_failed(channel, outcome.error());
+}
+
+void wait_port(Guest& guest, Channel& channel, const FrameHeader& header) {
+  // The machine ends with the image's command, and the host wants to know what happened first.
+  const Command::Witness witness(guest.command);
+  reply(channel, run_wait_port(guest, channel, header));
+}
+
+void power_off(Guest& guest, Channel& channel) {
+  if (channel.send_empty(FrameType::ok)) channel.close_gently();
+  guest.stop_machine(guest);
+}
+
+void dispatch(Guest& guest, Channel& channel, const FrameHeader& header) {
+  switch (header.type) {
+    case FrameType::exec:
+      return reply_failure(channel, run_exec(guest, channel, header));
+    case FrameType::start:
+      return run_start(guest, channel, header);
+    case FrameType::tcp_connect:
+      return reply_failure(channel, run_tcp_connect(channel, header));
+    case FrameType::put_files:
+      return reply(channel, run_put_files(guest.root_fd, channel));
+    case FrameType::freeze:
+      return reply(channel, run_freeze(guest, channel, header));
+    case FrameType::wait_port:
+      return wait_port(guest, channel, header);
+    case FrameType::power_off:
+      return power_off(guest, channel);
+    default:
+      return send_failed(channel, {EPROTO, "no operation starts with a frame of type " +
+                                               std::to_string(static_cast<int>(header.type))});
+  }
+}
+
+}  // namespace
+
+void serve_operation(Guest& guest, base::Fd connection) {
+  Channel channel(std::move(connection));
+  const auto header = channel.read_header();
+  if (!header) return send_failed(channel, header.error());
+  dispatch(guest, channel, *header);
+}
+
+}  // namespace microvm::agent
