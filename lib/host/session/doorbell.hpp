@@ -18,6 +18,7 @@ class Doorbell {
   Result<void> wait_ready(const Limits& limits);
 
   [[nodiscard]] int fd() const { return stream_.get(); }
+  [[nodiscard]] base::Fd take_stream() { return std::move(stream_); }
   [[nodiscard]] bool restored() const { return restored_; }
   [[nodiscard]] bool command_running() const { return command_running_; }
 

@@ -23,6 +23,15 @@ Limits Limits::within(std::chrono::milliseconds limit) const {
   return narrowed;
 }
 
+CallLimits Limits::rest() const {
+  CallLimits limits{cancel_, {}};
+  if (deadline_) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline_ - Clock::now());
+    limits.timeout = std::max(left, std::chrono::milliseconds(1));  // zero would mean none
+  }
+  return limits;
+}
+
 Result<void> Limits::check(std::string_view what) const {
   if (cancel_ != nullptr && cancel_->cancelled()) {
     return base::fail(ErrorCode::cancelled, std::string(what) + ": cancelled");

@@ -19,6 +19,9 @@ class Limits {
   // The same token, and at most `limit` from now.
   [[nodiscard]] Limits within(std::chrono::milliseconds limit) const;
 
+  // What is left of them, for a call that takes CallLimits.
+  [[nodiscard]] CallLimits rest() const;
+
   // `what` begins the message: "exec: the time limit passed". Errors: cancelled, deadline_exceeded.
   [[nodiscard]] Result<void> check(std::string_view what) const;
 

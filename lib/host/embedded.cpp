@@ -1,0 +1,20 @@
+#include "host/embedded.hpp"
+
+extern "C" {
+extern const std::byte microvm_embedded_worker_begin[];
+extern const std::byte microvm_embedded_worker_end[];
+extern const std::byte microvm_embedded_agent_begin[];
+extern const std::byte microvm_embedded_agent_end[];
+}
+
+namespace microvm::host {
+
+std::span<const std::byte> embedded_worker() {
+  return {microvm_embedded_worker_begin, microvm_embedded_worker_end};
+}
+
+std::span<const std::byte> embedded_agent() {
+  return {microvm_embedded_agent_begin, microvm_embedded_agent_end};
+}
+
+}  // namespace microvm::host

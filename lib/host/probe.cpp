@@ -1,0 +1,134 @@
+// What this host can do: the facts behind `microvm doctor`.
+#include "microvm/probe.hpp"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/io_uring.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/fd.hpp"
+#include "host/probe_cgroup.hpp"
+#include "host/vm/core.hpp"
+
+namespace microvm {
+namespace {
+
+using Status = ProbeItem::Status;
+
+constexpr uint64_t kGib = 1ull << 30;
+constexpr uint64_t kLittleDisk = 4 * kGib;  // a base image, an image and some Vms
+constexpr uint64_t kLittleMemory = 1 * kGib;
+
+std::string in_gib(uint64_t bytes) {
+  const uint64_t tenths = bytes / (kGib / 10);
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " GiB";
+}
+
+ProbeItem probe_kvm_item() {
+  const auto usable = probe_kvm();
+  if (usable) return {"kvm", Status::ok, "/dev/kvm runs stock kernels", ""};
+  const bool unsuitable = usable.error().code == ErrorCode::kvm_unsuitable;
+  return {
+      "kvm", Status::missing, usable.error().message,
+      unsuitable ? "use a machine with hardware virtualization (or nested virtualization)" : ""};
+}
+
+ProbeItem probe_kernel() {
+  utsname names{};
+  ::uname(&names);
+  const std::string detail = std::string(names.sysname) + " " + names.release + " " + names.machine;
+  if (std::string_view(names.machine) != "x86_64") {
+    return {"kernel", Status::missing, detail, "run on an x86-64 host"};
+  }
+  return {"kernel", Status::ok, detail, ""};
+}
+
+ProbeItem probe_io_uring() {
+  io_uring_params params{};
+  const base::Fd ring(static_cast<int>(::syscall(SYS_io_uring_setup, 4, &params)));
+  if (ring) return {"io_uring", Status::ok, "available", ""};
+  const std::string why = base::fail_errno("io_uring_setup").value().message;
+  return {
+      "io_uring", Status::degraded, why + "; disks use pread and pwrite",
+      "sysctl kernel.io_uring_disabled=0, and allow io_uring in the container's seccomp profile"};
+}
+
+ProbeItem probe_userfaultfd() {
+  const base::Fd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY)));
+  if (fd) return {"userfaultfd", Status::ok, "available", ""};
+  return {"userfaultfd", Status::degraded, base::fail_errno("userfaultfd").value().message,
+          "sysctl vm.unprivileged_userfaultfd=1, or give access to /dev/userfaultfd"};
+}
+
+// struct pm_scan_arg of linux/fs.h since 6.7; Debian 12's headers are older.
+struct PagemapScan {
+  uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+  uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+constexpr unsigned long kPagemapScan = _IOWR('f', 16, PagemapScan);
+
+ProbeItem probe_pagemap_scan() {
+  const base::Fd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  PagemapScan scan{};
+  scan.size = sizeof scan;
+  if (pagemap && ::ioctl(pagemap.get(), kPagemapScan, &scan) >= 0) {
+    return {"pagemap_scan", Status::ok, "available", ""};
+  }
+  return {"pagemap_scan", Status::degraded,
+          base::fail_errno("PAGEMAP_SCAN").value().message +
+              "; changed pages of a running microvm are found by KVM's dirty log",
+          "a kernel of 6.7 or newer"};
+}
+
+// The nearest directory above that exists: the data directory may not be there yet.
+std::filesystem::path existing_parent(std::filesystem::path path) {
+  std::error_code ec;
+  while (!std::filesystem::exists(path, ec) && path.has_relative_path()) path = path.parent_path();
+  return path;
+}
+
+ProbeItem probe_disk() {
+  const auto dir = host::default_data_dir();
+  if (!dir) return {"disk", Status::missing, dir.error().message, ""};
+  struct statvfs info{};
+  const auto parent = existing_parent(*dir);
+  if (::statvfs(parent.c_str(), &info) != 0) {
+    return {"disk", Status::missing, base::fail_errno(parent.string()).value().message, ""};
+  }
+  const uint64_t free = info.f_bavail * info.f_frsize;
+  const std::string detail = in_gib(free) + " free for " + dir->string();
+  if (free >= kLittleDisk) return {"disk", Status::ok, detail, ""};
+  return {"disk", Status::degraded, detail, "free some space, or set MICROVM_DATA_DIR"};
+}
+
+ProbeItem probe_memory() {
+  struct sysinfo info{};
+  ::sysinfo(&info);
+  const uint64_t total = static_cast<uint64_t>(info.totalram) * info.mem_unit;
+  const std::string detail = in_gib(total) + " in all";
+  if (total >= kLittleMemory) return {"memory", Status::ok, detail, ""};
+  return {"memory", Status::degraded, detail, "a machine with more memory"};
+}
+
+}  // namespace
+
+Result<void> probe_kvm() {
+  host::WorkerSpawner spawner;
+  return spawner.probe(host::Limits({}));
+}
+
+std::vector<ProbeItem> probe_host() {
+  return {probe_kvm_item(),     probe_kernel(),       probe_io_uring(), probe_userfaultfd(),
+          probe_pagemap_scan(), host::probe_cgroup(), probe_disk(),     probe_memory()};
+}
+
+}  // namespace microvm

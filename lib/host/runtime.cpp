@@ -1,0 +1,187 @@
+// Runtime: the public root object over store, builder, worker pool and Vms.
+#include "microvm/runtime.hpp"
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include "host/image/base_import.hpp"
+#include "host/image/builder.hpp"
+#include "host/image/kernel_import.hpp"
+#include "host/vm/build_guest.hpp"
+#include "host/vm/core.hpp"
+#include "host/vm/start_vm.hpp"
+#include "host/vm/vm_directory.hpp"
+
+namespace microvm {
+
+struct Runtime::Impl {
+  explicit Impl(std::shared_ptr<host::Core> shared) : core(std::move(shared)) {}
+
+  std::shared_ptr<Vm::Impl> find(const std::string& id);
+  void adopt(std::shared_ptr<Vm::Impl> vm);
+  void forget(const std::string& id);
+  void drop_ended();
+  template <class Manifest>
+  auto infos(const host::Listing<Manifest>& listing) const;
+
+  const std::shared_ptr<host::Core> core;
+  std::mutex mutex;
+  // Vms that die with this Runtime: they go on when the embedder drops its handles.
+  std::vector<std::shared_ptr<Vm::Impl>> owned;
+};
+
+std::shared_ptr<Vm::Impl> Runtime::Impl::find(const std::string& id) {
+  const std::scoped_lock lock(mutex);
+  const auto found = std::ranges::find(owned, id, [](const auto& vm) { return vm->record.id; });
+  return found == owned.end() ? nullptr : *found;
+}
+
+void Runtime::Impl::adopt(std::shared_ptr<Vm::Impl> vm) {
+  drop_ended();
+  if (!vm->record.dies_with_owner) return;
+  const std::scoped_lock lock(mutex);
+  owned.push_back(std::move(vm));
+}
+
+void Runtime::Impl::forget(const std::string& id) {
+  const std::scoped_lock lock(mutex);
+  std::erase_if(owned, [&](const auto& vm) { return vm->record.id == id; });
+}
+
+// Those that ended by themselves and that nobody holds: what they left goes with them.
+void Runtime::Impl::drop_ended() {
+  std::vector<std::shared_ptr<Vm::Impl>> gone;  // destroyed after the lock
+  const std::scoped_lock lock(mutex);
+  const auto rest = std::ranges::partition(
+      owned, [](const auto& vm) { return vm.use_count() > 1 || !vm->ended(); });
+  std::ranges::move(rest, std::back_inserter(gone));
+  owned.erase(rest.begin(), rest.end());
+}
+
+template <class Manifest>
+auto Runtime::Impl::infos(const host::Listing<Manifest>& listing) const {
+  for (const Error& damaged : listing.damaged) core->log(damaged.message);
+  std::vector<decltype(Manifest::info)> infos;
+  for (const Manifest& item : listing.items) infos.push_back(item.info);
+  return infos;
+}
+
+Runtime::Runtime(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Runtime::Runtime(Runtime&&) noexcept = default;
+Runtime& Runtime::operator=(Runtime&&) noexcept = default;
+Runtime::~Runtime() = default;
+
+Result<Runtime> Runtime::open(const RuntimeOptions& options) {
+  auto core = host::Core::open(options);
+  if (!core) return base::fail(core.error());
+  return Runtime(std::make_shared<Impl>(std::move(*core)));
+}
+
+const std::filesystem::path& Runtime::data_dir() const noexcept {
+  return impl_->core->store.data_dir();
+}
+
+Result<KernelInfo> Runtime::import_kernel(const std::filesystem::path& deb,
+                                          const CallLimits& limits) {
+  return host::import_kernel(impl_->core->store, deb, limits);
+}
+
+Result<std::vector<KernelInfo>> Runtime::kernels() const {
+  const auto listing = impl_->core->store.kernels();
+  if (!listing) return base::fail(listing.error());
+  return impl_->infos(*listing);
+}
+
+Result<BaseInfo> Runtime::import_base(const std::string& name, const std::filesystem::path& tar,
+                                      const ProgressSink& progress, const CallLimits& limits) {
+  host::BaseImportOptions options;
+  options.name = name;
+  options.tar = tar;
+  options.progress = progress;
+  return host::import_base(impl_->core->store, options, limits);
+}
+
+Result<std::vector<BaseInfo>> Runtime::bases() const {
+  const auto listing = impl_->core->store.bases();
+  if (!listing) return base::fail(listing.error());
+  return impl_->infos(*listing);
+}
+
+Result<ImageInfo> Runtime::build(const BuildOptions& options, const CallLimits& limits) {
+  host::VmStepRunner runner(impl_->core);
+  return host::build_image(impl_->core->store, runner, options, limits);
+}
+
+Result<std::vector<ImageInfo>> Runtime::images() const {
+  const auto listing = impl_->core->store.images();
+  if (!listing) return base::fail(listing.error());
+  return impl_->infos(*listing);
+}
+
+Result<ImageInfo> Runtime::image(const std::string& reference) const {
+  const auto entry = impl_->core->store.open_image(reference);
+  if (!entry) return base::fail(entry.error());
+  return entry->manifest.info;
+}
+
+Result<void> Runtime::remove_image(const std::string& reference) {
+  return impl_->core->store.remove_image(reference);
+}
+
+Result<Vm> Runtime::run(const std::string& image, const RunOptions& options,
+                        const CallLimits& limits) {
+  auto vm = host::start_vm(impl_->core, image, options, limits);
+  if (!vm) return base::fail(vm.error());
+  impl_->adopt(*vm);
+  return Vm(std::move(*vm));
+}
+
+Result<std::vector<VmInfo>> Runtime::vms() const {
+  impl_->drop_ended();
+  const auto ids = impl_->core->store.vm_ids();
+  if (!ids) return base::fail(ids.error());
+  std::vector<VmInfo> infos;
+  for (const std::string& id : *ids) {
+    if (const auto vm = impl_->find(id)) {
+      infos.push_back(vm->info());
+    } else if (const auto info = host::describe_vm(impl_->core->store, id)) {
+      infos.push_back(*info);
+    }
+  }
+  std::ranges::sort(infos, {}, &VmInfo::created);
+  return infos;
+}
+
+Result<Vm> Runtime::attach(const std::string& id_or_name) const {
+  const auto id = host::resolve_vm(impl_->core->store, id_or_name);
+  if (!id) return base::fail(id.error());
+  if (auto vm = impl_->find(*id)) return Vm(std::move(vm));
+  auto vm = host::attach_vm(impl_->core, *id);
+  if (!vm) return base::fail(vm.error());
+  return Vm(std::move(*vm));
+}
+
+Result<void> Runtime::remove(const std::string& id_or_name) {
+  const auto id = host::resolve_vm(impl_->core->store, id_or_name);
+  if (!id) return base::fail(id.error());
+  auto vm = impl_->find(*id);
+  if (!vm) {
+    auto attached = host::attach_vm(impl_->core, *id);
+    // Without a readable record nothing can run from it.
+    if (!attached) return host::remove_vm(impl_->core->store, *id);
+    vm = std::move(*attached);
+  }
+  impl_->forget(*id);
+  return vm->remove();
+}
+
+Result<void> Runtime::warm(const std::string& image, uint32_t count) {
+  const auto entry = impl_->core->store.open_image(image);
+  if (!entry) return base::fail(entry.error());
+  const host::Shape shape = host::shape_of(entry->manifest);
+  impl_->core->pool->keep(shape, count);
+  return impl_->core->pool->fill(shape);
+}
+
+}  // namespace microvm

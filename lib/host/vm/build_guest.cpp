@@ -1,0 +1,238 @@
+#include "host/vm/build_guest.hpp"
+
+#include <fcntl.h>
+
+#include "host/embedded.hpp"
+#include "host/image/initramfs.hpp"
+#include "host/store/files.hpp"
+#include "host/vm/launch.hpp"
+#include "host/vm/read_stream.hpp"
+#include "host/vm/vm_impl.hpp"
+#include "host/vm/vm_link.hpp"
+#include "sys/file.hpp"
+#include "sys/socket.hpp"
+
+namespace microvm::host {
+namespace {
+
+// Of the slowest machine: a boot takes seconds under emulation, a tenth of one on hardware.
+constexpr std::chrono::minutes kBootLimit{2};
+constexpr std::chrono::minutes kShutdownLimit{2};
+constexpr std::chrono::minutes kOperationLimit{2};
+constexpr std::chrono::seconds kLogLimit{5};
+constexpr size_t kMaxLogBytes = 256 * 1024;
+
+constexpr const char* kCmdline =
+    "console=ttyS0 quiet loglevel=4 reboot=a panic=-1 8250.nr_uarts=1 tsc=reliable no_timer_check "
+    "cryptomgr.notests init_on_free=1 rdinit=/init";
+
+AgentCommand to_command(const StepCommand& step) {
+  AgentCommand command;
+  command.argv = step.argv;
+  command.env = step.env;
+  command.cwd = step.cwd;
+  command.user = step.user;
+  return command;
+}
+
+// What the worker is given of the host; all of it goes with the build.
+struct BootFiles {
+  TempEntry scratch;
+  base::Fd kernel;
+  base::Fd initramfs;
+  base::Fd listener;
+  base::Fd exit_record;
+  base::Fd kernel_log;
+  base::Fd app_log;
+  std::vector<base::Fd> layers;
+
+  [[nodiscard]] std::vector<int> fds() const {
+    std::vector<int> all = {kernel.get(),      initramfs.get(),  listener.get(),
+                            exit_record.get(), kernel_log.get(), app_log.get()};
+    for (const base::Fd& layer : layers) all.push_back(layer.get());
+    return all;
+  }
+};
+
+Result<void> make_initramfs_file(const KernelEntry& kernel, base::Fd& out) {
+  const auto bytes = make_initramfs(embedded_agent(), kernel);
+  if (!bytes) return base::fail(bytes.error());
+  auto file = sys::memory_file("microvm-initramfs");
+  if (!file) return base::fail(file.error());
+  if (auto ok = sys::pwrite_full(file->get(), *bytes, 0); !ok) return ok;
+  out = std::move(*file);
+  return {};
+}
+
+Result<void> make_scratch_files(BootFiles& files) {
+  const base::Fd directory(::open(files.scratch.dir().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return base::fail_errno("open " + files.scratch.dir().string());
+  auto listener = sys::listen_unix(directory.get(), "control.sock", sys::SocketKind::seqpacket);
+  if (!listener) return base::fail(listener.error());
+  files.listener = std::move(*listener);
+  const std::pair<const char*, base::Fd*> names[] = {
+      {"exit", &files.exit_record}, {"kernel.log", &files.kernel_log}, {"app.log", &files.app_log}};
+  for (const auto& [name, fd] : names) {
+    auto file = files.scratch.create_file(name);
+    if (!file) return base::fail(file.error());
+    *fd = std::move(*file);
+  }
+  return {};
+}
+
+Result<void> open_layers(const BuildMachine& machine, std::vector<base::Fd>& layers) {
+  for (const auto& path : machine.read_only_layers) {
+    auto layer = open_file(path, O_RDONLY | O_NOFOLLOW);
+    if (!layer) return base::fail(layer.error());
+    layers.push_back(std::move(*layer));
+  }
+  auto top = open_file(machine.writable_layer, O_RDWR | O_NOFOLLOW);
+  if (!top) return base::fail(top.error());
+  layers.push_back(std::move(*top));
+  return {};
+}
+
+Result<BootFiles> open_boot_files(const Store& store, const BuildMachine& machine) {
+  // Kernels stand in directories named by their digests.
+  const auto kernel = store.open_kernel(machine.kernel_dir.filename().string());
+  if (!kernel) return base::fail(kernel.error());
+  auto scratch = store.new_entry();
+  if (!scratch) return base::fail(scratch.error());
+  BootFiles files{std::move(*scratch), {}, {}, {}, {}, {}, {}, {}};
+  auto vmlinux = open_file(kernel->path(kernel->manifest.vmlinux), O_RDONLY | O_NOFOLLOW);
+  if (!vmlinux) return base::fail(vmlinux.error());
+  files.kernel = std::move(*vmlinux);
+  auto ok = make_initramfs_file(*kernel, files.initramfs);
+  if (ok) ok = make_scratch_files(files);
+  if (ok) ok = open_layers(machine, files.layers);
+  if (!ok) return base::fail(ok.error());
+  return files;
+}
+
+class VmBuildGuest : public BuildGuest {
+ public:
+  VmBuildGuest(std::shared_ptr<Core> core, Worker worker, TempEntry scratch, base::Fd doorbell,
+               uint64_t boot_ms)
+      : core_(std::move(core)),
+        scratch_(std::move(scratch)),
+        worker_(std::move(worker)),
+        client_(ControlClient::start(*core_->reactor, worker_.take_control(), {})),
+        agent_(std::make_shared<VmLink>(client_)),
+        doorbell_(std::move(doorbell)),
+        boot_ms_(boot_ms) {}
+  ~VmBuildGuest() override { client_->close(); }
+
+  [[nodiscard]] uint64_t boot_ms() const override { return boot_ms_; }
+  [[nodiscard]] std::string kernel_cmdline() const override { return kCmdline; }
+  Result<void> put_files(const std::vector<FileToPut>& files, const CallLimits& limits) override {
+    return checked(agent_.put_files(files, Limits(limits)));
+  }
+  Result<StepOutcome> run(const StepCommand& command, const OutputSink& output,
+                          const CallLimits& limits) override;
+  Result<void> start(const StepCommand& command, const CallLimits& limits) override {
+    return checked(agent_.start(to_command(command), Limits(limits, kOperationLimit)));
+  }
+  Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout,
+                         const CallLimits& limits) override {
+    return checked(agent_.wait_port(port, timeout, Limits(limits)));
+  }
+  std::string app_log() override;
+  Result<SnapshotSizes> snapshot(int memory_fd, int state_fd, const CallLimits& limits) override;
+  Result<void> power_off(const CallLimits& limits) override;
+
+ private:
+  // Nothing ends a guest of a build but the guest itself.
+  template <class T>
+  static Result<T> checked(Result<T> result) {
+    if (!result && result.error().code == ErrorCode::vm_gone) {
+      return base::fail(ErrorCode::guest_failed, result.error().message);
+    }
+    return result;
+  }
+
+  std::shared_ptr<Core> core_;
+  TempEntry scratch_;
+  Worker worker_;  // ended before the files it uses go
+  std::shared_ptr<ControlClient> client_;
+  AgentClient agent_;
+  base::Fd doorbell_;
+  uint64_t boot_ms_;
+};
+
+Result<StepOutcome> VmBuildGuest::run(const StepCommand& command, const OutputSink& output,
+                                      const CallLimits& call_limits) {
+  const Limits limits(call_limits);
+  auto program = checked(agent_.exec(to_command(command), limits.within(kOperationLimit)));
+  if (!program) return base::fail(program.error());
+  for (;;) {
+    const auto piece = checked(program->read(limits.rest()));
+    if (!piece) return base::fail(piece.error());
+    if (!*piece) break;
+    if (output) output(wire::as_text((*piece)->data));
+  }
+  const auto status = checked(program->wait(limits.rest()));
+  if (!status) return base::fail(status.error());
+  return StepOutcome{status->code, status->signal, status->message};
+}
+
+std::string VmBuildGuest::app_log() {
+  const Limits limits({}, kLogLimit);
+  constexpr std::string_view kWhat = "read the log";
+  const wire::LogsRequest request{wire::LogsRequest::Which::app, false};
+  if (const auto stream = client_->call_for_stream(request, limits, kWhat)) {
+    return read_stream(stream->get(), kMaxLogBytes, limits, kWhat).value_or("");
+  }
+  return read_text_file(scratch_.dir() / "app.log", kMaxLogBytes).value_or("");
+}
+
+Result<SnapshotSizes> VmBuildGuest::snapshot(int memory_fd, int state_fd,
+                                             const CallLimits& call_limits) {
+  const Limits limits(call_limits);
+  auto frozen = checked(agent_.freeze(true, limits.within(kOperationLimit)));
+  if (!frozen) return base::fail(frozen.error());
+  const int fds[] = {memory_fd, state_fd};
+  const auto reply = checked(client_->call(wire::SnapshotRequest{}, fds, limits, "snapshot"));
+  if (!reply) return base::fail(reply.error());
+  const auto* sizes = std::get_if<wire::SnapshotReply>(&reply->message);
+  if (sizes == nullptr) {
+    return base::fail(ErrorCode::protocol, "snapshot: unexpected answer of the worker");
+  }
+  return SnapshotSizes{sizes->memory_bytes, sizes->memory_data_bytes};
+}
+
+Result<void> VmBuildGuest::power_off(const CallLimits& call_limits) {
+  const Limits limits(call_limits, kShutdownLimit);
+  if (auto asked = checked(agent_.power_off(limits)); !asked) return asked;
+  if (auto ended = client_->wait_ended(limits, "power off"); !ended) return ended;
+  const auto exit = client_->exit_event();
+  if (exit && exit->reason == wire::ExitEvent::Reason::power_off) return {};
+  return base::fail(ErrorCode::guest_failed, client_->explain("power off").message);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<BuildGuest>> VmStepRunner::boot(const BuildMachine& machine,
+                                                       const CallLimits& call_limits) {
+  const Limits limits(call_limits, kBootLimit);
+  auto files = open_boot_files(core_->store, machine);
+  if (!files) return base::fail(files.error());
+  auto worker =
+      core_->pool->take({machine.memory_bytes, static_cast<uint16_t>(machine.vcpus), 1}, limits);
+  if (!worker) return base::fail(worker.error());
+  auto identity = make_identity("build");
+  if (!identity) return base::fail(identity.error());
+
+  wire::BootRequest request;
+  request.cmdline = kCmdline;
+  request.attachment = {"build", true};
+  request.disks = {{.read_only = false, .layers = static_cast<uint16_t>(files->layers.size())}};
+  const LaunchClock clock;
+  LaunchTimes times;
+  auto doorbell = launch_guest(*worker, std::move(request), files->fds(), std::move(*identity),
+                               limits, clock, times);
+  if (!doorbell) return base::fail(doorbell.error());
+  return std::make_unique<VmBuildGuest>(core_, std::move(*worker), std::move(files->scratch),
+                                        std::move(*doorbell), times.ready_us / 1000);
+}
+
+}  // namespace microvm::host

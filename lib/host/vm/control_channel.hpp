@@ -1,0 +1,33 @@
+// Messages of the control wire over one non-blocking SOCK_SEQPACKET socket.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "host/session/limits.hpp"
+#include "wire/control.hpp"
+
+namespace microvm::host {
+
+struct Received {
+  enum class State { message, would_block, end };
+  State state = State::would_block;
+  wire::Envelope envelope;
+  std::vector<base::Fd> fds;
+};
+
+// Waits while the worker does not take messages. Error vm_gone when it is gone.
+Result<void> send_control(int socket, const wire::Envelope& envelope, std::span<const int> fds,
+                          const Limits& limits, std::string_view what);
+
+// Takes one message without waiting. Errors: protocol (not a valid message), io.
+Result<Received> try_receive_control(int socket);
+
+// Waits for a message or the end.
+Result<Received> receive_control(int socket, const Limits& limits, std::string_view what);
+
+// The error a worker replied with; its text and code are checked.
+Error worker_error(const wire::ErrorReply& reply);
+
+}  // namespace microvm::host

@@ -1,0 +1,183 @@
+#include "host/vm/control_client.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <utility>
+
+#include "host/vm/vm_record.hpp"
+
+namespace microvm::host {
+namespace {
+
+constexpr int kMessagesPerWake = 64;  // then the other sockets have their turn
+// Streams of a guest break a moment before its worker reports why.
+constexpr std::chrono::milliseconds kExplainPatience{300};
+
+base::Fd make_event() {
+  return base::Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+void raise(const base::Fd& event) {
+  const uint64_t one = 1;
+  [[maybe_unused]] const auto written = ::write(event.get(), &one, sizeof one);
+}
+
+}  // namespace
+
+// Filled by the reactor's thread before `done` is raised, read by the caller after.
+struct ControlClient::Call {
+  base::Fd done = make_event();
+  Reply reply;
+  bool answered = false;
+};
+
+ControlClient::ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent)
+    : reactor_(reactor),
+      socket_(std::move(socket)),
+      ended_event_(make_event()),
+      on_agent_(std::move(on_agent)) {}
+
+ControlClient::~ControlClient() = default;
+
+std::shared_ptr<ControlClient> ControlClient::start(Reactor& reactor, base::Fd socket,
+                                                    AgentHandler on_agent) {
+  std::shared_ptr<ControlClient> client(
+      new ControlClient(reactor, std::move(socket), std::move(on_agent)));
+  reactor.post([client] { client->watch(); });
+  return client;
+}
+
+void ControlClient::watch() {
+  watch_ = reactor_.loop().watch(socket_.get(), POLLIN,
+                                 [self = shared_from_this()](uint32_t) { self->on_readable(); });
+}
+
+void ControlClient::on_readable() {
+  for (int i = 0; i < kMessagesPerWake; ++i) {
+    auto received = try_receive_control(socket_.get());
+    if (!received) return finish(received.error());
+    if (received->state == Received::State::would_block) return;
+    if (received->state == Received::State::end) return finish(std::nullopt);
+    dispatch(std::move(*received));
+  }
+}
+
+void ControlClient::dispatch(Received received) {
+  const uint32_t id = received.envelope.request_id;
+  if (id != 0) return on_reply(id, std::move(received));
+  if (auto* exit = std::get_if<wire::ExitEvent>(&received.envelope.message)) {
+    const std::scoped_lock lock(mutex_);
+    exit_ = std::move(*exit);
+  } else if (std::holds_alternative<wire::AgentEvent>(received.envelope.message) &&
+             received.fds.size() == 1 && on_agent_) {
+    on_agent_(std::move(received.fds[0]));
+  }
+}
+
+void ControlClient::on_reply(uint32_t request_id, Received received) {
+  std::shared_ptr<Call> call;
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto found = calls_.find(request_id);
+    if (found == calls_.end()) return;  // its caller gave up
+    call = std::move(found->second);
+    calls_.erase(found);
+  }
+  call->reply = {std::move(received.envelope.message), std::move(received.fds)};
+  call->answered = true;
+  raise(call->done);
+}
+
+void ControlClient::finish(std::optional<Error> broken) {
+  if (watch_) reactor_.loop().unwatch(*std::exchange(watch_, std::nullopt));
+  on_agent_ = nullptr;
+  std::map<uint32_t, std::shared_ptr<Call>> calls;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (ended_) return;
+    ended_ = true;
+    broken_ = std::move(broken);
+    calls.swap(calls_);
+  }
+  ::shutdown(socket_.get(), SHUT_RDWR);
+  raise(ended_event_);
+  for (const auto& [id, call] : calls) raise(call->done);
+}
+
+void ControlClient::close() {
+  reactor_.post([self = shared_from_this()] { self->finish(std::nullopt); });
+}
+
+Result<uint32_t> ControlClient::add_call(const std::shared_ptr<Call>& call, std::string_view what) {
+  if (!call->done || !ended_event_)
+    return base::fail_errno(std::string(what) + ": eventfd", EMFILE);
+  const std::scoped_lock lock(mutex_);
+  if (ended_) return base::fail(end_error(what));
+  if (++last_id_ == 0) ++last_id_;  // 0 marks events
+  calls_[last_id_] = call;
+  return last_id_;
+}
+
+Result<ControlClient::Reply> ControlClient::call(wire::Message request, std::span<const int> fds,
+                                                 const Limits& limits, std::string_view what) {
+  const auto call = std::make_shared<Call>();
+  const auto id = add_call(call, what);
+  if (!id) return base::fail(id.error());
+  auto done = send_control(socket_.get(), {*id, std::move(request)}, fds, limits, what);
+  if (done) done = limits.wait(call->done.get(), POLLIN, what);
+  if (!done) {
+    {
+      const std::scoped_lock lock(mutex_);
+      calls_.erase(*id);
+    }
+    return base::fail(done.error().code == ErrorCode::vm_gone ? explain(what) : done.error());
+  }
+  if (!call->answered) return base::fail(explain(what));
+  if (const auto* error = std::get_if<wire::ErrorReply>(&call->reply.message)) {
+    return base::fail(worker_error(*error));
+  }
+  return std::move(call->reply);
+}
+
+Result<base::Fd> ControlClient::call_for_stream(wire::Message request, const Limits& limits,
+                                                std::string_view what) {
+  auto reply = call(std::move(request), {}, limits, what);
+  if (!reply) return base::fail(reply.error());
+  if (!std::holds_alternative<wire::OkReply>(reply->message) || reply->fds.size() != 1) {
+    return base::fail(ErrorCode::protocol, std::string(what) + ": the worker sent no stream");
+  }
+  return std::move(reply->fds[0]);
+}
+
+bool ControlClient::ended() const {
+  const std::scoped_lock lock(mutex_);
+  return ended_;
+}
+
+Result<void> ControlClient::wait_ended(const Limits& limits, std::string_view what) const {
+  if (ended()) return {};
+  return limits.wait(ended_event_.get(), POLLIN, what);
+}
+
+std::optional<wire::ExitEvent> ControlClient::exit_event() const {
+  const std::scoped_lock lock(mutex_);
+  return exit_;
+}
+
+// With mutex_ held.
+Error ControlClient::end_error(std::string_view what) const {
+  if (exit_) return exit_error(what, *exit_);
+  if (broken_) return {broken_->code, std::string(what) + ": " + broken_->message};
+  return {ErrorCode::vm_gone, std::string(what) + ": the microvm's worker was killed"};
+}
+
+Error ControlClient::explain(std::string_view what) const {
+  [[maybe_unused]] const auto ended = wait_ended(Limits({}, kExplainPatience), what);
+  const std::scoped_lock lock(mutex_);
+  if (ended_) return end_error(what);
+  return {ErrorCode::vm_gone, std::string(what) + ": the guest closed the connection"};
+}
+
+}  // namespace microvm::host

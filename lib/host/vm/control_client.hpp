@@ -1,0 +1,78 @@
+// One process's conversation with a running worker: any thread calls, the reactor's thread sorts
+// the replies.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "host/vm/control_channel.hpp"
+#include "host/vm/reactor.hpp"
+
+namespace microvm::host {
+
+class ControlClient : public std::enable_shared_from_this<ControlClient> {
+ public:
+  struct Reply {
+    wire::Message message;
+    std::vector<base::Fd> fds;
+  };
+  // The guest's agent rang; called on the reactor's thread.
+  using AgentHandler = std::function<void(base::Fd stream)>;
+
+  // The reactor must outlive every call of close().
+  static std::shared_ptr<ControlClient> start(Reactor& reactor, base::Fd socket,
+                                              AgentHandler on_agent);
+  ~ControlClient();
+
+  // Sends a request and waits for its reply. Errors: the worker's own (ErrorReply), vm_gone or
+  // guest_failed when the Vm ends meanwhile, protocol, cancelled, deadline_exceeded. A reply that
+  // comes after that is dropped with its fds. `what` begins messages.
+  Result<Reply> call(wire::Message request, std::span<const int> fds, const Limits& limits,
+                     std::string_view what);
+  // The same for requests whose reply is a stream.
+  Result<base::Fd> call_for_stream(wire::Message request, const Limits& limits,
+                                   std::string_view what);
+
+  // True once the worker closed the connection.
+  [[nodiscard]] bool ended() const;
+  Result<void> wait_ended(const Limits& limits, std::string_view what) const;
+  // How the Vm ended, when the worker said so.
+  [[nodiscard]] std::optional<wire::ExitEvent> exit_event() const;
+  // Why a call or a stream failed; gives the end of the Vm a moment to arrive.
+  [[nodiscard]] Error explain(std::string_view what) const;
+
+  // Hangs up. Pending calls fail; idempotent.
+  void close();
+
+ private:
+  struct Call;
+  ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent);
+  Result<uint32_t> add_call(const std::shared_ptr<Call>& call, std::string_view what);
+  void watch();
+  void on_readable();
+  void dispatch(Received received);
+  void on_reply(uint32_t request_id, Received received);
+  void finish(std::optional<Error> broken);
+  [[nodiscard]] Error end_error(std::string_view what) const;
+
+  Reactor& reactor_;
+  base::Fd socket_;
+  base::Fd ended_event_;  // an eventfd, readable for good once the conversation is over
+  AgentHandler on_agent_;
+  std::optional<sys::Loop::WatchId> watch_;  // reactor's thread only
+
+  mutable std::mutex mutex_;
+  std::map<uint32_t, std::shared_ptr<Call>> calls_;
+  uint32_t last_id_ = 0;
+  bool ended_ = false;
+  std::optional<Error> broken_;
+  std::optional<wire::ExitEvent> exit_;
+};
+
+}  // namespace microvm::host

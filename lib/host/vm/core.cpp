@@ -1,0 +1,49 @@
+#include "host/vm/core.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "host/vm/vm_directory.hpp"
+
+namespace microvm::host {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+}  // namespace
+
+Result<fs::path> default_data_dir() {
+  if (const auto dir = environment("MICROVM_DATA_DIR"); !dir.empty()) return fs::path(dir);
+  if (const auto dir = environment("XDG_DATA_HOME"); !dir.empty()) {
+    return fs::path(dir) / "libmicrovm";
+  }
+  if (const auto home = environment("HOME"); !home.empty()) {
+    return fs::path(home) / ".local" / "share" / "libmicrovm";
+  }
+  return base::fail(ErrorCode::invalid_argument,
+                    "no data directory: give one, or set MICROVM_DATA_DIR or HOME");
+}
+
+Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options) {
+  const auto dir = options.data_dir.empty() ? default_data_dir() : options.data_dir;
+  if (!dir) return base::fail(dir.error());
+  std::error_code ec;
+  const fs::path absolute = fs::absolute(*dir, ec);
+  auto store = Store::open(ec ? *dir : absolute);
+  if (!store) return base::fail(store.error());
+  auto reactor = Reactor::create();
+  if (!reactor) return base::fail(reactor.error());
+  auto core = std::make_shared<Core>(std::move(*store), std::move(*reactor));
+  core->pool = std::make_shared<WorkerPool>(core->spawner, *core->reactor);
+  core->pool_size = options.pool_size;
+  core->log_sink = options.log;
+  collect_dead_vms(core->store);
+  return core;
+}
+
+}  // namespace microvm::host

@@ -1,0 +1,35 @@
+// What the Runtime and its Vms share; it lives until the last of them is gone.
+#pragma once
+
+#include <memory>
+
+#include "host/store/store.hpp"
+#include "host/vm/reactor.hpp"
+#include "host/vm/worker.hpp"
+#include "microvm/runtime.hpp"
+
+namespace microvm::host {
+
+// Where data goes when the embedder names no directory: see RuntimeOptions.
+Result<std::filesystem::path> default_data_dir();
+
+struct Core {
+  static Result<std::shared_ptr<Core>> open(const RuntimeOptions& options);
+
+  void log(std::string_view line) const {
+    if (log_sink) log_sink(line);
+  }
+
+  Core(Store opened, std::unique_ptr<Reactor> started)
+      : store(std::move(opened)), reactor(std::move(started)) {}
+
+  Store store;
+  std::shared_ptr<WorkerSpawner> spawner = std::make_shared<WorkerSpawner>();
+  std::shared_ptr<WorkerPool> pool;
+  uint32_t pool_size = 0;
+  std::function<void(std::string_view)> log_sink;
+  // Last, so first to go: work it still runs may use the rest.
+  std::unique_ptr<Reactor> reactor;
+};
+
+}  // namespace microvm::host

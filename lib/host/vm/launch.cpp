@@ -1,0 +1,148 @@
+#include "host/vm/launch.hpp"
+
+#include <poll.h>
+
+#include <algorithm>
+
+#include "host/session/doorbell.hpp"
+#include "host/vm/control_channel.hpp"
+#include "host/vm/read_stream.hpp"
+#include "host/vm/vm_record.hpp"
+
+namespace microvm::host {
+namespace {
+
+constexpr std::string_view kWhat = "start the microvm";
+constexpr uint32_t kStartId = 2;
+constexpr uint32_t kLogsId = 3;
+constexpr std::chrono::seconds kLastWordsLimit{2};
+constexpr size_t kLastWordsLines = 3;
+
+Error start_error(const wire::ExitEvent& exit) {
+  // Before the agent is ready every end is the guest's failure, a planned power-off too.
+  return {ErrorCode::guest_failed, std::string(kWhat) + ": " + describe_exit(exit)};
+}
+
+// One launch in progress.
+class Launch {
+ public:
+  Launch(Worker& worker, const Limits& limits, const LaunchClock& clock, LaunchTimes& times)
+      : worker_(worker), limits_(limits), clock_(clock), times_(times) {}
+
+  Result<base::Fd> wait_agent();
+  Error explain(Error error);
+
+ private:
+  Result<void> on_message(Received received);
+  std::optional<wire::ExitEvent> wait_exit(const Limits& limits);
+  std::string kernel_words();
+
+  Worker& worker_;
+  const Limits& limits_;
+  const LaunchClock& clock_;
+  LaunchTimes& times_;
+  bool started_ = false;
+  base::Fd agent_;
+};
+
+Result<void> Launch::on_message(Received received) {
+  auto& message = received.envelope.message;
+  if (const auto* error = std::get_if<wire::ErrorReply>(&message)) {
+    return base::fail(worker_error(*error));
+  }
+  if (const auto* exit = std::get_if<wire::ExitEvent>(&message)) {
+    return base::fail(start_error(*exit));
+  }
+  if (std::holds_alternative<wire::OkReply>(message) && received.envelope.request_id == kStartId) {
+    times_.restore_us = clock_.us();
+    started_ = true;
+    return {};
+  }
+  if (std::holds_alternative<wire::AgentEvent>(message) && received.fds.size() == 1) {
+    times_.agent_us = clock_.us();
+    agent_ = std::move(received.fds[0]);
+    return {};
+  }
+  return base::fail(ErrorCode::protocol, std::string(kWhat) + ": unexpected message of the worker");
+}
+
+Result<base::Fd> Launch::wait_agent() {
+  while (!started_ || !agent_) {
+    auto received = receive_control(worker_.control(), limits_, kWhat);
+    if (!received) return base::fail(received.error());
+    if (received->state == Received::State::end) {
+      return base::fail(ErrorCode::vm_gone, std::string(kWhat) + ": the worker ended");
+    }
+    if (auto ok = on_message(std::move(*received)); !ok) return base::fail(ok.error());
+  }
+  return std::move(agent_);
+}
+
+std::optional<wire::ExitEvent> Launch::wait_exit(const Limits& limits) {
+  for (;;) {
+    const auto received = receive_control(worker_.control(), limits, kWhat);
+    if (!received || received->state == Received::State::end) return std::nullopt;
+    if (const auto* exit = std::get_if<wire::ExitEvent>(&received->envelope.message)) return *exit;
+  }
+}
+
+std::string Launch::kernel_words() {
+  const Limits limits({}, kLastWordsLimit);
+  const wire::LogsRequest request{wire::LogsRequest::Which::kernel, false};
+  if (!send_control(worker_.control(), {kLogsId, request}, {}, limits, kWhat)) return {};
+  for (;;) {
+    const auto received = receive_control(worker_.control(), limits, kWhat);
+    if (!received || received->state == Received::State::end) return {};
+    if (received->envelope.request_id != kLogsId) continue;
+    if (received->fds.size() != 1) return {};
+    const auto log = read_stream(received->fds[0].get(), 256 * 1024, limits, kWhat);
+    return log ? one_line(last_lines(*log, kLastWordsLines)) : std::string();
+  }
+}
+
+// Finds what stands behind a broken stream or a time that ran out.
+Error Launch::explain(Error error) {
+  if (error.code == ErrorCode::vm_gone) {
+    if (const auto exit = wait_exit(Limits({}, kLastWordsLimit))) return start_error(*exit);
+    if (const std::string how = worker_.end(std::chrono::milliseconds(100)); !how.empty()) {
+      return {ErrorCode::vm_gone, std::string(kWhat) + ": " + how};
+    }
+  }
+  if (error.code == ErrorCode::deadline_exceeded) {
+    const std::string words = kernel_words();
+    return {ErrorCode::guest_failed,
+            std::string(kWhat) + ": its agent was not ready in time; the kernel's last words: " +
+                (words.empty() ? "none" : words)};
+  }
+  return error;
+}
+
+}  // namespace
+
+Result<base::Fd> launch_guest(Worker& worker, wire::Message request, std::span<const int> fds,
+                              Identity identity, const Limits& limits, const LaunchClock& clock,
+                              LaunchTimes& times) {
+  Launch launch(worker, limits, clock, times);
+  auto sent = send_control(worker.control(), {kStartId, std::move(request)}, fds, limits, kWhat);
+  if (!sent) return base::fail(launch.explain(sent.error()));
+  auto agent = launch.wait_agent();
+  if (!agent) return base::fail(launch.explain(agent.error()));
+  Doorbell doorbell(std::move(*agent), std::move(identity));
+  if (auto ready = doorbell.wait_ready(limits); !ready) {
+    return base::fail(launch.explain(ready.error()));
+  }
+  times.ready_us = clock.us();
+  return doorbell.take_stream();
+}
+
+std::string last_lines(std::string_view text, size_t lines) {
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  size_t begin = text.size();
+  while (lines > 0 && begin != std::string_view::npos && begin > 0) {
+    begin = text.rfind('\n', begin - 1);
+    --lines;
+  }
+  return std::string(begin == std::string_view::npos || begin == 0 ? text : text.substr(begin + 1));
+}
+
+}  // namespace microvm::host

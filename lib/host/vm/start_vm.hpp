@@ -1,0 +1,24 @@
+// Runtime::run(): from an image to a running Vm.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "host/vm/core.hpp"
+#include "host/vm/vm_impl.hpp"
+
+namespace microvm::host {
+
+// Nothing stays behind when it fails.
+Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
+                                           const std::string& image, const RunOptions& options,
+                                           const CallLimits& limits);
+
+// The worker an image needs.
+Shape shape_of(const ImageManifest& manifest);
+
+// The image of a record, for what exec needs of it. The Vm itself keeps it from being removed.
+Result<std::shared_ptr<Vm::Impl>> attach_vm(const std::shared_ptr<Core>& core,
+                                            const std::string& id_or_name);
+
+}  // namespace microvm::host

@@ -1,0 +1,290 @@
+#include "host/vm/vm_directory.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "host/session/identity.hpp"
+#include "host/store/names.hpp"
+#include "sys/file.hpp"
+#include "sys/socket.hpp"
+
+namespace microvm::host {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kRecordFile = "vm.json";
+constexpr const char* kExitFile = "exit";
+constexpr const char* kControlSocket = "control.sock";
+constexpr const char* kLayerFile = "disk.layer";
+constexpr size_t kMaxLogBytes = 256 * 1024;
+// Between mkdir and the lock a launch shows no sign of life; it takes microseconds.
+constexpr std::chrono::seconds kLaunchGrace{60};
+
+const char* log_file(LogSource source) {
+  return source == LogSource::app ? "app.log" : "kernel.log";
+}
+
+fs::path name_dir(const Store& store) {
+  return store.data_dir() / "vm-names";
+}
+
+Result<base::Fd> create_file(int directory, const char* name) {
+  return sys::open_at(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW);
+}
+
+Result<std::string> read_small(int fd, size_t max_bytes) {
+  std::string text(max_bytes, '\0');
+  const auto got = ::pread(fd, text.data(), text.size(), 0);
+  if (got < 0) return base::fail_errno("read");
+  text.resize(static_cast<size_t>(got));
+  return text;
+}
+
+Result<std::string> read_small_file(const fs::path& path, size_t max_bytes) {
+  const base::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return base::fail_errno("open " + path.string());
+  return read_small(fd.get(), max_bytes);
+}
+
+Result<base::Fd> open_lock(const fs::path& vm_dir) {
+  base::Fd fd(::open((vm_dir / kExitFile).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return base::fail_errno("open " + (vm_dir / kExitFile).string());
+  return fd;
+}
+
+bool is_young(const fs::path& vm_dir) {
+  std::error_code ec;
+  const auto changed = fs::last_write_time(vm_dir, ec);
+  return !ec && fs::file_time_type::clock::now() - changed < kLaunchGrace;
+}
+
+// The name is a symbolic link to the id: made and found in one step each, unique by itself.
+std::string named_id(const fs::path& link) {
+  std::error_code ec;
+  const auto target = fs::read_symlink(link, ec);
+  return ec || !is_vm_id(target.string()) ? std::string() : target.string();
+}
+
+void remove_name(const Store& store, const std::string& name, const std::string& id) {
+  if (!is_vm_name(name)) return;
+  const fs::path link = name_dir(store) / name;
+  std::error_code ec;
+  if (named_id(link) == id) fs::remove(link, ec);
+}
+
+}  // namespace
+
+bool is_vm_name(std::string_view name) noexcept {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  return !name.empty() && name.size() <= 63 && plain(name[0]) &&
+         std::ranges::all_of(name,
+                             [&](char c) { return plain(c) || c == '_' || c == '.' || c == '-'; });
+}
+
+NewVmDirectory::NewVmDirectory(const Store& store, std::string id, std::string name)
+    : store_(&store), id_(std::move(id)), name_(std::move(name)), path_(store.vm_dir(id_)) {}
+
+NewVmDirectory::NewVmDirectory(NewVmDirectory&& other) noexcept
+    : store_(std::exchange(other.store_, nullptr)),
+      id_(std::move(other.id_)),
+      name_(std::move(other.name_)),
+      named_(other.named_),
+      path_(std::move(other.path_)),
+      directory_(std::move(other.directory_)) {}
+
+NewVmDirectory::~NewVmDirectory() {
+  if (store_ == nullptr) return;
+  if (named_) remove_name(*store_, name_, id_);
+  [[maybe_unused]] const auto gone = store_->remove_vm_dir(id_);
+}
+
+Result<NewVmDirectory> NewVmDirectory::create(const Store& store, const std::string& name) {
+  if (!name.empty() && !is_vm_name(name)) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "name " + one_line(name) + ": only letters, digits and _.- , 63 at most");
+  }
+  auto id = random_hex(6);
+  if (!id) return base::fail(id.error());
+  if (auto made = store.create_vm_dir(*id); !made) return base::fail(made.error());
+  NewVmDirectory directory(store, *id, name);
+  if (auto opened = directory.open_directory(); !opened) return base::fail(opened.error());
+  if (auto claimed = directory.claim_name(); !claimed) return base::fail(claimed.error());
+  return directory;
+}
+
+Result<void> NewVmDirectory::open_directory() {
+  directory_.reset(::open(path_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory_) return base::fail_errno("open " + path_.string());
+  return {};
+}
+
+Result<void> NewVmDirectory::claim_name() {
+  if (name_.empty()) return {};
+  const fs::path link = name_dir(*store_) / name_;
+  for (const bool last_try : {false, true}) {
+    std::error_code ec;
+    fs::create_directory(name_dir(*store_), ec);
+    if (::symlink(id_.c_str(), link.c_str()) == 0) {
+      named_ = true;
+      return {};
+    }
+    if (errno != EEXIST) return base::fail_errno("name the microvm " + name_);
+    const std::string holder = named_id(link);
+    const bool held = !holder.empty() && fs::exists(store_->vm_dir(holder), ec);
+    if (held || last_try) {
+      return base::fail(ErrorCode::already_exists, "the name " + name_ + " is taken by microvm " +
+                                                       holder + ": remove it or choose another");
+    }
+    fs::remove(link, ec);  // left by a process that was killed
+  }
+  return {};
+}
+
+Result<VmFiles> NewVmDirectory::make_files() {
+  VmFiles files;
+  const int at = directory_.get();
+  // Locked before it has its name: whoever sees the file sees it locked.
+  auto exit_record = create_file(at, "exit.new");
+  if (!exit_record) return base::fail(exit_record.error());
+  if (::flock(exit_record->get(), LOCK_EX | LOCK_NB) != 0 ||
+      ::renameat(at, "exit.new", at, kExitFile) != 0) {
+    return base::fail_errno("lock the microvm's directory");
+  }
+  auto kernel_log = create_file(at, log_file(LogSource::kernel));
+  if (!kernel_log) return base::fail(kernel_log.error());
+  auto app_log = create_file(at, log_file(LogSource::app));
+  if (!app_log) return base::fail(app_log.error());
+  auto layer = create_file(at, kLayerFile);
+  if (!layer) return base::fail(layer.error());
+  auto listener = sys::listen_unix(at, kControlSocket, sys::SocketKind::seqpacket);
+  if (!listener) return base::fail(listener.error());
+  return VmFiles{std::move(*listener), std::move(*exit_record), std::move(*kernel_log),
+                 std::move(*app_log), std::move(*layer)};
+}
+
+Result<void> NewVmDirectory::write_record(const VmRecord& record) {
+  const std::string text = encode_record(record);
+  const auto file = create_file(directory_.get(), "vm.json.new");
+  if (!file) return base::fail(file.error());
+  if (auto ok = sys::write_full(file->get(), wire::as_bytes(text)); !ok) return ok;
+  if (::renameat(directory_.get(), "vm.json.new", directory_.get(), kRecordFile) != 0) {
+    return base::fail_errno("write the microvm's record");
+  }
+  return {};
+}
+
+Result<VmRecord> read_record(const fs::path& vm_dir) {
+  const auto text = read_small_file(vm_dir / kRecordFile, kMaxVmRecordBytes + 1);
+  if (!text) return base::fail(text.error());
+  return parse_record(*text, (vm_dir / kRecordFile).string());
+}
+
+bool is_alive(const fs::path& vm_dir) {
+  const auto lock = open_lock(vm_dir);
+  return lock && ::flock(lock->get(), LOCK_SH | LOCK_NB) != 0;
+}
+
+std::optional<wire::ExitEvent> read_exit(const fs::path& vm_dir) {
+  const auto bytes = read_small_file(vm_dir / kExitFile, wire::kMaxControlMessage);
+  if (!bytes) return std::nullopt;
+  const auto envelope = wire::decode(wire::as_bytes(*bytes));
+  if (!envelope) return std::nullopt;
+  const auto* exit = std::get_if<wire::ExitEvent>(&envelope->message);
+  return exit == nullptr ? std::nullopt : std::optional(*exit);
+}
+
+std::optional<VmInfo> describe_vm(const Store& store, const std::string& id) {
+  const fs::path dir = store.vm_dir(id);
+  const auto record = read_record(dir);
+  if (!record) return std::nullopt;
+  VmInfo info = to_info(*record);
+  info.state = is_alive(dir) ? VmState::running : VmState::terminated;
+  if (info.state == VmState::terminated) {
+    const auto exit = read_exit(dir);
+    info.state_reason = exit ? describe_exit(*exit) : kWorkerKilled;
+  }
+  return info;
+}
+
+base::Fd open_log(const fs::path& vm_dir, LogSource source) {
+  return base::Fd(::open((vm_dir / log_file(source)).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+}
+
+Result<std::string> read_log(int fd) {
+  return read_small(fd, kMaxLogBytes);
+}
+
+Result<std::string> read_log(const fs::path& vm_dir, LogSource source) {
+  return read_small_file(vm_dir / log_file(source), kMaxLogBytes);
+}
+
+Result<base::Fd> connect_control(const fs::path& vm_dir) {
+  const base::Fd directory(::open(vm_dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return base::fail_errno("open " + vm_dir.string());
+  auto socket = sys::connect_unix(directory.get(), kControlSocket, sys::SocketKind::seqpacket);
+  if (!socket) {
+    return base::fail(ErrorCode::vm_gone,
+                      "microvm " + vm_dir.filename().string() + ": its worker has ended");
+  }
+  if (auto ok = sys::set_nonblocking(socket->get()); !ok) return base::fail(ok.error());
+  return socket;
+}
+
+Result<std::string> resolve_vm(const Store& store, const std::string& id_or_name) {
+  const auto ids = store.vm_ids();
+  if (!ids) return base::fail(ids.error());
+  const auto exists = [&](const std::string& id) { return std::ranges::count(*ids, id) != 0; };
+  if (exists(id_or_name)) return id_or_name;
+  if (is_vm_name(id_or_name)) {
+    const std::string id = named_id(name_dir(store) / id_or_name);
+    if (!id.empty() && exists(id)) return id;
+  }
+  std::vector<std::string> matches;
+  if (!id_or_name.empty()) {
+    std::ranges::copy_if(*ids, std::back_inserter(matches),
+                         [&](const std::string& id) { return id.starts_with(id_or_name); });
+  }
+  if (matches.size() == 1) return matches[0];
+  if (matches.empty()) {
+    return base::fail(ErrorCode::not_found, "no microvm " + one_line(id_or_name));
+  }
+  return base::fail(ErrorCode::invalid_argument, "microvm " + id_or_name + ": " +
+                                                     std::to_string(matches.size()) +
+                                                     " ids begin like this, give more of it");
+}
+
+Result<void> remove_vm(const Store& store, const std::string& id) {
+  if (const auto record = read_record(store.vm_dir(id))) remove_name(store, record->name, id);
+  return store.remove_vm_dir(id);
+}
+
+void remove_disk(const fs::path& vm_dir) noexcept {
+  std::error_code ec;
+  fs::remove(vm_dir / kLayerFile, ec);
+  fs::remove(vm_dir / kControlSocket, ec);
+}
+
+void collect_dead_vms(const Store& store) {
+  const auto ids = store.vm_ids();
+  if (!ids) return;
+  for (const std::string& id : *ids) {
+    const fs::path dir = store.vm_dir(id);
+    const auto lock = open_lock(dir);
+    if (!lock && is_young(dir)) continue;
+    // Held while removing, so that of two collectors one does it.
+    if (lock && ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) continue;
+    const auto record = read_record(dir);
+    if (record && !record->dies_with_owner) continue;
+    [[maybe_unused]] const auto removed = remove_vm(store, id);
+  }
+}
+
+}  // namespace microvm::host

@@ -1,0 +1,87 @@
+// vms/<id>/: the files of one Vm. Nothing here is synced: a Vm does not survive the host's crash.
+//   vm.json      what it is (vm_record.hpp); written under another name and renamed
+//   exit         how it ended, written by the worker. The worker also holds a flock on it as long
+//                as it lives, so that any process can tell the living from the dead
+//   control.sock where the worker listens
+//   kernel.log, app.log   written by the worker at its end
+//   disk.layer   the private disk layer
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "base/fd.hpp"
+#include "host/store/store.hpp"
+#include "host/vm/vm_record.hpp"
+
+namespace microvm::host {
+
+// What a worker is given of the directory. The launching process lets go of them once it has.
+struct VmFiles {
+  base::Fd listener;
+  base::Fd exit_record;  // locked
+  base::Fd kernel_log;
+  base::Fd app_log;
+  base::Fd layer;
+};
+
+// Removes the directory (and its name) unless keep() was called: a launch that fails leaves
+// nothing.
+class NewVmDirectory {
+ public:
+  // With a fresh id; `name` may be empty. Errors: already_exists (the name), invalid_argument.
+  static Result<NewVmDirectory> create(const Store& store, const std::string& name);
+  NewVmDirectory(NewVmDirectory&& other) noexcept;
+  NewVmDirectory& operator=(NewVmDirectory&&) = delete;
+  ~NewVmDirectory();
+
+  Result<VmFiles> make_files();
+  Result<void> write_record(const VmRecord& record);
+  void keep() { store_ = nullptr; }
+
+  [[nodiscard]] const std::string& id() const { return id_; }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  NewVmDirectory(const Store& store, std::string id, std::string name);
+  Result<void> open_directory();
+  Result<void> claim_name();
+
+  const Store* store_;
+  std::string id_;
+  std::string name_;
+  bool named_ = false;
+  std::filesystem::path path_;
+  base::Fd directory_;
+};
+
+// [a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}
+bool is_vm_name(std::string_view name) noexcept;
+
+Result<VmRecord> read_record(const std::filesystem::path& vm_dir);
+// True while a worker holds the lock (or a launch is under way).
+bool is_alive(const std::filesystem::path& vm_dir);
+std::optional<wire::ExitEvent> read_exit(const std::filesystem::path& vm_dir);
+// From the directory alone, without asking its worker. Empty when it is not a Vm (any more).
+std::optional<VmInfo> describe_vm(const Store& store, const std::string& id);
+// At most 256 KiB. Empty when there is none.
+Result<std::string> read_log(const std::filesystem::path& vm_dir, LogSource source);
+base::Fd open_log(const std::filesystem::path& vm_dir, LogSource source);
+Result<std::string> read_log(int fd);
+
+// A connected control socket. Error: vm_gone.
+Result<base::Fd> connect_control(const std::filesystem::path& vm_dir);
+
+// The id a name, an id or an unambiguous beginning of an id stands for. Errors: not_found,
+// invalid_argument (ambiguous).
+Result<std::string> resolve_vm(const Store& store, const std::string& id_or_name);
+
+// Removes the directory and the name that stands for it.
+Result<void> remove_vm(const Store& store, const std::string& id);
+// Removes what only a running Vm needs: disk and socket.
+void remove_disk(const std::filesystem::path& vm_dir) noexcept;
+// Removes what dead owners left. Entries that cannot be removed stay for the next time.
+void collect_dead_vms(const Store& store);
+
+}  // namespace microvm::host

@@ -1,0 +1,26 @@
+// How sessions reach the agent of one Vm: through its worker.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "host/session/agent_client.hpp"
+#include "host/vm/control_client.hpp"
+
+namespace microvm::host {
+
+class VmLink : public AgentLink {
+ public:
+  explicit VmLink(std::shared_ptr<ControlClient> client) : client_(std::move(client)) {}
+
+  Result<base::Fd> open(const Limits& limits) override {
+    return client_->call_for_stream(wire::ConnectRequest{wire::kAgentOperationPort}, limits,
+                                    "reach the guest's agent");
+  }
+  Error broken(std::string_view what) override { return client_->explain(what); }
+
+ private:
+  std::shared_ptr<ControlClient> client_;
+};
+
+}  // namespace microvm::host

@@ -1,0 +1,113 @@
+#include "host/vm/vm_record.hpp"
+
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "host/store/json_fields.hpp"
+#include "host/store/names.hpp"
+
+namespace microvm::host {
+std::string encode_record(const VmRecord& record) {
+  const nlohmann::json object = {
+      {"schema", 1},
+      {"id", record.id},
+      {"name", record.name},
+      {"image", record.image},
+      {"created", record.created},
+      {"memory_bytes", record.memory_bytes},
+      {"vcpus", record.vcpus},
+      {"worker_pid", record.worker_pid},
+      {"dies_with_owner", record.dies_with_owner ? 1 : 0},
+      {"hostname", record.hostname},
+      {"machine_id", record.machine_id},
+      {"boot_id", record.boot_id},
+  };
+  // Every text in it passed a name check or is of our own making: it is UTF-8.
+  return dump_json(object, "a microvm's record").value_or("");
+}
+
+Result<VmRecord> parse_record(std::string_view text, const std::string& file) {
+  const auto object = parse_json_object(text, kMaxVmRecordBytes, file);
+  if (!object) return base::fail(object.error());
+  FieldErrors errors{file, {}};
+  const Fields fields(*object, errors);
+  VmRecord record;
+  record.id = fields.text("id", 12);
+  if (!is_vm_id(record.id)) fields.report("id", "is not 12 hex digits");
+  record.name = fields.text("name", 63);
+  record.image = fields.text("image", 256);
+  record.created = fields.text("created", 32);
+  record.memory_bytes = fields.number("memory_bytes", UINT64_MAX);
+  record.vcpus = static_cast<uint32_t>(fields.number("vcpus", UINT32_MAX));
+  record.worker_pid = static_cast<uint32_t>(fields.number("worker_pid", INT32_MAX));
+  record.dies_with_owner = fields.number("dies_with_owner", 1) == 1;
+  record.hostname = fields.text("hostname", 63);
+  record.machine_id = fields.text("machine_id", 32);
+  record.boot_id = fields.text("boot_id", 36);
+  if (errors.first) return base::fail(*errors.first);
+  return record;
+}
+
+VmInfo to_info(const VmRecord& record) {
+  VmInfo info;
+  info.id = record.id;
+  info.name = record.name;
+  info.image = record.image;
+  info.created = record.created;
+  info.memory_bytes = record.memory_bytes;
+  info.vcpus = record.vcpus;
+  info.worker_pid = record.worker_pid;
+  info.dies_with_owner = record.dies_with_owner;
+  return info;
+}
+
+std::string one_line(std::string_view text) {
+  std::string line;
+  for (const char c : text.substr(0, 1024)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n' || c == '\t') {
+      line += ' ';
+    } else if (byte >= 0x20 && byte != 0x7f) {
+      line += c;
+    }
+  }
+  return line;
+}
+
+std::string describe_exit(const wire::ExitEvent& exit) {
+  using Reason = wire::ExitEvent::Reason;
+  const std::string detail = exit.detail.empty() ? "" : ": " + one_line(exit.detail);
+  switch (exit.reason) {
+    case Reason::terminated:
+      return "terminated";
+    case Reason::power_off:
+      return "the guest powered off";
+    case Reason::reset:
+      return "the guest reset itself" + detail;
+    case Reason::panic:
+      return "the guest's kernel panicked" + detail;
+    case Reason::triple_fault:
+      return "the guest stopped with a triple fault" + detail;
+    case Reason::internal_error:
+      return "the machine could not go on" + detail;
+  }
+  return "ended";
+}
+
+Error exit_error(std::string_view what, const wire::ExitEvent& exit) {
+  using Reason = wire::ExitEvent::Reason;
+  const bool planned = exit.reason == Reason::terminated || exit.reason == Reason::power_off;
+  return Error{planned ? ErrorCode::vm_gone : ErrorCode::guest_failed,
+               std::string(what) + ": " + describe_exit(exit)};
+}
+
+std::string rfc3339_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  ::gmtime_r(&now, &utc);
+  char text[32];
+  const size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return {text, size};
+}
+
+}  // namespace microvm::host
