@@ -35,8 +35,10 @@ std::string instruction_bytes(const kvm_run& run) {
   const auto& failure = run.emulation_failure;
   if (failure.ndata < 3) return "";
   if ((failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) == 0) return "";
+  // KVM hands out what it fetched, not what it decoded; longer prefixes and opcodes are rare.
+  constexpr size_t kShown = 8;
   std::string text;
-  for (size_t i = 0; i < std::min<size_t>(failure.insn_size, sizeof failure.insn_bytes); ++i) {
+  for (size_t i = 0; i < std::min<size_t>(failure.insn_size, kShown); ++i) {
     char byte[4];
     std::snprintf(byte, sizeof byte, " %02x", failure.insn_bytes[i]);
     text += byte;

@@ -273,6 +273,16 @@ std::vector<std::string> missing_features(const CpuidTable& snapshot, const Cpui
   return missing;
 }
 
+bool has_feature(const CpuidTable& table, std::string_view name) {
+  for (const FeatureWord& word : feature_words()) {
+    const uint32_t bits = reg_of(get(table.entries(), word.function, word.index), word.reg);
+    for (unsigned bit = 0; bit < 32; ++bit) {
+      if ((bits >> bit & 1) != 0 && feature_name(word, bit) == name) return true;
+    }
+  }
+  return false;
+}
+
 Result<void> check_compatible(const CpuidTable& snapshot, const CpuidTable& host) {
   const std::vector<std::string> missing = missing_features(snapshot, host);
   if (missing.empty()) return {};

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
@@ -50,6 +51,9 @@ inline constexpr size_t kMaxCpuidEntries = 256;
 // the snapshot can run here.
 [[nodiscard]] std::vector<std::string> missing_features(const CpuidTable& snapshot,
                                                         const CpuidTable& host);
+
+// Whether the guest sees a feature, by the same names.
+[[nodiscard]] bool has_feature(const CpuidTable& table, std::string_view name);
 
 // Error incompatible_cpu with the list, for a message.
 [[nodiscard]] Result<void> check_compatible(const CpuidTable& snapshot, const CpuidTable& host);
