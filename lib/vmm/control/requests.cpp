@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "sys/socket.hpp"
 #include "vmm/arch/x86_64/probe.hpp"
 #include "vmm/control/worker.hpp"
 #include "vmm/disk/disk_stack.hpp"
@@ -129,7 +130,9 @@ void Worker::start(const Request& request, VmFiles files, const wire::Attachment
   kernel_log_file_ = std::move(files.kernel_log);
   app_log_file_ = std::move(files.app_log);
   leases_ = std::move(files.leases);
-  loop_.watch(listener_.get(), POLLIN, [this](uint32_t) { accept_client(); });
+  if (sys::set_nonblocking(listener_.get())) {
+    loop_.watch(listener_.get(), POLLIN, [this](uint32_t) { accept_client(); });
+  }
   name_process(attachment.vm_id);
 }
 

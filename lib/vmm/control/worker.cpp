@@ -58,13 +58,14 @@ void Worker::add_connection(ConnectionId id, base::Fd socket) {
                             .closed = [this, id] { on_closed(id); }});
 }
 
-void Worker::accept_client() {
+bool Worker::accept_client() {
   auto client = sys::accept_unix(listener_.get());
-  if (!client || !client->valid() || !is_same_user(client->get())) return;
-  if (connections_.size() >= kMaxConnections) return;
-  if (!sys::set_nonblocking(client->get())) return;
+  if (!client || !client->valid()) return false;
+  if (connections_.size() >= kMaxConnections || !is_same_user(client->get())) return true;
+  if (!sys::set_nonblocking(client->get())) return true;
   add_connection(next_connection_++, std::move(*client));
   offer_agent();
+  return true;
 }
 
 void Worker::on_message(ConnectionId from, wire::Envelope envelope, std::vector<base::Fd> fds) {
@@ -131,6 +132,9 @@ void Worker::finish(wire::ExitEvent event) {
   }
   event.detail.resize(std::min(event.detail.size(), kMaxDetailBytes));
   write_records(event);
+  while (listener_ && accept_client()) {
+    // Who connected in the last moment is told as well.
+  }
   kernel_log_.close();
   app_log_.close();
   for (const auto& [id, connection] : connections_) connection->send({0, event});

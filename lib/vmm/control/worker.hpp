@@ -52,7 +52,7 @@ class Worker {
 
   // worker.cpp: peers
   void add_connection(ConnectionId id, base::Fd socket);
-  void accept_client();
+  bool accept_client();  // false: nobody waits
   void on_message(ConnectionId from, wire::Envelope envelope, std::vector<base::Fd> fds);
   void on_closed(ConnectionId id);
   void reply(ConnectionId to, uint32_t request_id, Outcome outcome);

@@ -110,10 +110,11 @@ void VcpuThread::loop() {
   }
 }
 
+// A run() that was followed by request_park() before we woke still is one: see run_guest().
 bool VcpuThread::wait_for_work() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return wanted_ != Wanted::park; });
-  return wanted_ == Wanted::run;
+  changed_.wait(lock, [this] { return !is_parked_ || wanted_ == Wanted::end; });
+  return wanted_ != Wanted::end;
 }
 
 // The exit request is cleared before `wanted_` is looked at: whoever asks to park writes them in

@@ -1,0 +1,249 @@
+// Snapshot and restore of tiny guests by the worker program, and everything that can be wrong with
+// the files.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "state/crc32c.hpp"
+#include "worker_client.hpp"
+
+using namespace microvm;
+using namespace microvm::vmm::test;
+
+namespace {
+
+struct Snapshot {
+  base::Fd memory = memory_file();
+  base::Fd state = memory_file();
+  wire::SnapshotReply reply;
+};
+
+Snapshot take(WorkerProcess& worker) {
+  Snapshot snapshot;
+  snapshot.reply = worker.owner().call_for<wire::SnapshotReply>(
+      wire::SnapshotRequest{}, {snapshot.memory.get(), snapshot.state.get()});
+  return snapshot;
+}
+
+Snapshot counting_snapshot(const TinyShape& shape = {}) {
+  WorkerProcess worker;
+  worker.run(counting_guest(), shape);
+  worker.kernel_log(100);
+  return take(worker);
+}
+
+uint64_t saved_counter(const Snapshot& snapshot) {
+  uint64_t count = 0;
+  REQUIRE(::pread(snapshot.memory.get(), &count, sizeof count, kCounterAddress) == sizeof count);
+  return count;
+}
+
+uint64_t allocated_bytes(int fd) {
+  struct stat info{};
+  REQUIRE(::fstat(fd, &info) == 0);
+  return static_cast<uint64_t>(info.st_blocks) * 512;
+}
+
+// The guest prints right after it has counted: it was saved before or after that.
+void check_continues(char first, char last_before, uint64_t count) {
+  const bool had_printed = last_before == counter_character(count);
+  CHECK(first == counter_character(had_printed ? count + 1 : count));
+}
+
+wire::Message restore_from(WorkerProcess& worker, const Snapshot& snapshot,
+                           const TinyShape& shape = {}) {
+  worker.shape(shape);
+  return worker.restore(snapshot.memory.get(), snapshot.state.get());
+}
+
+base::Fd copy_of(const std::string& bytes) {
+  return memory_file(bytes);
+}
+
+}  // namespace
+
+TEST_CASE("snapshot: clones go on where the guest stood, and so does the guest") {
+  for (const bool plain_io : {false, true}) {
+    WorkerProcess worker(plain_io);
+    worker.run(counting_guest());
+    worker.kernel_log(100);
+    const auto snapshot = take(worker);
+    const std::string before = worker.kernel_log();
+    CHECK(worker.owner().call_for<wire::InfoReply>(wire::InfoRequest{}).paused);
+    const uint64_t count = saved_counter(snapshot);
+
+    WorkerProcess clones[2]{WorkerProcess(plain_io), WorkerProcess(plain_io)};
+    for (WorkerProcess& clone : clones) {
+      CHECK(error_code(restore_from(clone, snapshot)) == ErrorCode{});
+      check_continues(clone.kernel_log(50)[0], before.back(), count);
+    }
+    worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
+    check_continues(worker.kernel_log(before.size() + 10)[before.size()], before.back(), count);
+  }
+}
+
+TEST_CASE("snapshot: zero pages are holes and the sizes are told") {
+  const auto snapshot = counting_snapshot({.memory_bytes = 256 << 20});
+  CHECK(snapshot.reply.memory_bytes == 256u << 20);
+  CHECK(snapshot.reply.memory_data_bytes < 1u << 20);
+  CHECK(allocated_bytes(snapshot.memory.get()) == snapshot.reply.memory_data_bytes);
+  CHECK(snapshot.reply.pause_us > 0);
+}
+
+TEST_CASE("snapshot: a clone's snapshot is as good, and its base stays as it was") {
+  const auto first = counting_snapshot();
+  const std::string memory_before = read_file(first.memory.get());
+  WorkerProcess clone;
+  CHECK(error_code(restore_from(clone, first)) == ErrorCode{});
+  clone.kernel_log(100);
+  const auto second = take(clone);
+  CHECK(saved_counter(second) >= saved_counter(first) + 99);
+  WorkerProcess grandchild;
+  CHECK(error_code(restore_from(grandchild, second)) == ErrorCode{});
+  check_continues(grandchild.kernel_log(50)[0], clone.kernel_log().back(), saved_counter(second));
+  CHECK(read_file(first.memory.get()) == memory_before);
+}
+
+TEST_CASE("snapshot: several vcpus, and a clone that is paused before it ran") {
+  const TinyShape shape{.vcpus = 4};
+  const auto snapshot = counting_snapshot(shape);
+  WorkerProcess clone;
+  CHECK(error_code(restore_from(clone, snapshot, shape)) == ErrorCode{});
+  const auto again = take(clone);
+  WorkerProcess grandchild;
+  CHECK(error_code(restore_from(grandchild, again, shape)) == ErrorCode{});
+  grandchild.kernel_log(50);
+}
+
+TEST_CASE("snapshot: a full disk is an error, and the guest goes on") {
+  WorkerProcess worker;
+  worker.run(counting_guest());
+  worker.kernel_log(10);
+  rlimit old{};
+  REQUIRE(::prlimit(worker.pid(), RLIMIT_FSIZE, nullptr, &old) == 0);
+  const rlimit small{8192, old.rlim_max};
+  REQUIRE(::prlimit(worker.pid(), RLIMIT_FSIZE, &small, nullptr) == 0);
+  const auto memory = memory_file();
+  const auto state = memory_file();
+  const auto reply = worker.owner().call(wire::SnapshotRequest{}, {memory.get(), state.get()});
+  CHECK(error_code(reply.message) != ErrorCode{});
+  REQUIRE(::prlimit(worker.pid(), RLIMIT_FSIZE, &old, nullptr) == 0);
+
+  const size_t printed = worker.kernel_log().size();
+  CHECK(worker.owner().call_for<wire::InfoReply>(wire::InfoRequest{}).paused);
+  worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
+  worker.kernel_log(printed + 20);
+  CHECK(take(worker).reply.memory_data_bytes > 0);
+}
+
+TEST_CASE("snapshot: only empty regular files are taken") {
+  WorkerProcess worker;
+  worker.run(counting_guest());
+  const auto empty = memory_file();
+  const auto full = memory_file("something");
+  const base::Fd device(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  const auto code_with = [&](int memory, int state) {
+    return error_code(worker.owner().call(wire::SnapshotRequest{}, {memory, state}).message);
+  };
+  CHECK(code_with(full.get(), empty.get()) == ErrorCode::invalid_argument);
+  CHECK(code_with(empty.get(), full.get()) == ErrorCode::invalid_argument);
+  CHECK(code_with(device.get(), empty.get()) == ErrorCode::invalid_argument);
+  CHECK(code_with(empty.get(), device.get()) == ErrorCode::invalid_argument);
+}
+
+TEST_CASE("restore: another shape is refused") {
+  const auto snapshot = counting_snapshot();
+  for (const TinyShape& shape :
+       {TinyShape{.memory_bytes = 32 << 20}, TinyShape{.vcpus = 2}, TinyShape{.disks = 0}}) {
+    WorkerProcess worker;
+    const bool same = shape.memory_bytes == 16u << 20 && shape.vcpus == 1;
+    CHECK(error_code(restore_from(worker, snapshot, shape)) ==
+          (same ? ErrorCode{} : ErrorCode::invalid_argument));
+  }
+}
+
+TEST_CASE("restore: a memory file of another length is corrupt") {
+  const auto snapshot = counting_snapshot();
+  for (const off_t size : {off_t{0}, off_t{8 << 20}, off_t{64 << 20}}) {
+    REQUIRE(::ftruncate(snapshot.memory.get(), size) == 0);
+    WorkerProcess worker;
+    CHECK(error_code(restore_from(worker, snapshot)) == ErrorCode::corrupt);
+    CHECK(error_code(worker.owner().call(wire::ResumeRequest{}).message) == ErrorCode::busy);
+    worker.owner().call_for<wire::OkReply>(wire::TerminateRequest{});
+    CHECK(worker.wait_exit() == 0);
+  }
+}
+
+TEST_CASE("restore: a cut or changed state file is corrupt") {
+  const auto snapshot = counting_snapshot();
+  const std::string good = read_file(snapshot.state.get());
+  const auto restore_with = [&](const std::string& state) {
+    WorkerProcess worker;
+    worker.shape();
+    const auto file = copy_of(state);
+    return error_code(worker.restore(snapshot.memory.get(), file.get()));
+  };
+  for (size_t part = 0; part < 8; ++part) {
+    CHECK(restore_with(good.substr(0, good.size() * part / 8)) == ErrorCode::corrupt);
+    std::string bytes = good;
+    bytes[good.size() * part / 8] ^= 0x20;
+    CHECK(restore_with(bytes) == ErrorCode::corrupt);
+  }
+}
+
+// Bodies with right checksums and wrong content: what an attacker would write.
+TEST_CASE("restore: hostile state with right checksums never ends the worker") {
+  const auto snapshot = counting_snapshot();
+  const std::string good = read_file(snapshot.state.get());
+  constexpr size_t kFileHeader = 20;
+  constexpr size_t kSectionHeader = 20;
+  size_t at = kFileHeader;
+  unsigned seed = 1;
+  while (at < good.size()) {
+    uint32_t length = 0;
+    std::memcpy(&length, &good[at + 12], sizeof length);
+    for (int variant = 0; variant < 4; ++variant) {
+      std::string bytes = good;
+      const size_t body = at + kSectionHeader;
+      for (uint32_t i = 0; i < length; ++i) {
+        seed = seed * 1103515245 + 12345;
+        const bool change = variant < 2 || (seed >> 16) % 16 == 0;
+        if (change) bytes[body + i] = variant == 0 ? '\xff' : static_cast<char>(seed >> 20);
+      }
+      const auto view = wire::as_bytes(bytes);
+      const uint32_t crc = state::crc32c(view.subspan(body, length),
+                                         state::crc32c(view.subspan(at, kSectionHeader - 4)));
+      std::memcpy(&bytes[at + 16], &crc, sizeof crc);
+      WorkerProcess worker;
+      worker.shape();
+      const auto file = copy_of(bytes);
+      // Whether it is refused or the guest goes wrong: the worker answers and ends in order.
+      worker.restore(snapshot.memory.get(), file.get());
+      worker.owner().send(wire::TerminateRequest{});
+      CHECK(worker.wait_exit() == 0);
+    }
+    at += kSectionHeader + length;
+  }
+}
+
+TEST_CASE("snapshot: killing the worker in the middle leaves only the caller's files") {
+  for (int round = 0; round < 5; ++round) {
+    WorkerProcess worker;
+    worker.run(counting_guest(), {.memory_bytes = 512 << 20});
+    worker.kernel_log(10);
+    const auto memory = memory_file();
+    const auto state = memory_file();
+    worker.owner().send(wire::SnapshotRequest{}, {memory.get(), state.get()});
+    ::usleep(static_cast<useconds_t>(round) * 500);
+    worker.kill();
+    // What is there may be anything; a restore from it is refused or right, never a crash.
+    WorkerProcess clone;
+    clone.shape({.memory_bytes = 512 << 20});
+    clone.restore(memory.get(), state.get());
+    clone.owner().send(wire::TerminateRequest{});
+    CHECK(clone.wait_exit() == 0);
+  }
+}

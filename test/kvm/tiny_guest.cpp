@@ -1,0 +1,153 @@
+#include "tiny_guest.hpp"
+
+#include <elf.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <initializer_list>
+
+#include "vmm/machine/layout.hpp"
+
+namespace microvm::vmm::test {
+
+Code& Code::raw(std::initializer_list<unsigned> bytes) {
+  for (const unsigned byte : bytes) bytes_.push_back(static_cast<std::byte>(byte));
+  return *this;
+}
+
+template <class T>
+Code& Code::number(T value) {
+  const auto* begin = reinterpret_cast<const std::byte*>(&value);
+  bytes_.insert(bytes_.end(), begin, begin + sizeof value);
+  return *this;
+}
+
+Code& Code::write_port(uint16_t port, uint8_t value) {
+  return raw({0xb0, value}).write_al_to_port(port);  // mov al, value
+}
+
+Code& Code::read_port(uint16_t port) {
+  return raw({0x66, 0xba}).number(port).raw({0xec});  // mov dx, port; in al, dx
+}
+
+Code& Code::write_al_to_port(uint16_t port) {
+  return raw({0x66, 0xba}).number(port).raw({0xee});  // mov dx, port; out dx, al
+}
+
+Code& Code::print(std::string_view text) {
+  for (const char c : text) write_port(layout::kSerialPort, static_cast<uint8_t>(c));
+  return *this;
+}
+
+Code& Code::point_at(uint64_t address) {
+  return raw({0x48, 0xbb}).number(address);
+}
+Code& Code::load_al() {
+  return raw({0x8a, 0x03});
+}
+Code& Code::load_eax() {
+  return raw({0x8b, 0x03});
+}
+Code& Code::store_eax() {
+  return raw({0x89, 0x03});
+}
+Code& Code::set_eax(uint32_t value) {
+  return raw({0xb8}).number(value);
+}
+Code& Code::increment_quad() {
+  return raw({0x48, 0xff, 0x03});
+}
+Code& Code::shift_eax_right(uint8_t bits) {
+  return raw({0xc1, 0xe8, bits});
+}
+Code& Code::al_to_printable() {
+  return raw({0x24, 0x3f, 0x04, ' '});
+}  // and al; add al
+
+Code& Code::set_quad(uint64_t address, uint32_t value) {
+  return point_at(address).set_eax(value).raw({0x48, 0x89, 0x03});  // mov [rbx], rax
+}
+
+Code& Code::spin(uint32_t rounds) {
+  return raw({0xb9}).number(rounds).raw({0xff, 0xc9, 0x75, 0xfc});  // mov ecx; dec ecx; jnz
+}
+
+Code& Code::jump_to(size_t place) {
+  constexpr size_t kInstructionBytes = 5;
+  const auto distance = static_cast<int32_t>(static_cast<int64_t>(place) -
+                                             static_cast<int64_t>(here() + kInstructionBytes));
+  return raw({0xe9}).number(distance);
+}
+
+Code& Code::stop_forever() {
+  return raw({0xf4}).jump_to(here() - 1);
+}  // hlt
+
+// SLP_TYP 5 and SLP_EN of the sleep control register.
+Code& Code::power_off() {
+  return write_port(layout::kSleepControlPort, 5 << 2 | 1 << 5).stop_forever();
+}
+
+Code& Code::keyboard_reset() {
+  return write_port(layout::kKeyboardPort, 0xfe).stop_forever();
+}
+
+// An empty interrupt table, then an invalid instruction.
+Code& Code::triple_fault() {
+  return set_quad(0x300000, 0).point_at(0x300000).raw({0x0f, 0x01, 0x1b, 0x0f, 0x0b});
+}
+
+Code& Code::map_devices() {
+  constexpr uint64_t kDirectory = 0x300000;
+  constexpr uint32_t kPresentWritable = 3;
+  constexpr uint32_t kLargePage = 0x80;
+  constexpr uint64_t kEntry = (layout::kVirtioMmioBase >> 21) & 511;
+  set_quad(kDirectory + kEntry * 8,
+           static_cast<uint32_t>(layout::kVirtioMmioBase) | kPresentWritable | kLargePage);
+  constexpr uint64_t kPdpt = layout::kPageTables + 0x1000;
+  return set_quad(kPdpt + 3 * 8, static_cast<uint32_t>(kDirectory) | kPresentWritable);
+}
+
+base::Fd Code::elf() const {
+  constexpr size_t kCodeOffset = 0x1000;
+  Elf64_Ehdr header{};
+  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS64;
+  header.e_ident[EI_DATA] = ELFDATA2LSB;
+  header.e_ident[EI_VERSION] = EV_CURRENT;
+  header.e_type = ET_EXEC;
+  header.e_machine = EM_X86_64;
+  header.e_version = EV_CURRENT;
+  header.e_entry = kLoadAddress;
+  header.e_phoff = sizeof header;
+  header.e_ehsize = sizeof header;
+  header.e_phentsize = sizeof(Elf64_Phdr);
+  header.e_phnum = 1;
+  Elf64_Phdr segment{};
+  segment.p_type = PT_LOAD;
+  segment.p_flags = PF_R | PF_W | PF_X;
+  segment.p_offset = kCodeOffset;
+  segment.p_vaddr = segment.p_paddr = kLoadAddress;
+  segment.p_filesz = segment.p_memsz = bytes_.size();
+  segment.p_align = 0x1000;
+
+  wire::Bytes file(kCodeOffset);
+  std::memcpy(file.data(), &header, sizeof header);
+  std::memcpy(file.data() + sizeof header, &segment, sizeof segment);
+  file.insert(file.end(), bytes_.begin(), bytes_.end());
+  base::Fd fd(::memfd_create("guest", MFD_CLOEXEC));
+  const ssize_t put = ::pwrite(fd.get(), file.data(), file.size(), 0);
+  if (put != static_cast<ssize_t>(file.size())) fd.reset();
+  return fd;
+}
+
+Code counting_guest(uint32_t spin_rounds) {
+  Code code;
+  code.point_at(kCounterAddress);
+  const size_t top = code.here();
+  code.increment_quad().load_al().al_to_printable().write_al_to_port(layout::kSerialPort);
+  code.spin(spin_rounds).jump_to(top);
+  return code;
+}
+
+}  // namespace microvm::vmm::test

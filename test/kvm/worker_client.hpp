@@ -1,0 +1,118 @@
+// The worker program as a process, and the embedder's side of its control wire.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "tiny_guest.hpp"
+#include "wire/control.hpp"
+
+namespace microvm::vmm::test {
+
+using std::chrono::milliseconds;
+
+// One connection to a worker.
+class ControlClient {
+ public:
+  explicit ControlClient(base::Fd socket) : socket_(std::move(socket)) {}
+
+  struct Reply {
+    wire::Message message;
+    std::vector<base::Fd> fds;
+  };
+  void send(const wire::Message& message, const std::vector<int>& fds = {});
+  void send_bytes(wire::ByteView bytes);
+  // Sends and waits for the reply; events that come first are kept. Fails the test after 20 s.
+  Reply call(const wire::Message& message, const std::vector<int>& fds = {});
+  // The same when the reply has to be of this type.
+  template <class Expected>
+  Expected call_for(const wire::Message& message, const std::vector<int>& fds = {}) {
+    Reply reply = call(message, fds);
+    if (auto* expected = std::get_if<Expected>(&reply.message)) return *expected;
+    fail_unexpected(reply.message);
+    return {};
+  }
+  // The next event of this kind.
+  template <class Event>
+  Event wait_for() {
+    for (;;) {
+      Reply event = next_event();
+      if (auto* found = std::get_if<Event>(&event.message)) return *found;
+    }
+  }
+  Reply next_event();
+  // True when the worker closed the connection within the time.
+  bool closed_within(milliseconds limit);
+  void close() { socket_.reset(); }
+
+ private:
+  Reply receive(uint32_t& request_id);
+  static void fail_unexpected(const wire::Message& message);
+
+  base::Fd socket_;
+  uint32_t next_id_ = 1;
+  std::deque<Reply> events_;
+};
+
+struct TinyShape {
+  uint64_t memory_bytes = 16 << 20;
+  uint16_t vcpus = 1;
+  uint16_t disks = 0;
+};
+
+// The files that every started Vm gets.
+struct VmFilesOfTest {
+  base::Fd listener;
+  base::Fd exit_record;
+  base::Fd kernel_log;
+  base::Fd app_log;
+  std::string socket_name;  // abstract address of the listener
+};
+
+class WorkerProcess {
+ public:
+  // With --plain-io or not, alternating nothing: what the test asks for.
+  explicit WorkerProcess(bool plain_io = false);
+  ~WorkerProcess();
+  WorkerProcess(const WorkerProcess&) = delete;
+  WorkerProcess& operator=(const WorkerProcess&) = delete;
+
+  [[nodiscard]] ControlClient& owner() { return owner_; }
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  [[nodiscard]] const VmFilesOfTest& files() const { return files_; }
+  // A further client, over the listening socket.
+  [[nodiscard]] ControlClient connect() const;
+
+  void shape(const TinyShape& shape = {});
+  wire::Message boot(const Code& guest, bool dies_with_owner = true);
+  wire::Message restore(int memory_fd, int state_fd, bool dies_with_owner = true);
+  // Boots and fails the test when that fails.
+  void run(const Code& guest, const TinyShape& shape = {}, bool dies_with_owner = true);
+
+  // What the guest printed so far, and with a least length: waits until it has printed that much.
+  std::string kernel_log(size_t at_least = 0);
+  // The exit status as waitpid() gives it; empty when it still runs after the limit.
+  std::optional<int> wait_exit(milliseconds limit = milliseconds(10'000));
+  void kill();
+
+ private:
+  std::vector<int> vm_fds(int first, int second) const;
+
+  pid_t pid_ = -1;
+  ControlClient owner_;
+  VmFilesOfTest files_;
+};
+
+[[nodiscard]] base::Fd open_kvm();
+[[nodiscard]] base::Fd memory_file(std::string_view content = {});
+[[nodiscard]] std::string read_file(int fd);
+[[nodiscard]] ErrorCode error_code(const wire::Message& message);
+
+}  // namespace microvm::vmm::test

@@ -1,0 +1,236 @@
+// The worker program over its control socket: starting, stopping, logs, clients, bad requests.
+#include <doctest/doctest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vmm/machine/layout.hpp"
+#include "worker_client.hpp"
+
+using namespace microvm;
+using namespace microvm::vmm;
+using namespace microvm::vmm::test;
+using Reason = wire::ExitEvent::Reason;
+
+namespace {
+
+Code hello() {
+  Code code;
+  return code.print("hello\n");
+}
+
+wire::ExitEvent exit_record(const WorkerProcess& worker) {
+  const std::string record = read_file(worker.files().exit_record.get());
+  const auto envelope = wire::decode(wire::as_bytes(record));
+  REQUIRE(envelope);
+  REQUIRE(std::holds_alternative<wire::ExitEvent>(envelope->message));
+  return std::get<wire::ExitEvent>(envelope->message);
+}
+
+// Runs a guest to its end and checks that everybody is told the same.
+wire::ExitEvent run_to_end(const Code& guest, bool plain_io = false) {
+  WorkerProcess worker(plain_io);
+  worker.run(guest);
+  const auto event = worker.owner().wait_for<wire::ExitEvent>();
+  const auto status = worker.wait_exit();
+  REQUIRE(status);
+  CHECK(*status == 0);
+  CHECK(exit_record(worker).reason == event.reason);
+  CHECK(exit_record(worker).detail == event.detail);
+  return event;
+}
+
+}  // namespace
+
+TEST_CASE("worker: a guest prints, powers off, and log and record are there") {
+  for (const bool plain_io : {false, true}) {
+    WorkerProcess worker(plain_io);
+    worker.run(hello().power_off());
+    CHECK(worker.owner().wait_for<wire::ExitEvent>().reason == Reason::power_off);
+    CHECK(worker.wait_exit() == 0);
+    CHECK(read_file(worker.files().kernel_log.get()) == "hello\n");
+    CHECK(exit_record(worker).reason == Reason::power_off);
+  }
+}
+
+TEST_CASE("worker: each way a guest ends has its reason") {
+  CHECK(run_to_end(Code().keyboard_reset()).reason == Reason::reset);
+  CHECK(run_to_end(Code().write_port(layout::kResetPort, layout::kResetValue).stop_forever())
+            .reason == Reason::reset);
+  const auto panic = run_to_end(
+      Code().print("ok\nKernel panic - not syncing: no init\r\nmore\n").keyboard_reset());
+  CHECK(panic.reason == Reason::panic);
+  CHECK(panic.detail == "Kernel panic - not syncing: no init");
+  const auto crash = run_to_end(Code().triple_fault()).reason;
+  // A paravirtual KVM may give up on the fault instead of shutting the guest down.
+  CHECK((crash == Reason::triple_fault || crash == Reason::internal_error));
+}
+
+TEST_CASE("worker: ports and addresses of nothing read as nothing and take writes") {
+  WorkerProcess worker;
+  constexpr uint64_t kNothing = layout::kVirtioMmioBase + 0x8000;
+  constexpr uint64_t kVsock = layout::kVirtioMmioBase + layout::kVsockSlot * 0x1000;
+  Code guest;
+  guest.map_devices();
+  guest.read_port(0x1234).write_al_to_port(layout::kSerialPort);
+  guest.write_port(0x1234, 1);
+  guest.point_at(kNothing).load_eax().write_al_to_port(layout::kSerialPort);
+  guest.point_at(kNothing).set_eax(7).store_eax();
+  guest.point_at(kVsock).load_eax().write_al_to_port(layout::kSerialPort);  // "virt"
+  guest.point_at(kVsock + 0xff8).set_eax(7).store_eax().power_off();
+  worker.run(guest);
+  CHECK(worker.owner().wait_for<wire::ExitEvent>().reason == Reason::power_off);
+  worker.wait_exit();
+  CHECK(read_file(worker.files().kernel_log.get()) == std::string("\xff\0v", 3));
+}
+
+TEST_CASE("worker: pause stops the guest, resume continues it") {
+  for (const uint16_t vcpus : {uint16_t{1}, uint16_t{3}}) {
+    WorkerProcess worker;
+    worker.run(counting_guest(), {.vcpus = vcpus});
+    worker.kernel_log(10);
+    for (int round = 0; round < 20; ++round) {
+      worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});
+      const size_t paused = worker.kernel_log().size();
+      CHECK(worker.owner().call_for<wire::InfoReply>(wire::InfoRequest{}).paused);
+      ::usleep(3000);
+      CHECK(worker.kernel_log().size() == paused);
+      worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
+      worker.kernel_log(paused + 5);
+    }
+    worker.owner().call_for<wire::OkReply>(wire::TerminateRequest{});
+    CHECK(worker.owner().wait_for<wire::ExitEvent>().reason == Reason::terminated);
+    CHECK(worker.wait_exit() == 0);
+  }
+}
+
+TEST_CASE("worker: info tells what runs") {
+  WorkerProcess worker;
+  worker.run(counting_guest(), {.memory_bytes = 32 << 20, .vcpus = 2});
+  worker.kernel_log(10);
+  const auto info = worker.owner().call_for<wire::InfoReply>(wire::InfoRequest{});
+  CHECK(info.worker_pid == static_cast<uint32_t>(worker.pid()));
+  CHECK_FALSE(info.paused);
+  CHECK(info.memory_bytes == 32u << 20);
+  CHECK(info.vcpus == 2);
+  CHECK(info.exits >= 10);
+  CHECK(info.start_to_run_ns > 0);
+  CHECK(info.devices_needing_reset == 0);
+}
+
+TEST_CASE("worker: a followed log goes on to the end of the vm") {
+  WorkerProcess worker;
+  worker.run(counting_guest());
+  auto reply = worker.owner().call(wire::LogsRequest{wire::LogsRequest::Which::kernel, true});
+  REQUIRE(reply.fds.size() == 1);
+  std::string text;
+  char buffer[512];
+  while (text.size() < 2000) {
+    const ssize_t got = ::read(reply.fds[0].get(), buffer, sizeof buffer);
+    REQUIRE(got > 0);
+    text.append(buffer, static_cast<size_t>(got));
+  }
+  for (size_t i = 1; i < text.size(); ++i) {
+    REQUIRE(static_cast<uint8_t>(text[i]) == (text[i - 1] - ' ' + 1) % 64 + ' ');
+  }
+  worker.owner().call_for<wire::OkReply>(wire::TerminateRequest{});
+  while (::read(reply.fds[0].get(), buffer, sizeof buffer) > 0) {
+  }
+  CHECK(worker.wait_exit() == 0);
+}
+
+TEST_CASE("worker: it dies with its owner if asked to, and lives on if not") {
+  WorkerProcess follows;
+  follows.run(counting_guest());
+  follows.owner().close();
+  CHECK(follows.wait_exit() == 0);
+  CHECK(exit_record(follows).reason == Reason::terminated);
+
+  WorkerProcess stays;
+  stays.run(counting_guest(), {}, false);
+  stays.owner().close();
+  CHECK_FALSE(stays.wait_exit(milliseconds(100)));
+  auto client = stays.connect();
+  CHECK_FALSE(client.call_for<wire::InfoReply>(wire::InfoRequest{}).paused);
+  auto another = stays.connect();
+  client.call_for<wire::OkReply>(wire::TerminateRequest{});
+  CHECK(client.wait_for<wire::ExitEvent>().reason == Reason::terminated);
+  CHECK(another.wait_for<wire::ExitEvent>().reason == Reason::terminated);
+  CHECK(stays.wait_exit() == 0);
+}
+
+TEST_CASE("worker: one without a machine goes with its owner") {
+  WorkerProcess fresh;
+  fresh.owner().close();
+  CHECK(fresh.wait_exit() == 0);
+  WorkerProcess pooled;
+  pooled.shape();
+  pooled.owner().close();
+  CHECK(pooled.wait_exit() == 0);
+}
+
+TEST_CASE("worker: requests at the wrong time or with the wrong fds are refused") {
+  WorkerProcess worker;
+  auto& owner = worker.owner();
+  const auto code_of = [&](const wire::Message& message, const std::vector<int>& fds = {}) {
+    return error_code(owner.call(message, fds).message);
+  };
+  CHECK(code_of(wire::PauseRequest{}) == ErrorCode::busy);
+  CHECK(code_of(wire::InfoRequest{}) == ErrorCode::busy);
+  CHECK(code_of(wire::BootRequest{}) == ErrorCode::busy);
+  CHECK(code_of(wire::OkReply{}) == ErrorCode::protocol);
+  CHECK(code_of(wire::ShapeRequest{16 << 20, 1, 0}) == ErrorCode::invalid_argument);
+  const auto file = memory_file("not kvm");
+  CHECK(code_of(wire::ShapeRequest{16 << 20, 1, 0}, {file.get()}) == ErrorCode::kvm_unavailable);
+  const auto kvm = open_kvm();
+  CHECK(code_of(wire::ShapeRequest{1, 1, 0}, {kvm.get()}) == ErrorCode::invalid_argument);
+  CHECK(code_of(wire::ShapeRequest{16 << 20, 0, 0}, {kvm.get()}) == ErrorCode::invalid_argument);
+  CHECK(code_of(wire::ShapeRequest{16 << 20, 1, 5}, {kvm.get()}) == ErrorCode::invalid_argument);
+  worker.shape();
+  CHECK(code_of(wire::ShapeRequest{16 << 20, 1, 0}, {kvm.get()}) == ErrorCode::busy);
+  CHECK(code_of(wire::BootRequest{}) == ErrorCode::invalid_argument);
+  CHECK(code_of(wire::ResumeRequest{}) == ErrorCode::busy);
+  CHECK(error_code(worker.boot(counting_guest())) == ErrorCode{});
+  CHECK(error_code(worker.boot(counting_guest())) == ErrorCode::busy);
+  CHECK(code_of(wire::SnapshotRequest{}) == ErrorCode::invalid_argument);
+  CHECK(code_of(wire::ConnectRequest{1025}) == ErrorCode::connection_refused);
+  CHECK_FALSE(worker.kernel_log(5).empty());
+}
+
+TEST_CASE("worker: a boot that fails leaves a worker that can only be ended") {
+  WorkerProcess worker;
+  worker.shape();
+  const auto junk = memory_file("not a kernel");
+  const auto& files = worker.files();
+  const auto reply =
+      worker.owner().call(wire::BootRequest{"", {"tiny", true}, {}},
+                          {junk.get(), junk.get(), files.listener.get(), files.exit_record.get(),
+                           files.kernel_log.get(), files.app_log.get()});
+  CHECK(error_code(reply.message) == ErrorCode::invalid_argument);
+  auto& owner = worker.owner();
+  CHECK(error_code(owner.call(wire::ResumeRequest{}).message) == ErrorCode::busy);
+  CHECK(error_code(owner.call(wire::PauseRequest{}).message) == ErrorCode::busy);
+  owner.call_for<wire::OkReply>(wire::TerminateRequest{});
+  CHECK(worker.wait_exit() == 0);
+}
+
+TEST_CASE("worker: bytes that are no message end that connection only") {
+  WorkerProcess worker;
+  worker.run(counting_guest(), {}, false);
+  auto client = worker.connect();
+  client.send_bytes(wire::as_bytes("this is not the control wire"));
+  CHECK(client.closed_within(milliseconds(2000)));
+  auto big = worker.connect();
+  big.send_bytes(wire::Bytes(wire::kMaxControlMessage + 1));
+  CHECK(big.closed_within(milliseconds(2000)));
+  CHECK_FALSE(worker.owner().call_for<wire::InfoReply>(wire::InfoRequest{}).paused);
+}
+
+TEST_CASE("worker: the probe answers and the worker is gone") {
+  WorkerProcess worker;
+  const auto kvm = open_kvm();
+  const auto code = error_code(worker.owner().call(wire::ProbeRequest{}, {kvm.get()}).message);
+  CHECK((code == ErrorCode{} || code == ErrorCode::kvm_unsuitable));
+  CHECK(worker.wait_exit() == 0);
+}
