@@ -83,17 +83,16 @@ void break_stream(int tcp) {
 void relay(base::Fd host, base::Fd tcp) {
   Direction in(host.get(), tcp.get());
   Direction out(tcp.get(), host.get());
-  while (!in.ended() || !out.ended()) {
+  for (;;) {
     if (in.move() == Step::broken || out.move() == Step::broken) return break_stream(tcp.get());
+    if (in.ended() && (out.ended() || host_left(host.get()))) return;
     std::array<pollfd, 2> polls{{{.fd = host.get(), .events = 0, .revents = 0},
                                  {.fd = tcp.get(), .events = 0, .revents = 0}}};
     polls[0].events = interest(in.wants_read(), out.wants_write());
     polls[1].events = interest(out.wants_read(), in.wants_write());
     // A closed stream would wake poll again and again although nothing is wanted from it.
     for (auto& slot : polls) slot.fd = slot.events == 0 ? -1 : slot.fd;
-    if (in.ended() && out.ended()) return;
     poll(polls.data(), polls.size(), in.ended() ? kLeaveCheckMs : -1);
-    if (in.ended() && host_left(host.get())) return;
   }
 }
 
