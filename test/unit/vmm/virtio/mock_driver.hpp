@@ -93,6 +93,7 @@ class MockRing {
   [[nodiscard]] uint16_t used_flags() const { return get16(setup.used); }
   [[nodiscard]] uint16_t kick_event() const { return get16(setup.used + 4 + 8ul * setup.size); }
   void set_interrupt_event(uint16_t value) { put16(setup.available + 4 + 2ul * setup.size, value); }
+  void clear_kick_event() { put16(setup.used + 4 + 8ul * setup.size, 0); }
   void set_available_flags(uint16_t value) { put16(setup.available, value); }
   // Both sides of the ring as if `index` buffers had gone through it already.
   void wind_to(uint16_t index) {
