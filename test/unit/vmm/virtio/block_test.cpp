@@ -1,0 +1,368 @@
+#include "vmm/virtio/block.hpp"
+
+#include <doctest/doctest.h>
+
+#include <array>
+
+#include "vmm/disk/disk_files.hpp"
+#include "vmm/disk/forwarding_loop.hpp"
+#include "vmm/virtio/mock_driver.hpp"
+
+using namespace microvm;
+using namespace microvm::test;
+using namespace microvm::vmm::mmio;
+using vmm::BlockDevice;
+
+namespace {
+
+constexpr size_t kBase = 1u << 20;
+constexpr uint64_t kHeaders = 0x100000;  // one page per request: header, then status
+constexpr uint64_t kData = 0x200000;     // one page per request
+constexpr uint64_t kFeatures = vmm::kFeatureVersion1 | vmm::kFeatureEventIdx;
+constexpr uint32_t kIn = 0, kOut = 1, kFlush = 4, kGetId = 8, kDiscard = 11, kWriteZeroes = 13;
+constexpr uint8_t kOk = 0, kIoError = 1, kUnsupported = 2, kUntouched = 0xee;
+
+struct Header {
+  uint32_t type = 0;
+  uint32_t reserved = 0;
+  uint64_t sector = 0;
+};
+
+struct Fixture {
+  explicit Fixture(bool read_only = false, std::unique_ptr<sys::Loop> given = nullptr)
+      : loop(given ? std::move(given) : std::move(*sys::Loop::create())) {
+    files.write_file("base", pattern(kBase, 1));
+    names = read_only ? std::vector<std::string>{"base"} : std::vector<std::string>{"base", "top"};
+    options.read_only = read_only;
+    renew();
+  }
+  void renew() {
+    transport.reset();
+    auto disk = vmm::DiskStack::open(*loop, files.open_all(names, options.read_only), options);
+    REQUIRE(disk);
+    auto made = std::make_unique<BlockDevice>(
+        std::move(*disk), "disk-0",
+        [this](base::LogLevel, std::string_view line) { log.emplace_back(line); });
+    block = made.get();
+    transport = std::make_unique<vmm::MmioTransport>(memory, *loop, irq, std::move(made), nullptr);
+  }
+  void start() {
+    start_driver(*transport, kFeatures, {&ring});
+    REQUIRE(read_register(*transport, kStatus) == kRunning);
+  }
+
+  // A request of three descriptors, from 3 * slot on, with its data page.
+  void offer(uint16_t slot, const Header& header, uint32_t data_bytes, bool device_writes) {
+    const uint64_t header_at = kHeaders + slot * 4096ul;
+    (void)memory.write(header_at, header);
+    (void)memory.write(header_at + 16, kUntouched);
+    std::vector<Descriptor> buffers{{header_at, 16}};
+    const auto flags = static_cast<uint16_t>(device_writes ? kWrite : 0);
+    if (data_bytes > 0) buffers.push_back({kData + slot * 4096ul, data_bytes, flags});
+    buffers.push_back({header_at + 16, 1, kWrite});
+    const auto head = static_cast<uint16_t>(slot * 3);
+    ring.describe_chain(head, buffers);
+    ring.set_interrupt_event(ring.seen_used);
+    ring.offer(head);
+  }
+  [[nodiscard]] uint8_t status(uint16_t slot) const {
+    uint8_t value = 0;
+    (void)memory.read(kHeaders + slot * 4096ul + 16, value);
+    return value;
+  }
+  std::optional<UsedElement> wait_used() {
+    run_until(*loop, [&] { return ring.used_index() != ring.seen_used; });
+    return ring.take_used();
+  }
+  // One request from start to end; its status.
+  uint8_t request(const Header& header, uint32_t data_bytes = 0, bool device_writes = false) {
+    offer(0, header, data_bytes, device_writes);
+    transport->kick(0);
+    const auto used = wait_used();
+    REQUIRE(used);
+    last_written = used->length;
+    return status(0);
+  }
+  uint8_t write(uint64_t sector, const Data& data) {
+    (void)memory.write_bytes(kData, data);
+    return request({kOut, 0, sector}, static_cast<uint32_t>(data.size()));
+  }
+  Data read(uint64_t sector, uint32_t size) {
+    if (request({kIn, 0, sector}, size, true) != kOk) return {};
+    CHECK(last_written == size + 1);
+    return guest_data(0, size);
+  }
+  [[nodiscard]] Data guest_data(uint16_t slot, size_t size) const {
+    Data data(size);
+    (void)memory.read_bytes(kData + slot * 4096ul, data);
+    return data;
+  }
+  template <class T>
+  T config(uint64_t offset) {
+    T value{};
+    transport->read(kConfig + offset, std::as_writable_bytes(std::span(&value, 1)));
+    return value;
+  }
+
+  vmm::GuestMemory memory = make_memory();
+  DiskFiles files;
+  std::unique_ptr<sys::Loop> loop;
+  CountingIrq irq;
+  MockRing ring{memory, 0x10000, 256};
+  std::vector<std::string> names;
+  vmm::DiskOptions options;
+  std::vector<std::string> log;
+  BlockDevice* block = nullptr;
+  std::unique_ptr<vmm::MmioTransport> transport;
+  uint32_t last_written = 0;
+};
+
+Data slice(const Data& data, size_t offset, size_t size) {
+  const auto begin = data.begin() + static_cast<ptrdiff_t>(offset);
+  return {begin, begin + static_cast<ptrdiff_t>(size)};
+}
+
+}  // namespace
+
+TEST_CASE("block: configuration space") {
+  Fixture t;
+  CHECK(t.config<uint64_t>(0) == kBase / 512);
+  CHECK(t.config<uint32_t>(12) == 254);  // seg_max
+  CHECK(t.config<uint32_t>(20) == 512);
+  CHECK(t.config<uint8_t>(24) == 3);   // 4 KiB physical
+  CHECK(t.config<uint32_t>(40) == 1);  // max_discard_seg
+  CHECK(t.config<uint8_t>(56) == 1);
+  CHECK((t.block->features() & (1u << 5)) == 0);
+  Fixture read_only(true);
+  CHECK((read_only.block->features() & (1u << 5)) != 0);
+  CHECK((read_only.block->features() & (1u << 13 | 1u << 14)) == 0);
+}
+
+TEST_CASE("block: reads, writes, flushes and the id") {
+  Fixture t;
+  t.start();
+  CHECK(t.read(8, 4096) == slice(pattern(kBase, 1), 4096, 4096));
+  CHECK(t.write(9, pattern(1024, 2)) == kOk);
+  CHECK(t.last_written == 1);
+  CHECK(t.read(9, 1024) == pattern(1024, 2));
+  CHECK(t.request({kFlush, 0, 0}) == kOk);
+  CHECK(t.request({kGetId}, 20, true) == kOk);
+  CHECK(wire::as_text(t.guest_data(0, 7)) == std::string_view("disk-0\0", 7));
+  CHECK(t.block->stats().reads == 2);
+  CHECK(t.block->stats().writes == 1);
+  CHECK(t.block->stats().flushes == 1);
+  CHECK(t.block->stats().errors == 0);
+  CHECK(t.files.read_file("base") == pattern(kBase, 1));
+}
+
+TEST_CASE("block: buffers cut in odd places") {
+  Fixture t;
+  t.start();
+  (void)t.memory.write(kHeaders, Header{kIn, 0, 8});
+  t.ring.describe_chain(0, {{kHeaders, 3},
+                            {kHeaders + 3, 13},
+                            {kData, 100, kWrite},
+                            {kData + 100, 412, kWrite},
+                            {kData + 512, 513, kWrite}});  // the last byte is the status
+  t.ring.offer(0);
+  t.transport->kick(0);
+  CHECK(t.wait_used() == UsedElement{0, 1025});
+  CHECK(t.guest_data(0, 1024) == slice(pattern(kBase, 1), 4096, 1024));
+  uint8_t status = kUntouched;
+  (void)t.memory.read(kData + 1024, status);
+  CHECK(status == kOk);
+
+  Header out{kOut, 0, 100};
+  Data packed(16);
+  std::memcpy(packed.data(), &out, sizeof out);
+  const Data payload = pattern(512, 5);
+  packed.insert(packed.end(), payload.begin(), payload.end());  // header and data in one buffer
+  (void)t.memory.write_bytes(kData, packed);
+  t.ring.describe_chain(0, {{kData, 528}, {kHeaders, 1, kWrite}});
+  t.ring.set_interrupt_event(t.ring.seen_used);
+  t.ring.offer(0);
+  t.transport->kick(0);
+  CHECK(t.wait_used() == UsedElement{0, 1});
+  CHECK(t.read(100, 512) == payload);
+}
+
+TEST_CASE("block: many requests in flight, interrupts in batches") {
+  Fixture t;
+  t.start();
+  constexpr uint16_t kCount = 80;
+  for (uint16_t slot = 0; slot < kCount; ++slot) {
+    (void)t.memory.write_bytes(kData + slot * 4096ul, pattern(4096, 1000u + slot));
+    t.offer(slot, {kOut, 0, slot * 8ul}, 4096, false);
+  }
+  t.ring.set_interrupt_event(0);
+  t.transport->kick(0);
+  std::vector<bool> seen(kCount);
+  for (int i = 0; i < kCount; ++i) {
+    t.ring.set_interrupt_event(t.ring.seen_used);
+    const auto used = t.wait_used();
+    REQUIRE(used);
+    REQUIRE(used->id % 3 == 0);
+    CHECK_FALSE(seen[used->id / 3]);
+    seen[used->id / 3] = true;
+    CHECK(t.status(static_cast<uint16_t>(used->id / 3)) == kOk);
+  }
+  CHECK(t.irq.count < kCount / 2);
+  for (uint16_t slot = 0; slot < kCount; slot = static_cast<uint16_t>(slot + 7)) {
+    CHECK(t.read(slot * 8ul, 4096) == pattern(4096, 1000u + slot));
+  }
+}
+
+TEST_CASE("block: what the disk or the standard does not allow gets a status, not a reset") {
+  Fixture t;
+  t.start();
+  CHECK(t.request({kIn, 0, kBase / 512}, 512, true) == kIoError);
+  CHECK(t.request({kIn, 0, kBase / 512 - 1}, 1024, true) == kIoError);
+  CHECK(t.request({kIn, 0, UINT64_MAX}, 512, true) == kIoError);
+  CHECK(t.request({kOut, 0, UINT64_MAX / 512}, 512) == kIoError);
+  CHECK(t.request({kIn, 0, 0}, 100, true) == kIoError);
+  CHECK(t.request({kOut, 0, 0}, 0) == kIoError);
+  CHECK(t.request({77, 0, 0}, 512) == kUnsupported);
+  CHECK(t.request({kGetId}, 5, true) == kOk);
+  CHECK(t.last_written == 6);
+  CHECK_FALSE(t.transport->needs_reset());
+
+  Fixture read_only(true);
+  read_only.start();
+  CHECK(read_only.write(0, pattern(512, 1)) == kIoError);
+  CHECK(read_only.request({kDiscard}, 16) == kIoError);
+  CHECK(read_only.read(0, 512) == slice(pattern(kBase, 1), 0, 512));
+  CHECK(read_only.request({kFlush}) == kOk);
+}
+
+TEST_CASE("block: discard and write zeroes") {
+  struct Range {
+    uint64_t sector;
+    uint32_t sectors;
+    uint32_t flags;
+  };
+  Fixture t;
+  t.start();
+  const auto send = [&](uint32_t type, const Range& range, uint32_t size = 16) {
+    (void)t.memory.write(kData, range);
+    return t.request({type, 0, 0}, size);
+  };
+  REQUIRE(t.write(16, pattern(4096, 3)) == kOk);
+  CHECK(send(kWriteZeroes, {17, 2, 0}) == kOk);
+  CHECK(t.read(16, 512) == slice(pattern(4096, 3), 0, 512));
+  CHECK(t.read(17, 1024) == Data(1024));
+  CHECK(send(kWriteZeroes, {16, 8, 1}) == kOk);
+  CHECK(t.read(16, 4096) == Data(4096));
+  CHECK(send(kDiscard, {16, 8, 0}) == kOk);
+  CHECK(send(kDiscard, {16, 8, 1}) == kUnsupported);
+  CHECK(send(kWriteZeroes, {16, 8, 2}) == kUnsupported);
+  CHECK(send(kDiscard, {16, 8, 0}, 8) == kIoError);
+  CHECK(send(kDiscard, {16, 8, 0}, 32) == kIoError);
+  CHECK(send(kDiscard, {kBase / 512, 1, 0}) == kIoError);
+  CHECK(send(kWriteZeroes, {UINT64_MAX, 1, 0}) == kIoError);
+  CHECK(send(kWriteZeroes, {0, 0xffff'ffff, 0}) == kIoError);
+  CHECK(send(kWriteZeroes, {0, 0, 0}) == kIoError);
+}
+
+TEST_CASE("block: a request without header or status needs a reset") {
+  for (const auto& buffers :
+       {std::vector<Descriptor>{{kHeaders, 16}}, std::vector<Descriptor>{{kHeaders, 1, kWrite}},
+        std::vector<Descriptor>{{kHeaders, 15}, {kHeaders + 16, 1, kWrite}}}) {
+    Fixture t;
+    t.start();
+    t.ring.describe_chain(0, buffers);
+    t.ring.offer(0);
+    t.transport->kick(0);
+    CHECK(t.transport->needs_reset());
+    CHECK(t.transport->idle());
+    write_register(*t.transport, kStatus, 0);
+    t.ring.wind_to(0);
+    t.start();
+    CHECK(t.read(0, 512) == slice(pattern(kBase, 1), 0, 512));
+  }
+}
+
+TEST_CASE("block: a full host disk is the guest's I/O error, a count and one line") {
+  class FullDisk final : public ForwardingLoop {
+   public:
+    using ForwardingLoop::ForwardingLoop;
+    void write_file(int, std::span<const iovec>, uint64_t, IoHandler done) override {
+      post([done = std::move(done)] { done(-ENOSPC); });
+    }
+  };
+  Fixture t(false, std::make_unique<FullDisk>(std::move(*sys::Loop::create())));
+  t.start();
+  for (int i = 0; i < 3; ++i) {
+    CHECK(t.write(0, pattern(512, 1)) == kIoError);
+  }
+  CHECK(t.block->stats().errors == 3);
+  CHECK(t.block->stats().out_of_space == 3);
+  REQUIRE(t.log.size() == 2);  // the first and the second: doublings
+  CHECK(t.log[0].find("virtio block disk-0: No space left on device") == 0);
+  CHECK(t.read(0, 512) == slice(pattern(kBase, 1), 0, 512));
+}
+
+TEST_CASE("block: reset and removal with I/O in flight") {
+  Fixture t;
+  t.start();
+  for (uint16_t slot = 0; slot < 20; ++slot) {
+    t.offer(slot, {slot % 2 == 0 ? kOut : kIn, 0, slot * 8ul + 1}, 512, slot % 2 != 0);
+  }
+  t.transport->kick(0);
+  std::atomic<bool> done = false;
+  std::thread vcpu([&] {
+    write_register(*t.transport, kStatus, 0);
+    done = true;
+  });
+  CHECK(run_until(*t.loop, [&] { return done.load(); }));
+  vcpu.join();
+  CHECK(read_register(*t.transport, kStatus) == 0);
+  t.ring.wind_to(0);
+  t.start();
+  CHECK(t.read(0, 512) == slice(pattern(kBase, 1), 0, 512));
+
+  t.offer(0, {kOut, 0, 0}, 512, false);
+  t.offer(1, {kFlush, 0, 0}, 0, false);
+  t.transport->kick(0);
+  t.transport.reset();
+  while (t.loop->io_in_flight() > 0) {
+    t.loop->run_once(std::chrono::milliseconds(10));
+  }
+}
+
+TEST_CASE("block: a snapshot in mid-life goes on, with the same disk only") {
+  Fixture t;
+  t.start();
+  CHECK(t.write(4, pattern(512, 4)) == kOk);
+  for (uint16_t slot = 1; slot < 10; ++slot) {
+    t.offer(slot, {kOut, 0, 100}, 512, false);
+  }
+  t.transport->kick(0);
+  t.transport->pause();
+  t.offer(10, {kIn, 0, 4}, 512, true);  // offered, its kick comes in the pause
+  t.transport->kick(0);
+  CHECK(run_until(*t.loop, [&] { return t.transport->idle(); }));
+  std::optional<bool> flushed;
+  t.transport->flush([&](Result<void> result) { flushed = result.has_value(); });
+  CHECK(run_until(*t.loop, [&] { return flushed.has_value(); }));
+  CHECK(flushed == true);
+  state::Writer out;
+  REQUIRE(t.transport->save(out, 0));
+  const wire::Bytes bytes = out.finish();
+  const auto reader = state::Reader::parse(bytes);
+  REQUIRE(reader);
+
+  t.renew();  // the same files, a new worker
+  REQUIRE(t.transport->restore(*reader, 0));
+  t.transport->resume();
+  for (int i = 0; i < 9; ++i) {
+    REQUIRE(t.wait_used());
+  }
+  CHECK(t.wait_used() == UsedElement{30, 513});
+  CHECK(t.guest_data(10, 512) == pattern(512, 4));
+  CHECK(t.write(5, pattern(512, 9)) == kOk);
+
+  t.files.write_file("base", pattern(kBase / 2, 1));
+  t.names = {"base", "other"};
+  t.renew();
+  CHECK(t.transport->restore(*reader, 0).error().code == ErrorCode::corrupt);
+}
