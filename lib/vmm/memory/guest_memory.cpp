@@ -1,5 +1,6 @@
 #include "vmm/memory/guest_memory.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include "base/checked.hpp"
+#include "state/memory_file.hpp"
 
 namespace microvm::vmm {
 namespace {
@@ -36,6 +38,20 @@ std::vector<MemoryRegion> lay_out(uint64_t bytes, std::byte* host) {
   return regions;
 }
 
+// Joins ranges, sorted by offset, that touch or overlap.
+std::vector<PageScan::Range> merge(std::vector<PageScan::Range> ranges) {
+  std::vector<PageScan::Range> merged;
+  for (const PageScan::Range& range : ranges) {
+    if (merged.empty() || range.offset > merged.back().offset + merged.back().length) {
+      merged.push_back(range);
+      continue;
+    }
+    PageScan::Range& last = merged.back();
+    last.length = std::max(last.length, range.offset + range.length - last.offset);
+  }
+  return merged;
+}
+
 }  // namespace
 
 Result<GuestMemory> GuestMemory::reserve(uint64_t bytes) {
@@ -50,6 +66,7 @@ Result<GuestMemory> GuestMemory::reserve(uint64_t bytes) {
   GuestMemory memory;
   memory.reservation_ = static_cast<std::byte*>(address);
   memory.size_ = bytes;
+  memory.page_scan_ = PageScan::open();
   memory.regions_ = lay_out(bytes, aligned(memory.reservation_));
   return memory;
 }
@@ -57,12 +74,16 @@ Result<GuestMemory> GuestMemory::reserve(uint64_t bytes) {
 GuestMemory::GuestMemory(GuestMemory&& other) noexcept
     : regions_(std::move(other.regions_)),
       reservation_(std::exchange(other.reservation_, nullptr)),
-      size_(std::exchange(other.size_, 0)) {}
+      size_(std::exchange(other.size_, 0)),
+      page_scan_(std::move(other.page_scan_)),
+      file_(std::move(other.file_)) {}
 
 GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
   std::swap(regions_, other.regions_);
   std::swap(reservation_, other.reservation_);
   std::swap(size_, other.size_);
+  std::swap(page_scan_, other.page_scan_);
+  std::swap(file_, other.file_);
   return *this;
 }
 
@@ -95,7 +116,19 @@ Result<void> GuestMemory::back_with_file(int fd) {
       MAP_FAILED) {
     return base::fail_errno("map memory snapshot");
   }
+  file_.reset(::fcntl(fd, F_DUPFD_CLOEXEC, 0));  // for data_ranges()
+  if (!file_) return base::fail_errno("keep memory snapshot");
   return {};
+}
+
+Result<std::vector<PageScan::Range>> GuestMemory::data_ranges() const {
+  auto ranges = page_scan_.written({regions_.front().host, size_});
+  if (!file_) return ranges;
+  const auto in_file = state::data_ranges(file_.get(), size_);
+  if (!in_file) return base::fail(in_file.error());
+  for (const state::FileRange& range : *in_file) ranges.push_back({range.offset, range.length});
+  std::ranges::sort(ranges, {}, &PageScan::Range::offset);
+  return merge(std::move(ranges));
 }
 
 std::byte* GuestMemory::translate(uint64_t guest_address, uint64_t length) const noexcept {

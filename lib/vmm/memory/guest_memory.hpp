@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "vmm/memory/page_scan.hpp"
 
 namespace microvm::vmm {
 
@@ -39,6 +40,10 @@ class GuestMemory {
   // must be exactly size() long (error corrupt).
   Result<void> back_with_file(int fd);
 
+  // The parts that may hold anything but zeros, as offsets in a memory snapshot file, in order:
+  // what was written since the memory was backed, and the data of the file behind it.
+  [[nodiscard]] Result<std::vector<PageScan::Range>> data_ranges() const;
+
   // The only way from a guest address to a pointer: null unless all `length` bytes lie in one
   // region.
   [[nodiscard]] std::byte* translate(uint64_t guest_address, uint64_t length) const noexcept;
@@ -63,6 +68,8 @@ class GuestMemory {
   std::vector<MemoryRegion> regions_;
   std::byte* reservation_ = nullptr;
   uint64_t size_ = 0;
+  PageScan page_scan_;
+  base::Fd file_;  // behind the memory, if any
 };
 
 }  // namespace microvm::vmm

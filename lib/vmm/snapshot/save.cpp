@@ -22,10 +22,14 @@ Result<void> check_empty(int fd) {
 
 Result<uint64_t> write_memory(const GuestMemory& memory, int fd) {
   if (auto ok = state::make_sparse(fd, memory.size()); !ok) return base::fail(ok.error());
+  const auto ranges = memory.data_ranges();
+  if (!ranges) return base::fail(ranges.error());
+  // The file has the regions one after another, as they stand in this process.
+  const std::byte* first = memory.regions().front().host;
   uint64_t data_bytes = 0;
-  for (const MemoryRegion& region : memory.regions()) {
+  for (const PageScan::Range& range : *ranges) {
     const auto written =
-        state::write_sparse(fd, region.file_offset, wire::ByteView(region.host, region.size));
+        state::write_sparse(fd, range.offset, wire::ByteView(first + range.offset, range.length));
     if (!written) return base::fail(written.error());
     data_bytes += *written;
   }
