@@ -1,0 +1,134 @@
+// Small files with the structure of kernels, modules and packages.
+#pragma once
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <doctest/doctest.h>
+#include <elf.h>
+
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host/image/bytes.hpp"
+
+namespace microvm::test {
+
+using host::Bytes;
+using host::ByteSpan;
+
+inline Bytes to_bytes(std::string_view text) {
+  const auto bytes = std::as_bytes(std::span(text));
+  return {bytes.begin(), bytes.end()};
+}
+
+// An executable with one loadable segment.
+inline Bytes fake_vmlinux(uint16_t machine = EM_X86_64, const std::string& release = "9.9.9-test") {
+  Elf64_Ehdr header{};
+  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS64;
+  header.e_ident[EI_DATA] = ELFDATA2LSB;
+  header.e_type = ET_EXEC;
+  header.e_machine = machine;
+  header.e_phoff = sizeof header;
+  header.e_phentsize = sizeof(Elf64_Phdr);
+  header.e_phnum = 1;
+  std::string body = "Linux version %s, Linux version " + release + " (builder) #1";
+  for (int i = 0; i < 20000; ++i) body += static_cast<char>('a' + i % 23 + i / 4096);
+  Elf64_Phdr segment{};
+  segment.p_type = PT_LOAD;
+  segment.p_offset = sizeof header + sizeof segment;
+  segment.p_filesz = segment.p_memsz = body.size();
+  std::string file(reinterpret_cast<const char*>(&header), sizeof header);
+  file.append(reinterpret_cast<const char*>(&segment), sizeof segment);
+  return to_bytes(file + body);
+}
+
+// A boot header of protocol 2.15 in front of the payload.
+inline Bytes fake_bzimage(ByteSpan payload) {
+  constexpr size_t kSetupSectors = 3;
+  constexpr uint32_t kPayloadOffset = 100;
+  const size_t begin = (kSetupSectors + 1) * 512 + kPayloadOffset;
+  Bytes image(begin);
+  const auto put = [&](size_t at, uint32_t value, size_t size) {
+    std::memcpy(image.data() + at, &value, size);
+  };
+  put(0x1f1, kSetupSectors, 1);
+  put(0x1fe, 0xaa55, 2);
+  put(0x202, 0x53726448, 4);
+  put(0x206, 0x020f, 2);
+  put(0x248, kPayloadOffset, 4);
+  put(0x24c, static_cast<uint32_t>(payload.size()), 4);
+  image.insert(image.end(), payload.begin(), payload.end());
+  image.resize(image.size() + 64);  // code follows the payload
+  return image;
+}
+
+// A relocatable file with nothing but .modinfo.
+inline Bytes fake_module(const std::string& name, const std::string& depends) {
+  using namespace std::string_literals;
+  const std::string names = "\0.shstrtab\0.modinfo\0"s;
+  const std::string info = "license=GPL\0depends="s + depends + "\0name="s + name + "\0"s;
+  Elf64_Ehdr header{};
+  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS64;
+  header.e_type = ET_REL;
+  header.e_machine = EM_X86_64;
+  header.e_shoff = sizeof header;
+  header.e_shentsize = sizeof(Elf64_Shdr);
+  header.e_shnum = 3;
+  header.e_shstrndx = 1;
+  Elf64_Shdr sections[3] = {};
+  const size_t data = sizeof header + sizeof sections;
+  sections[1].sh_name = 1;
+  sections[1].sh_offset = data;
+  sections[1].sh_size = names.size();
+  sections[2].sh_name = 11;
+  sections[2].sh_offset = data + names.size();
+  sections[2].sh_size = info.size();
+  std::string file(reinterpret_cast<const char*>(&header), sizeof header);
+  file.append(reinterpret_cast<const char*>(sections), sizeof sections);
+  return to_bytes(file + names + info);
+}
+
+using Files = std::vector<std::pair<std::string, Bytes>>;
+
+// Writes an archive of regular files: a tar.xz, or the ar that a .deb is.
+enum class Format { tar_xz, ar };
+inline Bytes make_archive(Format format, const Files& files) {
+  archive* writer = archive_write_new();
+  if (format == Format::ar) {
+    archive_write_set_format_ar_bsd(writer);
+  } else {
+    archive_write_set_format_ustar(writer);
+    archive_write_add_filter_xz(writer);
+  }
+  std::string out(4u << 20, '\0');
+  size_t used = 0;
+  REQUIRE(archive_write_open_memory(writer, out.data(), out.size(), &used) == ARCHIVE_OK);
+  for (const auto& [name, content] : files) {
+    archive_entry* entry = archive_entry_new();
+    archive_entry_set_pathname(entry, name.c_str());
+    archive_entry_set_mode(entry, AE_IFREG | 0644);
+    archive_entry_set_size(entry, static_cast<la_int64_t>(content.size()));
+    REQUIRE(archive_write_header(writer, entry) == ARCHIVE_OK);
+    REQUIRE(archive_write_data(writer, content.data(), content.size()) ==
+            static_cast<la_ssize_t>(content.size()));
+    archive_entry_free(entry);
+  }
+  REQUIRE(archive_write_close(writer) == ARCHIVE_OK);
+  archive_write_free(writer);
+  return to_bytes(std::string_view(out).substr(0, used));
+}
+
+inline Bytes make_deb(const Files& data, const std::string& architecture = "amd64") {
+  const auto control = to_bytes("Package: linux-image\nArchitecture: " + architecture + "\n");
+  return make_archive(Format::ar,
+                      {{"debian-binary", to_bytes("2.0\n")},
+                       {"control.tar.xz", make_archive(Format::tar_xz, {{"./control", control}})},
+                       {"data.tar.xz", make_archive(Format::tar_xz, data)}});
+}
+
+}  // namespace microvm::test

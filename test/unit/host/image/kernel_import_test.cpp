@@ -1,0 +1,213 @@
+#include "host/image/kernel_import.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "host/image/initramfs.hpp"
+#include "host/image/kernel_fixtures.hpp"
+#include "host/store/files.hpp"
+#include "host/temp_dir.hpp"
+
+using namespace microvm;
+using namespace microvm::host;
+using namespace microvm::test;
+
+namespace {
+
+struct Fixture {
+  test::TempDir dir;
+  Store store = *Store::open(dir / "data");
+
+  std::filesystem::path file(const std::string& name, ByteSpan bytes) {
+    std::ofstream(dir / name, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+    return dir / name;
+  }
+  Error error_of(const std::filesystem::path& path) {
+    const auto imported = import_kernel(store, path);
+    REQUIRE_FALSE(imported);
+    CHECK(imported.error().message.find(path.string()) != std::string::npos);
+    CHECK(imported.error().message.find('\n') == std::string::npos);
+    CHECK(store.kernels()->items.empty());
+    CHECK(list_dir(store.data_dir() / "tmp")->size() <= 1);  // the lock file
+    return imported.error();
+  }
+};
+
+std::string module_path(const std::string& name) {
+  return "./lib/modules/9.9.9-test/kernel/drivers/" + name + ".ko";
+}
+
+// virtio and ext4 built in; a chain of dependencies that no list knows.
+Files package_files() {
+  return {{"./boot/vmlinuz-9.9.9-test", fake_bzimage(fake_vmlinux())},
+          {"./lib/modules/9.9.9-test/modules.builtin",
+           to_bytes("kernel/drivers/virtio/virtio.ko\nkernel/drivers/virtio/virtio_ring.ko\n"
+                    "kernel/fs/ext4/ext4.ko\n")},
+          {module_path("unneeded"), fake_module("unneeded", "")},
+          {module_path("deep"), fake_module("deep", "virtio")},
+          {module_path("helper"), fake_module("helper", "deep")},
+          {module_path("virtio_mmio"), fake_module("virtio_mmio", "virtio,virtio_ring")},
+          {module_path("virtio_blk"), fake_module("virtio_blk", "helper")},
+          {module_path("vsock"), fake_module("vsock", "")},
+          {module_path("vmw_vsock_virtio_transport_common"),
+           fake_module("vmw_vsock_virtio_transport_common", "vsock")},
+          {module_path("vmw_vsock_virtio_transport"),
+           fake_module("vmw_vsock_virtio_transport", "vmw_vsock_virtio_transport_common,vsock")},
+          {module_path("virtio-rng"), fake_module("virtio_rng", "")}};
+}
+
+std::vector<std::string> module_files(const KernelEntry& kernel) {
+  std::vector<std::string> files;
+  for (const auto& module : kernel.manifest.modules) files.push_back(module.file);
+  return files;
+}
+
+}  // namespace
+
+TEST_CASE("kernel import: a package gives the kernel and its modules in load order") {
+  Fixture fixture;
+  const auto info = import_kernel(fixture.store, fixture.file("k.deb", make_deb(package_files())));
+  REQUIRE(info);
+  CHECK(info->name == "9.9.9-test");
+  const auto kernel = fixture.store.open_kernel("9.9.9-test");
+  REQUIRE(kernel);
+  CHECK(*read_file(kernel->path(kernel->manifest.vmlinux), 1 << 20) == fake_vmlinux());
+  CHECK(module_files(*kernel) ==
+        std::vector<std::string>{"00-virtio_mmio.ko", "01-deep.ko", "02-helper.ko",
+                                 "03-virtio_blk.ko", "04-vsock.ko",
+                                 "05-vmw_vsock_virtio_transport_common.ko",
+                                 "06-vmw_vsock_virtio_transport.ko", "07-virtio_rng.ko"});
+}
+
+TEST_CASE("kernel import: again changes nothing") {
+  Fixture fixture;
+  const auto deb = fixture.file("k.deb", make_deb(package_files()));
+  const auto first = import_kernel(fixture.store, deb);
+  const auto second = import_kernel(fixture.store, deb);
+  REQUIRE(first);
+  REQUIRE(second);
+  CHECK(first->digest == second->digest);
+  CHECK(fixture.store.kernels()->items.size() == 1);
+}
+
+TEST_CASE("kernel import: a bare vmlinux or bzImage has no modules") {
+  Fixture fixture;
+  const auto info = import_kernel(fixture.store, fixture.file("vmlinux", fake_vmlinux()));
+  REQUIRE(info);
+  CHECK(info->name == "9.9.9-test");
+  const auto same = import_kernel(fixture.store, fixture.file("bz", fake_bzimage(fake_vmlinux())));
+  REQUIRE(same);
+  CHECK(same->digest == info->digest);
+}
+
+TEST_CASE("kernel import: what is wrong with a file is said with its name") {
+  Fixture fixture;
+  CHECK(fixture.error_of(fixture.dir / "none.deb").code == ErrorCode::not_found);
+  CHECK(fixture.error_of(fixture.dir.path()).code == ErrorCode::invalid_argument);
+  CHECK(fixture.error_of(fixture.file("empty", {})).code == ErrorCode::corrupt);
+  CHECK(fixture.error_of(fixture.file("text", to_bytes("hello"))).code == ErrorCode::corrupt);
+  CHECK(fixture.error_of(fixture.file("ar", to_bytes("!<arch>\n"))).code == ErrorCode::corrupt);
+  CHECK(fixture.error_of(fixture.file("arm.deb", make_deb(package_files(), "arm64"))).code ==
+        ErrorCode::unsupported);
+  const auto meta = fixture.error_of(
+      fixture.file("meta.deb", make_deb({{"./usr/share/doc/readme", to_bytes("x")}})));
+  CHECK(meta.code == ErrorCode::not_found);
+  CHECK(meta.message.find("metapackage") != std::string::npos);
+}
+
+TEST_CASE("kernel import: a kernel without a needed module is unsupported") {
+  Fixture fixture;
+  auto files = package_files();
+  std::erase_if(files, [](const auto& file) { return file.first == module_path("vsock"); });
+  const auto error = fixture.error_of(fixture.file("k.deb", make_deb(files)));
+  CHECK(error.code == ErrorCode::unsupported);
+  CHECK(error.message.find("has no vsock") != std::string::npos);
+}
+
+TEST_CASE("kernel import: modules that depend on each other end") {
+  Fixture fixture;
+  auto files = package_files();
+  for (auto& [name, content] : files)
+    if (name == module_path("deep")) content = fake_module("deep", "helper");
+  REQUIRE(import_kernel(fixture.store, fixture.file("k.deb", make_deb(files))));
+}
+
+TEST_CASE("kernel import: a truncated package is corrupt wherever it ends") {
+  Fixture fixture;
+  const auto deb = make_deb(package_files());
+  for (size_t keep = 8; keep + 64 < deb.size(); keep += deb.size() / 40)
+    CHECK(fixture.error_of(fixture.file("k.deb", ByteSpan(deb).first(keep))).code ==
+          ErrorCode::corrupt);
+}
+
+TEST_CASE("kernel import: a cancelled one leaves nothing") {
+  Fixture fixture;
+  CancelToken token;
+  token.cancel();
+  const auto imported =
+      import_kernel(fixture.store, fixture.file("k.deb", make_deb(package_files())), {&token, {}});
+  REQUIRE_FALSE(imported);
+  CHECK(imported.error().code == ErrorCode::cancelled);
+  CHECK(fixture.store.kernels()->items.empty());
+}
+
+TEST_CASE("initramfs: holds the agent and the modules, the same bytes each time") {
+  Fixture fixture;
+  REQUIRE(import_kernel(fixture.store, fixture.file("k.deb", make_deb(package_files()))));
+  const auto kernel = fixture.store.open_kernel("");
+  REQUIRE(kernel);
+  const auto first = make_initramfs(to_bytes("agent"), *kernel);
+  REQUIRE(first);
+  CHECK(*first == *make_initramfs(to_bytes("agent"), *kernel));
+
+  archive* reader = archive_read_new();
+  archive_read_support_format_cpio(reader);
+  REQUIRE(archive_read_open_memory(reader, first->data(), first->size()) == ARCHIVE_OK);
+  std::map<std::string, mode_t> modes;
+  archive_entry* entry = nullptr;
+  while (archive_read_next_header(reader, &entry) == ARCHIVE_OK)
+    modes[archive_entry_pathname(entry)] = archive_entry_mode(entry);
+  CHECK(archive_format(reader) == ARCHIVE_FORMAT_CPIO_SVR4_NOCRC);
+  archive_read_free(reader);
+  CHECK(modes["init"] == (AE_IFREG | 0755));
+  CHECK(modes["dev"] == (AE_IFDIR | 0755));
+  CHECK(modes["dev/console"] == (AE_IFCHR | 0600));
+  CHECK(modes.contains("modules/03-virtio_blk.ko"));
+}
+
+TEST_CASE("initramfs: a damaged module is noticed") {
+  Fixture fixture;
+  REQUIRE(import_kernel(fixture.store, fixture.file("k.deb", make_deb(package_files()))));
+  const auto kernel = fixture.store.open_kernel("");
+  REQUIRE(kernel);
+  std::fstream(kernel->path(kernel->manifest.modules[0])).put('X');
+  const auto result = make_initramfs(to_bytes("agent"), *kernel);
+  REQUIRE_FALSE(result);
+  CHECK(result.error().code == ErrorCode::corrupt);
+}
+
+// MICROVM_TEST_DEBS: paths of stock linux-image packages, separated by colons.
+TEST_CASE("kernel import: stock Debian packages") {
+  const char* list = std::getenv("MICROVM_TEST_DEBS");
+  if (list == nullptr) {
+    MESSAGE("MICROVM_TEST_DEBS is not set: no stock kernel is imported");
+    return;
+  }
+  Fixture fixture;
+  std::istringstream paths(list);
+  for (std::string path; std::getline(paths, path, ':');) {
+    CAPTURE(path);
+    const auto info = import_kernel(fixture.store, path);
+    REQUIRE(info);
+    CHECK(path.find(info->name) != std::string::npos);
+    const auto kernel = fixture.store.open_kernel(info->digest);
+    REQUIRE(kernel);
+    CHECK(kernel->manifest.modules.size() >= 7);
+    CHECK(make_initramfs(to_bytes("agent"), *kernel));
+  }
+}
