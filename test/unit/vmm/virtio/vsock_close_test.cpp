@@ -4,7 +4,7 @@
 
 #include <thread>
 
-#include "vmm/virtio/vsock_guest.hpp"
+#include "vmm/virtio/vsock_connected.hpp"
 
 using namespace microvm;
 using namespace microvm::test;

@@ -3,9 +3,6 @@
 // Linux.
 #pragma once
 
-#include <doctest/doctest.h>
-#include <sys/socket.h>
-
 #include <string>
 
 #include "vmm/virtio/mock_driver.hpp"
@@ -23,6 +20,7 @@ struct VsockPacket {
   uint32_t flags;
   uint32_t buf_alloc;
   uint32_t fwd_cnt;
+  uint16_t buffer;  // its place in the receive ring
   std::string data;
 };
 
@@ -36,8 +34,9 @@ class VsockGuest {
   static constexpr uint64_t kFeatures =
       vmm::kFeatureVersion1 | vmm::kFeatureEventIdx | vmm::VsockDevice::kFeatureStream;
 
-  explicit VsockGuest(vmm::VsockLimits limits = {}, uint16_t receive_buffers = kSize)
-      : loop(std::move(*sys::Loop::create())) {
+  explicit VsockGuest(vmm::VsockLimits limits = {}, uint16_t receive_buffers = kSize,
+                      sys::Loop::Backend backend = sys::Loop::Backend::automatic)
+      : loop(std::move(*sys::Loop::create(backend))) {
     transport = make_transport(limits);
     start_driver(*transport, kFeatures, {&rx, &tx, &event});
     for (uint16_t i = 0; i < receive_buffers; ++i) offer_receive_buffer(i);
@@ -111,20 +110,22 @@ class VsockGuest {
     const uint64_t at = kRxData + used->id * uint64_t{kBufferBytes};
     (void)memory.read(at, in);
     if (used->length != vmm::kVsockHeaderBytes + in.len) std::abort();
-    VsockPacket packet{static_cast<vmm::VsockOp>(in.op),
-                       in.type,
-                       in.src_cid,
-                       in.src_port,
-                       in.dst_port,
-                       in.flags,
-                       in.buf_alloc,
-                       in.fwd_cnt,
-                       std::string(in.len, 0)};
+    const auto buffer = static_cast<uint16_t>(used->id);
+    VsockPacket packet{.op = static_cast<vmm::VsockOp>(in.op),
+                       .type = in.type,
+                       .src_cid = in.src_cid,
+                       .src_port = in.src_port,
+                       .dst_port = in.dst_port,
+                       .flags = in.flags,
+                       .buf_alloc = in.buf_alloc,
+                       .fwd_cnt = in.fwd_cnt,
+                       .buffer = buffer,
+                       .data = std::string(in.len, 0)};
     if (in.len > 0) {
       (void)memory.read_bytes(at + vmm::kVsockHeaderBytes,
                               std::as_writable_bytes(std::span(packet.data)));
     }
-    if (!keep_buffer) give_back(static_cast<uint16_t>(used->id));
+    if (!keep_buffer) give_back(buffer);
     return packet;
   }
   // The same, letting the device work until there is one.
@@ -152,51 +153,6 @@ class VsockGuest {
 
  private:
   uint16_t tx_slot_ = 0;
-};
-
-inline std::string read_some(const base::Fd& fd) {
-  std::string data(64 * 1024, 0);
-  const ssize_t got = ::recv(fd.get(), data.data(), data.size(), MSG_DONTWAIT);
-  data.resize(got > 0 ? static_cast<size_t>(got) : 0);
-  return data;
-}
-inline bool at_end(const base::Fd& fd) {
-  char byte = 0;
-  return ::recv(fd.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
-}
-inline size_t write_some(const base::Fd& fd, std::string_view data) {
-  const ssize_t put = ::send(fd.get(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  return put > 0 ? static_cast<size_t>(put) : 0;
-}
-
-// A guest that has opened one connection to a host port.
-struct ConnectedVsockGuest : VsockGuest {
-  static constexpr uint32_t kHostPort = 1024;
-  static constexpr uint32_t kGuestPort = 5000;
-
-  explicit ConnectedVsockGuest(vmm::VsockLimits limits = {}, uint32_t guest_room = 64 * 1024)
-      : VsockGuest(limits) {
-    device().listen(kHostPort, [this](base::Fd fd) { host = std::move(fd); });
-    auto request = header(vmm::VsockOp::request, kGuestPort, kHostPort);
-    request.buf_alloc = guest_room;
-    send(request);
-    const auto answer = wait_packet();
-    REQUIRE(answer);
-    CHECK(answer->op == vmm::VsockOp::response);
-    CHECK(answer->src_port == kHostPort);
-    CHECK(answer->dst_port == kGuestPort);
-    settle();
-    REQUIRE(host);
-  }
-  void send_op(vmm::VsockOp op, std::string_view data = {}) {
-    send(op, kGuestPort, kHostPort, data);
-  }
-  void send_shutdown(uint32_t flags) {
-    auto shutdown = header(vmm::VsockOp::shutdown, kGuestPort, kHostPort);
-    shutdown.flags = flags;
-    send(shutdown);
-  }
-  base::Fd host;
 };
 
 }  // namespace microvm::test

@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "vmm/virtio/vsock_guest.hpp"
+#include "vmm/virtio/vsock_connected.hpp"
 
 using namespace microvm;
 using namespace microvm::test;
