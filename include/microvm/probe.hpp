@@ -1,6 +1,7 @@
 // What this host can do: the facts behind `microvm doctor`.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -10,14 +11,16 @@ namespace microvm {
 
 struct ProbeItem {
   enum class Status { ok, degraded, missing };
-  std::string name;  // "kvm", "io_uring", "userfaultfd", "pagemap_scan", "cgroup", "disk"
+  std::string name;  // "kvm", "kernel", "io_uring", "userfaultfd", "pagemap_scan", "cgroup",
+                     // "disk", "memory"
   Status status = Status::ok;
   std::string detail;  // what was found
   std::string advice;  // what to do, empty when nothing
 };
 
-// Runs tiny guests on /dev/kvm to see what it really executes. Takes some milliseconds.
-MICROVM_API std::vector<ProbeItem> probe_host();
+// Runs tiny guests on /dev/kvm to see what it really executes. Takes some milliseconds. `data_dir`
+// as in RuntimeOptions.
+MICROVM_API std::vector<ProbeItem> probe_host(const std::filesystem::path& data_dir = {});
 
 // Only the question whether a stock kernel will run. Errors: kvm_unavailable, kvm_unsuitable.
 MICROVM_API Result<void> probe_kvm();

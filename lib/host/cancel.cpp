@@ -8,7 +8,7 @@
 
 namespace microvm {
 
-struct CancelToken::State {
+struct [[gnu::visibility("hidden")]] CancelToken::State {
   // Without an eventfd (fd table full) the token still works; only waits notice it late.
   base::Fd event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::atomic<bool> cancelled{false};

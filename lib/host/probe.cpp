@@ -36,10 +36,7 @@ std::string in_gib(uint64_t bytes) {
 ProbeItem probe_kvm_item() {
   const auto usable = probe_kvm();
   if (usable) return {"kvm", Status::ok, "/dev/kvm runs stock kernels", ""};
-  const bool unsuitable = usable.error().code == ErrorCode::kvm_unsuitable;
-  return {
-      "kvm", Status::missing, usable.error().message,
-      unsuitable ? "use a machine with hardware virtualization (or nested virtualization)" : ""};
+  return {"kvm", Status::missing, usable.error().message, ""};  // which says what to do
 }
 
 ProbeItem probe_kernel() {
@@ -96,8 +93,8 @@ std::filesystem::path existing_parent(std::filesystem::path path) {
   return path;
 }
 
-ProbeItem probe_disk() {
-  const auto dir = host::default_data_dir();
+ProbeItem probe_disk(const std::filesystem::path& data_dir) {
+  const auto dir = data_dir.empty() ? host::default_data_dir() : data_dir;
   if (!dir) return {"disk", Status::missing, dir.error().message, ""};
   struct statvfs info{};
   const auto parent = existing_parent(*dir);
@@ -126,9 +123,9 @@ Result<void> probe_kvm() {
   return spawner.probe(host::Limits({}));
 }
 
-std::vector<ProbeItem> probe_host() {
-  return {probe_kvm_item(),     probe_kernel(),       probe_io_uring(), probe_userfaultfd(),
-          probe_pagemap_scan(), host::probe_cgroup(), probe_disk(),     probe_memory()};
+std::vector<ProbeItem> probe_host(const std::filesystem::path& data_dir) {
+  return {probe_kvm_item(),     probe_kernel(),       probe_io_uring(),     probe_userfaultfd(),
+          probe_pagemap_scan(), host::probe_cgroup(), probe_disk(data_dir), probe_memory()};
 }
 
 }  // namespace microvm

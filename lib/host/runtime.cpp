@@ -8,6 +8,7 @@
 #include "host/image/base_import.hpp"
 #include "host/image/builder.hpp"
 #include "host/image/kernel_import.hpp"
+#include "host/pack_image.hpp"
 #include "host/vm/build_guest.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/start_vm.hpp"
@@ -15,7 +16,7 @@
 
 namespace microvm {
 
-struct Runtime::Impl {
+struct [[gnu::visibility("hidden")]] Runtime::Impl {
   explicit Impl(std::shared_ptr<host::Core> shared) : core(std::move(shared)) {}
 
   std::shared_ptr<Vm::Impl> find(const std::string& id);
@@ -127,6 +128,15 @@ Result<ImageInfo> Runtime::image(const std::string& reference) const {
 
 Result<void> Runtime::remove_image(const std::string& reference) {
   return impl_->core->store.remove_image(reference);
+}
+
+Result<ImageInfo> Runtime::pack_image(const std::string& reference, const ProgressSink& progress) {
+  return host::pack_image(impl_->core->store, reference, progress);
+}
+
+Result<ImageInfo> Runtime::unpack_image(const std::string& reference,
+                                        const ProgressSink& progress) {
+  return host::unpack_image(impl_->core->store, reference, progress);
 }
 
 Result<Vm> Runtime::run(const std::string& image, const RunOptions& options,

@@ -13,7 +13,7 @@ using host::Limits;
 using wire::FrameType;
 
 // The reading thread owns `ended` and reads; writers only send, which the operation serialises.
-struct Exec::Impl {
+struct [[gnu::visibility("hidden")]] Exec::Impl {
   explicit Impl(host::Operation op) : operation(std::move(op)) {}
 
   Result<void> begin(const Limits& limits);

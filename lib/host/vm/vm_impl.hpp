@@ -13,7 +13,7 @@
 
 namespace microvm {
 
-struct Vm::Impl {
+struct [[gnu::visibility("hidden")]] Vm::Impl {
   Impl(std::shared_ptr<host::Core> shared, host::VmRecord what, ImageConfig image_config);
   // Ends a Vm that dies with its owner when this is the owner; lets any other one be.
   ~Impl();
