@@ -1,0 +1,87 @@
+#include "json.hpp"
+
+#include <fmt/core.h>
+
+#include "output.hpp"
+
+namespace cli {
+namespace {
+
+template <class T>
+void print_list(const std::vector<T>& items) {
+  Json list = Json::array();
+  for (const T& item : items) list.push_back(to_json(item));
+  print_json(list);
+}
+
+}  // namespace
+
+void print_json(const Json& value) {
+  fmt::print("{}\n", value.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
+void print_json(const microvm::ImageInfo& image) {
+  print_json(to_json(image));
+}
+
+void print_json(const std::vector<microvm::KernelInfo>& kernels) {
+  print_list(kernels);
+}
+
+void print_json(const std::vector<microvm::BaseInfo>& bases) {
+  print_list(bases);
+}
+
+void print_json(const std::vector<microvm::ImageInfo>& images) {
+  print_list(images);
+}
+
+void print_json(const std::vector<microvm::VmInfo>& vms) {
+  print_list(vms);
+}
+
+Json to_json(const microvm::KernelInfo& kernel) {
+  return {{"name", kernel.name}, {"digest", kernel.digest}, {"size_bytes", kernel.size_bytes}};
+}
+
+Json to_json(const microvm::BaseInfo& base) {
+  return {{"name", base.name}, {"digest", base.digest}, {"size_bytes", base.size_bytes}};
+}
+
+Json to_json(const microvm::ImageInfo& image) {
+  const microvm::ImageConfig& config = image.config;
+  return {{"name", image.name},
+          {"version", image.version},
+          {"created", image.created},
+          {"base", image.base},
+          {"kernel", image.kernel},
+          {"memory_bytes", image.memory_bytes},
+          {"vcpus", image.vcpus},
+          {"memory_data_bytes", image.memory_data_bytes},
+          {"disk_data_bytes", image.disk_data_bytes},
+          {"boot_ms", image.boot_ms},
+          {"config",
+           {{"entrypoint", config.entrypoint},
+            {"cmd", config.cmd},
+            {"env", config.env},
+            {"workdir", config.workdir},
+            {"user", config.user},
+            {"exposed_ports", config.exposed_ports},
+            {"labels", config.labels},
+            {"stop_signal", config.stop_signal}}}};
+}
+
+Json to_json(const microvm::VmInfo& vm) {
+  return {{"id", vm.id},
+          {"name", vm.name},
+          {"image", vm.image},
+          {"state", microvm::vm_state_name(vm.state)},
+          {"state_reason", vm.state_reason},
+          {"created", vm.created},
+          {"worker_pid", vm.worker_pid},
+          {"memory_bytes", vm.memory_bytes},
+          {"vcpus", vm.vcpus},
+          {"dies_with_owner", vm.dies_with_owner}};
+}
+
+}  // namespace cli

@@ -1,0 +1,112 @@
+// microvm: the command line tool over libmicrovm's public headers.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+
+#include "command.hpp"
+#include "options.hpp"
+#include "output.hpp"
+
+namespace cli {
+namespace {
+
+constexpr std::array kCommands = {
+    Command{"doctor", "Check what this host can do, and say what to change", doctor},
+    Command{"kernel", "Import, download and list guest kernels", kernel},
+    Command{"base", "Import and list root file systems", base},
+    Command{"image", "Build, list, pack and remove images", image},
+    Command{"run", "Start a microVM from an image", run},
+    Command{"ps", "List microVMs", ps},
+    Command{"exec", "Run a command in a microVM", exec},
+    Command{"logs", "Show what a microVM's command printed", logs},
+    Command{"port", "Forward a port of this host to a microVM", port},
+    Command{"inspect", "Show everything about a microVM or an image", inspect},
+    Command{"rm", "Remove microVMs", rm},
+};
+
+void print_help() {
+  fmt::print(
+      "Usage: microvm [OPTIONS] COMMAND\n\n"
+      "microVMs in milliseconds, from snapshots of initialised apps.\n\nCommands:\n");
+  for (const Command& command : kCommands) {
+    fmt::print("  {:<10} {}\n", command.name, command.summary);
+  }
+  fmt::print(
+      "\nOptions:\n"
+      "      --data-dir DIR  Where kernels, images and microVMs are kept (default:\n"
+      "                      $MICROVM_DATA_DIR, else $XDG_DATA_HOME/libmicrovm,\n"
+      "                      else ~/.local/share/libmicrovm)\n"
+      "  -v, --version       Print the version\n"
+      "  -h, --help          Print this help\n\n"
+      "Exit status: 0 success, 1 failure, 2 wrong usage. 'run' and 'exec' pass a guest command's\n"
+      "own on (128 + signal when a signal ended it) and give 125 when microvm itself failed.\n\n"
+      "Run 'microvm COMMAND --help' for more.\n");
+}
+
+// For the signal handler, which may only cancel the token.
+microvm::CancelToken* interrupt = nullptr;
+
+void cancel_on_signals(microvm::CancelToken& token) {
+  interrupt = &token;
+  struct sigaction action{};
+  action.sa_handler = [](int) { interrupt->cancel(); };
+  action.sa_flags = SA_RESETHAND;  // a second one ends the program at once
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+// Options before the command; what is left is the command and its own arguments.
+std::optional<int> global_options(Arguments& arguments, Context& context) {
+  while (!arguments.empty() && arguments[0].starts_with('-')) {
+    const std::string option = arguments[0];
+    arguments.erase(arguments.begin());
+    if (option == "-h" || option == "--help") {
+      print_help();
+      return kOk;
+    }
+    if (option == "-v" || option == "--version") {
+      fmt::print("microvm {}\n", MICROVM_VERSION);
+      return kOk;
+    }
+    if (option.starts_with("--data-dir=")) {
+      context.runtime.data_dir = option.substr(option.find('=') + 1);
+    } else if (option == "--data-dir" && !arguments.empty()) {
+      context.runtime.data_dir = arguments[0];
+      arguments.erase(arguments.begin());
+    } else {
+      print_error("unknown option " + option + " (see microvm --help)");
+      return kUsage;
+    }
+  }
+  return std::nullopt;
+}
+
+int start(Arguments arguments) {
+  microvm::CancelToken cancel;
+  cancel_on_signals(cancel);
+  Context context;
+  context.cancel = &cancel;
+  context.runtime.log = [](std::string_view line) { print_error(line); };
+  if (const auto done = global_options(arguments, context)) return *done;
+  if (arguments.empty()) {
+    print_help();
+    return kUsage;
+  }
+  const auto found = std::ranges::find(kCommands, arguments[0],
+                                       [](const Command& command) { return command.name; });
+  if (found == kCommands.end()) {
+    print_error("no command \"" + arguments[0] + "\" (see microvm --help)");
+    return kUsage;
+  }
+  return found->run(context, {arguments.begin() + 1, arguments.end()});
+}
+
+}  // namespace
+}  // namespace cli
+
+int main(int argc, char** argv) {
+  return cli::start({argv + 1, argv + argc});
+}

@@ -1,0 +1,31 @@
+// What the CLI prints for people: one-line errors, tables, sizes; and lists as JSON.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "microvm/image.hpp"
+#include "microvm/vm.hpp"
+
+namespace cli {
+
+// "microvm: <message>" on stderr.
+void print_error(std::string_view message);
+// The same; returns `exit_code`.
+int fail(const microvm::Error& error, int exit_code = 1);
+
+// Columns as wide as their widest cell, the first row is the heading.
+void print_table(const std::vector<std::vector<std::string>>& rows);
+
+std::string human_size(uint64_t bytes);
+// "3 minutes ago" of an RFC 3339 time; the text itself when it is none.
+std::string human_age(const std::string& rfc3339);
+
+void print_json(const microvm::ImageInfo& image);
+void print_json(const std::vector<microvm::KernelInfo>& kernels);
+void print_json(const std::vector<microvm::BaseInfo>& bases);
+void print_json(const std::vector<microvm::ImageInfo>& images);
+void print_json(const std::vector<microvm::VmInfo>& vms);
+
+}  // namespace cli

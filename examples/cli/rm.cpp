@@ -1,0 +1,41 @@
+#include <fmt/core.h>
+
+#include "command.hpp"
+#include "options.hpp"
+#include "output.hpp"
+
+namespace cli {
+namespace {
+
+int remove_one(microvm::Runtime& runtime, const std::string& id, bool force) {
+  if (!force) {
+    const auto vm = runtime.attach(id);
+    if (!vm) return fail(vm.error());
+    const auto info = vm->info();
+    if (info && info->state != microvm::VmState::terminated) {
+      print_error("microvm " + id + " is running: use -f to end and remove it");
+      return kFailed;
+    }
+  }
+  if (auto removed = runtime.remove(id); !removed) return fail(removed.error());
+  fmt::print("{}\n", id);
+  return kOk;
+}
+
+}  // namespace
+
+int rm(const Context& context, const Arguments& arguments) {
+  OptionParser parser("rm", "[-f] ID…", "Remove ended microVMs.");
+  parser.flag("f,force", "End the running ones first");
+  parser.words(1, 10000);
+  if (!parser.parse(arguments)) return parser.exit_code();
+  auto runtime = microvm::Runtime::open(context.runtime);
+  if (!runtime) return fail(runtime.error());
+  int code = kOk;
+  for (const std::string& id : parser.found_words()) {
+    if (remove_one(*runtime, id, parser.has("force")) != kOk) code = kFailed;
+  }
+  return code;
+}
+
+}  // namespace cli

@@ -1,0 +1,75 @@
+#include <fmt/core.h>
+
+#include "command.hpp"
+#include "options.hpp"
+#include "output.hpp"
+#include "run_program.hpp"
+
+namespace cli {
+namespace {
+
+void write_log(std::string_view piece) {
+  std::fwrite(piece.data(), 1, piece.size(), stdout);
+  std::fflush(stdout);
+}
+
+// Until the microVM ends or Ctrl-C, which ends it.
+int follow(const Context& context, microvm::Vm& vm) {
+  const auto followed = vm.follow_logs(microvm::LogSource::app, write_log, context.limits());
+  if (context.cancel->cancelled()) return kOk;
+  if (!followed) return fail(followed.error(), kMicrovmFailed);
+  const auto reason = vm.wait(context.limits());
+  if (!reason) return context.cancel->cancelled() ? kOk : fail(reason.error(), kMicrovmFailed);
+  print_error(*reason);
+  return kFailed;
+}
+
+int start(const Context& context, const std::string& image, const microvm::RunOptions& options,
+          const Arguments& command) {
+  auto runtime = microvm::Runtime::open(context.runtime);
+  if (!runtime) return fail(runtime.error(), kMicrovmFailed);
+  auto vm = runtime->run(image, options, context.limits());
+  if (!vm) return fail(vm.error(), kMicrovmFailed);
+  if (!options.dies_with_owner) {
+    fmt::print("{}\n", vm->id());
+    return kOk;
+  }
+  if (command.empty()) return follow(context, *vm);
+  microvm::ExecOptions program;
+  program.argv = command;
+  return run_in_guest(*vm, program, context.cancel);
+}
+
+}  // namespace
+
+int run(const Context& context, const Arguments& arguments) {
+  const auto split = split_at_first_word(arguments, {"--name"});
+  OptionParser parser(
+      "run", "[-d] [--name NAME] IMAGE [-- COMMAND [ARGUMENT…]]",
+      "Start a microVM from an image's snapshot.",
+      "In the foreground it shows what the app prints, and Ctrl-C ends the microVM; with a "
+      "COMMAND\n"
+      "it runs that in the microVM instead, ends with it and gives its exit status. A microVM in\n"
+      "the foreground leaves nothing behind.\n"
+      "Exit status: 0, the COMMAND's own, or 125 when microvm failed.");
+  parser.flag("d,detach", "Leave it running, print its id")
+      .value("name", "NAME", "Name usable instead of the id")
+      .flag("rm", "Accepted for docker's habit; always so in the foreground");
+  if (!parser.parse(split.options)) return parser.exit_code();
+  if (split.rest.empty()) return parser.wrong("give the image");
+  Arguments command(split.rest.begin() + 1, split.rest.end());
+  if (!command.empty() && command[0] == "--") command.erase(command.begin());
+
+  microvm::RunOptions run;
+  run.dies_with_owner = !parser.has("detach");
+  run.name = parser.get("name");
+  if (!run.dies_with_owner && !command.empty()) {
+    return parser.wrong("-d and a command exclude each other: use microvm exec");
+  }
+  if (!run.dies_with_owner && parser.has("rm")) {
+    return parser.wrong("-d and --rm exclude each other: use microvm rm");
+  }
+  return start(context, split.rest[0], run, command);
+}
+
+}  // namespace cli

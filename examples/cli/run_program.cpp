@@ -1,0 +1,97 @@
+#include "run_program.hpp"
+
+#include <fmt/core.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <thread>
+
+#include "command.hpp"
+#include "output.hpp"
+
+namespace cli {
+namespace {
+
+using microvm::CallLimits;
+using microvm::CancelToken;
+using microvm::Exec;
+using microvm::ExecOutput;
+
+// False when there is nobody to write to any more.
+bool write_all(int fd, const std::vector<std::byte>& data) {
+  size_t done = 0;
+  while (done < data.size()) {
+    const auto written = ::write(fd, data.data() + done, data.size() - done);
+    if (written < 0 && errno != EINTR) return false;
+    if (written > 0) done += static_cast<size_t>(written);
+  }
+  return true;
+}
+
+// Copies our standard input into the program until either ends.
+class StdinPump {
+ public:
+  explicit StdinPump(Exec& program) : program_(program), thread_([this] { pump(); }) {}
+  ~StdinPump() {
+    stop_.cancel();
+    thread_.join();
+  }
+  StdinPump(const StdinPump&) = delete;
+  StdinPump& operator=(const StdinPump&) = delete;
+
+ private:
+  void pump();
+
+  Exec& program_;
+  CancelToken stop_;
+  std::thread thread_;
+};
+
+void StdinPump::pump() {
+  std::array<std::byte, 32 * 1024> buffer{};
+  for (;;) {
+    std::array<pollfd, 2> fds = {pollfd{STDIN_FILENO, POLLIN, 0}, pollfd{stop_.fd(), POLLIN, 0}};
+    if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
+    if (stop_.cancelled()) return;
+    if (fds[0].revents == 0) continue;
+    const auto got = ::read(STDIN_FILENO, buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    const auto data = std::span(buffer).first(static_cast<size_t>(got));
+    if (!program_.write_stdin(data, CallLimits{&stop_, {}})) return;
+  }
+  [[maybe_unused]] const auto closed = program_.close_stdin();
+}
+
+int exit_code(const microvm::ExitStatus& status) {
+  if (!status.message.empty()) print_error(status.message);
+  if (status.timed_out) print_error("the time limit passed, the program was killed");
+  return status.signal != 0 ? 128 + status.signal : status.code;
+}
+
+int pass_through(Exec& program, const CallLimits& limits) {
+  for (;;) {
+    const auto output = program.read(limits);
+    if (!output) return fail(output.error(), kMicrovmFailed);
+    if (!*output) break;
+    const bool out = (*output)->stream == ExecOutput::Stream::out;
+    if (!write_all(out ? STDOUT_FILENO : STDERR_FILENO, (*output)->data)) break;
+  }
+  const auto status = program.wait(limits);
+  if (!status) return fail(status.error(), kMicrovmFailed);
+  return exit_code(*status);
+}
+
+}  // namespace
+
+int run_in_guest(microvm::Vm& vm, const microvm::ExecOptions& options, const CancelToken* cancel) {
+  const CallLimits limits{cancel, {}};
+  auto program = vm.exec(options, limits);
+  if (!program) return fail(program.error(), kMicrovmFailed);
+  std::optional<StdinPump> pump;
+  if (options.stdin_open) pump.emplace(*program);
+  return pass_through(*program, limits);
+}
+
+}  // namespace cli
