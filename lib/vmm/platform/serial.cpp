@@ -147,6 +147,9 @@ Result<void> Serial::restore(wire::ByteView body) {
   if (!in.done()) return base::fail(ErrorCode::corrupt, "snapshot: serial state has a wrong size");
   const std::scoped_lock lock(mutex_);
   regs_ = regs;
+  // Its edge may have been on the way to the interrupt chips when they were saved. A second one
+  // does no harm, a missing one stops the driver for good.
+  if (regs_.transmitter_empty_pending) irq_.raise();
   return {};
 }
 

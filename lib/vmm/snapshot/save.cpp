@@ -65,14 +65,15 @@ Result<wire::Bytes> collect_state(Machine& machine) {
 
 }  // namespace
 
-// Device state last: draining the devices changed memory and interrupts.
+// Once the devices are drained neither memory nor state changes any more, but the guest's clock
+// does: its state is read first, or the guest would see the time the memory took to write.
 Result<Saved> save(Machine& machine, int memory_fd, int state_fd) {
   if (auto ok = check_empty(state_fd); !ok) return base::fail(ok.error());
   if (auto ok = machine.quiesce(); !ok) return base::fail(ok.error());
-  const auto data_bytes = write_memory(machine.memory(), memory_fd);
-  if (!data_bytes) return base::fail(data_bytes.error());
   const auto bytes = collect_state(machine);
   if (!bytes) return base::fail(bytes.error());
+  const auto data_bytes = write_memory(machine.memory(), memory_fd);
+  if (!data_bytes) return base::fail(data_bytes.error());
   if (auto ok = state::write_fully(state_fd, *bytes, 0); !ok) return base::fail(ok.error());
   return Saved{machine.memory().size(), *data_bytes};
 }
