@@ -133,7 +133,7 @@ Bytes serial_device() {
 Bytes generation_id_devices() {
   const Bytes counter = aml::device(
       "VGEN",
-      {aml::name("_HID", aml::string("MVMGENID")), aml::name("_CID", aml::string("VM_Gen_Counter")),
+      {aml::name("_HID", aml::string("MVMG0001")), aml::name("_CID", aml::string("VM_Gen_Counter")),
        aml::name("_DDN", aml::string("VM_Gen_Counter")),
        aml::name("ADDR",
                  aml::package({aml::integer(layout::kGenerationIdPage), aml::integer(0)}))});
