@@ -59,6 +59,17 @@ wire::Message restore_from(WorkerProcess& worker, const Snapshot& snapshot,
   return worker.restore(snapshot.memory.get(), snapshot.state.get());
 }
 
+base::Fd reopened_read_only(int fd) {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  return base::Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+base::Fd read_only_file(off_t size) {
+  const auto file = memory_file();
+  REQUIRE(::ftruncate(file.get(), size) == 0);
+  return reopened_read_only(file.get());
+}
+
 base::Fd copy_of(const std::string& bytes) {
   return memory_file(bytes);
 }
@@ -152,6 +163,38 @@ TEST_CASE("snapshot: only empty regular files are taken") {
   CHECK(code_with(empty.get(), full.get()) == ErrorCode::invalid_argument);
   CHECK(code_with(device.get(), empty.get()) == ErrorCode::invalid_argument);
   CHECK(code_with(empty.get(), device.get()) == ErrorCode::invalid_argument);
+}
+
+TEST_CASE("snapshot: a machine with a disk, and clones with layers of their own") {
+  const TinyShape shape{.disks = 1};
+  const auto base = read_only_file(1 << 20);
+  const auto layer = memory_file();
+  WorkerProcess worker;
+  worker.shape(shape);
+  REQUIRE(error_code(worker.boot(counting_guest(), true, {{base.get(), layer.get()}})) ==
+          ErrorCode{});
+  worker.kernel_log(10);
+  const auto snapshot = take(worker);
+  CHECK_FALSE(read_file(layer.get()).empty());
+
+  WorkerProcess clone;
+  clone.shape(shape);
+  const auto lower = reopened_read_only(layer.get());
+  const auto own = memory_file();
+  CHECK(error_code(clone.restore(snapshot.memory.get(), snapshot.state.get(), true,
+                                 {{base.get(), lower.get(), own.get()}})) == ErrorCode{});
+  clone.kernel_log(10);
+  CHECK_FALSE(read_file(own.get()).empty());
+
+  WorkerProcess without;
+  without.shape(shape);
+  CHECK(error_code(without.restore(snapshot.memory.get(), snapshot.state.get())) ==
+        ErrorCode::invalid_argument);
+  WorkerProcess wrong;
+  wrong.shape(shape);
+  const auto junk = memory_file("not a layer");
+  CHECK(error_code(wrong.restore(snapshot.memory.get(), snapshot.state.get(), true,
+                                 {{base.get(), junk.get()}})) == ErrorCode::corrupt);
 }
 
 TEST_CASE("restore: another shape is refused") {

@@ -74,6 +74,12 @@ Started start_worker(bool plain_io) {
   return {pid, std::move(ours)};
 }
 
+std::vector<wire::DiskSpec> specs_of(const WorkerProcess::Disks& disks) {
+  std::vector<wire::DiskSpec> specs;
+  for (const auto& layers : disks) specs.push_back({false, static_cast<uint16_t>(layers.size())});
+  return specs;
+}
+
 }  // namespace
 
 // ---- client ------------------------------------------------------------------------------------
@@ -184,27 +190,31 @@ void WorkerProcess::shape(const TinyShape& shape) {
                                  {kvm.get()});
 }
 
-std::vector<int> WorkerProcess::vm_fds(int first, int second) const {
-  return {first,
-          second,
-          files_.listener.get(),
-          files_.exit_record.get(),
-          files_.kernel_log.get(),
-          files_.app_log.get()};
+std::vector<int> WorkerProcess::vm_fds(int first, int second, const Disks& disks) const {
+  std::vector<int> fds = {first,
+                          second,
+                          files_.listener.get(),
+                          files_.exit_record.get(),
+                          files_.kernel_log.get(),
+                          files_.app_log.get()};
+  for (const auto& layers : disks) fds.insert(fds.end(), layers.begin(), layers.end());
+  return fds;
 }
 
-wire::Message WorkerProcess::boot(const Code& guest, bool dies_with_owner) {
+wire::Message WorkerProcess::boot(const Code& guest, bool dies_with_owner, const Disks& disks) {
   const auto kernel = guest.elf();
   const auto initramfs = memory_file("nothing a tiny guest would look at");
   return owner_
-      .call(wire::BootRequest{"quiet", {"tiny", dies_with_owner}, {}},
-            vm_fds(kernel.get(), initramfs.get()))
+      .call(wire::BootRequest{"quiet", {"tiny", dies_with_owner}, specs_of(disks)},
+            vm_fds(kernel.get(), initramfs.get(), disks))
       .message;
 }
 
-wire::Message WorkerProcess::restore(int memory_fd, int state_fd, bool dies_with_owner) {
+wire::Message WorkerProcess::restore(int memory_fd, int state_fd, bool dies_with_owner,
+                                     const Disks& disks) {
   return owner_
-      .call(wire::RestoreRequest{{"clone", dies_with_owner}, {}}, vm_fds(memory_fd, state_fd))
+      .call(wire::RestoreRequest{{"clone", dies_with_owner}, specs_of(disks)},
+            vm_fds(memory_fd, state_fd, disks))
       .message;
 }
 

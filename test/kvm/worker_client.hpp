@@ -91,8 +91,11 @@ class WorkerProcess {
   [[nodiscard]] ControlClient connect() const;
 
   void shape(const TinyShape& shape = {});
-  wire::Message boot(const Code& guest, bool dies_with_owner = true);
-  wire::Message restore(int memory_fd, int state_fd, bool dies_with_owner = true);
+  // A disk: its layers, base first, the last of them writable.
+  using Disks = std::vector<std::vector<int>>;
+  wire::Message boot(const Code& guest, bool dies_with_owner = true, const Disks& disks = {});
+  wire::Message restore(int memory_fd, int state_fd, bool dies_with_owner = true,
+                        const Disks& disks = {});
   // Boots and fails the test when that fails.
   void run(const Code& guest, const TinyShape& shape = {}, bool dies_with_owner = true);
 
@@ -103,7 +106,7 @@ class WorkerProcess {
   void kill();
 
  private:
-  std::vector<int> vm_fds(int first, int second) const;
+  std::vector<int> vm_fds(int first, int second, const Disks& disks) const;
 
   pid_t pid_ = -1;
   ControlClient owner_;
