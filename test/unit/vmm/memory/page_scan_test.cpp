@@ -47,7 +47,7 @@ TEST_CASE("page scan: of fresh memory, the pages that were written") {
   touch(*memory, 700);
   const auto ranges = memory->data_ranges();
   REQUIRE(ranges);
-  for (const uint64_t page : {3, 4, 700}) CHECK(covers(*ranges, page));
+  for (const uint64_t page : {3u, 4u, 700u}) CHECK(covers(*ranges, page));
   if (scans(*ranges)) CHECK_FALSE(covers(*ranges, 1023));
 }
 
@@ -65,7 +65,7 @@ TEST_CASE("page scan: of memory from a file, its data and what was written since
   REQUIRE(memory->read(600 * kPageSize, read));  // a page of the file that was only looked at
   const auto ranges = memory->data_ranges();
   REQUIRE(ranges);
-  for (const uint64_t page : {9, 10, 500}) CHECK(covers(*ranges, page));
+  for (const uint64_t page : {9u, 10u, 500u}) CHECK(covers(*ranges, page));
   for (size_t i = 1; i < ranges->size(); ++i) {
     CHECK((*ranges)[i].offset > (*ranges)[i - 1].offset + (*ranges)[i - 1].length);
   }
