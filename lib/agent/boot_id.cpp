@@ -28,25 +28,27 @@ bool is_uuid(std::string_view text) {
   return true;
 }
 
-// A tmpfs that is mounted nowhere, so that no program finds its other files.
-base::Fd make_tmpfs() {
-  const base::Fd context(fsopen("tmpfs", FSOPEN_CLOEXEC));
-  if (!context || fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
-    return base::Fd();
-  return base::Fd(fsmount(context.get(), FSMOUNT_CLOEXEC,
-                          MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
-}
+// Only a mount that is in the tree can be bound elsewhere, so this one is there for a moment, over
+// another. No program runs before the first identity: none sees it.
+constexpr const char* kMomentaryMount = "/dev/shm";
+constexpr const char* kMomentaryFile = "/dev/shm/boot_id";
 
-Outcome<void> make_cover() {
-  const base::Fd tmpfs = make_tmpfs();
-  if (!tmpfs) return fail_errno("boot_id: tmpfs");
-  base::Fd file(openat(tmpfs.get(), "boot_id", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0444));
+Outcome<void> cover_from(const char* source) {
+  base::Fd file(open(source, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0444));
   if (!file) return fail_errno("boot_id: file");
-  const base::Fd tree(open_tree(tmpfs.get(), "boot_id", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-  if (!tree || move_mount(tree.get(), "", AT_FDCWD, kBootIdPath, MOVE_MOUNT_F_EMPTY_PATH) != 0)
+  if (mount(source, kBootIdPath, nullptr, MS_BIND, nullptr) != 0)
     return fail_errno("boot_id: mount");
   cover = std::move(file);
   return {};
+}
+
+// A tmpfs of its own, of which nothing but the one file can be reached.
+Outcome<void> make_cover() {
+  if (mount("tmpfs", kMomentaryMount, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k") != 0)
+    return fail_errno("boot_id: tmpfs");
+  auto covered = cover_from(kMomentaryFile);
+  umount2(kMomentaryMount, MNT_DETACH);
+  return covered;
 }
 
 }  // namespace

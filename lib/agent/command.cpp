@@ -8,6 +8,7 @@
 #include <csignal>
 
 #include "agent/guest.hpp"
+#include "agent/kernel_log.hpp"
 #include "agent/pipes.hpp"
 
 namespace microvm::agent {
@@ -99,6 +100,7 @@ void Command::run(Guest& guest, const Program& program,
   if (!launched) return;
   pump(guest, output.get());
   finish();
+  log_info(how_it_ended());
   // A snapshot of a machine that is about to end would be of no use, so the end waits.
   guest.freezer.wait_until_running();
   guest.app_log.write(how_it_ended() + "\n");

@@ -45,6 +45,7 @@ Outcome<void> Freezer::wait_for_kernel() {
 Outcome<void> Freezer::freeze() {
   const Lock lock(mutex_);
   if (state_ == State::frozen) return {};
+  if (state_ == State::closed) return fail("the machine ends", ESHUTDOWN);
   if (cgroup_) {
     auto frozen = set_frozen(true);
     if (frozen) frozen = wait_for_kernel();
@@ -59,6 +60,7 @@ Outcome<void> Freezer::freeze() {
 
 void Freezer::thaw() {
   const Lock lock(mutex_);
+  if (state_ == State::closed) return;
   if (cgroup_ && state_ == State::frozen) {
     if (const auto thawed = set_frozen(false); !thawed) log_error(thawed.error().message);
   }
@@ -74,6 +76,11 @@ bool Freezer::frozen() {
 void Freezer::wait_until_running() {
   const Lock lock(mutex_);
   while (state_ != State::running) changed_.wait(mutex_);
+}
+
+void Freezer::close_for_good() {
+  const Lock lock(mutex_);
+  state_ = State::closed;
 }
 
 }  // namespace microvm::agent

@@ -22,9 +22,11 @@ class Freezer {
 
   // What starts a program waits here.
   void wait_until_running();
+  // The machine ends: nothing is started any more, whoever waits does so for ever.
+  void close_for_good();
 
  private:
-  enum class State { waiting_for_identity, running, frozen };
+  enum class State { waiting_for_identity, running, frozen, closed };
 
   [[nodiscard]] Outcome<void> set_frozen(bool frozen);
   [[nodiscard]] Outcome<void> wait_for_kernel();

@@ -44,7 +44,8 @@ void wait_until_empty(int cgroup) {
   }
 }
 
-void kill_programs(const Guest& guest) {
+void kill_programs(Guest& guest) {
+  guest.freezer.close_for_good();
   kill(-1, SIGKILL);  // all but this process
   const int cgroup = guest.freezer.cgroup();
   if (cgroup < 0) return;
@@ -61,6 +62,7 @@ void kill_programs(const Guest& guest) {
 }
 
 [[noreturn]] void end_now(Guest& guest) {
+  log_info("the machine ends");
   kill_programs(guest);
   sync();
   mount(nullptr, "/", nullptr, MS_REMOUNT | MS_RDONLY, nullptr);
