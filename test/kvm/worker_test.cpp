@@ -5,6 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "vmm/machine/layout.hpp"
 #include "worker_client.hpp"
 
@@ -103,6 +106,26 @@ TEST_CASE("worker: pause stops the guest, resume continues it") {
     CHECK(worker.owner().wait_for<wire::ExitEvent>().reason == Reason::terminated);
     CHECK(worker.wait_exit() == 0);
   }
+}
+
+TEST_CASE("worker: with a machine it is locked down, all threads of it") {
+  WorkerProcess worker;
+  worker.run(counting_guest(), {.vcpus = 2});
+  worker.kernel_log(10);
+  size_t threads = 0;
+  for (const auto& task :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(worker.pid()) + "/task")) {
+    std::ifstream name(task.path() / "comm");
+    std::string comm;
+    std::getline(name, comm);
+    if (comm.starts_with("kvm-")) continue;  // the kernel's own, in our process
+    std::ifstream file(task.path() / "status");
+    const std::string status(std::istreambuf_iterator<char>(file), {});
+    CHECK(status.find("Seccomp:\t2") != std::string::npos);
+    CHECK(status.find("NoNewPrivs:\t1") != std::string::npos);
+    ++threads;
+  }
+  CHECK(threads >= 3);
 }
 
 TEST_CASE("worker: info tells what runs") {

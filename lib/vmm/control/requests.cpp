@@ -6,6 +6,7 @@
 
 #include "sys/socket.hpp"
 #include "vmm/arch/x86_64/probe.hpp"
+#include "vmm/control/jail.hpp"
 #include "vmm/control/worker.hpp"
 #include "vmm/disk/disk_stack.hpp"
 #include "vmm/snapshot/restore.hpp"
@@ -78,6 +79,8 @@ Worker::Outcome Worker::serve(Request& request, const wire::ShapeRequest& shape)
                       .log = log_sink()});
   if (!machine) return base::fail(machine.error());
   machine_ = std::move(*machine);
+  // All threads and fds are there; what is hostile comes after this.
+  if (auto ok = lock_down(); !ok) return base::fail(ok.error());
   stage_ = Stage::shaped;
   return Answer{wire::OkReply{}, {}};
 }
