@@ -218,6 +218,10 @@ wire::Message WorkerProcess::restore(int memory_fd, int state_fd, bool dies_with
       .message;
 }
 
+void WorkerProcess::send_restore(int memory_fd, int state_fd) {
+  owner_.send(wire::RestoreRequest{{"clone", true}, {}}, vm_fds(memory_fd, state_fd, {}));
+}
+
 void WorkerProcess::run(const Code& guest, const TinyShape& with, bool dies_with_owner) {
   shape(with);
   const auto reply = boot(guest, dies_with_owner);

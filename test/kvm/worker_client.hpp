@@ -96,6 +96,8 @@ class WorkerProcess {
   wire::Message boot(const Code& guest, bool dies_with_owner = true, const Disks& disks = {});
   wire::Message restore(int memory_fd, int state_fd, bool dies_with_owner = true,
                         const Disks& disks = {});
+  // The request alone; whoever calls this does not ask for the reply.
+  void send_restore(int memory_fd, int state_fd);
   // Boots and fails the test when that fails.
   void run(const Code& guest, const TinyShape& shape = {}, bool dies_with_owner = true);
 
