@@ -1,0 +1,159 @@
+// Damaged snapshots, builds that fail, full disks: a typed error, and nothing left behind.
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "fixture.hpp"
+
+using namespace guest_test;
+using namespace microvm;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+size_t entries_in(const fs::path& dir) {
+  std::error_code ec;
+  return static_cast<size_t>(std::distance(fs::directory_iterator(dir, ec), {}));
+}
+
+// One file of the counter image, restored at the end.
+class Damaged {
+ public:
+  explicit Damaged(const std::string& file)
+      : path_(image_dir("counter", "1") / file), kept_(path_.string() + ".kept") {
+    fs::rename(path_, kept_);
+    REQUIRE(std::system(
+                ("cp --sparse=always '" + kept_.string() + "' '" + path_.string() + "'").c_str()) ==
+            0);
+  }
+  ~Damaged() { fs::rename(kept_, path_); }
+  Damaged(const Damaged&) = delete;
+  Damaged& operator=(const Damaged&) = delete;
+
+  void truncate_to_half() { fs::resize_file(path_, fs::file_size(path_) / 2); }
+  void flip_bit(uint64_t offset) {
+    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(offset));
+    const char byte = static_cast<char>(file.get() ^ 1);
+    file.seekp(static_cast<std::streamoff>(offset));
+    file.put(byte);
+  }
+
+ private:
+  fs::path path_;
+  fs::path kept_;
+};
+
+void check_refused() {
+  const size_t vms = entries_in(data_dir() / "vms");
+  const size_t workers = count_workers();
+  const auto vm = runtime().run("counter");
+  REQUIRE_FALSE(vm);
+  INFO(vm.error().message);
+  CHECK(vm.error().code == ErrorCode::corrupt);
+  CHECK(entries_in(data_dir() / "vms") == vms);
+  CHECK(count_workers() == workers);
+}
+
+Result<ImageInfo> build(const std::string& dockerfile, const std::string& tag = "failing") {
+  const TempDir context;
+  context.write("Dockerfile", dockerfile);
+  BuildOptions options;
+  options.context = context.path();
+  options.tag = tag;
+  options.memory_bytes = kGuestMemory;
+  options.ready_timeout = std::chrono::seconds(5);
+  return runtime().build(options);
+}
+
+void check_nothing_left(size_t workers) {
+  CHECK(count_workers() == workers);
+  CHECK(entries_in(data_dir() / "tmp") == 0);
+  CHECK(runtime().image("failing").error().code == ErrorCode::not_found);
+}
+
+}  // namespace
+
+TEST_CASE("a truncated snapshot is refused") {
+  runtime();
+  for (const char* file : {"state", "memory", "app.layer"}) {
+    CAPTURE(file);
+    Damaged damaged(file);
+    damaged.truncate_to_half();
+    check_refused();
+  }
+}
+
+TEST_CASE("a flipped bit in state or layer is refused") {
+  runtime();
+  for (const char* file : {"state", "app.layer"}) {
+    CAPTURE(file);
+    Damaged damaged(file);
+    damaged.flip_bit(100);
+    check_refused();
+  }
+}
+
+TEST_CASE("a failing RUN is reported with its output and exit code") {
+  const size_t workers = count_workers();
+  const auto image = build("FROM debian:bookworm\nRUN echo before && exit 9\nCMD [\"true\"]\n");
+  REQUIRE_FALSE(image);
+  INFO(image.error().message);
+  CHECK(image.error().code == ErrorCode::build_failed);
+  CHECK(image.error().message.find("before") != std::string::npos);
+  CHECK(image.error().message.find("9") != std::string::npos);
+  check_nothing_left(workers);
+}
+
+TEST_CASE("a guest that powers off during a build has failed") {
+  const size_t workers = count_workers();
+  const auto image =
+      build("FROM debian:bookworm\nRUN echo o > /proc/sysrq-trigger; sleep 60\nCMD [\"true\"]\n");
+  REQUIRE_FALSE(image);
+  INFO(image.error().message);
+  CHECK(image.error().code == ErrorCode::guest_failed);
+  check_nothing_left(workers);
+}
+
+TEST_CASE("an app that never listens fails the build with what it printed") {
+  const size_t workers = count_workers();
+  const auto image = build(
+      "FROM debian:bookworm\nEXPOSE 9\nCMD [\"sh\", \"-c\", \"echo not today; sleep 600\"]\n");
+  REQUIRE_FALSE(image);
+  INFO(image.error().message);
+  CHECK(image.error().code == ErrorCode::build_failed);
+  CHECK(image.error().message.find("not today") != std::string::npos);
+  check_nothing_left(workers);
+}
+
+TEST_CASE("a build can be cancelled") {
+  const size_t workers = count_workers();
+  CancelToken token;
+  const TempDir context;
+  context.write("Dockerfile", "FROM debian:bookworm\nRUN sleep 600\nCMD [\"true\"]\n");
+  BuildOptions options;
+  options.context = context.path();
+  options.tag = "failing";
+  options.memory_bytes = kGuestMemory;
+  options.progress = [&](const Progress& progress) {
+    if (progress.step.find("RUN") != std::string::npos) token.cancel();
+  };
+  const auto image = runtime().build(options, {.cancel = &token, .timeout = {}});
+  REQUIRE_FALSE(image);
+  CHECK(image.error().code == ErrorCode::cancelled);
+  check_nothing_left(workers);
+}
+
+TEST_CASE("packing and unpacking give the image back") {
+  const auto packed = runtime().pack_image("counter");
+  REQUIRE_MESSAGE(packed, why(packed));
+  const auto refused = runtime().run("counter");
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.find("unpack") != std::string::npos);
+  const auto unpacked = runtime().unpack_image("counter");
+  REQUIRE_MESSAGE(unpacked, why(unpacked));
+  Vm vm = run_counter();
+  CHECK(shell(vm, "echo back") == "back\n");
+}

@@ -1,0 +1,161 @@
+#include "fixture.hpp"
+
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <optional>
+
+namespace guest_test {
+
+namespace fs = std::filesystem;
+using namespace microvm;
+
+namespace {
+
+std::string from_environment(const char* name) {
+  const char* value = std::getenv(name);
+  REQUIRE_MESSAGE(value != nullptr, name, " is not set; test/run sets it");
+  return value;
+}
+
+struct World {
+  World() {
+    RuntimeOptions options;
+    options.data_dir = dir.path() / "data";
+    options.log = [](std::string_view line) { MESSAGE(std::string(line)); };
+    auto opened = Runtime::open(options);
+    REQUIRE_MESSAGE(opened, why(opened));
+    runtime.emplace(std::move(*opened));
+    const auto kernel = runtime->import_kernel(from_environment("MICROVM_TEST_KERNEL_DEB"));
+    REQUIRE_MESSAGE(kernel, why(kernel));
+    const auto base =
+        runtime->import_base("debian:bookworm", from_environment("MICROVM_TEST_BASE_TAR"));
+    REQUIRE_MESSAGE(base, why(base));
+    BuildOptions build;
+    build.context = MICROVM_COUNTER_APP;
+    build.tag = "counter";
+    build.memory_bytes = kGuestMemory;
+    const auto image = runtime->build(build);
+    REQUIRE_MESSAGE(image, why(image));
+  }
+
+  TempDir dir;
+  std::optional<Runtime> runtime;
+};
+
+World& world() {
+  static World instance;
+  return instance;
+}
+
+}  // namespace
+
+TempDir::TempDir() {
+  std::string name = (fs::temp_directory_path() / "microvm-guest-XXXXXX").string();
+  REQUIRE(::mkdtemp(name.data()) != nullptr);
+  path_ = name;
+}
+
+TempDir::~TempDir() {
+  std::error_code ec;
+  fs::remove_all(path_, ec);
+}
+
+void TempDir::write(const std::string& name, const std::string& text) const {
+  std::ofstream(path_ / name) << text;
+}
+
+Runtime& runtime() {
+  return *world().runtime;
+}
+
+const fs::path& data_dir() {
+  return runtime().data_dir();
+}
+
+Vm run_counter(const RunOptions& options) {
+  auto vm = runtime().run("counter", options);
+  REQUIRE_MESSAGE(vm, why(vm));
+  return std::move(*vm);
+}
+
+ExecResult shell_result(Vm& vm, const std::string& script) {
+  ExecOptions options;
+  options.argv = {"/bin/sh", "-c", script};
+  const auto result = vm.exec_collect(options);
+  REQUIRE_MESSAGE(result, why(result));
+  return *result;
+}
+
+std::string shell(Vm& vm, const std::string& script) {
+  const auto result = shell_result(vm, script);
+  INFO(result.err);
+  REQUIRE(result.status.code == 0);
+  return result.out;
+}
+
+std::string http_get(Vm& vm, const std::string& path) {
+  const auto socket = vm.connect(kCounterPort);
+  REQUIRE_MESSAGE(socket, why(socket));
+  const std::string request = "GET " + path + " HTTP/1.0\r\n\r\n";
+  REQUIRE(::send(*socket, request.data(), request.size(), MSG_NOSIGNAL) ==
+          static_cast<ssize_t>(request.size()));
+  std::string answer;
+  std::array<char, 4096> buffer{};
+  for (ssize_t got; (got = ::recv(*socket, buffer.data(), buffer.size(), 0)) > 0;) {
+    answer.append(buffer.data(), static_cast<size_t>(got));
+  }
+  ::close(*socket);
+  const size_t body = answer.find("\r\n\r\n");
+  REQUIRE(body != std::string::npos);
+  return answer.substr(body + 4);
+}
+
+fs::path image_dir(const std::string& name, const std::string& version) {
+  return data_dir() / "images" / name / version;
+}
+
+std::string file_digest(const fs::path& path) {
+  const std::string command = "sha256sum '" + path.string() + "'";
+  FILE* pipe = ::popen(command.c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  std::array<char, 65> digest{};
+  const size_t got = std::fread(digest.data(), 1, 64, pipe);
+  REQUIRE(::pclose(pipe) == 0);
+  REQUIRE(got == 64);
+  return digest.data();
+}
+
+CliResult run_cli(const std::vector<std::string>& arguments) {
+  std::string command = "'" MICROVM_CLI "' --data-dir '" + data_dir().string() + "'";
+  for (const std::string& argument : arguments) command += " '" + argument + "'";
+  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  CliResult result;
+  std::array<char, 4096> buffer{};
+  for (size_t got; (got = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
+    result.out.append(buffer.data(), got);
+  }
+  const int status = ::pclose(pipe);
+  result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return result;
+}
+
+size_t count_workers() {
+  size_t count = 0;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    std::ifstream comm(entry.path() / "comm");
+    std::string name;
+    std::getline(comm, name);
+    if (name.starts_with("microvm-vmm") || name.starts_with("vm-")) ++count;
+  }
+  return count;
+}
+
+}  // namespace guest_test

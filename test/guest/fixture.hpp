@@ -1,0 +1,64 @@
+// What the guest tests share: one data directory with kernel, base and the counter image, built
+// once.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "microvm/runtime.hpp"
+
+namespace guest_test {
+
+inline constexpr uint64_t kGuestMemory = 192ull << 20;
+inline constexpr uint16_t kCounterPort = 8080;
+
+// The message of a Result's error, for INFO and CHECK.
+template <class T>
+std::string why(const microvm::Result<T>& result) {
+  return result ? "ok"
+                : std::string(error_code_name(result.error().code)) + ": " + result.error().message;
+}
+
+// A directory below the system's temporary one, removed at the end.
+class TempDir {
+ public:
+  TempDir();
+  ~TempDir();
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  void write(const std::string& name, const std::string& text) const;
+
+ private:
+  std::filesystem::path path_;
+};
+
+// With kernel and base imported and "counter" built at the first call; the tests run in one thread.
+microvm::Runtime& runtime();
+const std::filesystem::path& data_dir();
+
+microvm::Vm run_counter(const microvm::RunOptions& options = {});
+// Standard output of a shell script that must succeed.
+std::string shell(microvm::Vm& vm, const std::string& script);
+microvm::ExecResult shell_result(microvm::Vm& vm, const std::string& script);
+// Body of a GET of the app.
+std::string http_get(microvm::Vm& vm, const std::string& path);
+
+// The image's directory in the store.
+std::filesystem::path image_dir(const std::string& name, const std::string& version);
+std::string file_digest(const std::filesystem::path& path);
+
+// The CLI in a process of its own, on the same data directory.
+struct CliResult {
+  int code = 0;
+  std::string out;
+};
+CliResult run_cli(const std::vector<std::string>& arguments);
+
+// Processes named like workers that are still there.
+size_t count_workers();
+
+}  // namespace guest_test

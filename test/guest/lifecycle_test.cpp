@@ -1,0 +1,152 @@
+// How Vms end, who notices, and what is left: nothing.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <thread>
+
+#include "fixture.hpp"
+
+using namespace guest_test;
+using namespace microvm;
+
+namespace {
+
+bool is_listed(const std::string& id) {
+  const auto vms = runtime().vms();
+  REQUIRE(vms);
+  return std::ranges::any_of(*vms, [&](const VmInfo& vm) { return vm.id == id; });
+}
+
+bool has_directory(const std::string& id) {
+  return std::filesystem::exists(data_dir() / "vms" / id);
+}
+
+// True once `condition` holds; the rig is slow.
+template <class F>
+bool eventually(F condition) {
+  for (int i = 0; i < 200; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("terminate leaves nothing, and later calls say that the vm is gone") {
+  Vm vm = run_counter();
+  const std::string id = vm.id();
+  CHECK(is_listed(id));
+  const auto info = vm.info();
+  REQUIRE(info);
+  CHECK(info->state == VmState::running);
+  REQUIRE(vm.terminate());
+  REQUIRE(vm.terminate());
+  CHECK(vm.info()->state == VmState::terminated);
+  CHECK_FALSE(has_directory(id));
+  CHECK_FALSE(is_listed(id));
+  CHECK(::kill(static_cast<pid_t>(info->worker_pid), 0) != 0);
+  ExecOptions options;
+  options.argv = {"true"};
+  const auto refused = vm.exec(options);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::vm_gone);
+}
+
+TEST_CASE("a killed worker fails pending calls with the reason and hurts nobody else") {
+  Vm vm = run_counter();
+  Vm other = run_counter();
+  ExecOptions options;
+  options.argv = {"sleep", "1000"};
+  auto program = vm.exec(options);
+  REQUIRE_MESSAGE(program, why(program));
+  REQUIRE(::kill(static_cast<pid_t>(vm.info()->worker_pid), SIGKILL) == 0);
+  const auto status = program->wait();
+  REQUIRE_FALSE(status);
+  CHECK(status.error().code == ErrorCode::vm_gone);
+  CHECK(status.error().message.find("killed") != std::string::npos);
+  const auto reason = vm.wait();
+  REQUIRE_MESSAGE(reason, why(reason));
+  CHECK(reason->find("SIGKILL") != std::string::npos);
+  CHECK(shell(other, "echo alive") == "alive\n");
+}
+
+TEST_CASE("a guest that panics is reported with its panic line") {
+  Vm vm = run_counter();
+  ExecOptions options;
+  options.argv = {"sh", "-c", "echo c > /proc/sysrq-trigger"};
+  const auto result = vm.exec_collect(options);
+  REQUIRE_FALSE(result);
+  INFO(result.error().message);
+  CHECK(result.error().code == ErrorCode::guest_failed);
+  CHECK(result.error().message.find("sysrq") != std::string::npos);
+  CHECK(vm.info()->state == VmState::terminated);
+  const auto log = vm.logs(LogSource::kernel);
+  REQUIRE_MESSAGE(log, why(log));
+  CHECK(log->find("Kernel panic") != std::string::npos);
+}
+
+TEST_CASE("names are unique, and an id may be shortened") {
+  RunOptions options;
+  options.name = "web";
+  Vm vm = run_counter(options);
+  CHECK(shell(vm, "hostname") == "web\n");
+  const auto second = runtime().run("counter", options);
+  REQUIRE_FALSE(second);
+  CHECK(second.error().code == ErrorCode::already_exists);
+  CHECK(runtime().attach("web")->id() == vm.id());
+  CHECK(runtime().attach(vm.id().substr(0, 8))->id() == vm.id());
+  CHECK(runtime().attach("no-such-vm").error().code == ErrorCode::not_found);
+  REQUIRE(vm.terminate());
+  Vm again = run_counter(options);
+  CHECK(again.id() != vm.id());
+}
+
+TEST_CASE("a second process attaches to a running vm and controls it") {
+  Vm vm = run_counter();
+  CHECK(run_cli({"ps", "-q"}).out.find(vm.id()) != std::string::npos);
+  const auto result = run_cli({"exec", "-e", "A=b", vm.id(), "sh", "-c", "echo $A; exit 7"});
+  CHECK(result.out == "b\n");
+  CHECK(result.code == 7);
+  CHECK(run_cli({"logs", vm.id()}).code == 0);
+  CHECK(run_cli({"rm", vm.id()}).code == 1);
+  CHECK(run_cli({"rm", "-f", vm.id()}).code == 0);
+  CHECK_MESSAGE(vm.wait(), why(vm.wait()));
+  CHECK_FALSE(has_directory(vm.id()));
+}
+
+TEST_CASE("a detached vm outlives the process that started it, and its record its end") {
+  const auto started = run_cli({"run", "-d", "--name", "detached", "counter"});
+  INFO(started.out);
+  REQUIRE(started.code == 0);
+  auto vm = runtime().attach("detached");
+  REQUIRE_MESSAGE(vm, why(vm));
+  CHECK(shell(*vm, "echo here") == "here\n");
+  CHECK_FALSE(vm->info()->dies_with_owner);
+  REQUIRE(vm->terminate());
+  const auto all = run_cli({"ps", "-a"});
+  CHECK(all.out.find("terminated") != std::string::npos);
+  CHECK(run_cli({"logs", "--kernel", "detached"}).code == 0);
+  CHECK(run_cli({"rm", "detached"}).code == 0);
+  CHECK_FALSE(has_directory(vm->id()));
+}
+
+TEST_CASE("killing the embedder ends its vms; the next open removes what they left") {
+  const size_t before = count_workers();
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    ::execl(MICROVM_CLI, "microvm", "--data-dir", data_dir().c_str(), "run", "--name", "orphan",
+            "counter", nullptr);
+    ::_exit(127);
+  }
+  REQUIRE(eventually([] { return runtime().attach("orphan").has_value(); }));
+  REQUIRE(eventually([&] { return count_workers() == before + 1; }));
+  REQUIRE(::kill(child, SIGKILL) == 0);
+  ::waitpid(child, nullptr, 0);
+  CHECK(eventually([&] { return count_workers() == before; }));
+  CHECK(run_cli({"ps", "-a"}).out.find("orphan") == std::string::npos);
+  CHECK(runtime().attach("orphan").error().code == ErrorCode::not_found);
+}
