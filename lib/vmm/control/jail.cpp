@@ -4,6 +4,7 @@
 #include <linux/filter.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -136,6 +137,7 @@ std::vector<sock_filter> build_filter() {
   constexpr uint32_t kTypeMask = 0xff00;
   filter.allow_if(SYS_ioctl, 1, kTypeMask, KVMIO << 8);
   filter.allow_if(SYS_ioctl, 1, kTypeMask, kPageMapIoctlType << 8);
+  filter.allow_if(SYS_ioctl, 1, ~0u, FIONREAD);  // vsock streams
   for (const uint32_t number : kAllowed) filter.allow(number);
   filter.allow_if(SYS_mmap, 2, PROT_EXEC, 0);
   filter.allow_if(SYS_mprotect, 2, PROT_EXEC, 0);
