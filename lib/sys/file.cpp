@@ -117,7 +117,7 @@ Result<void> write_full(int fd, std::span<const std::byte> in) {
 }
 
 Result<std::vector<std::byte>> read_all(int fd, size_t max_bytes) {
-  constexpr size_t kStep = 64 * 1024;
+  constexpr size_t kStep = size_t{64} * 1024;
   std::vector<std::byte> bytes;
   while (true) {
     const size_t before = bytes.size();

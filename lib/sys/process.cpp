@@ -20,7 +20,7 @@
 namespace microvm::sys {
 namespace {
 
-constexpr size_t kChildStackBytes = 64 * 1024;
+constexpr size_t kChildStackBytes = size_t{64} * 1024;
 
 // Everything the child needs, made before it starts: it shares our memory and must not allocate.
 struct ChildPlan {

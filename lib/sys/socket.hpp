@@ -45,7 +45,7 @@ struct ReceivedMessage {
 };
 
 struct MessageLimits {
-  size_t bytes = 64 * 1024;
+  size_t bytes = size_t{64} * 1024;
   size_t fds = 64;
 };
 

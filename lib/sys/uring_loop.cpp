@@ -18,9 +18,8 @@ uint64_t poll_data(Loop::WatchId id, uint16_t generation) {
   return id << 18 | static_cast<uint64_t>(generation) << 2 | static_cast<uint64_t>(Tag::poll);
 }
 
-uint64_t file_data(FileOp& op) {
-  static_assert(alignof(FileOp) > kTagMask);
-  return reinterpret_cast<uintptr_t>(&op) | static_cast<uint64_t>(Tag::file);
+uint64_t file_data(uint64_t op) {
+  return op << 2 | static_cast<uint64_t>(Tag::file);
 }
 
 __kernel_timespec to_timespec(nanoseconds limit) {
@@ -143,12 +142,15 @@ void UringLoop::sync_file(int fd, IoHandler done) {
 
 void UringLoop::start(FileOp::Kind kind, int fd, std::span<const iovec> buffers, uint64_t offset,
                       IoHandler done) {
-  if (free_ops_.empty()) free_ops_.push_back(ops_.emplace_back(std::make_unique<FileOp>()).get());
-  FileOp* op = free_ops_.back();
+  if (free_ops_.empty()) {
+    free_ops_.push_back(ops_.size());
+    ops_.push_back(std::make_unique<FileOp>());
+  }
+  const OpIndex index = free_ops_.back();
   free_ops_.pop_back();
-  op->start(kind, fd, buffers, offset, std::move(done));
+  ops_[index]->start(kind, fd, buffers, offset, std::move(done));
   ++io_in_flight_;
-  pending_.push_back({Pending::Kind::file, reinterpret_cast<uintptr_t>(op)});
+  pending_.push_back({Pending::Kind::file, index});
 }
 
 void UringLoop::wait(std::optional<nanoseconds> limit) {
@@ -202,7 +204,7 @@ void UringLoop::flush() {
         break;
       }
       case Pending::Kind::file:
-        prepare(*reinterpret_cast<FileOp*>(next.value));
+        prepare(next.value);
         break;
     }
   }
@@ -222,8 +224,9 @@ void UringLoop::arm(WatchId id) {
   ++polls_in_kernel_;
 }
 
-void UringLoop::prepare(FileOp& op) {
+void UringLoop::prepare(OpIndex index) {
   constexpr size_t kMaxSingle = 1u << 30;  // the length field of a request has 32 bits
+  FileOp& op = *ops_[index];
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
   const auto list = op.rest();
   const bool single = list.size() == 1;
@@ -239,7 +242,7 @@ void UringLoop::prepare(FileOp& op) {
     io_uring_prep_rw(single ? IORING_OP_WRITE : IORING_OP_WRITEV, sqe, op.fd, target, length,
                      op.offset);
   }
-  io_uring_sqe_set_data64(sqe, file_data(op));
+  io_uring_sqe_set_data64(sqe, file_data(index));
   ++io_in_kernel_;
 }
 
@@ -249,7 +252,7 @@ void UringLoop::dispatch(uint64_t user_data, int32_t result) {
       poll_done(user_data, result);
       break;
     case Tag::file:
-      file_done(*reinterpret_cast<FileOp*>(user_data & ~kTagMask), result);
+      file_done(user_data >> 2, result);
       break;
     case Tag::cancelled:
       break;
@@ -275,16 +278,17 @@ void UringLoop::poll_done(uint64_t user_data, int32_t result) {
   if (watches_.contains(id)) arm_later(id, *watch);
 }
 
-void UringLoop::file_done(FileOp& op, int32_t result) {
+void UringLoop::file_done(OpIndex index, int32_t result) {
+  FileOp& op = *ops_[index];
   --io_in_kernel_;
   if (result == -EINTR || op.advance(result)) {
-    pending_.push_back({Pending::Kind::file, reinterpret_cast<uintptr_t>(&op)});
+    pending_.push_back({Pending::Kind::file, index});
     return;
   }
   const int64_t total = result < 0 ? result : op.moved;
   const IoHandler done = std::move(op.done);
   op.done = nullptr;
-  free_ops_.push_back(&op);
+  free_ops_.push_back(index);
   --io_in_flight_;
   if (done) done(total);
 }

@@ -37,9 +37,10 @@ class UringLoop final : public LoopCore {
     bool running = false;
     FdHandler handler;
   };
+  using OpIndex = size_t;  // in ops_, whose elements stay where they are
   struct Pending {
     enum class Kind : uint8_t { arm, cancel, file } kind;
-    uint64_t value;  // watch id, user data to cancel, FileOp address
+    uint64_t value;  // watch id, user data to cancel, index of the operation
   };
 
   UringLoop() = default;
@@ -51,11 +52,11 @@ class UringLoop final : public LoopCore {
              IoHandler done);
   void flush();
   void arm(WatchId id);
-  void prepare(FileOp& op);
+  void prepare(OpIndex index);
   void enter(std::optional<std::chrono::nanoseconds> limit);
   void dispatch(uint64_t user_data, int32_t result);
   void poll_done(uint64_t user_data, int32_t result);
-  void file_done(FileOp& op, int32_t result);
+  void file_done(OpIndex index, int32_t result);
   void drain();
 
   io_uring ring_{};
@@ -65,7 +66,7 @@ class UringLoop final : public LoopCore {
   std::unordered_map<WatchId, std::shared_ptr<Watch>> watches_;
   WatchId next_watch_ = 1;
   std::vector<std::unique_ptr<FileOp>> ops_;
-  std::vector<FileOp*> free_ops_;
+  std::vector<OpIndex> free_ops_;
   size_t io_in_flight_ = 0;  // asked for and not yet reported
   size_t io_in_kernel_ = 0;  // of them, those the kernel has
   size_t polls_in_kernel_ = 0;
