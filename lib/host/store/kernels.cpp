@@ -43,7 +43,7 @@ Result<Listing<KernelManifest>> Store::kernels() const {
   for (const auto& digest : *digests)
     if (is_sha256_hex(digest))
       list_entry(data_dir_ / "kernels" / digest, parse_kernel_manifest, listing);
-  std::ranges::stable_sort(listing.items, std::ranges::greater(), &KernelManifest::imported_ms);
+  std::ranges::sort(listing.items, std::ranges::greater(), &KernelManifest::imported_ms);
   return listing;
 }
 
