@@ -16,6 +16,7 @@
 #include "base/checked.hpp"
 #include "state/crc32c.hpp"
 #include "state/memory_file.hpp"
+#include "sys/file.hpp"
 
 namespace microvm::state {
 namespace {
@@ -132,11 +133,9 @@ class Packer {
       : raw_fd_(raw_fd), packed_fd_(packed_fd), raw_bytes_(raw_bytes), options_(options) {}
 
   Result<PackResult> run() {
-    const auto data = data_ranges(raw_fd_, raw_bytes_);
-    if (!data) return base::fail(data.error());
     const size_t count = frame_count_for(raw_bytes_, options_.frame_bytes);
     entries_.resize(count);
-    mark_frames_with_data(*data);
+    if (auto ok = mark_frames_with_data(); !ok) return base::fail(ok.error());
     const auto done = for_each_frame(count, options_.threads, [this] { return make_work(); });
     if (!done) return base::fail(done.error());
     return write_index();
@@ -155,13 +154,14 @@ class Packer {
     std::vector<std::byte> stored;
   };
 
-  void mark_frames_with_data(const std::vector<FileRange>& data) {
-    for (const FileRange& range : data) {
-      const uint64_t last = (range.offset + range.length - 1) / options_.frame_bytes;
-      for (uint64_t i = range.offset / options_.frame_bytes; i <= last; ++i) {
+  Result<void> mark_frames_with_data() {
+    return sys::for_each_data_range(raw_fd_, [&](uint64_t offset, uint64_t length) -> Result<void> {
+      const uint64_t last = (offset + length - 1) / options_.frame_bytes;
+      for (uint64_t i = offset / options_.frame_bytes; i <= last && i < entries_.size(); ++i) {
         entries_[i].has_data = true;
       }
-    }
+      return {};
+    });
   }
 
   FrameWork make_work() {
@@ -177,7 +177,7 @@ class Packer {
     const uint64_t offset = uint64_t{frame} * options_.frame_bytes;
     const auto raw =
         std::span(buffers.raw).first(std::min<uint64_t>(options_.frame_bytes, raw_bytes_ - offset));
-    if (auto got = read_fully(raw_fd_, raw, offset); !got) return got;
+    if (auto got = sys::pread_full(raw_fd_, raw, offset); !got) return got;
     if (is_zero(raw)) return {};
     const size_t stored =
         ZSTD_compressCCtx(buffers.context.get(), buffers.stored.data(), buffers.stored.size(),
@@ -190,7 +190,7 @@ class Packer {
     entry.offset = end_.fetch_add(stored);
     entry.stored_bytes = static_cast<uint32_t>(stored);
     entry.checksum = crc32c(bytes);
-    return write_fully(packed_fd_, bytes, entry.offset);
+    return sys::pwrite_full(packed_fd_, bytes, entry.offset);
   }
 
   Result<PackResult> write_index() {
@@ -201,10 +201,10 @@ class Packer {
       index.put(entry.checksum);
     }
     const Header header{options_.frame_bytes, raw_bytes_, end_, crc32c(index.bytes())};
-    if (const auto put = write_fully(packed_fd_, index.bytes(), end_); !put) {
+    if (const auto put = sys::pwrite_full(packed_fd_, index.bytes(), end_); !put) {
       return base::fail(put.error());
     }
-    if (const auto put = write_fully(packed_fd_, header.encode(), 0); !put) {
+    if (const auto put = sys::pwrite_full(packed_fd_, header.encode(), 0); !put) {
       return base::fail(put.error());
     }
     return PackResult{raw_bytes_, end_ + index.bytes().size()};
@@ -240,7 +240,7 @@ Result<FrameReader> FrameReader::open(int packed_fd) {
   if (!size) return base::fail(size.error());
   if (*size < kHeaderBytes) return corrupt("shorter than its header");
   wire::Bytes bytes(kHeaderBytes);
-  if (const auto got = read_fully(packed_fd, bytes, 0); !got) return base::fail(got.error());
+  if (const auto got = sys::pread_full(packed_fd, bytes, 0); !got) return base::fail(got.error());
   const auto header = decode_header(bytes);
   if (!header) return base::fail(header.error());
 
@@ -257,7 +257,7 @@ Result<FrameReader> FrameReader::open(int packed_fd) {
     return corrupt("the index is not where the header says; the file was cut or changed");
   }
   bytes.resize(index_bytes);
-  if (const auto got = read_fully(packed_fd, bytes, header->index_offset); !got) {
+  if (const auto got = sys::pread_full(packed_fd, bytes, header->index_offset); !got) {
     return base::fail(got.error());
   }
   if (crc32c(bytes) != header->index_checksum) return corrupt("index checksum is wrong");
@@ -300,7 +300,7 @@ Result<void> FrameReader::read(size_t frame, std::span<std::byte> out) const {
     return {};
   }
   wire::Bytes stored(entry.stored_bytes);
-  if (auto got = read_fully(fd_, stored, entry.offset); !got) return got;
+  if (auto got = sys::pread_full(fd_, stored, entry.offset); !got) return got;
   if (crc32c(stored) != entry.checksum) {
     return corrupt("frame " + std::to_string(frame) + " checksum is wrong");
   }

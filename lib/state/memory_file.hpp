@@ -2,9 +2,8 @@
 // zeros are holes. Clones map it private, so it is never changed after it was written.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <span>
-#include <vector>
 
 #include "base/error.hpp"
 #include "wire/bytes.hpp"
@@ -16,24 +15,11 @@ inline constexpr uint64_t kMaxMemoryBytes = uint64_t{1} << 40;
 
 [[nodiscard]] bool is_zero(wire::ByteView bytes) noexcept;
 
-struct FileRange {
-  uint64_t offset = 0;
-  uint64_t length = 0;
-};
-
-// The parts of a file that are not holes, at page granularity; the whole file where the file system
-// cannot tell. Error io.
-Result<std::vector<FileRange>> data_ranges(int fd, uint64_t size);
-
 // Makes an empty file `size` bytes long, all hole. Error invalid_argument when it is not empty.
 Result<void> make_sparse(int fd, uint64_t size);
 
 // Writes memory into a file made by make_sparse and leaves out the pages that are zero. `offset`
 // and the length are multiples of the page size. The bytes written; errors out_of_disk, io.
 Result<uint64_t> write_sparse(int fd, uint64_t offset, wire::ByteView memory);
-
-// pread and pwrite until all is done; a file that ends early is error corrupt.
-Result<void> read_fully(int fd, std::span<std::byte> out, uint64_t offset);
-Result<void> write_fully(int fd, wire::ByteView bytes, uint64_t offset);
 
 }  // namespace microvm::state

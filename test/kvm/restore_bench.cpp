@@ -106,5 +106,6 @@ void measure(uint64_t memory_bytes, int runs) {
 
 TEST_CASE("bench: restore of a tiny guest" * doctest::skip()) {
   const char* runs = std::getenv("RUNS");
-  for (const uint64_t mib : {128, 1024}) measure(mib << 20, runs != nullptr ? std::atoi(runs) : 50);
+  for (const uint64_t mib : {128u, 1024u})
+    measure(mib << 20, runs != nullptr ? std::atoi(runs) : 50);
 }

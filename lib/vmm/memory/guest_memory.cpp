@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/checked.hpp"
-#include "state/memory_file.hpp"
+#include "sys/file.hpp"
 
 namespace microvm::vmm {
 namespace {
@@ -124,9 +124,14 @@ Result<void> GuestMemory::back_with_file(int fd) {
 Result<std::vector<PageScan::Range>> GuestMemory::data_ranges() const {
   auto ranges = page_scan_.written({regions_.front().host, size_});
   if (!file_) return ranges;
-  const auto in_file = state::data_ranges(file_.get(), size_);
-  if (!in_file) return base::fail(in_file.error());
-  for (const state::FileRange& range : *in_file) ranges.push_back({range.offset, range.length});
+  const auto done =
+      sys::for_each_data_range(file_.get(), [&](uint64_t offset, uint64_t length) -> Result<void> {
+        const uint64_t begin = offset & ~(kPageSize - 1);
+        const uint64_t end = std::min((offset + length + kPageSize - 1) & ~(kPageSize - 1), size_);
+        if (begin < end) ranges.push_back({begin, end - begin});
+        return {};
+      });
+  if (!done) return base::fail(done.error());
   std::ranges::sort(ranges, {}, &PageScan::Range::offset);
   return merge(std::move(ranges));
 }

@@ -2,8 +2,8 @@
 
 #include <sys/stat.h>
 
-#include "state/memory_file.hpp"
 #include "state/sections.hpp"
+#include "sys/file.hpp"
 #include "vmm/arch/x86_64/vcpu_state.hpp"
 #include "vmm/arch/x86_64/vm_state.hpp"
 #include "vmm/platform/generation_id.hpp"
@@ -24,7 +24,7 @@ Result<wire::Bytes> read_state_file(int fd) {
     return base::fail(ErrorCode::corrupt, "state file: not a regular file below 16 MiB");
   }
   wire::Bytes bytes(static_cast<size_t>(info.st_size));
-  if (auto ok = state::read_fully(fd, bytes, 0); !ok) return base::fail(ok.error());
+  if (auto ok = sys::pread_full(fd, bytes, 0); !ok) return base::fail(ok.error());
   return bytes;
 }
 

@@ -4,6 +4,7 @@
 
 #include "state/memory_file.hpp"
 #include "state/sections.hpp"
+#include "sys/file.hpp"
 #include "vmm/arch/x86_64/vcpu_state.hpp"
 #include "vmm/arch/x86_64/vm_state.hpp"
 #include "vmm/snapshot/machine_state.hpp"
@@ -74,7 +75,7 @@ Result<Saved> save(Machine& machine, int memory_fd, int state_fd) {
   if (!bytes) return base::fail(bytes.error());
   const auto data_bytes = write_memory(machine.memory(), memory_fd);
   if (!data_bytes) return base::fail(data_bytes.error());
-  if (auto ok = state::write_fully(state_fd, *bytes, 0); !ok) return base::fail(ok.error());
+  if (auto ok = sys::pwrite_full(state_fd, *bytes, 0); !ok) return base::fail(ok.error());
   return Saved{machine.memory().size(), *data_bytes};
 }
 

@@ -6,6 +6,7 @@
 
 #include "state/crc32c.hpp"
 #include "state/memory_image.hpp"
+#include "sys/file.hpp"
 
 using namespace microvm;
 using namespace microvm::state::test;
@@ -28,7 +29,7 @@ base::Fd packed_file(const wire::Bytes& memory, const state::PackOptions& option
 
 base::Fd file_of(const wire::Bytes& bytes) {
   auto file = empty_file();
-  REQUIRE(state::write_fully(file.get(), bytes, 0));
+  REQUIRE(sys::pwrite_full(file.get(), bytes, 0));
   return file;
 }
 

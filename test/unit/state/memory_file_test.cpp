@@ -19,18 +19,6 @@ TEST_CASE("memory file: zero pages become holes and the content is the same") {
   CHECK(content_of(file.get()) == memory);
 }
 
-TEST_CASE("memory file: data ranges cover the data and nothing else") {
-  const auto memory = mixed_memory(10);
-  const auto file = empty_file();
-  REQUIRE(state::make_sparse(file.get(), memory.size()));
-  REQUIRE(state::write_sparse(file.get(), 0, memory));
-  const auto ranges = state::data_ranges(file.get(), memory.size());
-  REQUIRE(ranges);
-  REQUIRE(ranges->size() == 2);
-  CHECK((*ranges)[0].offset == state::kPageBytes);
-  CHECK((*ranges)[1].length == 2 * state::kPageBytes);
-}
-
 TEST_CASE("memory file: only an empty regular file is taken") {
   const auto file = empty_file();
   REQUIRE(state::make_sparse(file.get(), state::kPageBytes));
@@ -44,10 +32,4 @@ TEST_CASE("memory file: a full disk is out_of_disk") {
   const base::Fd full(::open("/dev/full", O_RDWR | O_CLOEXEC));
   const wire::Bytes page(state::kPageBytes, std::byte{1});
   CHECK(state::write_sparse(full.get(), 0, page).error().code == ErrorCode::out_of_disk);
-}
-
-TEST_CASE("memory file: a read past the end is corrupt") {
-  const auto file = empty_file();
-  wire::Bytes page(state::kPageBytes);
-  CHECK(state::read_fully(file.get(), page, 0).error().code == ErrorCode::corrupt);
 }

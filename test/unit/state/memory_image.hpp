@@ -8,6 +8,7 @@
 
 #include "base/fd.hpp"
 #include "state/memory_file.hpp"
+#include "sys/file.hpp"
 
 namespace microvm::state::test {
 
@@ -19,7 +20,7 @@ inline wire::Bytes content_of(int fd) {
   struct stat info{};
   ::fstat(fd, &info);
   wire::Bytes bytes(static_cast<size_t>(info.st_size));
-  if (!read_fully(fd, bytes, 0)) bytes.clear();
+  if (!sys::pread_full(fd, bytes, 0)) bytes.clear();
   return bytes;
 }
 
