@@ -1,0 +1,86 @@
+#include "host/session/doorbell.hpp"
+
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+
+#include "host/session/agent_messages.hpp"
+#include "sys/socket.hpp"
+
+using namespace microvm;
+using namespace microvm::host;
+using wire::FrameType;
+
+namespace {
+
+const Limits kLimits({}, std::chrono::seconds(5));
+
+// A doorbell and the guest's end of its stream.
+struct Bell {
+  Bell() {
+    auto pair = sys::stream_pair();
+    REQUIRE(pair);
+    guest = std::move(pair->first);
+    doorbell.emplace(std::move(pair->second), *make_identity("web"));
+  }
+  void ring(bool restored) {
+    microvm_agent_Hello hello{};
+    hello.restored = restored;
+    send(FrameType::hello, encode_message(hello));
+  }
+  void send(FrameType type, const wire::Bytes& body) {
+    REQUIRE(writer.write(guest.get(), type, body, kLimits, "test"));
+  }
+
+  base::Fd guest;
+  std::optional<Doorbell> doorbell;
+  FrameWriter writer;
+  FrameReader reader;
+};
+
+}  // namespace
+
+TEST_CASE("doorbell: hello is answered with an identity, ready ends it") {
+  Bell bell;
+  CHECK_FALSE(*bell.doorbell->advance());
+  bell.ring(true);
+  CHECK_FALSE(*bell.doorbell->advance());
+  const auto frame = bell.reader.read(bell.guest.get(), kLimits, "test");
+  REQUIRE(frame);
+  REQUIRE((*frame)->type == FrameType::identity);
+  const auto identity = decode_message<microvm_agent_Identity>((*frame)->body);
+  REQUIRE(identity);
+  CHECK(std::string(identity->hostname) == "web");
+  CHECK(std::string(identity->machine_id).size() == 32);
+  CHECK(std::string(identity->boot_id).size() == 36);
+  CHECK(identity->seed.size == 64);
+  CHECK(identity->realtime_ns > 1'600'000'000'000'000'000);
+  microvm_agent_Ready ready{};
+  ready.command_running = true;
+  bell.send(FrameType::ready, encode_message(ready));
+  CHECK(bell.doorbell->wait_ready(kLimits));
+  CHECK(bell.doorbell->restored());
+  CHECK(bell.doorbell->command_running());
+}
+
+TEST_CASE("doorbell: out of turn, hung up, too slow") {
+  Bell early;
+  early.send(FrameType::ready, {});
+  CHECK(early.doorbell->advance().error().code == ErrorCode::protocol);
+  Bell gone;
+  gone.ring(false);
+  gone.guest.reset();
+  CHECK(gone.doorbell->wait_ready(kLimits).error().code == ErrorCode::vm_gone);
+  Bell slow;
+  const auto late = slow.doorbell->wait_ready(Limits({}, std::chrono::milliseconds(20)));
+  CHECK(late.error().code == ErrorCode::deadline_exceeded);
+}
+
+TEST_CASE("identities are never the same") {
+  const auto one = make_identity("a");
+  const auto two = make_identity("a");
+  REQUIRE((one && two));
+  CHECK(one->machine_id != two->machine_id);
+  CHECK(one->boot_id != two->boot_id);
+  CHECK(one->seed != two->seed);
+  CHECK(one->boot_id[14] == '4');
+}

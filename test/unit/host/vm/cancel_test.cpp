@@ -1,0 +1,49 @@
+#include "microvm/cancel.hpp"
+
+#include <doctest/doctest.h>
+#include <poll.h>
+
+#include <chrono>
+#include <thread>
+
+#include "host/session/limits.hpp"
+
+using namespace microvm;
+using namespace std::chrono_literals;
+
+TEST_CASE("cancel token: copies share it, and its fd becomes readable for good") {
+  CancelToken token;
+  const CancelToken copy = token;
+  pollfd fd{copy.fd(), POLLIN, 0};
+  CHECK_FALSE(copy.cancelled());
+  CHECK(::poll(&fd, 1, 0) == 0);
+  token.cancel();
+  token.cancel();
+  CHECK(copy.cancelled());
+  CHECK(::poll(&fd, 1, 0) == 1);
+  CHECK(::poll(&fd, 1, 0) == 1);
+}
+
+TEST_CASE("limits: cancelling from another thread ends a wait") {
+  CancelToken token;
+  const host::Limits limits(CallLimits{&token, {}});
+  std::thread other([&] {
+    std::this_thread::sleep_for(20ms);
+    token.cancel();
+  });
+  CancelToken never;
+  CHECK(limits.wait(never.fd(), POLLIN, "wait").error().code == ErrorCode::cancelled);
+  other.join();
+}
+
+TEST_CASE("limits: the earlier of two time limits counts") {
+  const host::Limits both({nullptr, 50'000ms}, 10ms);
+  CancelToken never;
+  const auto late = both.wait(never.fd(), POLLIN, "wait");
+  CHECK(late.error().code == ErrorCode::deadline_exceeded);
+  CHECK(late.error().message == "wait: the time limit passed");
+  CHECK(both.rest().timeout == 1ms);
+  const host::Limits none{CallLimits{}};
+  CHECK(none.rest().timeout == 0ms);
+  CHECK(none.within(10ms).deadline().has_value());
+}

@@ -1,0 +1,148 @@
+#include "host/vm/control_client.hpp"
+
+#include <doctest/doctest.h>
+
+#include <thread>
+
+#include "sys/socket.hpp"
+
+using namespace microvm;
+using namespace microvm::host;
+
+namespace {
+
+const Limits kLimits({}, std::chrono::seconds(5));
+
+// A client and a worker's end that the test plays.
+struct Pair {
+  Pair() {
+    auto sockets = sys::seqpacket_pair();
+    REQUIRE(sockets);
+    worker = std::move(sockets->first);
+    REQUIRE(sys::set_nonblocking(worker.get()));
+    REQUIRE(sys::set_nonblocking(sockets->second.get()));
+    client = ControlClient::start(*reactor, std::move(sockets->second), {});
+  }
+  ~Pair() { client->close(); }
+
+  // Answers one request.
+  void answer(wire::Message message, std::vector<int> fds = {}) {
+    const auto request = receive_control(worker.get(), kLimits, "test");
+    REQUIRE(request);
+    send({request->envelope.request_id, std::move(message)}, fds);
+  }
+  void send(const wire::Envelope& envelope, std::vector<int> fds = {}) {
+    REQUIRE(send_control(worker.get(), envelope, fds, kLimits, "test"));
+  }
+  Result<ControlClient::Reply> call() {
+    return client->call(wire::InfoRequest{}, {}, kLimits, "ask");
+  }
+
+  std::unique_ptr<Reactor> reactor = std::move(*Reactor::create());
+  base::Fd worker;
+  std::shared_ptr<ControlClient> client;
+};
+
+}  // namespace
+
+TEST_CASE("control client: replies find their callers in any order") {
+  Pair pair;
+  std::thread worker([&] {
+    const auto first = receive_control(pair.worker.get(), kLimits, "test");
+    const auto second = receive_control(pair.worker.get(), kLimits, "test");
+    REQUIRE((first && second));
+    for (const auto* request : {&*second, &*first}) {
+      wire::InfoReply info;
+      info.exits = request->envelope.request_id;
+      pair.send({request->envelope.request_id, info});
+    }
+  });
+  std::thread other([&] { CHECK(pair.call()); });
+  CHECK(pair.call());
+  other.join();
+  worker.join();
+}
+
+TEST_CASE(
+    "control client: a worker's error is the caller's, its text cleaned and its code checked") {
+  Pair pair;
+  std::thread worker([&] {
+    pair.answer(wire::ErrorReply{static_cast<uint32_t>(ErrorCode::corrupt), "bad\nstate\x1b[31m"});
+    pair.answer(wire::ErrorReply{9999, "x"});
+  });
+  const auto corrupt = pair.call();
+  CHECK(corrupt.error().code == ErrorCode::corrupt);
+  CHECK(corrupt.error().message == "bad state[31m");
+  CHECK(pair.call().error().code == ErrorCode::internal);
+  worker.join();
+}
+
+TEST_CASE("control client: the end of the worker fails pending calls with the reason") {
+  Pair pair;
+  std::thread worker([&] {
+    const auto request = receive_control(pair.worker.get(), kLimits, "test");
+    pair.send({0, wire::ExitEvent{wire::ExitEvent::Reason::panic, "Kernel panic: x"}});
+    pair.worker.reset();
+  });
+  const auto failed = pair.call();
+  worker.join();
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error().code == ErrorCode::guest_failed);
+  CHECK(failed.error().message.find("Kernel panic: x") != std::string::npos);
+  CHECK(pair.client->wait_ended(kLimits, "wait"));
+  CHECK(pair.call().error().code == ErrorCode::guest_failed);
+}
+
+TEST_CASE("control client: a worker that vanished was killed") {
+  Pair pair;
+  pair.worker.reset();
+  CHECK(pair.client->wait_ended(kLimits, "wait"));
+  const auto failed = pair.call();
+  CHECK(failed.error().code == ErrorCode::vm_gone);
+  CHECK(failed.error().message == "ask: the microvm's worker was killed");
+}
+
+TEST_CASE("control client: garbage ends the conversation") {
+  Pair pair;
+  std::thread worker([&] {
+    const auto request = receive_control(pair.worker.get(), kLimits, "test");
+    CHECK(sys::send_message(pair.worker.get(), wire::as_bytes("garbage")));
+  });
+  CHECK(pair.call().error().code == ErrorCode::protocol);
+  worker.join();
+}
+
+TEST_CASE("control client: a call obeys its limits, and its late reply is dropped") {
+  Pair pair;
+  const Limits short_limits({}, std::chrono::milliseconds(20));
+  const auto late = pair.client->call(wire::InfoRequest{}, {}, short_limits, "ask");
+  CHECK(late.error().code == ErrorCode::deadline_exceeded);
+  CancelToken token;
+  token.cancel();
+  const CallLimits cancelled{.cancel = &token, .timeout = {}};
+  CHECK(pair.client->call(wire::InfoRequest{}, {}, Limits(cancelled), "ask").error().code ==
+        ErrorCode::cancelled);
+  std::thread worker([&] {
+    for (int i = 0; i < 3; ++i) pair.answer(wire::OkReply{});
+  });
+  CHECK(pair.call());
+  worker.join();
+}
+
+TEST_CASE("control client: a stream is handed over; too few or too many fds are refused") {
+  Pair pair;
+  std::thread worker([&] {
+    const auto stream = sys::stream_pair();
+    const int fd = stream->first.get();
+    pair.answer(wire::OkReply{}, {fd});
+    pair.answer(wire::OkReply{});
+    pair.answer(wire::OkReply{}, {fd, fd});
+  });
+  const auto ask = [&] {
+    return pair.client->call_for_stream(wire::ConnectRequest{1}, kLimits, "open");
+  };
+  CHECK(ask());
+  CHECK(ask().error().code == ErrorCode::protocol);
+  CHECK(ask().error().code == ErrorCode::protocol);
+  worker.join();
+}
