@@ -39,7 +39,7 @@ std::vector<MemoryRegion> lay_out(uint64_t bytes, std::byte* host) {
 }
 
 // Joins ranges, sorted by offset, that touch or overlap.
-std::vector<PageScan::Range> merge(std::vector<PageScan::Range> ranges) {
+std::vector<PageScan::Range> merge(const std::vector<PageScan::Range>& ranges) {
   std::vector<PageScan::Range> merged;
   for (const PageScan::Range& range : ranges) {
     if (merged.empty() || range.offset > merged.back().offset + merged.back().length) {

@@ -12,7 +12,7 @@
 
 namespace microvm::vmm {
 
-inline constexpr size_t kLogRingBytes = 256 * 1024;
+inline constexpr size_t kLogRingBytes = size_t{256} * 1024;
 
 // All functions from any thread.
 class LogRing {

@@ -82,7 +82,7 @@ Bytes make_fadt(uint64_t dsdt) {
   out.put<uint8_t>(4);   // FADT minor version: ACPI 6.4
   out.put<uint64_t>(0);  // X_FIRMWARE_CTRL: hardware-reduced needs no FACS
   out.put(dsdt);
-  put_zeros(out, 8 * 12);  // X_PM1a_EVT_BLK … X_GPE1_BLK
+  put_zeros(out, size_t{8} * 12);  // X_PM1a_EVT_BLK … X_GPE1_BLK
   put_port(out, layout::kSleepControlPort);
   put_port(out, layout::kSleepStatusPort);
   out.put_bytes(wire::as_bytes("MICROVM "));  // hypervisor vendor identity

@@ -63,7 +63,7 @@ constexpr std::array kWords = {
                 "ibpb_brtype srso_no srso_user_kernel_no"},
 };
 
-constexpr std::array<std::string_view, 4> kRegisterNames = {"eax", "ebx", "ecx", "edx"};
+constexpr std::array<const char*, 4> kRegisterNames = {"eax", "ebx", "ecx", "edx"};
 
 // Word number `at` of a list separated by single spaces; empty behind the end.
 std::string_view word_at(std::string_view list, unsigned at) {
@@ -84,10 +84,10 @@ std::span<const FeatureWord> feature_words() {
 std::string feature_name(const FeatureWord& word, unsigned bit) {
   const std::string_view name = word_at(word.names, bit);
   if (!name.empty() && name != "-") return std::string(name);
-  const std::string_view reg = kRegisterNames[static_cast<size_t>(word.reg)];
+  const char* reg = kRegisterNames[static_cast<size_t>(word.reg)];
   std::array<char, 64> text{};
   std::snprintf(text.data(), text.size(), "cpuid 0x%x.%u %s bit %u", word.function, word.index,
-                reg.data(), bit);
+                reg, bit);
   return text.data();
 }
 
