@@ -64,13 +64,15 @@ std::string now_utc() {
   return {text, size};
 }
 
-Result<FileRecord> record_of(const fs::path& dir, const std::string& file) {
+Result<FileRecord> record_of(const fs::path& dir, const std::string& file,
+                             const CallLimits& limits) {
   const fs::path path = dir / file;
   const base::Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return base::fail_errno("open " + path.string());
-  const auto size = measure_sparse_file(fd.get(), path.string());
-  if (!size) return base::fail(size.error());
-  return FileRecord{file, size->size_bytes, size->data_bytes, {}};
+  const auto digest =
+      digest_sparse_file(fd.get(), path.string(), CallCheck(limits, "digest " + file));
+  if (!digest) return base::fail(digest.error());
+  return FileRecord{file, digest->size_bytes, digest->data_bytes, digest->sha256};
 }
 
 // The port whose listener means "ready".
@@ -138,7 +140,7 @@ class Builder {
 
   // The layer takes no more writes: it becomes part of what the next guest stands on.
   Result<void> finish_layer(const TempEntry& entry, const std::string& layer) {
-    auto record = record_of(entry.dir(), layer);
+    auto record = record_of(entry.dir(), layer, limits_);
     if (!record) return base::fail(record.error());
     manifest_.layers.push_back(std::move(*record));
     machine_.read_only_layers.push_back(entry.dir() / layer);
@@ -180,14 +182,11 @@ class Builder {
   }
 
   Result<void> record_snapshot(const TempEntry& entry) {
-    auto memory = record_of(entry.dir(), "memory");
-    auto state = record_of(entry.dir(), "state");
+    auto memory = record_of(entry.dir(), "memory", limits_);
+    auto state = record_of(entry.dir(), "state", limits_);
     if (!memory || !state) return base::fail(!memory ? memory.error() : state.error());
-    const auto state_bytes = read_whole(entry.dir() / "state");
-    if (!state_bytes) return base::fail(state_bytes.error());
     manifest_.memory = std::move(*memory);
     manifest_.state = std::move(*state);
-    manifest_.state.sha256 = sha256_hex(std::as_bytes(std::span(*state_bytes)));
     manifest_.memory_raw_bytes = manifest_.memory.size_bytes;
     return {};
   }

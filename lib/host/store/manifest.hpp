@@ -20,7 +20,7 @@ struct FileRecord {
   std::string file;         // plain name inside the entry's directory
   uint64_t size_bytes = 0;  // st_size
   uint64_t data_bytes = 0;  // not in holes
-  std::string sha256;       // hex; of a sparse file: digest_sparse_file(); empty: not computed
+  std::string sha256;       // hex, by digest_sparse_file(); empty: not computed
 };
 
 struct KernelManifest {

@@ -4,6 +4,7 @@
 
 #include "host/store/files.hpp"
 #include "host/vm/launch.hpp"
+#include "host/vm/verified_files.hpp"
 #include "host/vm/vm_directory.hpp"
 
 namespace microvm::host {
@@ -25,7 +26,20 @@ Result<void> open_into(const std::filesystem::path& path, base::Fd& fd) {
   return {};
 }
 
-Result<ImageFiles> open_image_files(const Store& store, const std::string& reference) {
+Result<void> verify_image(const ImageFiles& files, const Limits& limits) {
+  const ImageManifest& manifest = files.image.manifest;
+  std::vector<FileToVerify> own = {{&manifest.memory, files.memory.get()},
+                                   {&manifest.state, files.state.get()}};
+  for (size_t i = 0; i < manifest.layers.size(); ++i) {
+    own.push_back({&manifest.layers[i], files.layers[i + 1].get()});
+  }
+  if (auto ok = verify_files(files.image.dir, own, limits); !ok) return ok;
+  const FileToVerify disk{&files.base.manifest.disk, files.layers[0].get()};
+  return verify_files(files.base.dir, {&disk, 1}, limits);
+}
+
+Result<ImageFiles> open_image_files(const Store& store, const std::string& reference,
+                                    const Limits& limits) {
   auto image = store.open_image(reference);
   if (!image) return base::fail(image.error());
   const ImageManifest& manifest = image->manifest;
@@ -46,6 +60,7 @@ Result<ImageFiles> open_image_files(const Store& store, const std::string& refer
   auto ok = open_into(files.image.path(files.image.manifest.memory), files.memory);
   if (ok) ok = open_into(files.image.path(files.image.manifest.state), files.state);
   for (size_t i = 0; ok && i < layers.size(); ++i) ok = open_into(layers[i], files.layers[i]);
+  if (ok) ok = verify_image(files, limits);
   if (!ok) return base::fail(ok.error());
   return files;
 }
@@ -88,6 +103,13 @@ wire::RestoreRequest restore_request(const VmRecord& record, const ImageFiles& f
 
 }  // namespace
 
+Result<void> verify_image(const Store& store, const std::string& reference,
+                          const CallLimits& limits) {
+  const auto files = open_image_files(store, reference, Limits(limits));
+  if (!files) return base::fail(files.error());
+  return {};
+}
+
 Shape shape_of(const ImageManifest& manifest) {
   return {manifest.info.memory_bytes, static_cast<uint16_t>(manifest.info.vcpus), 1};
 }
@@ -98,7 +120,7 @@ Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
   const LaunchClock clock;
   LaunchTimes times;
   const Limits limits(call_limits, options.start_timeout);
-  const auto files = open_image_files(core->store, image);
+  const auto files = open_image_files(core->store, image, limits);
   if (!files) return base::fail(files.error());
   const ImageManifest& manifest = files->image.manifest;
   const Shape shape = shape_of(manifest);

@@ -14,6 +14,10 @@ Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
                                            const std::string& image, const RunOptions& options,
                                            const CallLimits& limits);
 
+// Reads what a launch would otherwise read first: after a build, so that no run() pays for it.
+Result<void> verify_image(const Store& store, const std::string& reference,
+                          const CallLimits& limits);
+
 // The worker an image needs.
 Shape shape_of(const ImageManifest& manifest);
 
