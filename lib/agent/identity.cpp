@@ -19,7 +19,6 @@ namespace microvm::agent {
 namespace {
 
 constexpr size_t kMachineIdDigits = 32;
-constexpr size_t kMaxIdentityFileBytes = 4096;
 constexpr int64_t kSecondNs = 1'000'000'000;
 
 bool is_lower_hex(char c) {
@@ -57,36 +56,30 @@ Outcome<void> set_clock(int64_t realtime_ns) {
   return {};
 }
 
-// Only where the image has one.
-Outcome<void> set_hostname_file(int root, std::string_view hostname) {
-  const auto old = read_file(root, "/etc/hostname", kMaxIdentityFileBytes);
-  const std::string content = std::string(hostname) + "\n";
-  if (!old || *old == content) return {};
-  return replace_file(root, "/etc", "hostname", content, 0644);
+// In place: no program is looking (none has started, or all are frozen), and a clone need not read
+// the disk's allocation maps for a new file. False: there is no such regular file.
+bool overwrite_file(int root, const char* path, std::string_view content) {
+  const base::Fd file = open_in_root(root, path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW);
+  const auto size = static_cast<off_t>(content.size());
+  struct stat status{};
+  return file && fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
+         pwrite(file.get(), content.data(), content.size(), 0) == size &&
+         (status.st_size == size || ftruncate(file.get(), size) == 0);
 }
 
 Outcome<void> set_hostname(int root, std::string_view hostname) {
   if (!is_hostname(hostname)) return fail("hostname \"" + std::string(hostname) + "\": not valid");
   if (sethostname(hostname.data(), hostname.size()) != 0) return fail_errno("sethostname");
-  return set_hostname_file(root, hostname);
-}
-
-// A file that already holds a machine-id is written in place: 33 bytes of one sector change at
-// once, no program is looking, and a clone need not read the disk's allocation maps for a new file.
-bool overwrite_machine_id(int root, std::string_view content) {
-  const base::Fd file = open_in_root(root, "/etc/machine-id", O_WRONLY | O_NONBLOCK | O_NOFOLLOW);
-  struct stat status{};
-  return file && fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
-         status.st_size == static_cast<off_t>(content.size()) &&
-         pwrite(file.get(), content.data(), content.size(), 0) ==
-             static_cast<ssize_t>(content.size());
+  // Only where the image has one.
+  static_cast<void>(overwrite_file(root, "/etc/hostname", std::string(hostname) + "\n"));
+  return {};
 }
 
 Outcome<void> set_machine_id(int root, std::string_view machine_id) {
   if (!is_machine_id(machine_id))
     return fail("machine-id \"" + std::string(machine_id) + "\": not 32 lower-case hex digits");
   const std::string content = std::string(machine_id) + "\n";
-  if (overwrite_machine_id(root, content)) return {};
+  if (overwrite_file(root, "/etc/machine-id", content)) return {};
   return replace_file(root, "/etc", "machine-id", content, 0444);
 }
 
@@ -102,11 +95,6 @@ void apply_identity(int root, const microvm_agent_Identity& identity) {
   if (identity.hostname[0] != '\0') report(set_hostname(root, identity.hostname));
   if (identity.machine_id[0] != '\0') report(set_machine_id(root, identity.machine_id));
   if (identity.boot_id[0] != '\0') report(set_boot_id(identity.boot_id));
-}
-
-void warm_identity_files(int root) {
-  static_cast<void>(read_file(root, "/etc/machine-id", kMaxIdentityFileBytes));
-  static_cast<void>(read_file(root, "/etc/hostname", kMaxIdentityFileBytes));
 }
 
 }  // namespace microvm::agent

@@ -9,7 +9,4 @@ namespace microvm::agent {
 // Fields that are empty are left as they are; what cannot be applied is reported in the kernel log.
 void apply_identity(int root, const microvm_agent_Identity& identity);
 
-// Reads what apply_identity will need from the disk.
-void warm_identity_files(int root);
-
 }  // namespace microvm::agent

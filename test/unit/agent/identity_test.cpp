@@ -33,7 +33,8 @@ TEST_SUITE("agent identity") {
     CHECK(root.read("etc/machine-id") == kNewId + "\n");
     CHECK((std::filesystem::status(root / "etc/machine-id").permissions() ==
            static_cast<std::filesystem::perms>(0444)));
-    for (const std::string& old : {kOldId + "\n", std::string(), std::string("uninitialized\n")}) {
+    for (const std::string& old :
+         {kOldId + "\n", std::string(), std::string("uninitialized\n"), std::string(100, 'x')}) {
       std::filesystem::remove(root / "etc/machine-id");
       root.write("etc/machine-id", old);
       apply_identity(root.fd(), identity_of(kNewId));
