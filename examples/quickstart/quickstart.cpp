@@ -1,7 +1,9 @@
 // The main job of the library, on real parts: a Dockerfile becomes an image that is snapshotted
 // when its app is ready, three microVMs start from that snapshot at once, and each is its own
 // machine.
-//   quickstart KERNEL.deb BASE.tar APP_DIRECTORY [DATA_DIRECTORY]
+//   quickstart DATA_DIRECTORY APP_DIRECTORY
+// A kernel and the base image debian:bookworm are in the data directory already: `microvm kernel
+// fetch` and `microvm base import` put them there, examples/quickstart/run does both.
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -146,20 +148,17 @@ void print_table(const microvm::ImageInfo& image,
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 4 || argc > 5) {
-    std::fprintf(stderr, "usage: quickstart KERNEL.deb BASE.tar APP_DIRECTORY [DATA_DIRECTORY]\n");
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: quickstart DATA_DIRECTORY APP_DIRECTORY\n");
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);
   microvm::RuntimeOptions options;
-  if (argc == 5) options.data_dir = argv[4];
+  options.data_dir = argv[1];
   auto runtime = need(microvm::Runtime::open(options));
 
-  timed("import the kernel", [&] { return need(runtime.import_kernel(argv[1])); });
-  timed("import debian:bookworm",
-        [&] { return need(runtime.import_base("debian:bookworm", argv[2])); });
   const auto image = timed("build counter from its Dockerfile and snapshot it",
-                           [&] { return build(runtime, argv[3]); });
+                           [&] { return build(runtime, argv[2]); });
   auto vms =
       timed("launch three microVMs at once", [&] { return launch_together(runtime, image.name); });
   std::vector<microvm::LaunchTimes> launches;

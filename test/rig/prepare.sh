@@ -20,13 +20,22 @@ build_checkout() {
   run_with_progress ninja -C build
 }
 
-# prepare_guest_inputs: downloads or makes what the guests boot from, and names it in the environment.
+# prepare_guest_inputs: downloads or makes what the guests boot from, and imports it into a data directory below build/
+# (importing needs no KVM, and is slow where the processor is emulated). Names all of it in the environment.
 prepare_guest_inputs() {
   local cache
   cache=$(rig_cache_directory)
   MICROVM_TEST_KERNEL_DEB=$(test/rig/fetch_kernel "$cache" 6.12) || return
   MICROVM_TEST_BASE_TAR=$(test/rig/make_base "$cache") || return
-  export MICROVM_TEST_KERNEL_DEB MICROVM_TEST_BASE_TAR
+  MICROVM_TEST_STORE=$PWD/build/store
+  export MICROVM_TEST_KERNEL_DEB MICROVM_TEST_BASE_TAR MICROVM_TEST_STORE
+  import_guest_inputs
+}
+
+import_guest_inputs() {
+  local microvm=(build/examples/cli/microvm --data-dir "$MICROVM_TEST_STORE")
+  run_with_progress "${microvm[@]}" kernel import "$MICROVM_TEST_KERNEL_DEB" || return
+  run_with_progress "${microvm[@]}" base import debian:bookworm "$MICROVM_TEST_BASE_TAR"
 }
 
 prepare_old_kernel() {
