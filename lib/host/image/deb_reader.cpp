@@ -45,19 +45,26 @@ class InnerTar {
   std::array<std::byte, 65536> chunk_{};
 };
 
-std::string without_dot_slash(std::string path) {
+std::string without_dot_slash(const std::string& path) {
   return path.starts_with("./") ? path.substr(2) : path;
 }
 
 // The value of "Architecture:" in the control file.
 std::string architecture_of(std::string_view control) {
   static constexpr std::string_view kField = "\nArchitecture:";
-  const std::string text = "\n" + std::string(control);
+  std::string text("\n");
+  text += control;
   const size_t at = text.find(kField);
   if (at == std::string::npos) return {};
   const size_t begin = text.find_first_not_of(" \t", at + kField.size());
   return begin == std::string::npos ? std::string()
                                     : text.substr(begin, text.find_first_of("\r\n", begin) - begin);
+}
+
+base::Failure wrong_architecture(const std::string& name, const std::string& found,
+                                 const std::string& needed) {
+  return fail(ErrorCode::unsupported, name + ": a package for " + printable(found) +
+                                          ", this library needs one for " + needed);
 }
 
 Result<void> check_control(archive* tar, const std::string& architecture, const std::string& name,
@@ -73,8 +80,7 @@ Result<void> check_control(archive* tar, const std::string& architecture, const 
     const auto found =
         architecture_of({reinterpret_cast<const char*>(control->data()), control->size()});
     if (found == architecture || found == "all") return {};
-    return fail(ErrorCode::unsupported, name + ": a package for " + printable(found) +
-                                            ", this library needs one for " + architecture);
+    return wrong_architecture(name, found, architecture);
   }
 }
 

@@ -61,9 +61,10 @@ Result<void> read_xattrs(archive_entry* entry, const std::string& path, Node& no
   while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
     if (name == nullptr || !keeps_xattr(name)) continue;
     const std::string_view text(name);
-    if (text.size() > 255 || size > kMaxXattrBytes || (total += size) > kMaxXattrBytes)
+    if (text.size() > 255 || size > kMaxXattrBytes - total)
       return fail(ErrorCode::invalid_argument,
                   "entry \"" + printable(path) + "\": its extended attributes are too large");
+    total += size;
     node.xattrs.emplace_back(text, std::string(static_cast<const char*>(value), size));
   }
   std::ranges::sort(node.xattrs);

@@ -2,7 +2,6 @@
 
 namespace microvm::host {
 
-using base::fail;
 using std::filesystem::path;
 
 Result<void> seal_entry(const TempEntry& entry, std::string_view manifest) {

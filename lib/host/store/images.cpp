@@ -10,7 +10,6 @@
 namespace microvm::host {
 
 using base::fail;
-using base::fail_errno;
 using std::filesystem::path;
 
 namespace {

@@ -48,13 +48,16 @@ Result<json> parse_json_object(std::string_view text, size_t max_bytes, const st
     return base::fail(ErrorCode::corrupt,
                       file + ": larger than " + std::to_string(max_bytes) + " bytes");
   if (!depth_fits(text)) return base::fail(ErrorCode::corrupt, file + ": nested too deeply");
+  const auto bad = [&] {
+    return base::fail(ErrorCode::corrupt, file + ": not a JSON object (damaged or cut short)");
+  };
   try {
     auto document = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (document.is_object()) return document;
-  } catch (const std::exception&) {
-    // Numbers out of range and the like: the same answer as for a syntax error.
+    if (!document.is_object()) return bad();
+    return document;
+  } catch (const json::exception&) {
+    return bad();  // numbers out of range and the like
   }
-  return base::fail(ErrorCode::corrupt, file + ": not a JSON object (damaged or cut short)");
 }
 
 Result<std::string> dump_json(const json& document, const std::string& what) {

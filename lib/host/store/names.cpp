@@ -59,8 +59,9 @@ bool is_plain_file_name(std::string_view name) noexcept {
 
 std::optional<uint64_t> parse_version(std::string_view text) noexcept {
   uint64_t version = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, version);
+  const char* begin = text.data();
+  const char* end = begin + text.size();
+  const auto [stop, error] = std::from_chars(begin, end, version);
   constexpr uint64_t kMaxVersion = 1'000'000'000'000'000;
   if (error != std::errc{} || stop != end || text.front() == '0' || version > kMaxVersion)
     return std::nullopt;

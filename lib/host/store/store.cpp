@@ -36,7 +36,7 @@ path Store::vm_dir(const std::string& id) const {
 
 Result<path> Store::create_vm_dir(const std::string& id) const {
   if (!is_vm_id(id)) return fail(ErrorCode::invalid_argument, "vm id \"" + id + "\": not an id");
-  const path dir = vm_dir(id);
+  path dir = vm_dir(id);
   if (::mkdir(dir.c_str(), 0700) != 0) return fail_errno("create " + dir.string());
   return dir;
 }

@@ -194,7 +194,7 @@ TEST_CASE("base import: what is no tar, or half of one, is corrupt") {
   CHECK(fixture.error_of(fixture.dir / "none").code == ErrorCode::not_found);
   std::ofstream(fixture.dir / "text") << "this is not a tar";
   CHECK(fixture.error_of(fixture.dir / "text").code == ErrorCode::corrupt);
-  std::ofstream(fixture.dir / "empty");
+  std::ofstream(fixture.dir / "empty") << "";
   CHECK(fixture.error_of(fixture.dir / "empty").code == ErrorCode::corrupt);
   CHECK(fixture.error_of(TarMaker(fixture.tar()).done()).code == ErrorCode::corrupt);
   const auto whole = TarMaker(fixture.dir / "zst", true).file("a", noise(1u << 20, 5)).done();
@@ -250,16 +250,30 @@ namespace {
 
 enum Outcome { imported = 0, full = 1, wrong = 2, no_mount = 3 };
 
-// In a child with a mount namespace of its own, whose data directory has `bytes` of space.
+void write_line(const char* path, const std::string& line) {
+  std::ofstream(path) << line;
+}
+
+// A mount namespace of this process's own; without root, in a user namespace where it is root.
+bool isolate_mounts() {
+  const auto uid = std::to_string(::geteuid());
+  const auto gid = std::to_string(::getegid());
+  if (::unshare(CLONE_NEWNS | (uid == "0" ? 0 : CLONE_NEWUSER)) != 0) return false;
+  if (uid != "0") {
+    write_line("/proc/self/setgroups", "deny");
+    write_line("/proc/self/uid_map", "0 " + uid + " 1");
+    write_line("/proc/self/gid_map", "0 " + gid + " 1");
+  }
+  return ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+}
+
+// In a child whose data directory has `bytes` of space.
 Outcome import_on_small_disk(const std::filesystem::path& tar, const std::filesystem::path& mount,
                              size_t bytes) {
   const pid_t pid = ::fork();
   if (pid == 0) {
-    const int spaces = CLONE_NEWNS | (::geteuid() == 0 ? 0 : CLONE_NEWUSER);
     const std::string size = "size=" + std::to_string(bytes);
-    if (::unshare(spaces) != 0 ||
-        ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        ::mount("tmpfs", mount.c_str(), "tmpfs", 0, size.c_str()) != 0)
+    if (!isolate_mounts() || ::mount("tmpfs", mount.c_str(), "tmpfs", 0, size.c_str()) != 0)
       ::_exit(no_mount);
     const auto store = Store::open(mount / "data");
     if (!store) ::_exit(store.error().code == ErrorCode::out_of_disk ? full : wrong);

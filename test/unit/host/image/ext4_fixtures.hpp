@@ -121,7 +121,7 @@ class Ext4Reader {
     std::optional<std::string> found;
     if (ext2fs_xattr_get(handle, name, &value, &size) == 0) {
       found.emplace(static_cast<char*>(value), size);
-      ext2fs_free_mem(&value);
+      ext2fs_free_mem(static_cast<void*>(&value));
     }
     ext2fs_xattrs_close(&handle);
     return found;

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 #include <elf.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <string>
@@ -51,7 +52,7 @@ inline Bytes fake_bzimage(ByteSpan payload) {
   constexpr size_t kSetupSectors = 3;
   constexpr uint32_t kPayloadOffset = 100;
   const size_t begin = (kSetupSectors + 1) * 512 + kPayloadOffset;
-  Bytes image(begin);
+  Bytes image(begin + payload.size() + 64);  // code follows the payload
   const auto put = [&](size_t at, uint32_t value, size_t size) {
     std::memcpy(image.data() + at, &value, size);
   };
@@ -61,8 +62,7 @@ inline Bytes fake_bzimage(ByteSpan payload) {
   put(0x206, 0x020f, 2);
   put(0x248, kPayloadOffset, 4);
   put(0x24c, static_cast<uint32_t>(payload.size()), 4);
-  image.insert(image.end(), payload.begin(), payload.end());
-  image.resize(image.size() + 64);  // code follows the payload
+  std::copy(payload.begin(), payload.end(), image.begin() + static_cast<ptrdiff_t>(begin));
   return image;
 }
 

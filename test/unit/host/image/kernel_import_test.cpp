@@ -63,6 +63,7 @@ Files package_files() {
 
 std::vector<std::string> module_files(const KernelEntry& kernel) {
   std::vector<std::string> files;
+  files.reserve(kernel.manifest.modules.size());
   for (const auto& module : kernel.manifest.modules) files.push_back(module.file);
   return files;
 }

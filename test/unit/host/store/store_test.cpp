@@ -228,6 +228,7 @@ TEST_CASE("store: commits of many threads all get their own version") {
   test::TempDir dir;
   const auto store = open_store(dir);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i)
     threads.emplace_back([&] {
       for (int j = 0; j < 5; ++j) [[maybe_unused]]
