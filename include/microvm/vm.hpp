@@ -75,8 +75,8 @@ class MICROVM_API Vm {
   Result<void> follow_logs(LogSource source, const std::function<void(std::string_view)>& sink,
                            const CallLimits& limits = {});
 
-  // Ends it at once; idempotent. Everything it left on the host is removed; of a Vm that may outlive
-  // its owner, record and logs stay until Runtime::remove().
+  // Ends it at once; idempotent. Everything it left on the host is removed; of a Vm that may
+  // outlive its owner, record and logs stay until Runtime::remove().
   Result<void> terminate();
   // Blocks until it has ended by itself or by terminate(); returns the reason.
   Result<std::string> wait(const CallLimits& limits = {});

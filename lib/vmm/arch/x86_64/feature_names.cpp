@@ -86,8 +86,8 @@ std::string feature_name(const FeatureWord& word, unsigned bit) {
   if (!name.empty() && name != "-") return std::string(name);
   const char* reg = kRegisterNames[static_cast<size_t>(word.reg)];
   std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "cpuid 0x%x.%u %s bit %u", word.function, word.index,
-                reg, bit);
+  std::snprintf(text.data(), text.size(), "cpuid 0x%x.%u %s bit %u", word.function, word.index, reg,
+                bit);
   return text.data();
 }
 
