@@ -35,14 +35,14 @@ Memory worker_memory(uint32_t pid) {
   Memory memory;
   bool guest = false;
   for (std::string line; std::getline(lines, line);) {
-    if (is_mapping_line(line)) guest = line.ends_with("/memory.raw");
+    if (is_mapping_line(line)) guest = line.ends_with("/memory");
     if (line.starts_with("Pss:")) memory.pss_kib += kib_of(line);
     if (!line.starts_with("Rss:")) continue;
     memory.rss_kib += kib_of(line);
     if (guest) memory.guest_rss_kib += kib_of(line);
   }
   if (memory.guest_rss_kib == 0)
-    bench::fail("no guest memory in /proc/" + std::to_string(pid) + "/smaps; may it be read?");
+    bench::fail("no guest memory in /proc/" + std::to_string(pid) + "/smaps: may it be read?");
   return memory;
 }
 
