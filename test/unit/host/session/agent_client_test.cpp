@@ -21,7 +21,10 @@ using wire::FrameType;
 
 namespace {
 
-const Limits kLimits({}, std::chrono::seconds(20));
+// Counted from each call: a fixed one would have passed before the later tests run.
+Limits limits() {
+  return Limits({}, std::chrono::seconds(20));
+}
 
 // The agent of lib/agent, working on this machine.
 struct RealAgent {
@@ -65,7 +68,7 @@ void drain(const base::Fd& stream) {
 
 Error exec_error(LocalLink::Peer peer) {
   AgentClient client(std::make_shared<LocalLink>(std::move(peer)));
-  const auto program = client.exec(shell("true"), kLimits);
+  const auto program = client.exec(shell("true"), limits());
   REQUIRE_FALSE(program);
   return program.error();
 }
@@ -74,7 +77,7 @@ Error exec_error(LocalLink::Peer peer) {
 
 TEST_CASE("session: exec returns output and exit code") {
   RealAgent agent;
-  auto program = agent.client.exec(shell("echo out; echo err >&2; exit 3"), kLimits);
+  auto program = agent.client.exec(shell("echo out; echo err >&2; exit 3"), limits());
   REQUIRE(program);
   CHECK(program->pid() > 0);
   CHECK(collect(*program) == "out\n");
@@ -87,7 +90,7 @@ TEST_CASE("session: a program that cannot be started is an exit status, not an e
   RealAgent agent;
   AgentCommand command = shell("");
   command.argv = {"no-such-program"};
-  auto program = agent.client.exec(command, kLimits);
+  auto program = agent.client.exec(command, limits());
   REQUIRE(program);
   CHECK(program->pid() == 0);
   const auto status = program->wait();
@@ -100,27 +103,27 @@ TEST_CASE("session: stdin, signals and time limits") {
   RealAgent agent;
   AgentCommand cat = shell("cat");
   cat.stdin_open = true;
-  auto program = agent.client.exec(cat, kLimits);
+  auto program = agent.client.exec(cat, limits());
   REQUIRE(program);
   REQUIRE(program->write_stdin(wire::as_bytes("hello")));
   REQUIRE(program->close_stdin());
   CHECK(collect(*program) == "hello");
 
-  auto sleeper = agent.client.exec(shell("exec sleep 100"), kLimits);
+  auto sleeper = agent.client.exec(shell("exec sleep 100"), limits());
   REQUIRE(sleeper);
   REQUIRE(sleeper->kill(SIGTERM));
   CHECK(sleeper->wait()->signal == SIGTERM);
 
   AgentCommand limited = shell("exec sleep 100");
   limited.timeout_ms = 50;
-  auto late = agent.client.exec(limited, kLimits);
+  auto late = agent.client.exec(limited, limits());
   REQUIRE(late);
   CHECK(late->wait()->timed_out);
 }
 
 TEST_CASE("session: a call that is cut short can be repeated and loses nothing") {
   RealAgent agent;
-  auto program = agent.client.exec(shell("sleep 0.3; echo late"), kLimits);
+  auto program = agent.client.exec(shell("sleep 0.3; echo late"), limits());
   REQUIRE(program);
   const auto early = program->read({.cancel = nullptr, .timeout = std::chrono::milliseconds(20)});
   REQUIRE_FALSE(early);
@@ -137,7 +140,7 @@ TEST_CASE("session: a writer that nobody reads from waits, and obeys its limits"
   RealAgent agent;
   AgentCommand idle = shell("exec sleep 100");
   idle.stdin_open = true;
-  auto program = agent.client.exec(idle, kLimits);
+  auto program = agent.client.exec(idle, limits());
   REQUIRE(program);
   const std::vector<std::byte> much(8u << 20);
   const auto written =
@@ -150,11 +153,11 @@ TEST_CASE("session: bad commands are refused before anything is sent") {
   AgentClient client(std::make_shared<LocalLink>(drain));
   AgentCommand command = shell("");
   command.argv = {};
-  CHECK(client.exec(command, kLimits).error().code == ErrorCode::invalid_argument);
+  CHECK(client.exec(command, limits()).error().code == ErrorCode::invalid_argument);
   command.argv = {std::string("a\0b", 3)};
-  CHECK(client.exec(command, kLimits).error().code == ErrorCode::invalid_argument);
+  CHECK(client.exec(command, limits()).error().code == ErrorCode::invalid_argument);
   command.argv = {std::string(300'000, 'a')};
-  CHECK(client.exec(command, kLimits).error().code == ErrorCode::invalid_argument);
+  CHECK(client.exec(command, limits()).error().code == ErrorCode::invalid_argument);
 }
 
 TEST_CASE("session: files arrive with content, mode and links") {
@@ -176,7 +179,7 @@ TEST_CASE("session: files arrive with content, mode and links") {
   text.path = root + "/text";
   text.source.clear();
   text.inline_content = "inline";
-  const auto put = agent.client.put_files({file, link, text}, kLimits);
+  const auto put = agent.client.put_files({file, link, text}, limits());
   CHECK_MESSAGE(put, put.error().message);
   CHECK(std::filesystem::file_size(dir.path() / "sub/link") == 100'000);
   CHECK(std::filesystem::read_symlink(dir.path() / "sub/link") == "copy");
@@ -190,12 +193,12 @@ TEST_CASE("session: a link put in the place of a source is not followed") {
   FileToPut file;
   file.path = (dir.path() / "copy").string();
   file.source = dir.path() / "source";
-  CHECK_FALSE(agent.client.put_files({file}, kLimits));
+  CHECK_FALSE(agent.client.put_files({file}, limits()));
 }
 
 TEST_CASE("session: a port nobody listens on is refused") {
   RealAgent agent;
-  const auto stream = agent.client.tcp_connect(1, kLimits);
+  const auto stream = agent.client.tcp_connect(1, limits());
   REQUIRE_FALSE(stream);
   CHECK(stream.error().code == ErrorCode::connection_refused);
 }

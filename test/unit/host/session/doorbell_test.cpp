@@ -12,7 +12,10 @@ using wire::FrameType;
 
 namespace {
 
-const Limits kLimits({}, std::chrono::seconds(5));
+// Counted from each call: a fixed one would have passed before the later tests run.
+Limits limits() {
+  return Limits({}, std::chrono::seconds(5));
+}
 
 // A doorbell and the guest's end of its stream.
 struct Bell {
@@ -28,7 +31,7 @@ struct Bell {
     send(FrameType::hello, encode_message(hello));
   }
   void send(FrameType type, const wire::Bytes& body) {
-    REQUIRE(writer.write(guest.get(), type, body, kLimits, "test"));
+    REQUIRE(writer.write(guest.get(), type, body, limits(), "test"));
   }
 
   base::Fd guest;
@@ -44,7 +47,7 @@ TEST_CASE("doorbell: hello is answered with an identity, ready ends it") {
   CHECK_FALSE(*bell.doorbell->advance());
   bell.ring(true);
   CHECK_FALSE(*bell.doorbell->advance());
-  const auto frame = bell.reader.read(bell.guest.get(), kLimits, "test");
+  const auto frame = bell.reader.read(bell.guest.get(), limits(), "test");
   REQUIRE(frame);
   REQUIRE((*frame)->type == FrameType::identity);
   const auto identity = decode_message<microvm_agent_Identity>((*frame)->body);
@@ -57,7 +60,7 @@ TEST_CASE("doorbell: hello is answered with an identity, ready ends it") {
   microvm_agent_Ready ready{};
   ready.command_running = true;
   bell.send(FrameType::ready, encode_message(ready));
-  CHECK(bell.doorbell->wait_ready(kLimits));
+  CHECK(bell.doorbell->wait_ready(limits()));
   CHECK(bell.doorbell->restored());
   CHECK(bell.doorbell->command_running());
 }
@@ -69,7 +72,7 @@ TEST_CASE("doorbell: out of turn, hung up, too slow") {
   Bell gone;
   gone.ring(false);
   gone.guest.reset();
-  CHECK(gone.doorbell->wait_ready(kLimits).error().code == ErrorCode::vm_gone);
+  CHECK(gone.doorbell->wait_ready(limits()).error().code == ErrorCode::vm_gone);
   Bell slow;
   const auto late = slow.doorbell->wait_ready(Limits({}, std::chrono::milliseconds(20)));
   CHECK(late.error().code == ErrorCode::deadline_exceeded);

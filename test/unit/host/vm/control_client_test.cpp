@@ -11,7 +11,10 @@ using namespace microvm::host;
 
 namespace {
 
-const Limits kLimits({}, std::chrono::seconds(5));
+// Counted from each call: a fixed one would have passed before the later tests run.
+Limits limits() {
+  return Limits({}, std::chrono::seconds(5));
+}
 
 // A client and a worker's end that the test plays.
 struct Pair {
@@ -27,15 +30,15 @@ struct Pair {
 
   // Answers one request.
   void answer(wire::Message message, std::vector<int> fds = {}) {
-    const auto request = receive_control(worker.get(), kLimits, "test");
+    const auto request = receive_control(worker.get(), limits(), "test");
     REQUIRE(request);
     send({request->envelope.request_id, std::move(message)}, fds);
   }
   void send(const wire::Envelope& envelope, std::vector<int> fds = {}) {
-    REQUIRE(send_control(worker.get(), envelope, fds, kLimits, "test"));
+    REQUIRE(send_control(worker.get(), envelope, fds, limits(), "test"));
   }
   Result<ControlClient::Reply> call() {
-    return client->call(wire::InfoRequest{}, {}, kLimits, "ask");
+    return client->call(wire::InfoRequest{}, {}, limits(), "ask");
   }
 
   std::unique_ptr<Reactor> reactor = std::move(*Reactor::create());
@@ -48,8 +51,8 @@ struct Pair {
 TEST_CASE("control client: replies find their callers in any order") {
   Pair pair;
   std::thread worker([&] {
-    const auto first = receive_control(pair.worker.get(), kLimits, "test");
-    const auto second = receive_control(pair.worker.get(), kLimits, "test");
+    const auto first = receive_control(pair.worker.get(), limits(), "test");
+    const auto second = receive_control(pair.worker.get(), limits(), "test");
     REQUIRE((first && second));
     for (const auto* request : {&*second, &*first}) {
       wire::InfoReply info;
@@ -80,7 +83,7 @@ TEST_CASE(
 TEST_CASE("control client: the end of the worker fails pending calls with the reason") {
   Pair pair;
   std::thread worker([&] {
-    const auto request = receive_control(pair.worker.get(), kLimits, "test");
+    const auto request = receive_control(pair.worker.get(), limits(), "test");
     pair.send({0, wire::ExitEvent{wire::ExitEvent::Reason::panic, "Kernel panic: x"}});
     pair.worker.reset();
   });
@@ -89,14 +92,14 @@ TEST_CASE("control client: the end of the worker fails pending calls with the re
   REQUIRE_FALSE(failed);
   CHECK(failed.error().code == ErrorCode::guest_failed);
   CHECK(failed.error().message.find("Kernel panic: x") != std::string::npos);
-  CHECK(pair.client->wait_ended(kLimits, "wait"));
+  CHECK(pair.client->wait_ended(limits(), "wait"));
   CHECK(pair.call().error().code == ErrorCode::guest_failed);
 }
 
 TEST_CASE("control client: a worker that vanished was killed") {
   Pair pair;
   pair.worker.reset();
-  CHECK(pair.client->wait_ended(kLimits, "wait"));
+  CHECK(pair.client->wait_ended(limits(), "wait"));
   const auto failed = pair.call();
   CHECK(failed.error().code == ErrorCode::vm_gone);
   CHECK(failed.error().message == "ask: the microvm's worker was killed");
@@ -105,7 +108,7 @@ TEST_CASE("control client: a worker that vanished was killed") {
 TEST_CASE("control client: garbage ends the conversation") {
   Pair pair;
   std::thread worker([&] {
-    const auto request = receive_control(pair.worker.get(), kLimits, "test");
+    const auto request = receive_control(pair.worker.get(), limits(), "test");
     CHECK(sys::send_message(pair.worker.get(), wire::as_bytes("garbage")));
   });
   CHECK(pair.call().error().code == ErrorCode::protocol);
@@ -139,7 +142,7 @@ TEST_CASE("control client: a stream is handed over; too few or too many fds are 
     pair.answer(wire::OkReply{}, {fd, fd});
   });
   const auto ask = [&] {
-    return pair.client->call_for_stream(wire::ConnectRequest{1}, kLimits, "open");
+    return pair.client->call_for_stream(wire::ConnectRequest{1}, limits(), "open");
   };
   CHECK(ask());
   CHECK(ask().error().code == ErrorCode::protocol);
