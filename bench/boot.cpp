@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
     const auto image = build(runtime, argv[2], memory_mib);
     build_ms.add(bench::ms_since(start));
     boot_ms.add(static_cast<double>(image.boot_ms));
+    bench::say("boot: the guest took " + std::to_string(image.boot_ms) + " ms");
     need(runtime.remove_image(image.name + ":" + image.version));
   }
   bench::print_report("boot", {{"guest_memory_mib", memory_mib},
