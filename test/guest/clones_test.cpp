@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kClones = 20;
 
 struct Clone {
-  Vm vm;
+  RunningVm vm;
   std::string hostname;
   std::string machine_id;
   std::string boot_id;
@@ -56,8 +56,8 @@ TEST_CASE("clones diverge in memory and on disk; base and image files stay as th
   const auto layer = image_dir("counter", "1") / "app.layer";
   const std::string layer_before = file_digest(layer);
   {
-    Vm one = run_counter();
-    Vm two = run_counter();
+    RunningVm one = run_counter();
+    RunningVm two = run_counter();
     http_get(one, "/");
     http_get(one, "/");
     CHECK(http_get(one, "/").find("\"in_memory\": 3, \"on_disk\": 3") != std::string::npos);
@@ -74,14 +74,14 @@ TEST_CASE("clones diverge in memory and on disk; base and image files stay as th
 }
 
 TEST_CASE("the clock of a clone is right") {
-  Vm vm = run_counter();
+  RunningVm vm = run_counter();
   const auto guest = std::stoll(shell(vm, "date +%s"));
   CHECK(std::abs(guest - std::time(nullptr)) <= 3);
 }
 
 TEST_CASE("a pooled launch finds its worker and says what it cost") {
   REQUIRE(runtime().warm("counter", 1));
-  Vm vm = run_counter();
+  RunningVm vm = run_counter();
   const LaunchTimes times = vm.launch_times();
   CHECK(times.worker_us <= times.restore_us);
   CHECK(times.restore_us <= times.agent_us);

