@@ -54,7 +54,11 @@ Result<std::string> find_package(const std::string& series) {
 
 Result<std::filesystem::path> download(const std::string& package,
                                        const std::filesystem::path& directory) {
-  if (auto done = run_program({"apt-get", "-q", "download", package}, directory); !done) {
+  // The directory is ours alone: apt's download user could not write there, and root would be told
+  // so.
+  if (auto done = run_program(
+          {"apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package}, directory);
+      !done) {
     return tl::unexpected(done.error());
   }
   std::error_code ec;
