@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -148,14 +147,14 @@ std::byte* GuestMemory::translate(uint64_t guest_address, uint64_t length) const
 bool GuestMemory::read_bytes(uint64_t guest_address, std::span<std::byte> out) const noexcept {
   const std::byte* from = translate(guest_address, out.size());
   if (from == nullptr) return false;
-  std::memcpy(out.data(), from, out.size());
+  std::ranges::copy_n(from, static_cast<std::ptrdiff_t>(out.size()), out.data());  // may be empty
   return true;
 }
 
 bool GuestMemory::write_bytes(uint64_t guest_address, std::span<const std::byte> in) noexcept {
   std::byte* to = translate(guest_address, in.size());
   if (to == nullptr) return false;
-  std::memcpy(to, in.data(), in.size());
+  std::ranges::copy(in, to);
   return true;
 }
 
