@@ -1,35 +1,41 @@
-// The question a long call asks between its pieces: may I go on?
+// One call's time limit and cancel token, fixed when the call begins, and the waits that obey them.
 #pragma once
 
 #include <chrono>
-#include <string>
+#include <optional>
+#include <string_view>
 
 #include "base/error.hpp"
 #include "microvm/cancel.hpp"
 
 namespace microvm::host {
 
-class CallCheck {
+class Limits {
  public:
-  // `what` begins the message of the error: "import base debian:bookworm". Borrows limits.cancel.
-  CallCheck(const CallLimits& limits, std::string what)
-      : cancel_(limits.cancel), what_(std::move(what)) {
-    if (limits.timeout.count() > 0) deadline_ = Clock::now() + limits.timeout;
-  }
+  using Clock = std::chrono::steady_clock;
 
-  [[nodiscard]] Result<void> operator()() const {
-    if (cancel_ != nullptr && cancel_->cancelled())
-      return base::fail(ErrorCode::cancelled, what_ + ": cancelled");
-    if (deadline_ != Clock::time_point::max() && Clock::now() >= deadline_)
-      return base::fail(ErrorCode::deadline_exceeded, what_ + ": the time limit passed");
-    return {};
-  }
+  // `library_limit` is the library's own bound for the call; zero: none. The earlier one counts.
+  explicit Limits(const CallLimits& limits, std::chrono::milliseconds library_limit = {});
+  // The same token, and at most `limit` from now.
+  [[nodiscard]] Limits within(std::chrono::milliseconds limit) const;
+
+  // What is left of them, for a call that takes CallLimits.
+  [[nodiscard]] CallLimits rest() const;
+
+  // `what` begins the message: "exec: the time limit passed". Errors: cancelled, deadline_exceeded.
+  [[nodiscard]] Result<void> check(std::string_view what) const;
+
+  // Until one of `poll_events` (or an error or hang-up) is there on fd.
+  [[nodiscard]] Result<void> wait(int fd, short poll_events, std::string_view what) const;
+
+  [[nodiscard]] const CancelToken* cancel() const { return cancel_; }
+  [[nodiscard]] std::optional<Clock::time_point> deadline() const { return deadline_; }
 
  private:
-  using Clock = std::chrono::steady_clock;
-  const CancelToken* cancel_;
-  std::string what_;
-  Clock::time_point deadline_ = Clock::time_point::max();
+  [[nodiscard]] int poll_timeout_ms() const;
+
+  const CancelToken* cancel_ = nullptr;
+  std::optional<Clock::time_point> deadline_;
 };
 
 }  // namespace microvm::host

@@ -2,6 +2,8 @@
 
 #include <poll.h>
 
+#include "sys/uring_restrictions.hpp"
+
 namespace microvm::sys {
 namespace {
 
@@ -51,8 +53,11 @@ Result<void> UringLoop::open_ring() {
     open_ = true;
     constexpr unsigned kNeeded =
         IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE;
-    if ((params.features & kNeeded) == kNeeded) return {};
-    return base::fail(ErrorCode::unsupported, "io_uring: the kernel is older than 5.11");
+    if ((params.features & kNeeded) != kNeeded) {
+      return base::fail(ErrorCode::unsupported, "io_uring: the kernel is older than 5.11");
+    }
+    restrict_ring(ring_);  // where it cannot be, the ring still does what we ask
+    return {};
   }
   return base::fail_errno("set up io_uring", -error);
 }
