@@ -130,6 +130,19 @@ microvm::ImageInfo build(microvm::Runtime& runtime, const char* app) {
   return need(runtime.build(options));
 }
 
+// Every run builds one more version. Only one that a microVM still runs from has to stay.
+void remove_older(microvm::Runtime& runtime, const microvm::ImageInfo& newest) {
+  for (const microvm::ImageInfo& image : need(runtime.images())) {
+    if (image.name != newest.name || std::stoul(image.version) >= std::stoul(newest.version)) {
+      continue;
+    }
+    const std::string reference = image.name + ":" + image.version;
+    const auto removed = runtime.remove_image(reference);
+    std::printf("   %s %s\n", reference.c_str(),
+                removed ? "from an earlier run is removed" : removed.error().message.c_str());
+  }
+}
+
 void print_table(const microvm::ImageInfo& image,
                  const std::vector<microvm::LaunchTimes>& launches) {
   std::printf("\n%-52s %10s\n", "step", "ms");
@@ -172,6 +185,10 @@ int main(int argc, char** argv) {
   std::printf("   exit code %d\n", status.code);
   timed("terminate all", [&] {
     for (microvm::Vm& vm : vms) need(vm.terminate());
+    return 0;
+  });
+  timed("remove the versions that earlier runs built", [&] {
+    remove_older(runtime, image);
     return 0;
   });
   print_table(image, launches);
