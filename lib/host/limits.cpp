@@ -1,4 +1,4 @@
-#include "host/session/limits.hpp"
+#include "host/limits.hpp"
 
 #include <poll.h>
 

@@ -3,7 +3,9 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/error.hpp"
 #include "microvm/cancel.hpp"
@@ -14,7 +16,8 @@ class Limits {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `library_limit` is the library's own bound for the call; zero: none. The earlier one counts.
+  // Borrows limits.cancel. `library_limit` is the library's own bound for the call; zero: none. The
+  // earlier one counts.
   explicit Limits(const CallLimits& limits, std::chrono::milliseconds library_limit = {});
   // The same token, and at most `limit` from now.
   [[nodiscard]] Limits within(std::chrono::milliseconds limit) const;
@@ -36,6 +39,21 @@ class Limits {
 
   const CancelToken* cancel_ = nullptr;
   std::optional<Clock::time_point> deadline_;
+};
+
+// The question a long call asks between its pieces: may I go on?
+class CallCheck {
+ public:
+  // `what` begins the message of the error: "import base debian:bookworm".
+  CallCheck(const Limits& limits, std::string what) : limits_(limits), what_(std::move(what)) {}
+  CallCheck(const CallLimits& limits, std::string what)
+      : CallCheck(Limits(limits), std::move(what)) {}
+
+  [[nodiscard]] Result<void> operator()() const { return limits_.check(what_); }
+
+ private:
+  Limits limits_;
+  std::string what_;
 };
 
 }  // namespace microvm::host

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "host/session/limits.hpp"
+#include "host/limits.hpp"
 
 namespace microvm::host {
 

@@ -47,8 +47,7 @@ Result<void> verify_content(const fs::path& entry_dir, std::span<const FileToVer
   for (const FileToVerify& file : files) {
     if (file.record->sha256.empty()) continue;
     const std::string name = name_of(entry_dir, file);
-    const auto digest =
-        digest_sparse_file(file.fd, name, CallCheck(limits.rest(), "check " + name));
+    const auto digest = digest_sparse_file(file.fd, name, CallCheck(limits, "check " + name));
     if (!digest) return base::fail(digest.error());
     if (digest->sha256 != file.record->sha256) {
       return corrupt(name, "its content is not what was written");

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <span>
 
-#include "host/session/limits.hpp"
+#include "host/limits.hpp"
 #include "host/store/manifest.hpp"
 
 namespace microvm::host {

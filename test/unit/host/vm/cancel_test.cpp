@@ -6,7 +6,7 @@
 #include <chrono>
 #include <thread>
 
-#include "host/session/limits.hpp"
+#include "host/limits.hpp"
 
 using namespace microvm;
 using namespace std::chrono_literals;
