@@ -6,6 +6,7 @@
 #include "agent/app_log.hpp"
 #include "agent/command.hpp"
 #include "agent/freezer.hpp"
+#include "agent/pty_table.hpp"
 
 namespace microvm::agent {
 
@@ -14,6 +15,7 @@ struct Guest {
   Freezer freezer;
   Command command;
   AppLog app_log;
+  PtyTable ptys;
   void (*end_machine)(Guest&) = nullptr;   // after the image's command has ended
   void (*stop_machine)(Guest&) = nullptr;  // the command first, then the machine
 };

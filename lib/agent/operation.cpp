@@ -3,6 +3,7 @@
 #include "agent/channel.hpp"
 #include "agent/exec.hpp"
 #include "agent/freeze.hpp"
+#include "agent/pty.hpp"
 #include "agent/put_files.hpp"
 #include "agent/tcp.hpp"
 
@@ -52,6 +53,14 @@ void dispatch(Guest& guest, Channel& channel, const FrameHeader& header) {
       return wait_port(guest, channel, header);
     case FrameType::power_off:
       return power_off(guest, channel);
+    case FrameType::pty_open:
+      return reply_failure(channel, run_pty_open(guest, channel, header));
+    case FrameType::pty_attach:
+      return reply_failure(channel, run_pty_attach(guest, channel, header));
+    case FrameType::pty_list:
+      return reply(channel, run_pty_list(guest, channel));
+    case FrameType::pty_close:
+      return reply(channel, run_pty_close(guest, channel, header));
     default:
       return send_failed(channel, {EPROTO, "no operation starts with a frame of type " +
                                                std::to_string(static_cast<int>(header.type))});

@@ -41,17 +41,22 @@ Outcome<void> read_request(Channel& channel, const FrameHeader& header, Program&
 
 }  // namespace
 
-Outcome<Program> read_program(Channel& channel, const FrameHeader& request) {
-  Program program;
-  if (auto read = read_request(channel, request, program); !read) return fail(read.error());
+Outcome<void> read_program_lists(Channel& channel, Program& program) {
   auto arguments = read_strings(channel, FrameType::arguments, "arguments");
   if (!arguments) return fail(arguments.error());
   auto environment = read_strings(channel, FrameType::environment, "environment");
   if (!environment) return fail(environment.error());
-  if (arguments->empty() || arguments->front().empty())
-    return fail("exec: no program given", EINVAL);
   program.arguments = std::move(*arguments);
   program.environment = std::move(*environment);
+  return {};
+}
+
+Outcome<Program> read_program(Channel& channel, const FrameHeader& request) {
+  Program program;
+  if (auto read = read_request(channel, request, program); !read) return fail(read.error());
+  if (auto read = read_program_lists(channel, program); !read) return fail(read.error());
+  if (program.arguments.empty() || program.arguments.front().empty())
+    return fail("exec: no program given", EINVAL);
   return program;
 }
 

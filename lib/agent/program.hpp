@@ -11,7 +11,7 @@
 namespace microvm::agent {
 
 struct Program {
-  std::vector<std::string> arguments;    // at least one
+  std::vector<std::string> arguments;    // at least one when it is spawned
   std::vector<std::string> environment;  // HOME is there
   std::string cwd;                       // absolute or relative to /
   std::string user;
@@ -21,6 +21,9 @@ struct Program {
 
 // The rest of an exec or start: the request's body and the two frames behind it.
 [[nodiscard]] Outcome<Program> read_program(Channel& channel, const FrameHeader& request);
+
+// The two frames behind a request alone: arguments (there may be none) and environment.
+[[nodiscard]] Outcome<void> read_program_lists(Channel& channel, Program& program);
 
 // The value of NAME in an environment, or null.
 [[nodiscard]] const char* find_variable(const std::vector<std::string>& environment,

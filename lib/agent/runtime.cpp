@@ -24,6 +24,11 @@ namespace std {
 
 }  // namespace std
 
+// Of a class whose object is being made or destroyed: never happens.
+extern "C" [[noreturn]] void __cxa_pure_virtual() {
+  abort();
+}
+
 void* operator new(size_t size) {
   void* memory = malloc(size == 0 ? 1 : size);
   if (memory == nullptr) abort();
@@ -33,5 +38,14 @@ void operator delete(void* memory) noexcept {
   free(memory);
 }
 void operator delete(void* memory, size_t) noexcept {
+  free(memory);
+}
+void* operator new[](size_t size) {
+  return operator new(size);
+}
+void operator delete[](void* memory) noexcept {
+  free(memory);
+}
+void operator delete[](void* memory, size_t) noexcept {
   free(memory);
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -84,6 +85,7 @@ void allow_oom_kill() {
 
 bool set_streams(const Streams& streams) {
   return dup2(streams.in, 0) == 0 && dup2(streams.out, 1) == 1 && dup2(streams.err, 2) == 2 &&
+         (!streams.terminal || ioctl(0, TIOCSCTTY, 0) == 0) &&
          close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
 }
 
@@ -160,16 +162,18 @@ SpawnFailure describe(const Program& program, const Report& report) {
   return {126, exec + "set up: " + reason};
 }
 
-// A user other than root must be able to reopen its /dev/stdout. Only pipes: /dev/null is all's.
-void give_pipe(int fd, uid_t uid) {
+// A user other than root must be able to reopen its /dev/stdout. Pipes and the terminal only:
+// /dev/null is all's.
+void give_stream(int fd, bool terminal, uid_t uid) {
   struct stat status{};
-  if (fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode)) return;
+  if (fstat(fd, &status) != 0 || !(terminal || S_ISFIFO(status.st_mode))) return;
   [[maybe_unused]] const int result = fchown(fd, uid, static_cast<gid_t>(-1));
 }
 
-void give_pipes(const Streams& streams, uid_t uid) {
+void give_streams(const Streams& streams, uid_t uid) {
   if (uid == 0) return;
-  for (const int fd : {streams.in, streams.out, streams.err}) give_pipe(fd, uid);
+  for (const int fd : {streams.in, streams.out, streams.err})
+    give_stream(fd, streams.terminal, uid);
 }
 
 tl::unexpected<SpawnFailure> not_started(const Program& program, int error) {
@@ -194,7 +198,7 @@ tl::expected<Child, SpawnFailure> spawn(const Program& program, int root, int cg
                                         const Streams& streams) {
   auto user = find_user(root, program.user);
   if (!user) return tl::unexpected(SpawnFailure{126, user.error().message});
-  give_pipes(streams, user->uid);
+  give_streams(streams, user->uid);
   Plan plan = make_plan(program, std::move(*user), streams);
   int report_pipe[2];
   if (pipe2(report_pipe, O_CLOEXEC) != 0) return not_started(program, errno);

@@ -14,6 +14,7 @@ struct Streams {
   int in = -1;
   int out = -1;
   int err = -1;
+  bool terminal = false;  // they are one, and it becomes the program's controlling terminal
 };
 
 // A child of the thread that spawned it, and only that thread reaps it (see reaper.hpp). Until then

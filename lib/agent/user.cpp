@@ -64,6 +64,7 @@ Outcome<std::string> find_in_passwd(int root, std::string_view wanted, User& use
     user.uid = *uid;
     user.gid = *gid;
     if (!fields[5].empty()) user.home = fields[5];
+    user.shell = fields[6];
     name = fields[0];
     return true;
   });

@@ -17,6 +17,7 @@ struct User {
   gid_t gid = 0;
   std::vector<gid_t> groups;  // supplementary; at most kMaxGroups
   std::string home = "/";
+  std::string shell;  // empty: the database does not say
 };
 
 inline constexpr size_t kMaxGroups = 256;

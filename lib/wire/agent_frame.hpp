@@ -29,6 +29,12 @@ enum class FrameType : uint8_t {
   freeze = 20,       // FreezeRequest: stop user processes → ok when they are frozen
   wait_port = 21,    // WaitPortRequest → ok when something listens there, or failed
   power_off = 22,    // sync, unmount, power off → ok before it happens
+  pty_open = 24,    // PtyOpenRequest, arguments (none: the user's shell), environment → pty_opened,
+                    // then output; or exited when it could not be started. Closing the stream
+                    // only detaches: the program stays
+  pty_attach = 25,  // PtyAttachRequest → pty_opened, recent output, then what comes
+  pty_list = 26,    // → pty_info …, ok
+  pty_close = 27,   // PtyCloseRequest: hang up → ok when the program has ended
 
   // during an operation
   ok = 32,           // agent → host: empty
@@ -45,6 +51,15 @@ enum class FrameType : uint8_t {
   put_end = 43,      // host → agent: empty
   arguments = 44,    // host → agent: NUL-terminated strings, "argv[0]\0argv[1]\0…"
   environment = 45,  // host → agent: NUL-terminated strings, the complete environment
+
+  // during pty_open and pty_attach, besides stdin_data, stdout_data, signal (to the foreground
+  // process group) and exited
+  pty_opened = 64,   // agent → host: PtyOpened
+  pty_resize = 65,   // host → agent: PtySize; only a writer's counts
+  pty_role = 66,     // agent → host: PtyRole: it changed
+  pty_lost = 67,     // agent → host: PtyLost: this client was too slow, the next data is later
+  pty_collect = 68,  // host → agent: empty; `exited` has arrived and may be forgotten
+  pty_info = 69,     // agent → host: PtyInfo
 };
 
 struct FrameHeader {
