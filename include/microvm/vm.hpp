@@ -10,6 +10,7 @@
 #include "microvm/cancel.hpp"
 #include "microvm/error.hpp"
 #include "microvm/exec.hpp"
+#include "microvm/pty.hpp"
 
 namespace microvm {
 
@@ -64,6 +65,20 @@ class MICROVM_API Vm {
   // Runs to the end and collects; each stream is cut at `max_bytes`.
   Result<ExecResult> exec_collect(const ExecOptions& options, const CallLimits& limits = {},
                                   size_t max_bytes = 1u << 20);
+
+  // A program on a pseudo terminal; the handle writes. At most 32 at a time in one Vm. A program
+  // that could not be started is a Pty whose wait() says why.
+  // Errors: already_exists (the id), busy (too many), vm_gone, cancelled, deadline_exceeded.
+  Result<Pty> pty(const PtyOptions& options = {}, const CallLimits& limits = {});
+  // Another handle of a running terminal, at most 8 at a time; of one that has ended since, too:
+  // the end of its output and its exit status.
+  // Errors: not_found, busy (another client writes; or too many), vm_gone, cancelled,
+  // deadline_exceeded.
+  Result<Pty> attach_pty(const std::string& id, const PtyAttachOptions& options = {},
+                         const CallLimits& limits = {});
+  Result<std::vector<PtyInfo>> ptys(const CallLimits& limits = {});  // the oldest first
+  // Hangs up: SIGHUP, after 5 s SIGKILL; returns when the program has ended. Error: not_found.
+  Result<void> close_pty(const std::string& id, const CallLimits& limits = {});
 
   // A connected SOCK_STREAM socket to a TCP port on the guest's loopback; the caller owns the fd.
   // Errors: connection_refused, vm_gone, cancelled, deadline_exceeded.

@@ -12,6 +12,7 @@
 #include "host/image/step_runner.hpp"
 #include "host/session/frame_stream.hpp"
 #include "microvm/exec.hpp"
+#include "microvm/pty.hpp"
 
 namespace microvm::host {
 
@@ -35,12 +36,28 @@ struct AgentCommand {
   bool stdin_open = false;
 };
 
+// A program for a terminal; without arguments it is the user's shell.
+struct PtyCommand {
+  AgentCommand program;
+  std::string id;  // empty: the agent chooses
+  PtySize size;
+  PtyWriting writing = PtyWriting::exclusive;
+};
+
 class AgentClient {
  public:
   explicit AgentClient(std::shared_ptr<AgentLink> link) : link_(std::move(link)) {}
 
   // Returns when the program runs or could not be started (the Exec then tells why).
   Result<Exec> exec(const AgentCommand& command, const Limits& limits);
+  // The same for a program on a terminal.
+  Result<Pty> open_pty(const PtyCommand& command, const Limits& limits);
+  // Errors: not_found, busy (someone else writes, or there are too many clients).
+  Result<Pty> attach_pty(const std::string& id, const PtyAttachOptions& options,
+                         const Limits& limits);
+  Result<std::vector<PtyInfo>> list_ptys(const Limits& limits);
+  // Returns when the program has ended. Error: not_found.
+  Result<void> close_pty(const std::string& id, const Limits& limits);
   // Starts the image's command; its output goes to the app log.
   Result<void> start(const AgentCommand& command, const Limits& limits);
   // A byte stream to a TCP port of the guest's loopback. Error: connection_refused.

@@ -55,6 +55,8 @@ base::Failure Operation::refused(const Frame& frame) const {
   const std::string text = guest_text(failure->message);
   Error error = base::fail_errno(what_, failure->error > 0 ? failure->error : EIO).value();
   if (failure->error == ECONNREFUSED) error.code = ErrorCode::connection_refused;
+  if (failure->error == EBUSY || failure->error == EAGAIN) error.code = ErrorCode::busy;
+  if (failure->error == EINVAL) error.code = ErrorCode::invalid_argument;
   if (failure->error == ETIMEDOUT) error.code = ErrorCode::deadline_exceeded;
   if (!text.empty()) error.message = what_ + ": " + text;
   return base::fail(std::move(error));

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 
-#include "host/image/build_plan.hpp"
+#include "host/vm/environment.hpp"
 #include "host/vm/read_stream.hpp"
 #include "host/vm/vm_impl.hpp"
 
@@ -17,36 +17,6 @@ namespace {
 // A guest that is alive starts a program or accepts a connection within this, however slow.
 constexpr std::chrono::seconds kOperationLimit{60};
 constexpr std::chrono::seconds kInfoLimit{10};
-
-std::string_view variable_name(std::string_view assignment) {
-  return assignment.substr(0, assignment.find('='));
-}
-
-bool has_variable(const std::vector<std::string>& env, std::string_view name) {
-  return std::ranges::any_of(env, [&](const auto& have) { return variable_name(have) == name; });
-}
-
-// The image's variables with the caller's over them, and a PATH in any case.
-std::vector<std::string> merge_environment(const std::vector<std::string>& image,
-                                           const std::vector<std::string>& own) {
-  std::vector<std::string> merged;
-  for (const auto& assignment : image) {
-    if (!has_variable(own, variable_name(assignment))) merged.push_back(assignment);
-  }
-  merged.insert(merged.end(), own.begin(), own.end());
-  if (!has_variable(merged, "PATH")) merged.emplace_back(host::kDefaultPath);
-  return merged;
-}
-
-Result<void> check_environment(const std::vector<std::string>& env) {
-  for (const auto& assignment : env) {
-    if (variable_name(assignment).empty() || assignment.find('=') == std::string::npos) {
-      return base::fail(ErrorCode::invalid_argument,
-                        "environment \"" + host::one_line(assignment) + "\": not NAME=value");
-    }
-  }
-  return {};
-}
 
 void append_bounded(std::string& to, const std::vector<std::byte>& data, size_t max_bytes) {
   const size_t take = std::min(data.size(), max_bytes - std::min(max_bytes, to.size()));
@@ -90,11 +60,12 @@ Result<VmCounters> Vm::counters() const {
 
 Result<Exec> Vm::exec(const ExecOptions& options, const CallLimits& limits) {
   if (auto ok = impl_->check_running("exec"); !ok) return base::fail(ok.error());
-  if (auto ok = check_environment(options.env); !ok) return base::fail(ok.error());
   const ImageConfig& image = impl_->config;
+  auto environment = host::make_environment(image.env, options.env);
+  if (!environment) return base::fail(environment.error());
   host::AgentCommand command;
   command.argv = options.argv;
-  command.env = merge_environment(image.env, options.env);
+  command.env = std::move(*environment);
   command.cwd = options.cwd.empty() ? image.workdir : options.cwd;
   command.user = options.user.empty() ? image.user : options.user;
   command.timeout_ms = options.timeout_ms;

@@ -62,6 +62,7 @@ TEST_SUITE("agent pty clients") {
     {
       TestTerminal first(guest);
       first.open(script("echo last words; read line; exit 9"));
+      REQUIRE(first.read_until("last words"));
       first.type("\n");
     }
     REQUIRE(eventually([&] { return list_terminals(guest).at(0).ended; }));

@@ -1,0 +1,316 @@
+// Pty: the public handle over one stream of a terminal session.
+#include "microvm/pty.hpp"
+
+#include <sys/socket.h>
+
+#include <atomic>
+
+#include "host/session/agent_client.hpp"
+#include "host/session/agent_messages.hpp"
+#include "host/session/operation.hpp"
+
+namespace microvm {
+
+using host::Limits;
+using wire::FrameType;
+
+namespace {
+
+// Of calls that only hand something to the agent.
+constexpr std::chrono::seconds kSendLimit{10};
+// A list is bounded by the agent, and here against one that does not keep to it.
+constexpr size_t kMaxListed = 1024;
+
+ExitStatus to_status(const microvm_agent_Exited& exited) {
+  return {exited.code, static_cast<int>(exited.signal), exited.timed_out,
+          host::guest_text(exited.message)};
+}
+
+PtySize to_size(uint32_t rows, uint32_t columns) {
+  return {static_cast<uint16_t>(rows), static_cast<uint16_t>(columns)};
+}
+
+PtyInfo to_info(const microvm_agent_PtyInfo& message) {
+  PtyInfo info;
+  info.id = host::guest_text(message.id);
+  info.command = host::guest_text(message.command);
+  info.pid = message.pid;
+  info.size = to_size(message.rows, message.columns);
+  info.clients = message.clients;
+  info.writers = message.writers;
+  info.writing = message.shared_writing ? PtyWriting::shared : PtyWriting::exclusive;
+  if (message.ended)
+    info.ended = ExitStatus{message.code, static_cast<int>(message.signal), false, {}};
+  return info;
+}
+
+Result<void> check_size(PtySize size) {
+  if (size.rows > 0 && size.columns > 0) return {};
+  return base::fail(ErrorCode::invalid_argument, "a terminal has at least one row and one column");
+}
+
+}  // namespace
+
+// The reading thread owns `ended`, `lost` and reads; writers only send, which the operation
+// serialises.
+struct [[gnu::visibility("hidden")]] Pty::Impl {
+  explicit Impl(host::Operation op) : operation(std::move(op)) {}
+
+  Result<void> begin(const Limits& limits);
+  Result<std::optional<PtyOutput>> read(const Limits& limits);
+  Result<bool> take(host::Frame& frame);
+  Result<void> on_opened(const host::Frame& frame);
+  Result<void> on_exited(const host::Frame& frame);
+  Result<void> check_writer() const;
+
+  host::Operation operation;
+  std::string id;
+  uint32_t pid = 0;
+  std::atomic<bool> writer{false};
+  std::atomic<uint64_t> position{0};
+  uint64_t lost = 0;  // since the last piece of output
+  std::optional<ExitStatus> ended;
+};
+
+Result<void> Pty::Impl::begin(const Limits& limits) {
+  const auto frame = operation.receive(limits);
+  if (!frame) return base::fail(frame.error());
+  if (frame->type == FrameType::exited) return on_exited(*frame);
+  if (frame->type != FrameType::pty_opened) return operation.unexpected(*frame);
+  return on_opened(*frame);
+}
+
+Result<void> Pty::Impl::on_opened(const host::Frame& frame) {
+  const auto opened = host::decode_message<microvm_agent_PtyOpened>(frame.body);
+  if (!opened) return base::fail(opened.error());
+  id = host::guest_text(opened->id);
+  pid = opened->pid;
+  writer = opened->writer;
+  position = opened->position;
+  return {};
+}
+
+Result<void> Pty::Impl::on_exited(const host::Frame& frame) {
+  const auto exited = host::decode_message<microvm_agent_Exited>(frame.body);
+  if (!exited) return base::fail(exited.error());
+  ended = to_status(*exited);
+  // The agent need not keep it for others; where it does not hear that, it keeps a bounded number.
+  [[maybe_unused]] const auto told =
+      operation.send(FrameType::pty_collect, {}, Limits({}, kSendLimit));
+  return {};
+}
+
+// True: the frame's body is output.
+Result<bool> Pty::Impl::take(host::Frame& frame) {
+  if (frame.type == FrameType::stdout_data) {
+    position += frame.body.size();
+    return !frame.body.empty();
+  }
+  if (frame.type == FrameType::pty_lost) {
+    const auto message = host::decode_message<microvm_agent_PtyLost>(frame.body);
+    if (!message) return base::fail(message.error());
+    lost += message->bytes;
+    position += message->bytes;
+    return false;
+  }
+  if (frame.type == FrameType::pty_role) {
+    const auto message = host::decode_message<microvm_agent_PtyRole>(frame.body);
+    if (!message) return base::fail(message.error());
+    writer = message->writer;
+    return false;
+  }
+  if (frame.type != FrameType::exited) return operation.unexpected(frame);
+  if (auto ok = on_exited(frame); !ok) return base::fail(ok.error());
+  return false;
+}
+
+Result<std::optional<PtyOutput>> Pty::Impl::read(const Limits& limits) {
+  while (!ended) {
+    auto frame = operation.receive(limits);
+    if (!frame) return base::fail(frame.error());
+    const auto is_output = take(*frame);
+    if (!is_output) return base::fail(is_output.error());
+    if (*is_output) return PtyOutput{std::move(frame->body), std::exchange(lost, 0)};
+  }
+  return std::nullopt;
+}
+
+Result<void> Pty::Impl::check_writer() const {
+  if (writer) return {};
+  return base::fail(ErrorCode::busy, "terminal \"" + id + "\": this client only watches");
+}
+
+Pty::Pty(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Pty::Pty(Pty&&) noexcept = default;
+Pty& Pty::operator=(Pty&&) noexcept = default;
+Pty::~Pty() = default;
+
+Result<std::optional<PtyOutput>> Pty::read(const CallLimits& limits) {
+  return impl_->read(Limits(limits));
+}
+
+Result<void> Pty::write(std::span<const std::byte> data, const CallLimits& call_limits) {
+  const Limits limits(call_limits);
+  if (auto ok = impl_->check_writer(); !ok) return ok;
+  while (!data.empty()) {
+    const auto piece = data.first(std::min<size_t>(data.size(), wire::kDataChunk));
+    auto sent = impl_->operation.send(FrameType::stdin_data, piece, limits);
+    if (!sent) return sent;
+    data = data.subspan(piece.size());
+  }
+  return {};
+}
+
+Result<void> Pty::resize(PtySize size) {
+  if (auto ok = check_size(size); !ok) return ok;
+  if (auto ok = impl_->check_writer(); !ok) return ok;
+  const microvm_agent_PtySize message{size.rows, size.columns};
+  return impl_->operation.send(FrameType::pty_resize, host::encode_message(message),
+                               Limits({}, kSendLimit));
+}
+
+Result<void> Pty::signal(int signal) {
+  if (auto ok = impl_->check_writer(); !ok) return ok;
+  microvm_agent_SignalRequest request{};
+  request.signal = static_cast<uint32_t>(signal);
+  return impl_->operation.send(FrameType::signal, host::encode_message(request),
+                               Limits({}, kSendLimit));
+}
+
+// The descriptor stays until the handle goes: another thread may be waiting on it.
+void Pty::detach() {
+  ::shutdown(impl_->operation.fd(), SHUT_RDWR);
+}
+
+Result<ExitStatus> Pty::wait(const CallLimits& call_limits) {
+  const Limits limits(call_limits);
+  for (;;) {
+    const auto output = impl_->read(limits);
+    if (!output) return base::fail(output.error());
+    if (!*output) return *impl_->ended;
+  }
+}
+
+const std::string& Pty::id() const noexcept {
+  return impl_->id;
+}
+
+uint32_t Pty::pid() const noexcept {
+  return impl_->pid;
+}
+
+bool Pty::writer() const noexcept {
+  return impl_->writer;
+}
+
+uint64_t Pty::position() const noexcept {
+  return impl_->position;
+}
+
+int Pty::fd() const noexcept {
+  return impl_->operation.fd();
+}
+
+namespace host {
+namespace {
+
+Result<Pty> begin(Operation operation, const Limits& limits) {
+  auto impl = std::make_unique<Pty::Impl>(std::move(operation));
+  if (auto ok = impl->begin(limits); !ok) return base::fail(ok.error());
+  return Pty(std::move(impl));
+}
+
+Result<microvm_agent_PtyOpenRequest> open_request(const PtyCommand& command) {
+  microvm_agent_PtyOpenRequest request{};
+  if (auto ok = set_text(request.id, command.id, "terminal name"); !ok) {
+    return base::fail(ok.error());
+  }
+  if (auto ok = set_text(request.cwd, command.program.cwd, "working directory"); !ok) {
+    return base::fail(ok.error());
+  }
+  if (auto ok = set_text(request.user, command.program.user, "user"); !ok) {
+    return base::fail(ok.error());
+  }
+  request.rows = command.size.rows;
+  request.columns = command.size.columns;
+  request.shared_writing = command.writing == PtyWriting::shared;
+  return request;
+}
+
+Result<microvm_agent_PtyAttachRequest> attach_request(const std::string& id,
+                                                      const PtyAttachOptions& options) {
+  microvm_agent_PtyAttachRequest request{};
+  if (auto ok = set_text(request.id, id, "terminal name"); !ok) return base::fail(ok.error());
+  request.write = options.write;
+  request.take_over = options.take_over;
+  if (options.size) {
+    if (auto ok = check_size(*options.size); !ok) return base::fail(ok.error());
+    request.rows = options.size->rows;
+    request.columns = options.size->columns;
+  }
+  request.continues = options.position.has_value();
+  request.position = options.position.value_or(0);
+  return request;
+}
+
+}  // namespace
+
+Result<Pty> AgentClient::open_pty(const PtyCommand& command, const Limits& limits) {
+  if (auto ok = check_size(command.size); !ok) return base::fail(ok.error());
+  const auto request = open_request(command);
+  if (!request) return base::fail(request.error());
+  const auto arguments = string_list(command.program.argv, "arguments");
+  if (!arguments) return base::fail(arguments.error());
+  const auto environment = string_list(command.program.env, "an environment");
+  if (!environment) return base::fail(environment.error());
+  auto operation = Operation::open(link_, "open a terminal", limits);
+  if (!operation) return base::fail(operation.error());
+  auto ok = operation->send(FrameType::pty_open, encode_message(*request), limits);
+  if (ok) ok = operation->send(FrameType::arguments, *arguments, limits);
+  if (ok) ok = operation->send(FrameType::environment, *environment, limits);
+  if (!ok) return base::fail(ok.error());
+  return begin(std::move(*operation), limits);
+}
+
+Result<Pty> AgentClient::attach_pty(const std::string& id, const PtyAttachOptions& options,
+                                    const Limits& limits) {
+  const auto request = attach_request(id, options);
+  if (!request) return base::fail(request.error());
+  auto operation = Operation::open(link_, "attach to a terminal", limits);
+  if (!operation) return base::fail(operation.error());
+  auto ok = operation->send(FrameType::pty_attach, encode_message(*request), limits);
+  if (!ok) return base::fail(ok.error());
+  return begin(std::move(*operation), limits);
+}
+
+Result<std::vector<PtyInfo>> AgentClient::list_ptys(const Limits& limits) {
+  auto operation = Operation::open(link_, "list terminals", limits);
+  if (!operation) return base::fail(operation.error());
+  auto sent = operation->send(FrameType::pty_list, {}, limits);
+  if (!sent) return base::fail(sent.error());
+  std::vector<PtyInfo> infos;
+  for (;;) {
+    const auto frame = operation->receive(limits);
+    if (!frame) return base::fail(frame.error());
+    if (frame->type == FrameType::ok) return infos;
+    if (frame->type != FrameType::pty_info || infos.size() == kMaxListed) {
+      return operation->unexpected(*frame);
+    }
+    const auto info = decode_message<microvm_agent_PtyInfo>(frame->body);
+    if (!info) return base::fail(info.error());
+    infos.push_back(to_info(*info));
+  }
+}
+
+Result<void> AgentClient::close_pty(const std::string& id, const Limits& limits) {
+  microvm_agent_PtyCloseRequest request{};
+  if (auto ok = set_text(request.id, id, "terminal name"); !ok) return ok;
+  auto operation = Operation::open(link_, "close a terminal", limits);
+  if (!operation) return base::fail(operation.error());
+  auto sent = operation->send(FrameType::pty_close, encode_message(request), limits);
+  if (!sent) return sent;
+  return operation->expect_ok(limits);
+}
+
+}  // namespace host
+}  // namespace microvm
