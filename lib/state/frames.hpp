@@ -9,17 +9,14 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "base/error.hpp"
+#include "state/frame_codec.hpp"
 #include "wire/bytes.hpp"
 
 namespace microvm::state {
-
-inline constexpr uint32_t kMinFrameBytes = 64 * 1024;
-inline constexpr uint32_t kMaxFrameBytes = 2 * 1024 * 1024;
 
 struct PackOptions {
   uint32_t frame_bytes = 512 * 1024;  // a power of two from kMinFrameBytes to kMaxFrameBytes
@@ -56,15 +53,10 @@ class FrameReader {
   Result<void> read(size_t frame, std::span<std::byte> out) const;
 
  private:
-  struct Entry {
-    uint64_t offset = 0;
-    uint32_t stored_bytes = 0;
-    uint32_t checksum = 0;
-  };
   int fd_ = -1;
   uint32_t frame_bytes_ = 0;
   uint64_t raw_bytes_ = 0;
-  std::vector<Entry> index_;
+  std::vector<FrameEntry> index_;
 
   Result<void> load_index(wire::ByteView bytes, uint64_t index_offset);
 };
