@@ -1,0 +1,41 @@
+#include "state/page_runs.hpp"
+
+#include <algorithm>
+
+#include "base/checked.hpp"
+
+namespace microvm::state {
+
+bool PageRuns::append(uint64_t first_page, uint64_t pages) {
+  if (pages == 0 || !base::range_fits(first_page, pages, memory_pages_)) return false;
+  if (!runs_.empty()) {
+    PageRun& last = runs_.back().run;
+    const uint64_t end = last.first_page + last.pages;
+    if (first_page < end) return false;
+    if (first_page == end) {
+      // No overflow: all runs together are at most the 2^28 pages a memory may have.
+      last.pages += static_cast<uint32_t>(pages);
+      page_count_ += pages;
+      return true;
+    }
+  }
+  runs_.push_back({{first_page, static_cast<uint32_t>(pages)}, page_count_});
+  page_count_ += pages;
+  return true;
+}
+
+Result<void> PageRuns::for_each_piece(uint64_t position, uint64_t pages, const Visit& visit) const {
+  const uint64_t end = position + pages;
+  auto entry = std::ranges::upper_bound(runs_, position, {}, &Entry::position);
+  if (entry != runs_.begin()) --entry;
+  for (; position < end && entry != runs_.end(); ++entry) {
+    const uint64_t skipped = position - entry->position;
+    const uint64_t count = std::min<uint64_t>(end - position, entry->run.pages - skipped);
+    const PageRun piece{entry->run.first_page + skipped, static_cast<uint32_t>(count)};
+    if (auto visited = visit(piece); !visited) return visited;
+    position += count;
+  }
+  return {};
+}
+
+}  // namespace microvm::state
