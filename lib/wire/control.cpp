@@ -29,6 +29,10 @@ constexpr uint16_t kType<InfoRequest> = 10;
 template <>
 constexpr uint16_t kType<TerminateRequest> = 11;
 template <>
+constexpr uint16_t kType<CaptureRequest> = 12;
+template <>
+constexpr uint16_t kType<MergeRequest> = 13;
+template <>
 constexpr uint16_t kType<OkReply> = 64;
 template <>
 constexpr uint16_t kType<ErrorReply> = 65;
@@ -36,6 +40,8 @@ template <>
 constexpr uint16_t kType<SnapshotReply> = 66;
 template <>
 constexpr uint16_t kType<InfoReply> = 67;
+template <>
+constexpr uint16_t kType<CaptureReply> = 68;
 template <>
 constexpr uint16_t kType<AgentEvent> = 128;
 template <>
@@ -124,8 +130,14 @@ void fields(C& c, M& m) {
   } else if constexpr (Is<RestoreRequest, M>) {
     attachment(c, m.attachment);
     disks(c, m.disks);
+    c.number(m.overlays);
   } else if constexpr (Is<ConnectRequest, M>) {
     c.number(m.port);
+  } else if constexpr (Is<CaptureRequest, M>) {
+    c.flag(m.all_pages);
+    c.flag(m.run_on);
+  } else if constexpr (Is<TerminateRequest, M>) {
+    c.flag(m.suspended);
   } else if constexpr (Is<LogsRequest, M>) {
     c.choice(m.which, LogsRequest::Which::app);
     c.flag(m.follow);
@@ -136,6 +148,9 @@ void fields(C& c, M& m) {
     c.number(m.memory_bytes);
     c.number(m.memory_data_bytes);
     c.number(m.pause_us);
+  } else if constexpr (Is<CaptureReply, M>) {
+    c.number(m.page_bytes);
+    c.number(m.pause_us);
   } else if constexpr (Is<InfoReply, M>) {
     c.number(m.worker_pid);
     c.flag(m.paused);
@@ -145,7 +160,7 @@ void fields(C& c, M& m) {
     c.number(m.start_to_run_ns);
     c.number(m.devices_needing_reset);
   } else if constexpr (Is<ExitEvent, M>) {
-    c.choice(m.reason, ExitEvent::Reason::internal_error);
+    c.choice(m.reason, ExitEvent::Reason::suspended);
     c.text(m.detail, kMaxText);
   }
 }

@@ -19,6 +19,7 @@ inline constexpr size_t kMaxControlMessage = 64 * 1024;
 inline constexpr size_t kMaxControlFds = 64;
 inline constexpr uint32_t kMaxDisks = 4;
 inline constexpr uint32_t kMaxLayers = 32;
+inline constexpr uint32_t kMaxOverlays = 4;
 inline constexpr int kWorkerControlFd = 3;  // the worker's end of the owner's socket pair
 
 // vsock ports. The host is CID 2.
@@ -64,11 +65,15 @@ struct BootRequest {
   std::vector<DiskSpec> disks;
 };
 
-// Start from a snapshot: memory is mapped private, so the file is shared by all clones.
-// fds: [memory, state, listening socket, exit record, kernel log, app log, disk layers…, leases…]
+// Start from a snapshot: memory is mapped private, so the file is shared by all clones. An overlay
+// is a sparse file as long as the memory whose data replaces what is below it (pages of zeros too)
+// and whose holes do not; all are mapped private, in order.
+// fds: [memory, state, listening socket, exit record, kernel log, app log, overlays…,
+// disk layers…, leases…]
 struct RestoreRequest {
   Attachment attachment;
   std::vector<DiskSpec> disks;
+  uint16_t overlays = 0;
 };
 
 // Opens a byte stream to a vsock port of the guest. Reply: OkReply with one fd, a SOCK_STREAM end.
@@ -80,7 +85,26 @@ struct ConnectRequest {
 // left paused. Reply: SnapshotReply. fds: [memory out, state out], both empty regular files.
 struct SnapshotRequest {};
 
+// Takes the state of a running Vm without ending it. Stops the vCPUs, drains and flushes the disks,
+// writes the state and, as an overlay (see RestoreRequest), the pages written since the machine
+// started. Then each writable disk gets a new top layer, so that the files below it do not change
+// any more. Reply: CaptureReply. After a failure the machine runs on as before.
+// fds: [pages out, state out, one new layer per writable disk…], all empty regular files.
+struct CaptureRequest {
+  bool all_pages = false;  // also those of the overlays the machine was started with
+  // False: it stays paused until a ResumeRequest. It also goes on by itself when the connection
+  // that asked is closed, so that no dead client leaves it standing.
+  bool run_on = true;
+};
+
+// Copies what the upper of two neighbouring layers holds into the lower one and syncs it. Neither
+// the stack of both nor, afterwards, that of the lower one alone reads differently from before.
+// Sent to a worker that has no machine, which ends with its reply. Reply: OkReply.
+// fds: [lower layer, read-write; upper layer, read-only].
+struct MergeRequest {};
+
 struct PauseRequest {};
+// After a pause or a capture: the guest's clocks go on where they stood.
 struct ResumeRequest {};
 
 // The last bytes of a log; with follow, the stream goes on until the Vm ends or the reader closes.
@@ -94,7 +118,9 @@ struct LogsRequest {
 struct InfoRequest {};
 
 // Ends the machine now (no guest shutdown). The reply is sent before the worker exits.
-struct TerminateRequest {};
+struct TerminateRequest {
+  bool suspended = false;  // its state was saved: the reason of the end is `suspended`
+};
 
 // ---- replies and events ------------------------------------------------------------------------
 
@@ -109,6 +135,11 @@ struct SnapshotReply {
   uint64_t memory_bytes = 0;       // size of the memory file
   uint64_t memory_data_bytes = 0;  // of it, not holes
   uint64_t pause_us = 0;
+};
+
+struct CaptureReply {
+  uint64_t page_bytes = 0;  // data of the overlay
+  uint64_t pause_us = 0;    // from the request to this reply, or until the guest ran on
 };
 
 struct InfoReply {
@@ -134,15 +165,17 @@ struct ExitEvent {
     panic = 3,       // a reset after the kernel log said "Kernel panic"
     triple_fault = 4,
     internal_error = 5,  // KVM could not go on; detail has the exit
+    suspended = 6,       // TerminateRequest after its state was saved
   };
   Reason reason = Reason::terminated;
   std::string detail;
 };
 
 using Message = std::variant<ShapeRequest, ProbeRequest, BootRequest, RestoreRequest,
-                             ConnectRequest, SnapshotRequest, PauseRequest, ResumeRequest,
-                             LogsRequest, InfoRequest, TerminateRequest, OkReply, ErrorReply,
-                             SnapshotReply, InfoReply, AgentEvent, ExitEvent>;
+                             ConnectRequest, SnapshotRequest, CaptureRequest, MergeRequest,
+                             PauseRequest, ResumeRequest, LogsRequest, InfoRequest,
+                             TerminateRequest, OkReply, ErrorReply, SnapshotReply, CaptureReply,
+                             InfoReply, AgentEvent, ExitEvent>;
 
 struct Envelope {
   uint32_t request_id = 0;

@@ -88,6 +88,8 @@ std::string describe_exit(const wire::ExitEvent& exit) {
       return "the guest's kernel panicked" + detail;
     case Reason::triple_fault:
       return "the guest stopped with a triple fault" + detail;
+    case Reason::suspended:
+      return "suspended";
     case Reason::internal_error:
       return "the machine could not go on" + detail;
   }
