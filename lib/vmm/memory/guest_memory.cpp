@@ -37,18 +37,37 @@ std::vector<MemoryRegion> lay_out(uint64_t bytes, std::byte* host) {
   return regions;
 }
 
-// Joins ranges, sorted by offset, that touch or overlap.
-std::vector<PageScan::Range> merge(const std::vector<PageScan::Range>& ranges) {
-  std::vector<PageScan::Range> merged;
-  for (const PageScan::Range& range : ranges) {
-    if (merged.empty() || range.offset > merged.back().offset + merged.back().length) {
-      merged.push_back(range);
-      continue;
-    }
-    PageScan::Range& last = merged.back();
-    last.length = std::max(last.length, range.offset + range.length - last.offset);
+// What a snapshot file must be to back this memory.
+Result<void> check_file(int fd, const char* name, uint64_t size) {
+  struct stat info{};
+  if (::fstat(fd, &info) != 0) return base::fail_errno(std::string("stat ") + name);
+  if (!S_ISREG(info.st_mode)) {
+    return base::fail(ErrorCode::corrupt, std::string(name) + " is not a regular file");
   }
-  return merged;
+  if (std::cmp_equal(info.st_size, size)) return {};
+  return base::fail(ErrorCode::corrupt, std::string(name) + " has " + std::to_string(info.st_size) +
+                                            " bytes, the machine " + std::to_string(size));
+}
+
+// The kernel allows a process 65530 mappings.
+constexpr size_t kMaxOverlayRanges = 4096;
+
+Result<PageRanges> find_overlay_ranges(int fd, uint64_t size) {
+  const auto corrupt = [](const char* what) {
+    return base::fail(ErrorCode::corrupt, std::string("memory overlay: ") + what);
+  };
+  PageRanges ranges;
+  const auto done =
+      sys::for_each_data_range(fd, [&](uint64_t offset, uint64_t length) -> Result<void> {
+        // Half a page of data would hide, and half a hole would show, what is below.
+        if (offset % kPageSize != 0 || length % kPageSize != 0) return corrupt("holes in a page");
+        if (!base::range_fits(offset, length, size)) return corrupt("changed while it was mapped");
+        if (ranges.size() == kMaxOverlayRanges) return corrupt("too many pieces");
+        ranges.push_back({offset, length});
+        return {};
+      });
+  if (!done) return base::fail(done.error());
+  return ranges;
 }
 
 }  // namespace
@@ -75,7 +94,8 @@ GuestMemory::GuestMemory(GuestMemory&& other) noexcept
       reservation_(std::exchange(other.reservation_, nullptr)),
       size_(std::exchange(other.size_, 0)),
       page_scan_(std::move(other.page_scan_)),
-      file_(std::move(other.file_)) {}
+      file_(std::move(other.file_)),
+      overlay_ranges_(std::move(other.overlay_ranges_)) {}
 
 GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
   std::swap(regions_, other.regions_);
@@ -83,6 +103,7 @@ GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
   std::swap(size_, other.size_);
   std::swap(page_scan_, other.page_scan_);
   std::swap(file_, other.file_);
+  std::swap(overlay_ranges_, other.overlay_ranges_);
   return *this;
 }
 
@@ -101,15 +122,7 @@ Result<void> GuestMemory::back_with_zeros() {
 }
 
 Result<void> GuestMemory::back_with_file(int fd) {
-  struct stat info{};
-  if (::fstat(fd, &info) != 0) return base::fail_errno("stat memory snapshot");
-  if (!S_ISREG(info.st_mode)) {
-    return base::fail(ErrorCode::corrupt, "memory snapshot is not a regular file");
-  }
-  if (std::cmp_not_equal(info.st_size, size_)) {
-    return base::fail(ErrorCode::corrupt, "memory snapshot has " + std::to_string(info.st_size) +
-                                              " bytes, the machine " + std::to_string(size_));
-  }
+  if (auto ok = check_file(fd, "memory snapshot", size_); !ok) return ok;
   void* at = regions_.front().host;
   if (::mmap(at, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
       MAP_FAILED) {
@@ -120,19 +133,39 @@ Result<void> GuestMemory::back_with_file(int fd) {
   return {};
 }
 
-Result<std::vector<PageScan::Range>> GuestMemory::data_ranges() const {
-  auto ranges = page_scan_.written({regions_.front().host, size_});
+Result<void> GuestMemory::add_overlay(int fd) {
+  if (auto ok = check_file(fd, "memory overlay", size_); !ok) return ok;
+  const auto ranges = find_overlay_ranges(fd, size_);
+  if (!ranges) return base::fail(ranges.error());
+  std::byte* first = regions_.front().host;
+  for (const PageRange& range : *ranges) {
+    if (::mmap(first + range.offset, range.length, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd,
+               static_cast<off_t>(range.offset)) == MAP_FAILED) {
+      return base::fail_errno("map memory overlay");
+    }
+  }
+  overlay_ranges_ = join(std::move(overlay_ranges_), *ranges);
+  return {};
+}
+
+PageRanges GuestMemory::written_ranges() const {
+  return page_scan_.written({regions_.front().host, size_});
+}
+
+Result<PageRanges> GuestMemory::data_ranges() const {
+  PageRanges ranges = join(written_ranges(), overlay_ranges_);
   if (!file_) return ranges;
+  PageRanges in_file;
   const auto done =
       sys::for_each_data_range(file_.get(), [&](uint64_t offset, uint64_t length) -> Result<void> {
         const uint64_t begin = offset & ~(kPageSize - 1);
         const uint64_t end = std::min((offset + length + kPageSize - 1) & ~(kPageSize - 1), size_);
-        if (begin < end) ranges.push_back({begin, end - begin});
+        if (begin < end) in_file.push_back({begin, end - begin});
         return {};
       });
   if (!done) return base::fail(done.error());
-  std::ranges::sort(ranges, {}, &PageScan::Range::offset);
-  return merge(std::move(ranges));
+  return join(std::move(ranges), in_file);
 }
 
 std::byte* GuestMemory::translate(uint64_t guest_address, uint64_t length) const noexcept {

@@ -39,10 +39,18 @@ class GuestMemory {
   // Backs all regions with a private copy-on-write mapping of a snapshot's raw memory file, which
   // must be exactly size() long (error corrupt).
   Result<void> back_with_file(int fd);
+  // Lays the data of a sparse file, which must be exactly size() long, over what backs the memory
+  // so far, as a private copy-on-write mapping too; its holes change nothing. Untrusted: error
+  // corrupt, also when its data are more than 4096 pieces or no whole pages. After a failure the
+  // memory is of no further use.
+  Result<void> add_overlay(int fd);
 
-  // The parts that may hold anything but zeros, as offsets in a memory snapshot file, in order:
-  // what was written since the memory was backed, and the data of the file behind it.
-  [[nodiscard]] Result<std::vector<PageScan::Range>> data_ranges() const;
+  // The pages written since the memory was backed. Overlays do not count as written.
+  [[nodiscard]] PageRanges written_ranges() const;
+  // The pages that came from an overlay.
+  [[nodiscard]] const PageRanges& overlay_ranges() const noexcept { return overlay_ranges_; }
+  // The pages that may hold anything but zeros: the two above, and the data of the file behind.
+  [[nodiscard]] Result<PageRanges> data_ranges() const;
 
   // The only way from a guest address to a pointer: null unless all `length` bytes lie in one
   // region.
@@ -70,6 +78,7 @@ class GuestMemory {
   uint64_t size_ = 0;
   PageScan page_scan_;
   base::Fd file_;  // behind the memory, if any
+  PageRanges overlay_ranges_;
 };
 
 }  // namespace microvm::vmm

@@ -4,28 +4,32 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
-#include <vector>
 
-#include "base/error.hpp"
 #include "base/fd.hpp"
+#include "vmm/memory/page_ranges.hpp"
 
 namespace microvm::vmm {
 
 class PageScan {
  public:
+  // Both give the same answer. scan: one ioctl, since kernel 6.7; entries: eight bytes are read for
+  // each page.
+  enum class Way { scan_or_entries, entries };
   // Opens the process's page map, where there is one.
-  static PageScan open();
+  static PageScan open(Way way = Way::scan_or_entries);
 
-  struct Range {
-    uint64_t offset = 0;  // in the memory
-    uint64_t length = 0;
-  };
-  // In order. The whole memory where the kernel cannot tell (before 6.7) or /proc is missing.
-  [[nodiscard]] std::vector<Range> written(std::span<const std::byte> memory) const;
+  // In order, touching ranges joined; offsets are from the start of `memory`, which begins and ends
+  // at a page. The whole memory where there is no page map.
+  [[nodiscard]] PageRanges written(std::span<const std::byte> memory) const;
 
  private:
+  [[nodiscard]] std::optional<PageRanges> scan(uint64_t begin, uint64_t end) const;
+  [[nodiscard]] std::optional<PageRanges> read_entries(uint64_t begin, uint64_t end) const;
+
   base::Fd page_map_;
+  Way way_ = Way::scan_or_entries;
 };
 
 }  // namespace microvm::vmm

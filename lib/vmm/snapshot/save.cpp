@@ -28,7 +28,7 @@ Result<uint64_t> write_memory(const GuestMemory& memory, int fd) {
   // The file has the regions one after another, as they stand in this process.
   const std::byte* first = memory.regions().front().host;
   uint64_t data_bytes = 0;
-  for (const PageScan::Range& range : *ranges) {
+  for (const PageRange& range : *ranges) {
     const auto written =
         state::write_sparse(fd, range.offset, wire::ByteView(first + range.offset, range.length));
     if (!written) return base::fail(written.error());

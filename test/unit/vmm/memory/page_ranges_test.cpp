@@ -1,0 +1,51 @@
+#include "vmm/memory/page_ranges.hpp"
+
+#include <doctest/doctest.h>
+
+#include <random>
+
+using namespace microvm::vmm;
+
+namespace {
+
+constexpr uint64_t kPage = 4096;
+
+PageRange pages(uint64_t first, uint64_t count) {
+  return {first * kPage, count * kPage};
+}
+
+}  // namespace
+
+TEST_CASE("page ranges: join sorts, and makes one of what touches or overlaps") {
+  CHECK(join({}, {}).empty());
+  const PageRanges joined =
+      join({pages(1, 2), pages(9, 1)}, {pages(0, 1), pages(2, 4), pages(10, 1), pages(20, 1)});
+  CHECK(joined == PageRanges{pages(0, 6), pages(9, 2), pages(20, 1)});
+  CHECK(join({pages(0, 10)}, {pages(2, 1)}) == PageRanges{pages(0, 10)});
+  CHECK(total_bytes(joined) == 9 * kPage);
+}
+
+TEST_CASE("page ranges: the smallest gaps are filled, and no more of them than need be") {
+  const PageRanges ranges = {pages(0, 1), pages(2, 1), pages(10, 1), pages(12, 1), pages(30, 1)};
+  CHECK(fill_gaps(ranges, 5) == ranges);
+  CHECK(fill_gaps(ranges, 4) == PageRanges{pages(0, 3), pages(10, 1), pages(12, 1), pages(30, 1)});
+  CHECK(fill_gaps(ranges, 3) == PageRanges{pages(0, 3), pages(10, 3), pages(30, 1)});
+  CHECK(fill_gaps(ranges, 2) == PageRanges{pages(0, 13), pages(30, 1)});
+  CHECK(fill_gaps(ranges, 1) == PageRanges{pages(0, 31)});
+}
+
+TEST_CASE("page ranges: filled gaps lose no page, whatever the ranges") {
+  std::mt19937 random(5);
+  for (int round = 0; round < 50; ++round) {
+    PageRanges ranges;
+    for (uint64_t page = random() % 4; ranges.size() < 300;) {
+      const uint64_t count = 1 + random() % 3;
+      ranges.push_back(pages(page, count));
+      page += count + 1 + random() % 5;
+    }
+    const size_t most = 1 + random() % 300;
+    const PageRanges filled = fill_gaps(ranges, most);
+    CHECK(filled.size() == most);
+    CHECK(join(filled, ranges) == filled);
+  }
+}
