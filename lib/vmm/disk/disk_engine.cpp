@@ -38,6 +38,12 @@ DiskOp& DiskEngine::start(Done done, uint64_t offset, uint64_t length) {
   return op;
 }
 
+// The new layer has the granules of the one it covers, so what is computed from them stays right.
+void DiskEngine::push_layer(NewLayer top) {
+  stack_.push(std::move(top));
+  top_ = stack_.top();
+}
+
 // For what is done at once: the caller hears of it only after its call has returned.
 void DiskEngine::post_complete(DiskOp& op, int error) {
   op.error = error;

@@ -57,6 +57,7 @@ class DiskEngine : public std::enable_shared_from_this<DiskEngine> {
   void write_zeroes(uint64_t offset, uint64_t length, Done done);
   void discard(uint64_t offset, uint64_t length, Done done);
   void flush(Done done);
+  void push_layer(NewLayer top);
 
   void detach() noexcept { attached_ = false; }  // nobody waits for the rest any more
   [[nodiscard]] LayerStack& stack() noexcept { return stack_; }
@@ -98,7 +99,7 @@ class DiskEngine : public std::enable_shared_from_this<DiskEngine> {
 
   sys::Loop& loop_;
   LayerStack stack_;
-  LayerFile* const top_;  // null: read-only
+  LayerFile* top_;  // null: read-only
   const uint64_t granule_bytes_;
   bool attached_ = true;
   bool sync_failed_ = false;

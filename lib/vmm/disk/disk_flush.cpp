@@ -4,11 +4,6 @@
 #include "vmm/disk/disk_engine.hpp"
 
 namespace microvm::vmm {
-namespace {
-
-constexpr uint64_t kMapOffset = 4096;  // of the map in a layer file
-
-}  // namespace
 
 void DiskEngine::flush(Done done) {
   DiskOp& op = start(std::move(done));
@@ -40,7 +35,7 @@ void DiskEngine::data_synced(DiskOp& op) {
   op.pending = static_cast<uint32_t>(flush_patches_.size());
   for (AllocationMap::Patch& patch : flush_patches_) {
     const iovec bytes{patch.bytes.data(), patch.bytes.size()};
-    loop_.write_file(top_->fd.get(), {&bytes, 1}, kMapOffset + patch.offset,
+    loop_.write_file(top_->fd.get(), {&bytes, 1}, kLayerMapOffset + patch.offset,
                      [&op, expected = patch.bytes.size()](int64_t result) {
                        op.engine->piece_done(op, result, expected);
                      });

@@ -38,6 +38,15 @@ class DiskStack {
   // Makes everything that completed before durable.
   void flush(Done done);
 
+  // A new top layer, in two steps, so that several disks get theirs together or none does. The
+  // first may fail, see LayerStack::format_layer(), and changes nothing.
+  [[nodiscard]] Result<NewLayer> format_layer(base::Fd file) const {
+    return engine_->stack().format_layer(std::move(file));
+  }
+  // Nothing may be in flight, and the last flush after the last write was a success: the layers
+  // below then are whole on the disk and do not change any more.
+  void push_layer(NewLayer top) { engine_->push_layer(std::move(top)); }
+
  private:
   explicit DiskStack(std::shared_ptr<DiskEngine> engine, sys::Loop& loop);
   // 0 when the range is inside the disk and, for writes, the disk takes them; posts the errno else.

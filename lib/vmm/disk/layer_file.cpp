@@ -16,7 +16,7 @@ namespace {
 
 constexpr uint64_t kMagic = 0x52455941'4c4d564d;  // "MVMLAYER"
 constexpr uint32_t kVersion = 1;
-constexpr uint64_t kHeaderPage = 4096;
+constexpr uint64_t kHeaderPage = kLayerMapOffset;
 constexpr uint64_t kHeaderBytes = 8 + 4 + 4 + 8 + 8;
 constexpr uint64_t kDataAlignment = kMaxGranuleBytes;
 
@@ -118,14 +118,15 @@ Result<LayerHeader> LayerHeader::decode(wire::ByteView page) {
   return header;
 }
 
-Result<LayerFile> LayerFile::open(base::Fd fd, uint64_t file_bytes, uint64_t lower_bytes) {
+Result<LayerFile> LayerFile::open(base::Fd fd, uint64_t file_bytes,
+                                  std::optional<uint64_t> lower_bytes) {
   std::array<std::byte, kHeaderBytes + 4> page{};
   if (auto ok = read_exactly(fd.get(), page, 0); !ok) return base::fail(ok.error());
   auto header = LayerHeader::decode(page);
   if (!header) return base::fail(header.error());
-  if (header->lower_bytes != lower_bytes) {
+  if (lower_bytes && header->lower_bytes != *lower_bytes) {
     return corrupt("made for a disk of " + std::to_string(header->lower_bytes) +
-                   " bytes, the one below has " + std::to_string(lower_bytes));
+                   " bytes, the one below has " + std::to_string(*lower_bytes));
   }
   LayerFile layer{.fd = std::move(fd), .header = *header, .data_offset = header->data_offset()};
   if (file_bytes < layer.data_offset + header->virtual_bytes) return corrupt("truncated");

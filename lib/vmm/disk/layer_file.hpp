@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
@@ -18,6 +19,9 @@ inline constexpr uint32_t kMinGranuleBytes = 4096;
 inline constexpr uint32_t kMaxGranuleBytes = 64 * 1024;
 inline constexpr uint64_t kMaxDiskBytes = uint64_t{4} << 40;
 inline constexpr uint32_t kDiskSectorBytes = 512;
+
+// Where the map stands in the file.
+inline constexpr uint64_t kLayerMapOffset = 4096;
 
 struct LayerHeader {
   uint32_t granule_bytes = kMinGranuleBytes;
@@ -49,8 +53,10 @@ struct LayerFile {
   AllocationMap map{};
   uint64_t data_offset = 0;
 
-  // `file_bytes`: as check_disk_file() found it; `lower_bytes`: the size of the disk below.
-  static Result<LayerFile> open(base::Fd fd, uint64_t file_bytes, uint64_t lower_bytes);
+  // `file_bytes`: as check_disk_file() found it; `lower_bytes`: the size of the disk below, where
+  // it is known.
+  static Result<LayerFile> open(base::Fd fd, uint64_t file_bytes,
+                                std::optional<uint64_t> lower_bytes);
   // Writes the header of an empty file and gives it its full, sparse size.
   static Result<LayerFile> format(base::Fd fd, const LayerHeader& header);
 };

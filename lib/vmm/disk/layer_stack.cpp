@@ -6,8 +6,6 @@
 namespace microvm::vmm {
 namespace {
 
-constexpr size_t kMaxFiles = 64;
-
 void add(std::vector<Segment>& out, Segment piece) {
   if (piece.length == 0) return;
   if (!out.empty() && out.back().fd == piece.fd) {
@@ -23,7 +21,7 @@ void add(std::vector<Segment>& out, Segment piece) {
 }  // namespace
 
 Result<LayerStack> LayerStack::open(std::vector<base::Fd> files, const DiskOptions& options) {
-  if (files.empty() || files.size() > kMaxFiles || (files.size() == 1 && !options.read_only)) {
+  if (files.empty() || files.size() > kMaxDiskFiles || (files.size() == 1 && !options.read_only)) {
     return base::fail(ErrorCode::invalid_argument,
                       "disk: give a base and, to write, a layer above it");
   }
@@ -39,7 +37,7 @@ Result<LayerStack> LayerStack::open(std::vector<base::Fd> files, const DiskOptio
 }
 
 // A file given twice would be read and written under two names.
-Result<DiskFileInfo> LayerStack::check_file(int fd, DiskFileUse use) {
+Result<DiskFileInfo> LayerStack::check_file(int fd, DiskFileUse use) const {
   auto info = check_disk_file(fd, use);
   if (!info) return info;
   for (const DiskFileInfo& other : files_) {
@@ -47,7 +45,6 @@ Result<DiskFileInfo> LayerStack::check_file(int fd, DiskFileUse use) {
       return base::fail(ErrorCode::invalid_argument, "disk: one file is given as two layers");
     }
   }
-  files_.push_back(*info);
   return info;
 }
 
@@ -58,6 +55,7 @@ Result<void> LayerStack::add_base(base::Fd fd) {
     return base::fail(ErrorCode::corrupt, "disk base of " + std::to_string(info->bytes) +
                                               " bytes: not a multiple of 512 up to 4 TiB");
   }
+  files_.push_back(*info);
   base_ = std::move(fd);
   base_bytes_ = size_bytes_ = info->bytes;
   return {};
@@ -74,10 +72,36 @@ Result<void> LayerStack::add_layer(base::Fd fd, bool writable, const DiskOptions
                    ? LayerFile::format(std::move(fd), fresh)
                    : LayerFile::open(std::move(fd), info->bytes, size_bytes_);
   if (!layer) return base::fail(layer.error());
+  files_.push_back(*info);
   size_bytes_ = layer->header.virtual_bytes;
   writable_ = writable;
   layers_.push_back(std::move(*layer));
   return {};
+}
+
+Result<NewLayer> LayerStack::format_layer(base::Fd fd) const {
+  if (!writable_) return base::fail(ErrorCode::invalid_argument, "disk: it is read-only");
+  if (files_.size() >= kMaxDiskFiles) {
+    return base::fail(ErrorCode::unsupported, "too many disk layers: a disk has at most " +
+                                                  std::to_string(kMaxDiskFiles) +
+                                                  "; merge some of them");
+  }
+  const auto info = check_file(fd.get(), DiskFileUse::write);
+  if (!info) return base::fail(info.error());
+  if (info->bytes != 0) {
+    return base::fail(ErrorCode::invalid_argument, "disk: a new layer's file is not empty");
+  }
+  auto layer =
+      LayerFile::format(std::move(fd), {.granule_bytes = layers_.back().header.granule_bytes,
+                                        .virtual_bytes = size_bytes_,
+                                        .lower_bytes = size_bytes_});
+  if (!layer) return base::fail(layer.error());
+  return NewLayer{std::move(*layer), *info};
+}
+
+void LayerStack::push(NewLayer top) {
+  files_.push_back(top.file);
+  layers_.push_back(std::move(top.layer));
 }
 
 void LayerStack::map(uint64_t offset, uint64_t length, std::vector<Segment>& out) const {
@@ -85,7 +109,7 @@ void LayerStack::map(uint64_t offset, uint64_t length, std::vector<Segment>& out
 }
 
 // The range as the first `layers` layers and the base have it. Each call goes one layer down, and a
-// disk has at most kMaxFiles of them.
+// disk has at most kMaxDiskFiles of them.
 void LayerStack::map_below(size_t layers, uint64_t offset, uint64_t end,
                            std::vector<Segment>& out) const {
   if (layers == 0) return map_base(offset, end, out);

@@ -10,6 +10,9 @@
 
 namespace microvm::vmm {
 
+// Files of one disk, base and layers.
+inline constexpr size_t kMaxDiskFiles = 32;
+
 struct DiskOptions {
   bool read_only = false;
   // For an empty writable layer, which is formatted:
@@ -24,6 +27,12 @@ struct Segment {
   uint64_t length = 0;
 };
 
+// A formatted layer that is in no stack yet.
+struct NewLayer {
+  LayerFile layer;
+  DiskFileInfo file;
+};
+
 class LayerStack {
  public:
   // files[0] is the raw base, the rest are layers; all opened O_RDONLY but the last one of a
@@ -35,6 +44,13 @@ class LayerStack {
   // The layer that takes writes; null when the disk is read-only.
   [[nodiscard]] LayerFile* top() noexcept { return writable_ ? &layers_.back() : nullptr; }
 
+  // Makes an empty file (O_RDWR) a layer that fits on top; the stack stays as it is. Error
+  // unsupported when it would become too high, invalid_argument when the disk is read-only or the
+  // file is not empty, or one that is in the stack; out_of_disk, io.
+  [[nodiscard]] Result<NewLayer> format_layer(base::Fd fd) const;
+  // Puts it on top; nothing writes to the layers below any more.
+  void push(NewLayer top);
+
   // Adds the pieces of a range inside the disk, in order.
   void map(uint64_t offset, uint64_t length, std::vector<Segment>& out) const;
 
@@ -42,7 +58,7 @@ class LayerStack {
   LayerStack() = default;
   Result<void> add_base(base::Fd fd);
   Result<void> add_layer(base::Fd fd, bool writable, const DiskOptions& options);
-  Result<DiskFileInfo> check_file(int fd, DiskFileUse use);
+  [[nodiscard]] Result<DiskFileInfo> check_file(int fd, DiskFileUse use) const;
   void map_below(size_t layers, uint64_t offset, uint64_t end, std::vector<Segment>& out) const;
   void map_base(uint64_t offset, uint64_t end, std::vector<Segment>& out) const;
 
