@@ -21,6 +21,11 @@ Connection::~Connection() {
   if (!closed_) loop_.unwatch(watch_);
 }
 
+bool Connection::peer_is_gone() const {
+  pollfd socket{socket_.get(), 0, 0};
+  return closed_ || (::poll(&socket, 1, 0) == 1 && (socket.revents & (POLLHUP | POLLERR)) != 0);
+}
+
 void Connection::on_ready(uint32_t events) {
   if ((events & POLLOUT) != 0) send_queued();
   if (!closed_ && (events & ~static_cast<uint32_t>(POLLOUT)) != 0) receive();

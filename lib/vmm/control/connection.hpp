@@ -28,6 +28,9 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   void send(wire::Envelope envelope, std::vector<base::Fd> fds = {});
+  [[nodiscard]] bool closed() const { return closed_; }
+  // The peer is gone, whether or not the loop came to see it.
+  [[nodiscard]] bool peer_is_gone() const;
   [[nodiscard]] bool all_sent() const { return queue_.empty(); }
 
  private:

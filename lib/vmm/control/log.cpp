@@ -7,10 +7,21 @@
 #include <algorithm>
 #include <array>
 
+#include "sys/file.hpp"
+
 namespace microvm::vmm::control {
 
 Log::~Log() {
   while (!readers_.empty()) drop(readers_.begin());
+}
+
+Result<void> Log::load(int fd) {
+  const auto size = sys::file_size(fd);
+  if (!size) return base::fail(size.error());
+  wire::Bytes bytes(std::min<uint64_t>(*size, kLogRingBytes));
+  if (auto ok = sys::pread_full(fd, bytes, *size - bytes.size()); !ok) return ok;
+  if (!bytes.empty()) append(bytes);
+  return {};
 }
 
 // One post covers all that is appended until the loop comes to it.

@@ -22,6 +22,8 @@ class Log {
   Log(const Log&) = delete;
   Log& operator=(const Log&) = delete;
 
+  // What a file holds of an earlier life, as much as the ring takes; before anything is appended.
+  Result<void> load(int fd);
   void append(wire::ByteView bytes);  // any thread
 
   // The rest is for the loop's thread.

@@ -24,23 +24,12 @@ void name_process(const std::string& vm_id) {
   pthread_setname_np(pthread_self(), ("vm-" + vm_id).substr(0, 15).c_str());
 }
 
-class BusyMark {
- public:
-  explicit BusyMark(bool& busy) : busy_(busy) { busy_ = true; }
-  ~BusyMark() { busy_ = false; }
-  BusyMark(const BusyMark&) = delete;
-  BusyMark& operator=(const BusyMark&) = delete;
+}  // namespace
 
- private:
-  bool& busy_;
-};
-
-uint64_t elapsed_us(std::chrono::steady_clock::time_point since) {
-  const auto time = std::chrono::steady_clock::now() - since;
+uint64_t Worker::Request::elapsed_us() const {
+  const auto time = Clock::now() - received;
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
 }
-
-}  // namespace
 
 Result<void> Worker::check_stage(Stage wanted) const {
   if (busy_) return base::fail(ErrorCode::busy, "the vm is being paused or saved; try again");
@@ -99,7 +88,7 @@ Worker::Outcome Worker::serve(Request& request, const wire::ProbeRequest&) {
 
 Worker::Outcome Worker::serve(Request& request, const wire::BootRequest& boot) {
   if (auto ok = check_stage(Stage::shaped); !ok) return base::fail(ok.error());
-  auto files = sort_files(std::move(request.fds), boot.disks);
+  auto files = sort_files(std::move(request.fds), 0, boot.disks);
   if (!files) return base::fail(files.error());
   stage_ = Stage::failed;  // until it has worked
   if (auto ok = attach_devices(*files, boot.disks); !ok) return base::fail(ok.error());
@@ -112,11 +101,12 @@ Worker::Outcome Worker::serve(Request& request, const wire::BootRequest& boot) {
 
 Worker::Outcome Worker::serve(Request& request, const wire::RestoreRequest& restore) {
   if (auto ok = check_stage(Stage::shaped); !ok) return base::fail(ok.error());
-  auto files = sort_files(std::move(request.fds), restore.disks);
+  auto files = sort_files(std::move(request.fds), restore.overlays, restore.disks);
   if (!files) return base::fail(files.error());
   stage_ = Stage::failed;  // until it has worked
   if (auto ok = attach_devices(*files, restore.disks); !ok) return base::fail(ok.error());
-  const auto restored = snapshot::restore(*machine_, files->first.get(), files->second.get());
+  const auto restored =
+      snapshot::restore(*machine_, {files->first.get(), files->second.get(), files->overlays});
   if (!restored) return base::fail(restored.error());
   start(request, std::move(*files), restore.attachment);
   return Answer{wire::OkReply{}, {}};
@@ -125,6 +115,9 @@ Worker::Outcome Worker::serve(Request& request, const wire::RestoreRequest& rest
 // The guest runs first; what can be done after that is done after it.
 void Worker::start(const Request& request, VmFiles files, const wire::Attachment& attachment) {
   start_received_ = request.received;
+  // Before the first byte of this life. A log that cannot be read is no reason not to run.
+  static_cast<void>(kernel_log_.load(files.kernel_log.get()));
+  static_cast<void>(app_log_.load(files.app_log.get()));
   machine_->run();
   stage_ = Stage::started;
   dies_with_owner_ = attachment.dies_with_owner;
@@ -161,20 +154,21 @@ Worker::Outcome Worker::serve(Request& request, const wire::SnapshotRequest&) {
   const BusyMark mark(busy_);
   const auto saved = snapshot::save(*machine_, request.fds[0].get(), request.fds[1].get());
   if (!saved) return base::fail(saved.error());
-  return Answer{wire::SnapshotReply{saved->memory_bytes, saved->memory_data_bytes,
-                                    elapsed_us(request.received)},
-                {}};
+  return Answer{
+      wire::SnapshotReply{saved->memory_bytes, saved->memory_data_bytes, request.elapsed_us()}, {}};
 }
 
 Worker::Outcome Worker::serve(Request&, const wire::PauseRequest&) {
   if (auto ok = check_stage(Stage::started); !ok) return base::fail(ok.error());
   const BusyMark mark(busy_);
+  stands_for_.reset();
   if (auto ok = machine_->pause(); !ok) return base::fail(ok.error());
   return Answer{wire::OkReply{}, {}};
 }
 
 Worker::Outcome Worker::serve(Request&, const wire::ResumeRequest&) {
   if (auto ok = check_stage(Stage::started); !ok) return base::fail(ok.error());
+  stands_for_.reset();
   machine_->run();
   return Answer{wire::OkReply{}, {}};
 }
@@ -203,8 +197,8 @@ Worker::Outcome Worker::serve(Request&, const wire::InfoRequest&) {
   return Answer{info, {}};
 }
 
-Worker::Outcome Worker::serve(Request&, const wire::TerminateRequest&) {
-  request_end({Reason::terminated, {}});
+Worker::Outcome Worker::serve(Request&, const wire::TerminateRequest& terminate) {
+  request_end({terminate.suspended ? Reason::suspended : Reason::terminated, {}});
   return Answer{wire::OkReply{}, {}};
 }
 
@@ -222,6 +216,7 @@ Result<void> Worker::attach_devices(VmFiles& files, const std::vector<wire::Disk
     const DiskOptions options{.read_only = disks[index].read_only};
     auto disk = DiskStack::open(loop_, std::move(files.disks[index]), options);
     if (!disk) return base::fail(disk.error());
+    if (!options.read_only) writable_disks_.push_back(disk->get());
     auto block =
         std::make_unique<BlockDevice>(std::move(*disk), "disk" + std::to_string(index), log_sink());
     if (auto ok = machine_->attach(layout::kFirstDiskSlot + index, std::move(block)); !ok)

@@ -2,10 +2,13 @@
 
 #include <span>
 
+#include "vmm/disk/layer_stack.hpp"
+
 namespace microvm::vmm::control {
 namespace {
 
 constexpr size_t kFixedFiles = 6;
+static_assert(wire::kMaxLayers == kMaxDiskFiles);
 
 base::Failure too_few() {
   return base::fail(ErrorCode::invalid_argument, "the request came with too few fds");
@@ -13,14 +16,21 @@ base::Failure too_few() {
 
 }  // namespace
 
-Result<VmFiles> sort_files(std::vector<base::Fd> fds, const std::vector<wire::DiskSpec>& disks) {
-  if (fds.size() < kFixedFiles) return too_few();
+Result<VmFiles> sort_files(std::vector<base::Fd> fds, size_t overlays,
+                           const std::vector<wire::DiskSpec>& disks) {
+  if (overlays > wire::kMaxOverlays) {
+    return base::fail(ErrorCode::invalid_argument, "memory of " + std::to_string(overlays) +
+                                                       " overlays: give at most " +
+                                                       std::to_string(wire::kMaxOverlays));
+  }
+  if (fds.size() < kFixedFiles + overlays) return too_few();
   VmFiles files{.first = std::move(fds[0]),
                 .second = std::move(fds[1]),
                 .listener = std::move(fds[2]),
                 .exit_record = std::move(fds[3]),
                 .kernel_log = std::move(fds[4]),
                 .app_log = std::move(fds[5]),
+                .overlays = {},
                 .disks = {},
                 .leases = {}};
   auto rest = std::span(fds).subspan(kFixedFiles);
@@ -30,6 +40,7 @@ Result<VmFiles> sort_files(std::vector<base::Fd> fds, const std::vector<wire::Di
     rest = rest.subspan(count);
     return taken;
   };
+  files.overlays = take(overlays);
   for (const wire::DiskSpec& disk : disks) {
     if (disk.layers == 0 || disk.layers > wire::kMaxLayers) {
       return base::fail(ErrorCode::invalid_argument, "a disk of " + std::to_string(disk.layers) +

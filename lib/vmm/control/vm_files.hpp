@@ -16,12 +16,14 @@ struct VmFiles {
   base::Fd exit_record;
   base::Fd kernel_log;
   base::Fd app_log;
+  std::vector<base::Fd> overlays;            // of the memory
   std::vector<std::vector<base::Fd>> disks;  // the layers of each, base first
   std::vector<base::Fd> leases;
 };
 
-// Error invalid_argument when there are fewer fds than the disks need, or a disk of no or too many
-// layers.
-Result<VmFiles> sort_files(std::vector<base::Fd> fds, const std::vector<wire::DiskSpec>& disks);
+// Error invalid_argument when there are fewer fds than the overlays and disks need, too many
+// overlays, or a disk of no or too many layers.
+Result<VmFiles> sort_files(std::vector<base::Fd> fds, size_t overlays,
+                           const std::vector<wire::DiskSpec>& disks);
 
 }  // namespace microvm::vmm::control

@@ -29,7 +29,9 @@ bool is_same_user(int socket) {
 
 void write_file(const base::Fd& file, wire::ByteView bytes) {
   if (!file) return;
-  // Nobody is left to be told about a full disk: the record of an ended Vm is then short.
+  // It may hold more of an earlier life. Nobody is left to be told about a full disk: the record of
+  // an ended Vm is then short.
+  [[maybe_unused]] const int cut = ::ftruncate(file.get(), 0);
   [[maybe_unused]] const ssize_t put = ::pwrite(file.get(), bytes.data(), bytes.size(), 0);
 }
 
@@ -74,11 +76,15 @@ void Worker::on_message(ConnectionId from, wire::Envelope envelope, std::vector<
       std::visit([&](const auto& message) { return serve(request, message); }, envelope.message);
   reply(from, request.id, std::move(outcome));
   end_if_requested();
+  run_on_if_abandoned();
 }
 
 // Erased by the loop: the connection is still in use by its caller.
 void Worker::on_closed(ConnectionId id) {
-  loop_.post([this, id] { connections_.erase(id); });
+  loop_.post([this, id] {
+    connections_.erase(id);
+    run_on_if_abandoned();
+  });
   if (id != kOwner) return;
   owner_is_there_ = false;
   if (dies_with_owner_) request_end({Reason::terminated, "the owner went away"});

@@ -13,6 +13,7 @@
 #include "vmm/control/connection.hpp"
 #include "vmm/control/log.hpp"
 #include "vmm/control/vm_files.hpp"
+#include "vmm/disk/disk_stack.hpp"
 #include "vmm/machine/machine.hpp"
 #include "vmm/virtio/vsock.hpp"
 #include "wire/control.hpp"
@@ -48,6 +49,20 @@ class Worker {
     uint32_t id = 0;
     Clock::time_point received;
     std::vector<base::Fd> fds;
+
+    [[nodiscard]] uint64_t elapsed_us() const;
+  };
+  // A request that runs the loop inside keeps others from changing the machine, and its end from
+  // coming, until it is through.
+  class BusyMark {
+   public:
+    explicit BusyMark(bool& busy) : busy_(busy) { busy_ = true; }
+    ~BusyMark() { busy_ = false; }
+    BusyMark(const BusyMark&) = delete;
+    BusyMark& operator=(const BusyMark&) = delete;
+
+   private:
+    bool& busy_;
   };
 
   // worker.cpp: peers
@@ -73,11 +88,13 @@ class Worker {
   Outcome serve(Request& request, const wire::RestoreRequest& restore);
   Outcome serve(Request& request, const wire::ConnectRequest& connect);
   Outcome serve(Request& request, const wire::SnapshotRequest&);
+  Outcome serve(Request& request, const wire::CaptureRequest& capture);
+  Outcome serve(Request& request, const wire::MergeRequest&);
   Outcome serve(Request& request, const wire::PauseRequest&);
   Outcome serve(Request& request, const wire::ResumeRequest&);
   Outcome serve(Request& request, const wire::LogsRequest& logs);
   Outcome serve(Request& request, const wire::InfoRequest&);
-  Outcome serve(Request& request, const wire::TerminateRequest&);
+  Outcome serve(Request& request, const wire::TerminateRequest& terminate);
   template <class NotARequest>
   Outcome serve(Request&, const NotARequest&) {
     return base::fail(ErrorCode::protocol, "not a request of the control wire");
@@ -86,6 +103,10 @@ class Worker {
   [[nodiscard]] base::LogSink log_sink();
   Result<void> attach_devices(VmFiles& files, const std::vector<wire::DiskSpec>& disks);
   void start(const Request& request, VmFiles files, const wire::Attachment& attachment);
+
+  // capture.cpp
+  Result<std::vector<NewLayer>> format_layers(Request& request) const;
+  void run_on_if_abandoned();
 
   sys::Loop& loop_;
   std::map<ConnectionId, std::unique_ptr<Connection>> connections_;
@@ -97,7 +118,8 @@ class Worker {
   Log app_log_;
   AppStreams app_streams_;
   std::unique_ptr<Machine> machine_;
-  VsockDevice* vsock_ = nullptr;  // owned by the machine
+  VsockDevice* vsock_ = nullptr;            // owned by the machine
+  std::vector<DiskStack*> writable_disks_;  // likewise
   Stage stage_ = Stage::empty;
   Clock::time_point start_received_;
 
@@ -108,9 +130,8 @@ class Worker {
   std::vector<base::Fd> leases_;  // locked files: they say that this Vm lives
   base::Fd waiting_agent_;        // its stream, until somebody is there to take it
 
-  // A request that runs the loop inside (pause, snapshot) keeps others from changing the machine,
-  // and its end from coming, until it is through.
-  bool busy_ = false;
+  bool busy_ = false;                       // see BusyMark
+  std::optional<ConnectionId> stands_for_;  // who asked for the capture that left it paused
   std::optional<wire::ExitEvent> end_requested_;
 };
 

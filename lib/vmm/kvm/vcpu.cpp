@@ -8,6 +8,11 @@
 #include "vmm/kvm/ioctl.hpp"
 
 namespace microvm::vmm::kvm {
+namespace {
+
+constexpr uint32_t kTscMsr = 0x10;
+
+}  // namespace
 
 Result<Vcpu> Vcpu::create(base::Fd fd, VcpuLimits limits) {
   void* run = ::mmap(nullptr, limits.run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
@@ -160,6 +165,35 @@ Result<uint32_t> Vcpu::tsc_khz() const {
 
 Result<void> Vcpu::set_tsc_khz(uint32_t khz) {
   return check(fd_.get(), KVM_SET_TSC_KHZ, static_cast<unsigned long>(khz), "KVM_SET_TSC_KHZ");
+}
+
+Result<uint64_t> Vcpu::tsc() const {
+  kvm_msr_entry entry{.index = kTscMsr, .reserved = 0, .data = 0};
+  const auto count = read_msrs({&entry, 1});
+  if (!count) return base::fail(count.error());
+  if (*count != 1) return base::fail(ErrorCode::unsupported, "this kvm does not tell the tsc");
+  return uint64_t{entry.data};
+}
+
+Result<void> Vcpu::set_tsc(uint64_t value) {
+  const kvm_msr_entry entry{.index = kTscMsr, .reserved = 0, .data = value};
+  const auto count = write_msrs({&entry, 1});
+  if (!count) return base::fail(count.error());
+  if (*count == 1) return {};
+  return base::fail(ErrorCode::unsupported, "this kvm does not set the tsc");
+}
+
+Result<void> Vcpu::shift_tsc(uint64_t ticks) {
+  uint64_t offset = 0;
+  const kvm_device_attr attribute{.flags = 0,
+                                  .group = KVM_VCPU_TSC_CTRL,
+                                  .attr = KVM_VCPU_TSC_OFFSET,
+                                  .addr = reinterpret_cast<uint64_t>(&offset)};
+  if (call(fd_.get(), KVM_GET_DEVICE_ATTR, &attribute) < 0) {
+    return base::fail(ErrorCode::unsupported, "this kvm has no tsc offsets");
+  }
+  offset += ticks;
+  return check(fd_.get(), KVM_SET_DEVICE_ATTR, &attribute, "KVM_SET_DEVICE_ATTR, tsc offset");
 }
 
 Result<size_t> Vcpu::read_msrs(std::span<kvm_msr_entry> entries) const {

@@ -86,6 +86,14 @@ class Vcpu {
   // What tsc_khz() was when the vCPU was made, 0 when unknown. No ioctl.
   [[nodiscard]] uint32_t host_tsc_khz() const { return host_tsc_khz_; }
 
+  // The guest's TSC as it is now.
+  [[nodiscard]] Result<uint64_t> tsc() const;
+  // Adds ticks to it, modulo 2^64. Error unsupported: this KVM cannot (before Linux 5.16).
+  Result<void> shift_tsc(uint64_t ticks);
+  // Sets it. KVM takes a value less than a second away from what it expects for an attempt to keep
+  // vCPUs in step, and leaves the TSC as it is.
+  Result<void> set_tsc(uint64_t value);
+
   // Reads the values of `entries[i].index`. The number of leading entries KVM could read: when
   // short, the entry at that place was refused.
   [[nodiscard]] Result<size_t> read_msrs(std::span<kvm_msr_entry> entries) const;

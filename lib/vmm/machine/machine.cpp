@@ -109,12 +109,8 @@ Result<void> Machine::boot_linux(const LinuxFiles& files) {
 void Machine::run() {
   if (running_ || has_ended_) return;
   running_ = true;
-  const bool resuming = first_run() != Clock::time_point{};
+  if (stopped_at_) continue_clocks();
   for (const auto& slot : slots_) slot->transport->resume();
-  for (const auto& vcpu : vcpus_) {
-    // Time went on while the guest did not: its watchdogs should not take that for a hang.
-    if (resuming) vcpu->vcpu().note_pause();
-  }
   for (const auto& vcpu : vcpus_) vcpu->run();
 }
 
@@ -128,11 +124,12 @@ Result<void> Machine::pause() {
   });
   if (!all_parked) return base::fail(ErrorCode::deadline_exceeded, "a vcpu does not stop");
   for (const auto& slot : slots_) slot->transport->pause();
-  return {};
+  return note_clocks();
 }
 
 Result<void> Machine::quiesce() {
   if (auto ok = pause(); !ok) return ok;
+  loop_.run_once(milliseconds(0));  // an end that a vCPU reported before it parked
   const bool idle = run_loop_until(kDrainDeadline, [this] {
     return std::ranges::all_of(slots_, [](const auto& slot) { return slot->transport->idle(); });
   });
@@ -161,6 +158,40 @@ Result<void> Machine::flush_devices() {
   }
   if (progress->error) return base::fail(*progress->error);
   return {};
+}
+
+// ---- clocks ------------------------------------------------------------------------------------
+
+Result<void> Machine::note_clocks() {
+  if (stopped_at_) return {};
+  const auto kvm_ns = vm_.clock_ns();
+  if (!kvm_ns) return base::fail(kvm_ns.error());
+  const auto tsc = vcpus_.front()->vcpu().tsc();
+  if (!tsc) return base::fail(tsc.error());
+  stopped_at_ = Clocks{*kvm_ns, *tsc};
+  return {};
+}
+
+// By offsets, which move the TSCs of all vCPUs by exactly the same; where KVM has none, by value.
+Result<void> Machine::hold_clocks() {
+  if (!stopped_at_) return {};
+  const auto now = vcpus_.front()->vcpu().tsc();
+  if (!now) return base::fail(now.error());
+  for (const auto& thread : vcpus_) {
+    kvm::Vcpu& vcpu = thread->vcpu();
+    if (vcpu.shift_tsc(stopped_at_->tsc - *now)) continue;
+    if (auto ok = vcpu.set_tsc(stopped_at_->tsc); !ok) return ok;
+  }
+  return vm_.set_clock_ns(stopped_at_->kvm_ns);
+}
+
+void Machine::continue_clocks() {
+  // Where the clocks cannot be held, the guest's watchdogs should not take the time for a hang.
+  for (const auto& thread : vcpus_) thread->vcpu().note_pause();
+  if (auto ok = hold_clocks(); !ok && callbacks_.log) {
+    callbacks_.log(base::LogLevel::warning, "the guest's clocks jump: " + ok.error().message);
+  }
+  stopped_at_.reset();
 }
 
 void Machine::report_end(wire::ExitEvent event) {

@@ -90,6 +90,7 @@ class Machine {
   // Fills memory and vCPU 0 for a cold boot; run() starts it.
   Result<void> boot_linux(const LinuxFiles& files);
 
+  // The guest's clocks go on where they stood when pause() stopped it.
   void run();
   // Parks the vCPUs and keeps the devices from taking new work. Error deadline_exceeded.
   Result<void> pause();
@@ -97,6 +98,10 @@ class Machine {
   // in memory and on disk belongs together. Errors: deadline_exceeded, those of the disks. The
   // machine is paused in any case.
   Result<void> quiesce();
+
+  // Paused: sets the guest's clocks back to where they stood when it stopped, so that what is saved
+  // of them does not have the time since.
+  Result<void> hold_clocks();
 
   [[nodiscard]] bool running() const { return running_; }
   [[nodiscard]] bool has_ended() const { return has_ended_; }
@@ -139,6 +144,8 @@ class Machine {
   template <class Done>
   [[nodiscard]] bool run_loop_until(std::chrono::milliseconds limit, Done&& done);
   Result<void> flush_devices();
+  Result<void> note_clocks();
+  void continue_clocks();
 
   sys::Loop& loop_;
   const Shape shape_;
@@ -157,7 +164,12 @@ class Machine {
   std::vector<std::unique_ptr<VcpuThread>> vcpus_;
   bool running_ = false;
   bool has_ended_ = false;
-  std::shared_ptr<Machine*> self_;  // emptied by the destructor: what the loop still holds
+  struct Clocks {
+    uint64_t kvm_ns = 0;
+    uint64_t tsc = 0;  // of vCPU 0; the others keep their distance to it
+  };
+  std::optional<Clocks> stopped_at_;  // while paused
+  std::shared_ptr<Machine*> self_;    // emptied by the destructor: what the loop still holds
 };
 
 }  // namespace microvm::vmm

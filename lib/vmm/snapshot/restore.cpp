@@ -86,6 +86,14 @@ Result<Core> decode_core(const state::Reader& in, Machine& machine) {
   return core;
 }
 
+Result<void> back_memory(GuestMemory& memory, const RestoreFiles& files) {
+  if (auto ok = memory.back_with_file(files.memory); !ok) return ok;
+  for (const base::Fd& overlay : files.overlays) {
+    if (auto ok = memory.add_overlay(overlay.get()); !ok) return ok;
+  }
+  return {};
+}
+
 Result<void> apply_cpuid(Machine& machine, x86_64::CpuidTable cpuid) {
   if (cpuid == machine.cpuid()) return {};
   uint32_t index = 0;
@@ -118,16 +126,16 @@ Result<void> restore_devices(const state::Reader& in, Machine& machine) {
 
 }  // namespace
 
-Result<void> restore(Machine& machine, int memory_fd, int state_fd) {
+Result<void> restore(Machine& machine, const RestoreFiles& files) {
   if (auto ok = machine.check_attached(); !ok) return ok;
-  const auto bytes = read_state_file(state_fd);
+  const auto bytes = read_state_file(files.state);
   if (!bytes) return base::fail(bytes.error());
   const auto in = state::Reader::parse(*bytes);
   if (!in) return base::fail(in.error());
   if (auto ok = check_shape(*in, machine.current_shape()); !ok) return ok;
   auto core = decode_core(*in, machine);
   if (!core) return base::fail(core.error());
-  if (auto ok = machine.memory().back_with_file(memory_fd); !ok) return ok;
+  if (auto ok = back_memory(machine.memory(), files); !ok) return ok;
   if (auto ok = apply_core(machine, std::move(*core)); !ok) return ok;
   if (auto ok = restore_devices(*in, machine); !ok) return ok;
   return renew_generation_id(machine.memory(), machine.generation_irq());

@@ -1,16 +1,25 @@
 // Fills a shaped machine from a snapshot.
 #pragma once
 
+#include <span>
+
 #include "base/error.hpp"
+#include "base/fd.hpp"
 #include "vmm/machine/machine.hpp"
 
 namespace microvm::vmm::snapshot {
 
+struct RestoreFiles {
+  int memory = -1;
+  int state = -1;
+  std::span<const base::Fd> overlays;  // of the memory, in order: GuestMemory::add_overlay
+};
+
 // The machine has its devices and has not run. Memory is mapped private, so nothing is read and the
-// file must not change while the machine lives. Both files are untrusted: whatever is in them, the
+// files must not change while the machine lives. All are untrusted: whatever is in them, the
 // guest may be wrong, never the worker. After a failure the machine is of no further use.
 // Errors: corrupt, unsupported (newer format), invalid_argument (another shape), incompatible_cpu
 // (what the host lacks is in the message), io.
-Result<void> restore(Machine& machine, int memory_fd, int state_fd);
+Result<void> restore(Machine& machine, const RestoreFiles& files);
 
 }  // namespace microvm::vmm::snapshot
