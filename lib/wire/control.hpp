@@ -171,11 +171,11 @@ struct ExitEvent {
   std::string detail;
 };
 
-using Message = std::variant<ShapeRequest, ProbeRequest, BootRequest, RestoreRequest,
-                             ConnectRequest, SnapshotRequest, CaptureRequest, MergeRequest,
-                             PauseRequest, ResumeRequest, LogsRequest, InfoRequest,
-                             TerminateRequest, OkReply, ErrorReply, SnapshotReply, CaptureReply,
-                             InfoReply, AgentEvent, ExitEvent>;
+using Message =
+    std::variant<ShapeRequest, ProbeRequest, BootRequest, RestoreRequest, ConnectRequest,
+                 SnapshotRequest, CaptureRequest, MergeRequest, PauseRequest, ResumeRequest,
+                 LogsRequest, InfoRequest, TerminateRequest, OkReply, ErrorReply, SnapshotReply,
+                 CaptureReply, InfoReply, AgentEvent, ExitEvent>;
 
 struct Envelope {
   uint32_t request_id = 0;

@@ -72,6 +72,17 @@ Code& Code::spin(uint32_t rounds) {
   return raw({0xb9}).number(rounds).raw({0xff, 0xc9, 0x75, 0xfc});  // mov ecx; dec ecx; jnz
 }
 
+Code& Code::store_tsc() {
+  // rdtsc; shl rdx, 32; or rax, rdx; mov [rbx], rax
+  return raw({0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0x48, 0x89, 0x03});
+}
+
+Code& Code::touch_pages(uint64_t address, uint32_t count) {
+  point_at(address).raw({0xb9}).number(count);                        // mov ecx, count
+  increment_quad().raw({0x48, 0x81, 0xc3}).number(uint32_t{0x1000});  // add rbx, 4096
+  return raw({0xff, 0xc9, 0x75, 0xf2});                               // dec ecx; jnz
+}
+
 Code& Code::jump_to(size_t place) {
   constexpr size_t kInstructionBytes = 5;
   const auto distance = static_cast<int32_t>(static_cast<int64_t>(place) -
@@ -141,13 +152,33 @@ base::Fd Code::elf() const {
   return fd;
 }
 
-Code counting_guest(uint32_t spin_rounds) {
-  Code code;
+namespace {
+
+Code& count_forever(Code& code, uint32_t spin_rounds) {
   code.point_at(kCounterAddress);
   const size_t top = code.here();
   code.increment_quad().load_al().al_to_printable().write_al_to_port(layout::kSerialPort);
-  code.spin(spin_rounds).jump_to(top);
-  return code;
+  return code.spin(spin_rounds).jump_to(top);
+}
+
+}  // namespace
+
+Code counting_guest(uint32_t spin_rounds) {
+  Code code;
+  return count_forever(code, spin_rounds);
+}
+
+Code touching_guest(uint32_t pages) {
+  Code code;
+  return count_forever(code.touch_pages(kTouchedAddress, pages), 200);
+}
+
+Code clock_guest() {
+  Code code;
+  code.point_at(kCounterAddress);
+  const size_t top = code.here();
+  code.store_tsc().write_port(layout::kSerialPort, '.').spin(200);
+  return code.jump_to(top);
 }
 
 }  // namespace microvm::vmm::test

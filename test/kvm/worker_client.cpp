@@ -190,13 +190,15 @@ void WorkerProcess::shape(const TinyShape& shape) {
                                  {kvm.get()});
 }
 
-std::vector<int> WorkerProcess::vm_fds(int first, int second, const Disks& disks) const {
+std::vector<int> WorkerProcess::vm_fds(int first, int second, const Disks& disks,
+                                       const std::vector<int>& overlays) const {
   std::vector<int> fds = {first,
                           second,
                           files_.listener.get(),
                           files_.exit_record.get(),
                           files_.kernel_log.get(),
                           files_.app_log.get()};
+  fds.insert(fds.end(), overlays.begin(), overlays.end());
   for (const auto& layers : disks) fds.insert(fds.end(), layers.begin(), layers.end());
   return fds;
 }
@@ -211,15 +213,18 @@ wire::Message WorkerProcess::boot(const Code& guest, bool dies_with_owner, const
 }
 
 wire::Message WorkerProcess::restore(int memory_fd, int state_fd, bool dies_with_owner,
-                                     const Disks& disks) {
+                                     const Disks& disks, const std::vector<int>& overlays) {
+  const auto count = static_cast<uint16_t>(overlays.size());
   return owner_
-      .call(wire::RestoreRequest{{"clone", dies_with_owner}, specs_of(disks)},
-            vm_fds(memory_fd, state_fd, disks))
+      .call(wire::RestoreRequest{{"clone", dies_with_owner}, specs_of(disks), count},
+            vm_fds(memory_fd, state_fd, disks, overlays))
       .message;
 }
 
-void WorkerProcess::send_restore(int memory_fd, int state_fd) {
-  owner_.send(wire::RestoreRequest{{"clone", true}, {}}, vm_fds(memory_fd, state_fd, {}));
+void WorkerProcess::send_restore(int memory_fd, int state_fd, const std::vector<int>& overlays) {
+  const auto count = static_cast<uint16_t>(overlays.size());
+  owner_.send(wire::RestoreRequest{{"clone", true}, {}, count},
+              vm_fds(memory_fd, state_fd, {}, overlays));
 }
 
 void WorkerProcess::run(const Code& guest, const TinyShape& with, bool dies_with_owner) {

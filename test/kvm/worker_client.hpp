@@ -95,11 +95,15 @@ class WorkerProcess {
   using Disks = std::vector<std::vector<int>>;
   wire::Message boot(const Code& guest, bool dies_with_owner = true, const Disks& disks = {});
   wire::Message restore(int memory_fd, int state_fd, bool dies_with_owner = true,
-                        const Disks& disks = {});
+                        const Disks& disks = {}, const std::vector<int>& overlays = {});
   // The request alone; whoever calls this does not ask for the reply.
-  void send_restore(int memory_fd, int state_fd);
+  void send_restore(int memory_fd, int state_fd, const std::vector<int>& overlays = {});
   // Boots and fails the test when that fails.
   void run(const Code& guest, const TinyShape& shape = {}, bool dies_with_owner = true);
+
+  // A Vm's files go from one of its workers to the next.
+  void use_files(VmFilesOfTest files) { files_ = std::move(files); }
+  [[nodiscard]] VmFilesOfTest take_files() { return std::move(files_); }
 
   // What the guest printed so far, and with a least length: waits until it has printed that much.
   std::string kernel_log(size_t at_least = 0);
@@ -108,7 +112,8 @@ class WorkerProcess {
   void kill();
 
  private:
-  std::vector<int> vm_fds(int first, int second, const Disks& disks) const;
+  std::vector<int> vm_fds(int first, int second, const Disks& disks,
+                          const std::vector<int>& overlays = {}) const;
 
   pid_t pid_ = -1;
   ControlClient owner_;

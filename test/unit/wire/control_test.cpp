@@ -30,6 +30,36 @@ TEST_CASE("control: requests survive encode and decode") {
 
   CHECK(round_trip(ConnectRequest{1025}).port == 1025);
   CHECK(round_trip(LogsRequest{LogsRequest::Which::app, true}).follow);
+  CHECK(round_trip(TerminateRequest{true}).suspended);
+  CHECK_FALSE(round_trip(TerminateRequest{}).suspended);
+  round_trip(MergeRequest{});
+}
+
+TEST_CASE("control: what captures are asked with and started from survives") {
+  const auto capture = round_trip(CaptureRequest{true, false});
+  CHECK(capture.all_pages);
+  CHECK_FALSE(capture.run_on);
+  CHECK(round_trip(CaptureRequest{}).run_on);
+  const auto reply = round_trip(CaptureReply{uint64_t{3} << 40, 17});
+  CHECK(reply.page_bytes == uint64_t{3} << 40);
+  CHECK(reply.pause_us == 17);
+  const auto restore = round_trip(RestoreRequest{{"abc", true}, {{false, 2}}, 3});
+  CHECK(restore.attachment.vm_id == "abc");
+  CHECK(restore.disks.size() == 1);
+  CHECK(restore.overlays == 3);
+  CHECK(round_trip(ExitEvent{ExitEvent::Reason::suspended, ""}).reason ==
+        ExitEvent::Reason::suspended);
+}
+
+TEST_CASE("control: flags and choices beyond what they can be are refused") {
+  for (const Message& message : {Message(CaptureRequest{}), Message(TerminateRequest{})}) {
+    Bytes bytes = encode({1, message});
+    bytes.back() = std::byte{2};
+    CHECK_FALSE(decode(bytes));
+  }
+  Bytes exit = encode({1, ExitEvent{ExitEvent::Reason::suspended, ""}});
+  exit[8] = std::byte{7};
+  CHECK_FALSE(decode(exit));
 }
 
 TEST_CASE("control: replies and events survive encode and decode") {

@@ -1,0 +1,176 @@
+// Captures of machines with disks, and the merge of their layers by a worker without a machine.
+#include <fcntl.h>
+
+#include "captured.hpp"
+#include "sys/loop.hpp"
+#include "vmm/disk/disk_stack.hpp"
+
+using namespace microvm;
+using namespace microvm::vmm::test;
+
+namespace {
+
+constexpr size_t kDiskBytes = 1 << 20;
+
+base::Fd read_only(int fd) {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  return base::Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+base::Fd disk_base() {
+  return read_only(memory_file(std::string(kDiskBytes, 'b')).get());
+}
+
+base::Fd duplicate(int fd) {
+  return base::Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+// The disk of these files, base first; writes 4 KiB of `fill` at `offset` when there is one.
+std::string disk_content(const std::vector<int>& files, char fill = 0, uint64_t offset = 0) {
+  auto loop = std::move(*sys::Loop::create());
+  std::vector<base::Fd> fds;
+  for (size_t i = 0; i < files.size(); ++i) {
+    const bool writable = fill != 0 && i + 1 == files.size();
+    fds.push_back(writable ? duplicate(files[i]) : read_only(files[i]));
+  }
+  auto disk = vmm::DiskStack::open(*loop, std::move(fds), {.read_only = fill == 0});
+  REQUIRE(disk);
+  int open = 0;
+  const auto count = [&open](int error) {
+    CHECK(error == 0);
+    --open;
+  };
+  const auto wait = [&] {
+    while (open > 0) loop->run_once(milliseconds(50));
+  };
+  if (fill != 0) {
+    std::string data(4096, fill);
+    const iovec out{data.data(), data.size()};
+    ++open;
+    (*disk)->write({&out, 1}, offset, count);
+    wait();
+    ++open;
+    (*disk)->flush(count);
+    wait();
+  }
+  std::string content(kDiskBytes, '\0');
+  const iovec in{content.data(), content.size()};
+  ++open;
+  (*disk)->read({&in, 1}, 0, count);
+  wait();
+  return content;
+}
+
+}  // namespace
+
+TEST_CASE("capture: each writable disk gets a new layer, and the one below stays as it is") {
+  const TinyShape shape{.disks = 2};
+  const auto base = disk_base();
+  const base::Fd layers[2] = {memory_file(), memory_file()};
+  WorkerProcess worker;
+  worker.shape(shape);
+  REQUIRE(error_code(worker.boot(counting_guest(), true,
+                                 {{base.get(), layers[0].get()}, {base.get(), layers[1].get()}})) ==
+          ErrorCode{});
+  worker.kernel_log(10);
+  const base::Fd next[2] = {memory_file(), memory_file()};
+  const auto captured = capture(worker.owner(), {}, {next[0].get(), next[1].get()});
+  CHECK_FALSE(read_file(next[0].get()).empty());
+  CHECK_FALSE(read_file(next[1].get()).empty());
+  worker.kernel_log(50);
+
+  const auto zeros = zero_memory();
+  const auto own = memory_file();
+  const auto other = memory_file();
+  const auto lower = read_only(layers[0].get());
+  const auto lower2 = read_only(layers[1].get());
+  WorkerProcess clone;
+  clone.shape(shape);
+  REQUIRE(error_code(clone.restore(
+              zeros.get(), captured.state.get(), true,
+              {{base.get(), lower.get(), own.get()}, {base.get(), lower2.get(), other.get()}},
+              {captured.pages.get()})) == ErrorCode{});
+  clone.kernel_log(10);
+
+  // The source's next state has both its layers below.
+  const base::Fd third[2] = {memory_file(), memory_file()};
+  const auto again = capture(worker.owner(), {}, {third[0].get(), third[1].get()});
+  CHECK(again.reply.page_bytes > 0);
+  worker.kernel_log(80);
+}
+
+TEST_CASE("capture: without the layers, or with one that is none, nothing changes") {
+  const TinyShape shape{.disks = 1};
+  const auto base = disk_base();
+  const auto layer = memory_file();
+  WorkerProcess worker;
+  worker.shape(shape);
+  REQUIRE(error_code(worker.boot(counting_guest(), true, {{base.get(), layer.get()}})) ==
+          ErrorCode{});
+  worker.kernel_log(10);
+  const auto code_with = [&](int new_layer) {
+    const base::Fd pages = memory_file();
+    const base::Fd state = memory_file();
+    std::vector<int> fds = {pages.get(), state.get()};
+    if (new_layer >= 0) fds.push_back(new_layer);
+    return error_code(worker.owner().call(wire::CaptureRequest{}, fds).message);
+  };
+  CHECK(code_with(-1) == ErrorCode::invalid_argument);
+  CHECK(code_with(layer.get()) == ErrorCode::invalid_argument);
+  CHECK(code_with(memory_file("full").get()) == ErrorCode::invalid_argument);
+  CHECK(code_with(read_only(memory_file().get()).get()) == ErrorCode::invalid_argument);
+  worker.kernel_log(worker.kernel_log().size() + 10);
+  const auto next = memory_file();
+  CHECK(capture(worker.owner(), {}, {next.get()}).reply.page_bytes > 0);
+}
+
+TEST_CASE("capture: one layer too many is an error that says so, and the guest runs on") {
+  const TinyShape shape{.disks = 1};
+  const auto base = disk_base();
+  std::vector<base::Fd> layers;
+  layers.push_back(memory_file());
+  WorkerProcess worker;
+  worker.shape(shape);
+  REQUIRE(error_code(worker.boot(counting_guest(), true, {{base.get(), layers[0].get()}})) ==
+          ErrorCode{});
+  while (layers.size() + 1 < wire::kMaxLayers) {
+    layers.push_back(memory_file());
+    const auto captured = capture(worker.owner(), {}, {layers.back().get()});
+  }
+  const base::Fd pages = memory_file();
+  const base::Fd state = memory_file();
+  const base::Fd layer = memory_file();
+  const auto reply =
+      worker.owner().call(wire::CaptureRequest{}, {pages.get(), state.get(), layer.get()});
+  CHECK(error_code(reply.message) == ErrorCode::unsupported);
+  worker.kernel_log(worker.kernel_log().size() + 10);
+}
+
+TEST_CASE("merge: a worker without a machine makes one layer of two and is gone") {
+  const auto base = disk_base();
+  const auto lower = memory_file();
+  const auto upper = memory_file();
+  disk_content({base.get(), lower.get()}, 'l', 0);
+  const std::string both = disk_content({base.get(), lower.get(), upper.get()}, 'u', 8192);
+  REQUIRE(both[0] == 'l');
+  REQUIRE(both[8192] == 'u');
+  const auto upper_read_only = read_only(upper.get());
+
+  WorkerProcess worker;
+  worker.owner().call_for<wire::OkReply>(wire::MergeRequest{},
+                                         {lower.get(), upper_read_only.get()});
+  CHECK(worker.wait_exit() == 0);
+  CHECK(disk_content({base.get(), lower.get()}) == both);
+  CHECK(disk_content({base.get(), lower.get(), upper.get()}) == both);
+
+  WorkerProcess swapped;
+  CHECK(error_code(swapped.owner()
+                       .call(wire::MergeRequest{}, {upper_read_only.get(), lower.get()})
+                       .message) == ErrorCode::invalid_argument);
+  CHECK(swapped.wait_exit() == 0);
+  WorkerProcess shaped;
+  shaped.shape();
+  CHECK(error_code(shaped.owner()
+                       .call(wire::MergeRequest{}, {lower.get(), upper_read_only.get()})
+                       .message) == ErrorCode::busy);
+}

@@ -1,0 +1,339 @@
+// Captures of running tiny guests: what the clones see, and that the source goes on.
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <x86intrin.h>
+
+#include <memory>
+#include <thread>
+
+#include "captured.hpp"
+#include "state/sections.hpp"
+#include "vmm/platform/log_ring.hpp"
+
+using namespace microvm;
+using namespace microvm::vmm::test;
+
+namespace {
+
+// The guest prints right after it has counted: it was captured before or after that.
+void check_continues(const Captured& captured, char first) {
+  const uint64_t count = captured_quad(captured);
+  CHECK((first == counter_character(count) || first == counter_character(count + 1)));
+}
+
+uint64_t captured_clock_ns(const Captured& captured) {
+  const std::string bytes = read_file(captured.state.get());
+  const auto state = state::Reader::parse(wire::as_bytes(bytes));
+  REQUIRE(state);
+  const auto section = state->find(state::SectionId::clock, 0, 1);
+  REQUIRE(section);
+  return wire::ByteReader(section->body).get<uint64_t>();
+}
+
+void check_runs_on(WorkerProcess& worker) {
+  worker.kernel_log(worker.kernel_log().size() + 20);
+  CHECK_FALSE(is_paused(worker.owner()));
+}
+
+wire::ExitEvent::Reason recorded_reason(const base::Fd& record) {
+  const std::string bytes = read_file(record.get());
+  const auto envelope = wire::decode(wire::as_bytes(bytes));
+  REQUIRE(envelope);
+  return std::get<wire::ExitEvent>(envelope->message).reason;
+}
+
+}  // namespace
+
+TEST_CASE("capture: a clone has the state of that moment, and the source goes on") {
+  for (const bool plain_io : {false, true}) {
+    WorkerProcess worker(plain_io);
+    worker.run(counting_guest(), {.vcpus = 2});
+    worker.kernel_log(100);
+    const auto captured = capture(worker.owner());
+    CHECK(captured.reply.page_bytes > 0);
+    CHECK(captured.reply.page_bytes < 1u << 20);
+    CHECK(captured.reply.pause_us > 0);
+    check_runs_on(worker);
+    const auto zeros = zero_memory();
+    for (int i = 0; i < 2; ++i) {
+      WorkerProcess clone(plain_io);
+      REQUIRE(start_clone(clone, zeros, {&captured}, {.vcpus = 2}) == ErrorCode{});
+      check_continues(captured, clone.kernel_log(50)[0]);
+    }
+    check_runs_on(worker);
+  }
+}
+
+TEST_CASE("capture: asked to, the machine stays paused until it is resumed") {
+  WorkerProcess worker;
+  worker.run(counting_guest());
+  worker.kernel_log(50);
+  for (int round = 0; round < 5; ++round) {
+    const auto captured = capture(worker.owner(), kStayPaused);
+    CHECK(is_paused(worker.owner()));
+    const std::string before = worker.kernel_log();
+    ::usleep(3000);
+    CHECK(worker.kernel_log().size() == before.size());
+    worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
+    check_runs_on(worker);
+    check_continues(captured, worker.kernel_log()[before.size()]);
+  }
+}
+
+TEST_CASE("capture: a machine that was paused before stays so") {
+  WorkerProcess worker;
+  worker.run(counting_guest());
+  worker.kernel_log(50);
+  worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});
+  const auto first = capture(worker.owner());
+  const auto second = capture(worker.owner(), kStayPaused);
+  CHECK(is_paused(worker.owner()));
+  CHECK(captured_quad(first) == captured_quad(second));
+  worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
+  check_runs_on(worker);
+}
+
+TEST_CASE("capture: when who asked for the pause is gone, the machine runs on") {
+  WorkerProcess worker;
+  worker.run(counting_guest());
+  worker.kernel_log(50);
+  {
+    auto client = worker.connect();
+    const auto captured = capture(client, kStayPaused);
+    CHECK(is_paused(worker.owner()));
+  }
+  check_runs_on(worker);
+  {
+    auto client = worker.connect();
+    const base::Fd pages = memory_file();
+    const base::Fd state = memory_file();
+    client.send(kStayPaused, {pages.get(), state.get()});  // gone before it is done
+  }
+  check_runs_on(worker);
+  {
+    auto client = worker.connect();
+    const auto captured = capture(client, kStayPaused);
+    worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});  // now it is the owner's pause
+  }
+  ::usleep(20'000);
+  CHECK(is_paused(worker.owner()));
+  worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
+  check_runs_on(worker);
+}
+
+TEST_CASE("capture: of a clone only what it wrote, or all that its overlays have as well") {
+  constexpr uint32_t kTouched = 512;
+  WorkerProcess worker;
+  worker.run(touching_guest(kTouched));
+  worker.kernel_log(20);
+  const auto first = capture(worker.owner());
+  CHECK(first.reply.page_bytes >= kTouched * 4096);
+  const auto zeros = zero_memory();
+
+  WorkerProcess clone;
+  REQUIRE(start_clone(clone, zeros, {&first}) == ErrorCode{});
+  clone.kernel_log(20);
+  const auto second = capture(clone.owner());
+  CHECK(second.reply.page_bytes < 128 * 1024);
+  clone.kernel_log(60);
+  const auto all = capture(clone.owner(), kAllPages);
+  CHECK(all.reply.page_bytes >= first.reply.page_bytes);
+  CHECK(all.reply.page_bytes < first.reply.page_bytes + 128 * 1024);
+  check_runs_on(clone);
+
+  WorkerProcess on_two;
+  REQUIRE(start_clone(on_two, zeros, {&first, &second}) == ErrorCode{});
+  check_continues(second, on_two.kernel_log(20)[0]);
+  const auto third = capture(on_two.owner(), kAllPages);
+  CHECK(captured_quad(third, kTouchedAddress + (kTouched - 1) * 4096) == 1);
+  WorkerProcess on_one;
+  REQUIRE(start_clone(on_one, zeros, {&all}) == ErrorCode{});
+  check_continues(all, on_one.kernel_log(20)[0]);
+  WorkerProcess on_third;
+  REQUIRE(start_clone(on_third, zeros, {&third}) == ErrorCode{});
+  check_continues(third, on_third.kernel_log(20)[0]);
+}
+
+TEST_CASE("capture: over a full snapshot, and a full snapshot over a capture") {
+  WorkerProcess worker;
+  worker.run(touching_guest(64));
+  worker.kernel_log(20);
+  const base::Fd memory = memory_file();
+  const base::Fd state = memory_file();
+  worker.owner().call_for<wire::SnapshotReply>(wire::SnapshotRequest{},
+                                               {memory.get(), state.get()});
+  WorkerProcess clone;
+  clone.shape();
+  REQUIRE(error_code(clone.restore(memory.get(), state.get())) == ErrorCode{});
+  clone.kernel_log(20);
+  const auto captured = capture(clone.owner());
+  CHECK(captured.reply.page_bytes < 64 * 4096);
+
+  WorkerProcess second;
+  REQUIRE(start_clone(second, memory, {&captured}) == ErrorCode{});
+  check_continues(captured, second.kernel_log(20)[0]);
+  const base::Fd flat_memory = memory_file();
+  const base::Fd flat_state = memory_file();
+  const auto flat = second.owner().call_for<wire::SnapshotReply>(
+      wire::SnapshotRequest{}, {flat_memory.get(), flat_state.get()});
+  CHECK(flat.memory_data_bytes >= 64 * 4096);
+  WorkerProcess third;
+  third.shape();
+  REQUIRE(error_code(third.restore(flat_memory.get(), flat_state.get())) == ErrorCode{});
+  third.kernel_log(20);
+}
+
+TEST_CASE("capture: a hundred forks share the captured pages") {
+  constexpr uint32_t kTouched = 1024;
+  WorkerProcess worker;
+  worker.run(touching_guest(kTouched));
+  worker.kernel_log(20);
+  const auto captured = capture(worker.owner());
+  REQUIRE(captured.reply.page_bytes >= kTouched * 4096);
+  const auto zeros = zero_memory();
+  std::vector<std::unique_ptr<WorkerProcess>> forks;
+  for (int i = 0; i < 100; ++i) {
+    forks.push_back(std::make_unique<WorkerProcess>());
+    REQUIRE(start_clone(*forks.back(), zeros, {&captured}) == ErrorCode{});
+  }
+  for (const auto& fork : forks) {
+    check_continues(captured, fork->kernel_log(5)[0]);
+    // Whatever is not a page of its own is one of the file, which all of them have.
+    CHECK(capture(fork->owner(), kStayPaused).reply.page_bytes < 128 * 1024);
+  }
+}
+
+TEST_CASE("capture: a full disk is an error, and the guest runs on") {
+  WorkerProcess worker;
+  worker.run(touching_guest(64));
+  worker.kernel_log(10);
+  rlimit old{};
+  REQUIRE(::prlimit(worker.pid(), RLIMIT_FSIZE, nullptr, &old) == 0);
+  const rlimit small{12 << 20, old.rlim_max};
+  const base::Fd pages = memory_file();
+  const base::Fd state = memory_file();
+  REQUIRE(::prlimit(worker.pid(), RLIMIT_FSIZE, &small, nullptr) == 0);
+  const auto reply = worker.owner().call(kStayPaused, {pages.get(), state.get()});
+  CHECK(error_code(reply.message) != ErrorCode{});
+  REQUIRE(::prlimit(worker.pid(), RLIMIT_FSIZE, &old, nullptr) == 0);
+  check_runs_on(worker);
+  CHECK(capture(worker.owner()).reply.page_bytes > 0);
+}
+
+TEST_CASE("capture: only with the files it asks for, all of them empty") {
+  WorkerProcess worker;
+  worker.run(counting_guest());
+  const auto code_with = [&](const std::vector<int>& fds) {
+    return error_code(worker.owner().call(wire::CaptureRequest{}, fds).message);
+  };
+  const base::Fd empty = memory_file();
+  const base::Fd full = memory_file("something");
+  CHECK(code_with({}) == ErrorCode::invalid_argument);
+  CHECK(code_with({empty.get()}) == ErrorCode::invalid_argument);
+  CHECK(code_with({empty.get(), empty.get(), empty.get()}) == ErrorCode::invalid_argument);
+  CHECK(code_with({full.get(), empty.get()}) == ErrorCode::invalid_argument);
+  CHECK(code_with({empty.get(), full.get()}) == ErrorCode::invalid_argument);
+  check_runs_on(worker);
+  WorkerProcess shaped;
+  shaped.shape();
+  CHECK(error_code(shaped.owner().call(wire::CaptureRequest{}).message) == ErrorCode::busy);
+}
+
+TEST_CASE("restore: an overlay that does not fit is refused") {
+  WorkerProcess worker;
+  worker.run(counting_guest());
+  worker.kernel_log(10);
+  auto captured = capture(worker.owner());
+  const auto zeros = zero_memory();
+  const auto code_with = [&](const std::vector<int>& overlays) {
+    WorkerProcess clone;
+    clone.shape();
+    const auto reply = clone.restore(zeros.get(), captured.state.get(), true, {}, overlays);
+    clone.owner().send(wire::TerminateRequest{});
+    CHECK(clone.wait_exit() == 0);
+    return error_code(reply);
+  };
+  const int good = captured.pages.get();
+  CHECK(code_with({good}) == ErrorCode{});
+  CHECK(code_with({good, good, good, good}) == ErrorCode{});
+  CHECK(code_with({good, good, good, good, good}) == ErrorCode::invalid_argument);
+  const base::Fd device(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  CHECK(code_with({device.get()}) == ErrorCode::corrupt);
+  CHECK(code_with({zero_memory(8 << 20).get()}) == ErrorCode::corrupt);
+  REQUIRE(::ftruncate(good, 12 << 20) == 0);
+  CHECK(code_with({good}) == ErrorCode::corrupt);
+
+  WorkerProcess clone;
+  clone.shape();
+  const auto reply = clone.owner().call(wire::RestoreRequest{{"clone", true}, {}, 1},
+                                        {zeros.get(), captured.state.get()});
+  CHECK(error_code(reply.message) == ErrorCode::invalid_argument);
+}
+
+TEST_CASE("resume: the guest's clocks go on where they stood") {
+  constexpr auto kPause = std::chrono::milliseconds(1500);
+  for (const bool by_pause : {false, true}) {
+    WorkerProcess worker;
+    worker.run(clock_guest(), {.vcpus = 2});
+    worker.kernel_log(100);
+    const auto before = capture(worker.owner(), by_pause ? wire::CaptureRequest{} : kStayPaused);
+    if (by_pause) worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});
+    const uint64_t begin = __rdtsc();
+    std::this_thread::sleep_for(kPause);
+    // What is captured of a paused machine has not seen the pause either.
+    const auto meanwhile = capture(worker.owner());
+    const uint64_t pause_ticks = __rdtsc() - begin;
+    worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
+    worker.kernel_log(worker.kernel_log().size() + 50);
+    const auto after = capture(worker.owner());
+    const auto pause_ns = static_cast<uint64_t>(std::chrono::nanoseconds(kPause).count());
+    CHECK(captured_quad(after) > captured_quad(before));
+    // A paravirtual KVM lets guests read the host's TSC, which nobody can stop.
+    const bool own_tsc = captured_quad(after) + pause_ticks < __rdtsc();
+    MESSAGE((own_tsc ? "tsc of its own" : "the host's tsc"));
+    if (own_tsc) CHECK(captured_quad(after) - captured_quad(before) < pause_ticks / 2);
+    CHECK(captured_clock_ns(meanwhile) - captured_clock_ns(before) < pause_ns / 2);
+    CHECK(captured_clock_ns(after) - captured_clock_ns(before) < pause_ns / 2);
+    CHECK(captured_clock_ns(after) > captured_clock_ns(before));
+  }
+}
+
+TEST_CASE("suspend: the end says so, and the next life goes on with log and record") {
+  WorkerProcess worker;
+  worker.run(counting_guest());
+  worker.kernel_log(100);
+  const auto captured = capture(worker.owner(), kStayPaused);
+  worker.owner().call_for<wire::OkReply>(wire::TerminateRequest{.suspended = true});
+  CHECK(worker.owner().wait_for<wire::ExitEvent>().reason == wire::ExitEvent::Reason::suspended);
+  CHECK(worker.wait_exit() == 0);
+  const std::string old_log = read_file(worker.files().kernel_log.get());
+  CHECK(old_log.size() >= 100);
+  CHECK(recorded_reason(worker.files().exit_record) == wire::ExitEvent::Reason::suspended);
+
+  WorkerProcess next;
+  next.use_files(worker.take_files());
+  const auto zeros = zero_memory();
+  REQUIRE(start_clone(next, zeros, {&captured}) == ErrorCode{});
+  const std::string log = next.kernel_log(old_log.size() + 50);
+  CHECK(log.substr(0, old_log.size()) == old_log);
+  check_continues(captured, log[old_log.size()]);
+  next.owner().call_for<wire::OkReply>(wire::TerminateRequest{});
+  CHECK(next.wait_exit() == 0);
+  CHECK(recorded_reason(next.files().exit_record) == wire::ExitEvent::Reason::terminated);
+  CHECK(read_file(next.files().kernel_log.get()).starts_with(old_log));
+}
+
+TEST_CASE("suspend: of a kept log that is too long, the end is taken") {
+  WorkerProcess worker;
+  const std::string long_log(vmm::kLogRingBytes + 1000, 'x');
+  worker.shape();
+  const auto& kept = worker.files().kernel_log;
+  REQUIRE(::pwrite(kept.get(), (long_log + "the end\n").data(), long_log.size() + 8, 0) > 0);
+  REQUIRE(error_code(worker.boot(counting_guest())) == ErrorCode{});
+  const std::string log = worker.kernel_log();
+  CHECK(log.size() <= vmm::kLogRingBytes);
+  CHECK(log.find("the end\n") != std::string::npos);
+  worker.owner().call_for<wire::OkReply>(wire::TerminateRequest{});
+  CHECK(worker.wait_exit() == 0);
+  CHECK(read_file(kept.get()).size() == vmm::kLogRingBytes);
+}
