@@ -3,12 +3,12 @@
 // and prints one line of JSON for each memory size. RUNS in the environment: how often (50).
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <thread>
 
+#include "bench_series.hpp"
 #include "worker_client.hpp"
 
 using namespace microvm;
@@ -17,26 +17,6 @@ using namespace microvm::vmm::test;
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double microseconds(Clock::duration time) {
-  return std::chrono::duration<double, std::micro>(time).count();
-}
-
-class Series {
- public:
-  void add(double value) { values_.push_back(value); }
-  void print(const char* name) {
-    std::ranges::sort(values_);
-    std::printf(",\"%s\":{\"p50\":%.0f,\"p99\":%.0f,\"min\":%.0f}", name, at(50), at(99),
-                values_.front());
-  }
-
- private:
-  [[nodiscard]] double at(size_t percent) const {
-    return values_[std::min(values_.size() - 1, values_.size() * percent / 100)];
-  }
-  std::vector<double> values_;
-};
 
 // Of the whole process, as /proc/PID/stat counts them.
 double minor_faults(pid_t pid) {

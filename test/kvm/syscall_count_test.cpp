@@ -8,7 +8,7 @@
 
 #include <filesystem>
 
-#include "worker_client.hpp"
+#include "captured.hpp"
 
 using namespace microvm;
 using namespace microvm::vmm::test;
@@ -109,4 +109,23 @@ TEST_CASE("restore: at most 60 system calls from the request to the guest") {
       CHECK(counts->calls <= 60);
     }
   }
+}
+
+TEST_CASE("restore: each piece of an overlay costs three system calls") {
+  constexpr uint32_t kPieces = 100;
+  WorkerProcess worker;
+  worker.run(touching_guest(kPieces, 2 * kPage));
+  worker.kernel_log(10);
+  const auto captured = capture(worker.owner());
+  const auto zeros = zero_memory();
+  WorkerProcess clone;
+  clone.shape();
+  Tracer tracer(clone.pid());
+  clone.send_restore(zeros.get(), captured.state.get(), {captured.pages.get()});
+  const auto counts = tracer.count_to_first_run();
+  REQUIRE(counts);
+  MESSAGE("overlay of " << kPieces << " pieces and a few: " << counts->calls << " calls, "
+                        << counts->ioctls << " of them ioctls");
+  CHECK(counts->calls >= 3 * kPieces);
+  CHECK(counts->calls <= 3 * (kPieces + 20) + 60);
 }

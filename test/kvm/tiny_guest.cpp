@@ -77,10 +77,10 @@ Code& Code::store_tsc() {
   return raw({0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0, 0x48, 0x89, 0x03});
 }
 
-Code& Code::touch_pages(uint64_t address, uint32_t count) {
-  point_at(address).raw({0xb9}).number(count);                        // mov ecx, count
-  increment_quad().raw({0x48, 0x81, 0xc3}).number(uint32_t{0x1000});  // add rbx, 4096
-  return raw({0xff, 0xc9, 0x75, 0xf2});                               // dec ecx; jnz
+Code& Code::touch_pages(uint64_t address, uint32_t count, uint32_t stride) {
+  point_at(address).raw({0xb9}).number(count);              // mov ecx, count
+  increment_quad().raw({0x48, 0x81, 0xc3}).number(stride);  // add rbx, stride
+  return raw({0xff, 0xc9, 0x75, 0xf2});                     // dec ecx; jnz
 }
 
 Code& Code::jump_to(size_t place) {
@@ -168,9 +168,9 @@ Code counting_guest(uint32_t spin_rounds) {
   return count_forever(code, spin_rounds);
 }
 
-Code touching_guest(uint32_t pages) {
+Code touching_guest(uint32_t pages, uint32_t stride) {
   Code code;
-  return count_forever(code.touch_pages(kTouchedAddress, pages), 200);
+  return count_forever(code.touch_pages(kTouchedAddress, pages, stride), 200);
 }
 
 Code clock_guest() {

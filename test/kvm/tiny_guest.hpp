@@ -28,8 +28,9 @@ class Code {
   Code& shift_eax_right(uint8_t bits);
   Code& al_to_printable();  // al = al % 64 + ' '
   Code& spin(uint32_t rounds);
-  Code& store_tsc();                                    // [rbx] = the time stamp counter
-  Code& touch_pages(uint64_t address, uint32_t count);  // ++[…] of each; changes rbx
+  Code& store_tsc();  // [rbx] = the time stamp counter
+  Code& touch_pages(uint64_t address, uint32_t count,
+                    uint32_t stride);  // ++[…] of each; changes rbx
   Code& jump_to(size_t place);
   Code& stop_forever();
   Code& power_off();
@@ -55,7 +56,8 @@ inline constexpr uint64_t kCounterAddress = 0x400000;
 [[nodiscard]] Code counting_guest(uint32_t spin_rounds = 200);
 // Writes this many pages from kTouchedAddress on before it counts.
 inline constexpr uint64_t kTouchedAddress = 0x800000;
-[[nodiscard]] Code touching_guest(uint32_t pages);
+inline constexpr uint32_t kPage = 4096;
+[[nodiscard]] Code touching_guest(uint32_t pages, uint32_t stride = kPage);
 // Like a counting guest that stores its time stamp counter instead.
 [[nodiscard]] Code clock_guest();
 [[nodiscard]] inline char counter_character(uint64_t count) {
