@@ -41,6 +41,9 @@ int ps(const Context& context, const Arguments& arguments);
 int exec(const Context& context, const Arguments& arguments);
 int logs(const Context& context, const Arguments& arguments);
 int port(const Context& context, const Arguments& arguments);
+int suspend(const Context& context, const Arguments& arguments);
+int resume(const Context& context, const Arguments& arguments);
+int fork(const Context& context, const Arguments& arguments);
 int rm(const Context& context, const Arguments& arguments);
 int inspect(const Context& context, const Arguments& arguments);
 

@@ -23,6 +23,9 @@ constexpr std::array kCommands = {
     Command{"logs", "Show what a microVM's command printed", logs},
     Command{"port", "Forward a port of this host to a microVM", port},
     Command{"inspect", "Show everything about a microVM or an image", inspect},
+    Command{"suspend", "Put microVMs to sleep", suspend},
+    Command{"resume", "Wake suspended microVMs", resume},
+    Command{"fork", "Start microVMs from a running one", fork},
     Command{"rm", "Remove microVMs", rm},
 };
 

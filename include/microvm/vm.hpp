@@ -44,6 +44,28 @@ struct LaunchTimes {
   uint64_t ready_us = 0;    // … identity applied, user processes run
 };
 
+struct SuspendOptions {
+  // True: suspend() returns when the state is on the disk and the worker's memory is free. False:
+  // when the guest has stopped; the rest goes on in the background and the state is `suspending`.
+  bool wait_durable = true;
+};
+
+// What a suspend cost, from its call. Microseconds, bytes.
+struct SuspendTimes {
+  uint64_t pause_us = 0;         // in the worker: to stop the guest and take its state
+  uint64_t acknowledged_us = 0;  // … the guest has stopped, its state is taken
+  uint64_t durable_us = 0;       // … it is committed to the disk and the worker is gone
+  uint64_t changed_bytes = 0;    // pages written by the guest since its worker was started
+  uint64_t stored_bytes = 0;     // on disk, compressed
+};
+
+struct ForkOptions {
+  uint32_t count = 1;           // 1 to 1,000
+  std::string name;             // of the fork; of several: the beginning, "-1", "-2" … are added
+  bool dies_with_owner = true;  // as in RunOptions
+  std::chrono::milliseconds start_timeout{60'000};  // for each, until its agent is ready
+};
+
 struct VmCounters {
   bool paused = false;
   uint64_t exits = 0;            // returns from KVM_RUN
@@ -53,12 +75,12 @@ struct VmCounters {
 enum class LogSource { app, kernel };
 
 // Copies share the Vm. All calls are thread-safe. A Vm that dies with its owner ends when the last
-// copy and the Runtime are gone.
+// copy and the Runtime are gone. Calls that need the guest resume a suspended Vm first.
 class MICROVM_API Vm {
  public:
   [[nodiscard]] const std::string& id() const noexcept;
   Result<VmInfo> info() const;
-  [[nodiscard]] LaunchTimes launch_times() const noexcept;  // zero for an attached Vm
+  [[nodiscard]] LaunchTimes launch_times() const;  // of the last start; zero for an attached Vm
   Result<VmCounters> counters() const;
 
   Result<Exec> exec(const ExecOptions& options, const CallLimits& limits = {});
@@ -89,6 +111,25 @@ class MICROVM_API Vm {
   // Calls `sink` with what is there and what comes, until the Vm ends or the limits fire.
   Result<void> follow_logs(LogSource source, const std::function<void(std::string_view)>& sink,
                            const CallLimits& limits = {});
+
+  // Stops the guest and keeps its state: what it changed, compressed. It costs nothing but that until
+  // it is resumed, by resume() or by any call that needs the guest, here or in another process that
+  // opens the data directory (only here if it dies with its owner). Streams of the host (exec,
+  // connect, log) end when the worker is gone; programs and connections inside go on later as if
+  // nothing had been, with the right wall clock and a monotonic one that did not jump. A resume
+  // before the state is durable is served from memory. A suspended Vm stays suspended (no error).
+  // Errors: busy (it is being suspended), out_of_disk (the Vm runs on), vm_gone, cancelled,
+  // deadline_exceeded.
+  Result<SuspendTimes> suspend(const SuspendOptions& options = {}, const CallLimits& limits = {});
+  // Returns when the guest's programs run; at once when they do. Many callers share one resume.
+  // Errors: corrupt (naming the file), out_of_disk, busy (it dies with another process), vm_gone.
+  // After a failure the saved state is as it was.
+  Result<void> resume(const CallLimits& limits = {});
+
+  // `count` new Vms that go on from where this one is now, sharing its memory and disk until they
+  // write, each with its own hostname, machine-id, boot_id and random numbers before its programs go
+  // on. This one is paused for the copy of what it changed. All of them or none.
+  Result<std::vector<Vm>> fork(const ForkOptions& options = {}, const CallLimits& limits = {});
 
   // Ends it at once; idempotent. Everything it left on the host is removed; of a Vm that may
   // outlive its owner, record and logs stay until Runtime::remove().

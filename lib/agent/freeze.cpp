@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "agent/file.hpp"
+#include "agent/identity.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -27,10 +28,10 @@ Outcome<void> check_command(Guest& guest) {
   return {};
 }
 
-Outcome<void> settle(Guest& guest, bool with_drop_caches) {
+Outcome<void> settle(Guest& guest, const microvm_agent_FreezeRequest& request) {
   if (auto runs = check_command(guest); !runs) return runs;
-  sync();
-  if (!with_drop_caches) return {};
+  if (!request.keep_dirty) sync();
+  if (!request.drop_caches) return {};
   auto dropped = drop_caches();
   warm_files(guest.root_fd);
   return dropped;
@@ -45,9 +46,20 @@ Outcome<void> run_freeze(Guest& guest, Channel& channel, const FrameHeader& head
   if (!decode_message(*body, microvm_agent_FreezeRequest_fields, &request))
     return fail("the freeze request is not readable", EPROTO);
   if (auto frozen = guest.freezer.freeze(); !frozen) return frozen;
-  auto settled = settle(guest, request.drop_caches);
+  auto settled = settle(guest, request);
   if (!settled) guest.freezer.thaw();
   return settled;
+}
+
+Outcome<void> run_thaw(Guest& guest, Channel& channel, const FrameHeader& header) {
+  const auto body = channel.read_body(header);
+  if (!body) return fail(body.error());
+  microvm_agent_Identity identity = microvm_agent_Identity_init_zero;
+  if (!decode_message(*body, microvm_agent_Identity_fields, &identity))
+    return fail("the thaw request is not readable", EPROTO);
+  apply_identity(guest.root_fd, identity);
+  guest.freezer.thaw();
+  return {};
 }
 
 }  // namespace microvm::agent

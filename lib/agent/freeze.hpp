@@ -1,4 +1,4 @@
-// The freeze operation: the guest gets ready for its snapshot.
+// The freeze and thaw operations: the guest gets ready for its snapshot, and goes on after it.
 #pragma once
 
 #include "agent/channel.hpp"
@@ -6,8 +6,10 @@
 
 namespace microvm::agent {
 
-// Succeeds when programs are stopped and their files are on the disk. They run again after the next
-// identity; on an error, at once.
+// Succeeds when programs are stopped and, unless the request says otherwise, their files are on the
+// disk. They run again after the next identity or thaw; on an error, at once.
 [[nodiscard]] Outcome<void> run_freeze(Guest& guest, Channel& channel, const FrameHeader& header);
+// Ends a freeze whose machine went on: clock and seed are set before the programs run.
+[[nodiscard]] Outcome<void> run_thaw(Guest& guest, Channel& channel, const FrameHeader& header);
 
 }  // namespace microvm::agent

@@ -49,6 +49,8 @@ void dispatch(Guest& guest, Channel& channel, const FrameHeader& header) {
       return reply(channel, run_put_files(guest.root_fd, channel));
     case FrameType::freeze:
       return reply(channel, run_freeze(guest, channel, header));
+    case FrameType::thaw:
+      return reply(channel, run_thaw(guest, channel, header));
     case FrameType::wait_port:
       return wait_port(guest, channel, header);
     case FrameType::power_off:

@@ -2,7 +2,6 @@
 #include "microvm/runtime.hpp"
 
 #include <algorithm>
-#include <mutex>
 #include <utility>
 
 #include "host/image/base_import.hpp"
@@ -18,47 +17,15 @@ namespace microvm {
 
 struct [[gnu::visibility("hidden")]] Runtime::Impl {
   explicit Impl(std::shared_ptr<host::Core> shared) : core(std::move(shared)) {}
+  ~Impl() { core->owned.clear(); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
-  std::shared_ptr<Vm::Impl> find(const std::string& id);
-  void adopt(std::shared_ptr<Vm::Impl> vm);
-  void forget(const std::string& id);
-  void drop_ended();
   template <class Manifest>
   auto infos(const host::Listing<Manifest>& listing) const;
 
   const std::shared_ptr<host::Core> core;
-  std::mutex mutex;
-  // Vms that die with this Runtime: they go on when the embedder drops its handles.
-  std::vector<std::shared_ptr<Vm::Impl>> owned;
 };
-
-std::shared_ptr<Vm::Impl> Runtime::Impl::find(const std::string& id) {
-  const std::scoped_lock lock(mutex);
-  const auto found = std::ranges::find(owned, id, [](const auto& vm) { return vm->record.id; });
-  return found == owned.end() ? nullptr : *found;
-}
-
-void Runtime::Impl::adopt(std::shared_ptr<Vm::Impl> vm) {
-  drop_ended();
-  if (!vm->record.dies_with_owner) return;
-  const std::scoped_lock lock(mutex);
-  owned.push_back(std::move(vm));
-}
-
-void Runtime::Impl::forget(const std::string& id) {
-  const std::scoped_lock lock(mutex);
-  std::erase_if(owned, [&](const auto& vm) { return vm->record.id == id; });
-}
-
-// Those that ended by themselves and that nobody holds: what they left goes with them.
-void Runtime::Impl::drop_ended() {
-  std::vector<std::shared_ptr<Vm::Impl>> gone;  // destroyed after the lock
-  const std::scoped_lock lock(mutex);
-  const auto rest = std::ranges::partition(
-      owned, [](const auto& vm) { return vm.use_count() > 1 || !vm->ended(); });
-  std::ranges::move(rest, std::back_inserter(gone));
-  owned.erase(rest.begin(), rest.end());
-}
 
 template <class Manifest>
 auto Runtime::Impl::infos(const host::Listing<Manifest>& listing) const {
@@ -133,7 +100,16 @@ Result<ImageInfo> Runtime::image(const std::string& reference) const {
 }
 
 Result<void> Runtime::remove_image(const std::string& reference) {
-  return impl_->core->store.remove_image(reference);
+  const auto info = image(reference);
+  if (!info) return base::fail(info.error());
+  const std::string version = info->name + ":" + info->version;
+  // One that runs holds a lock; one that sleeps has only its record.
+  for (const VmInfo& vm : vms().value_or(std::vector<VmInfo>())) {
+    if (vm.image != version || vm.state == VmState::terminated) continue;
+    return base::fail(ErrorCode::busy, "image " + version + ": microvm " + vm.id + " is " +
+                                           vm_state_name(vm.state) + " on it: remove that first");
+  }
+  return impl_->core->store.remove_image(version);
 }
 
 Result<ImageInfo> Runtime::pack_image(const std::string& reference, const ProgressSink& progress) {
@@ -149,17 +125,17 @@ Result<Vm> Runtime::run(const std::string& image, const RunOptions& options,
                         const CallLimits& limits) {
   auto vm = host::start_vm(impl_->core, image, options, limits);
   if (!vm) return base::fail(vm.error());
-  impl_->adopt(*vm);
+  impl_->core->owned.adopt(*vm);
   return Vm(std::move(*vm));
 }
 
 Result<std::vector<VmInfo>> Runtime::vms() const {
-  impl_->drop_ended();
+  impl_->core->owned.drop_ended();
   const auto ids = impl_->core->store.vm_ids();
   if (!ids) return base::fail(ids.error());
   std::vector<VmInfo> infos;
   for (const std::string& id : *ids) {
-    if (const auto vm = impl_->find(id)) {
+    if (const auto vm = impl_->core->owned.find(id)) {
       infos.push_back(vm->info());
     } else if (const auto info = host::describe_vm(impl_->core->store, id)) {
       infos.push_back(*info);
@@ -172,7 +148,7 @@ Result<std::vector<VmInfo>> Runtime::vms() const {
 Result<Vm> Runtime::attach(const std::string& id_or_name) const {
   const auto id = host::resolve_vm(impl_->core->store, id_or_name);
   if (!id) return base::fail(id.error());
-  if (auto vm = impl_->find(*id)) return Vm(std::move(vm));
+  if (auto vm = impl_->core->owned.find(*id)) return Vm(std::move(vm));
   auto vm = host::attach_vm(impl_->core, *id);
   if (!vm) return base::fail(vm.error());
   return Vm(std::move(*vm));
@@ -181,14 +157,14 @@ Result<Vm> Runtime::attach(const std::string& id_or_name) const {
 Result<void> Runtime::remove(const std::string& id_or_name) {
   const auto id = host::resolve_vm(impl_->core->store, id_or_name);
   if (!id) return base::fail(id.error());
-  auto vm = impl_->find(*id);
+  auto vm = impl_->core->owned.find(*id);
   if (!vm) {
     auto attached = host::attach_vm(impl_->core, *id);
     // Without a readable record nothing can run from it.
     if (!attached) return host::remove_vm(impl_->core->store, *id);
     vm = std::move(*attached);
   }
-  impl_->forget(*id);
+  impl_->core->owned.forget(*id);
   return vm->remove();
 }
 

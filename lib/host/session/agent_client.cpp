@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "host/session/agent_messages.hpp"
+#include "host/session/identity.hpp"
 #include "host/session/operation.hpp"
 
 namespace microvm::host {
@@ -48,9 +49,10 @@ Result<base::Fd> AgentClient::tcp_connect(uint16_t port, const Limits& limits) {
   return as_blocking(operation->take_stream());
 }
 
-Result<void> AgentClient::freeze(bool drop_caches, const Limits& limits) {
+Result<void> AgentClient::freeze(FreezeFor purpose, const Limits& limits) {
   microvm_agent_FreezeRequest request{};
-  request.drop_caches = drop_caches;
+  request.drop_caches = purpose == FreezeFor::image;
+  request.keep_dirty = purpose == FreezeFor::state;
   return ask(link_, "freeze the guest", FrameType::freeze, encode_message(request), limits);
 }
 
@@ -62,6 +64,14 @@ Result<void> AgentClient::wait_port(uint16_t port, std::chrono::milliseconds tim
   // The agent answers by its own clock; the margin is for a guest that no longer does.
   return ask(link_, "wait for guest port " + std::to_string(port), FrameType::wait_port,
              encode_message(request), limits.within(timeout + std::chrono::seconds(10)));
+}
+
+Result<void> AgentClient::thaw(const Limits& limits) {
+  auto identity = make_identity({});
+  if (!identity) return base::fail(identity.error());
+  microvm_agent_Identity message{};
+  set_seed_and_clock(message, identity->seed);
+  return ask(link_, "thaw the guest", FrameType::thaw, encode_message(message), limits);
 }
 
 Result<void> AgentClient::power_off(const Limits& limits) {

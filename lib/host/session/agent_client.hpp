@@ -63,8 +63,12 @@ class AgentClient {
   // A byte stream to a TCP port of the guest's loopback. Error: connection_refused.
   Result<base::Fd> tcp_connect(uint16_t port, const Limits& limits);
   Result<void> put_files(const std::vector<FileToPut>& files, const Limits& limits);
-  // Stops the user processes; with `drop_caches` the guest first lets go of what it can read again.
-  Result<void> freeze(bool drop_caches, const Limits& limits);
+  // Stops the user processes. An image is better small: the guest writes back and lets go of what
+  // it can read again. A state that is to go on soon keeps all of it.
+  enum class FreezeFor { image, state };
+  Result<void> freeze(FreezeFor purpose, const Limits& limits);
+  // Lets them go on, with the right clock and a fresh seed.
+  Result<void> thaw(const Limits& limits);
   // Returns when something listens on the port. Error: deadline_exceeded.
   Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout, const Limits& limits);
   // Returns when the guest has written everything and is about to power off.

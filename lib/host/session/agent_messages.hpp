@@ -4,7 +4,9 @@
 #include <pb_decode.h>
 #include <pb_encode.h>
 
+#include <chrono>
 #include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -48,6 +50,15 @@ Result<void> set_text(char (&field)[N], std::string_view text, std::string_view 
   text.copy(field, text.size());
   field[text.size()] = '\0';
   return {};
+}
+
+// What every guest needs that stood still: fresh entropy and the time as it is now.
+inline void set_seed_and_clock(microvm_agent_Identity& message, std::span<const std::byte, 64> seed) {
+  static_assert(sizeof message.seed.bytes >= 64);
+  message.seed.size = static_cast<pb_size_t>(seed.size());
+  std::memcpy(message.seed.bytes, seed.data(), seed.size());
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  message.realtime_ns = std::chrono::nanoseconds(now).count();
 }
 
 // A line of the guest for a message or a log: bounded by its field, control characters replaced.

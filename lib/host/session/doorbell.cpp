@@ -3,7 +3,6 @@
 #include <poll.h>
 
 #include <chrono>
-#include <cstring>
 
 #include "host/session/agent_messages.hpp"
 
@@ -60,14 +59,10 @@ Result<void> Doorbell::on_hello(const Frame& frame) {
 
 Result<void> Doorbell::send_identity() {
   microvm_agent_Identity message{};
-  static_assert(sizeof message.seed.bytes >= sizeof identity_.seed);
   if (auto ok = set_text(message.hostname, identity_.hostname, "hostname"); !ok) return ok;
   if (auto ok = set_text(message.machine_id, identity_.machine_id, "machine id"); !ok) return ok;
   if (auto ok = set_text(message.boot_id, identity_.boot_id, "boot id"); !ok) return ok;
-  message.seed.size = static_cast<pb_size_t>(identity_.seed.size());
-  std::memcpy(message.seed.bytes, identity_.seed.data(), identity_.seed.size());
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  message.realtime_ns = std::chrono::nanoseconds(now).count();
+  set_seed_and_clock(message, identity_.seed);
   // Some hundred bytes into an empty socket: this does not wait.
   const Limits limits({}, std::chrono::seconds(1));
   return writer_.write(stream_.get(), FrameType::identity, encode_message(message), limits,

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "host/store/store.hpp"
+#include "host/vm/owned_vms.hpp"
 #include "host/vm/reactor.hpp"
 #include "host/vm/worker.hpp"
 #include "microvm/runtime.hpp"
@@ -28,6 +29,7 @@ struct Core {
   std::shared_ptr<WorkerPool> pool;
   uint32_t pool_size = 0;
   std::function<void(std::string_view)> log_sink;
+  OwnedVms owned;
   // Last, so first to go: work it still runs may use the rest.
   std::unique_ptr<Reactor> reactor;
 };

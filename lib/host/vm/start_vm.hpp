@@ -1,4 +1,4 @@
-// Runtime::run(): from an image to a running Vm.
+// From an image to a running Vm, and from an id to the Vm it stands for.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,7 @@
 
 namespace microvm::host {
 
-// Nothing stays behind when it fails.
+// Runtime::run(). Nothing stays behind when it fails.
 Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
                                            const std::string& image, const RunOptions& options,
                                            const CallLimits& limits);
@@ -17,9 +17,6 @@ Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
 // Reads what a launch would otherwise read first: after a build, so that no run() pays for it.
 Result<void> verify_image(const Store& store, const std::string& reference,
                           const CallLimits& limits);
-
-// The worker an image needs.
-Shape shape_of(const ImageManifest& manifest);
 
 // The image of a record, for what exec needs of it. The Vm itself keeps it from being removed.
 Result<std::shared_ptr<Vm::Impl>> attach_vm(const std::shared_ptr<Core>& core,

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <thread>
 
 #include "host/vm/environment.hpp"
 #include "host/vm/read_stream.hpp"
@@ -42,14 +43,19 @@ Result<VmInfo> Vm::info() const {
   return impl_->info();
 }
 
-LaunchTimes Vm::launch_times() const noexcept {
-  return impl_->times;
+LaunchTimes Vm::launch_times() const {
+  const std::scoped_lock lock(impl_->mutex_);
+  return impl_->times_;
 }
 
 Result<VmCounters> Vm::counters() const {
-  if (auto ok = impl_->check_running("read counters"); !ok) return base::fail(ok.error());
+  const auto running = impl_->running_session();
+  if (!running) {
+    return base::fail(ErrorCode::vm_gone, "read counters: microvm " + impl_->record.id + " is " +
+                                              vm_state_name(impl_->state()));
+  }
   const auto reply =
-      impl_->client->call(wire::InfoRequest{}, {}, Limits({}, kInfoLimit), "read counters");
+      running->client->call(wire::InfoRequest{}, {}, Limits({}, kInfoLimit), "read counters");
   if (!reply) return base::fail(reply.error());
   const auto* info = std::get_if<wire::InfoReply>(&reply->message);
   if (info == nullptr) {
@@ -59,7 +65,6 @@ Result<VmCounters> Vm::counters() const {
 }
 
 Result<Exec> Vm::exec(const ExecOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->check_running("exec"); !ok) return base::fail(ok.error());
   const ImageConfig& image = impl_->config;
   auto environment = host::make_environment(image.env, options.env);
   if (!environment) return base::fail(environment.error());
@@ -70,7 +75,9 @@ Result<Exec> Vm::exec(const ExecOptions& options, const CallLimits& limits) {
   command.user = options.user.empty() ? image.user : options.user;
   command.timeout_ms = options.timeout_ms;
   command.stdin_open = options.stdin_open;
-  return impl_->agent->exec(command, Limits(limits, kOperationLimit));
+  const Limits bounded(limits, kOperationLimit);
+  return impl_->with_agent(bounded, "exec",
+                           [&](auto& agent) { return agent.exec(command, bounded); });
 }
 
 Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CallLimits& call_limits,
@@ -93,8 +100,9 @@ Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CallLimits
 }
 
 Result<int> Vm::connect(uint16_t port, const CallLimits& limits) {
-  if (auto ok = impl_->check_running("connect"); !ok) return base::fail(ok.error());
-  auto stream = impl_->agent->tcp_connect(port, Limits(limits, kOperationLimit));
+  const Limits bounded(limits, kOperationLimit);
+  auto stream = impl_->with_agent(
+      bounded, "connect", [&](auto& agent) { return agent.tcp_connect(port, bounded); });
   if (!stream) return base::fail(stream.error());
   return stream->release();
 }
@@ -107,13 +115,13 @@ Result<void> Vm::follow_logs(LogSource source, const std::function<void(std::str
                              const CallLimits& call_limits) {
   const Limits limits(call_limits);
   constexpr std::string_view kWhat = "follow the log";
-  if (!impl_->ended()) {
+  if (const auto running = impl_->running_session()) {
     const auto which =
         source == LogSource::app ? wire::LogsRequest::Which::app : wire::LogsRequest::Which::kernel;
     const auto stream =
-        impl_->client->call_for_stream(wire::LogsRequest{which, true}, limits, kWhat);
+        running->client->call_for_stream(wire::LogsRequest{which, true}, limits, kWhat);
     if (stream) return host::follow_stream(stream->get(), sink, limits, kWhat);
-    if (!impl_->ended()) return base::fail(stream.error());
+    if (!running->client->ended()) return base::fail(stream.error());
   }
   const auto text = impl_->read_log(source);
   if (!text) return base::fail(text.error());
@@ -125,10 +133,32 @@ Result<void> Vm::terminate() {
   return impl_->terminate();
 }
 
-Result<std::string> Vm::wait(const CallLimits& limits) {
-  if (impl_->client) {
-    auto ended = impl_->client->wait_ended(Limits(limits), "wait for the microvm");
-    if (!ended) return base::fail(ended.error());
+Result<SuspendTimes> Vm::suspend(const SuspendOptions& options, const CallLimits& limits) {
+  return impl_->suspend(options, Limits(limits));
+}
+
+Result<void> Vm::resume(const CallLimits& limits) {
+  return impl_->resume(Limits(limits));
+}
+
+Result<std::vector<Vm>> Vm::fork(const ForkOptions& options, const CallLimits& limits) {
+  auto forks = impl_->fork(options, Limits(limits));
+  if (!forks) return base::fail(forks.error());
+  std::vector<Vm> vms;
+  for (auto& fork : *forks) vms.emplace_back(std::move(fork));
+  return vms;
+}
+
+// One that sleeps has not ended; another process may wake it any time.
+Result<std::string> Vm::wait(const CallLimits& call_limits) {
+  constexpr std::string_view kWhat = "wait for the microvm";
+  constexpr std::chrono::milliseconds kAsleepInterval{100};
+  const Limits limits(call_limits);
+  while (!impl_->ended()) {
+    const auto running = impl_->running_session();
+    auto waited = running ? running->client->wait_ended(limits, kWhat) : limits.check(kWhat);
+    if (!waited) return base::fail(waited.error());
+    if (!running) std::this_thread::sleep_for(kAsleepInterval);
   }
   return impl_->end_reason();
 }

@@ -21,7 +21,6 @@ namespace fs = std::filesystem;
 constexpr const char* kRecordFile = "vm.json";
 constexpr const char* kExitFile = "exit";
 constexpr const char* kControlSocket = "control.sock";
-constexpr const char* kLayerFile = "disk.layer";
 constexpr size_t kMaxLogBytes = 256 * 1024;
 // Between mkdir and the lock a launch shows no sign of life; it takes microseconds.
 constexpr std::chrono::seconds kLaunchGrace{60};
@@ -36,6 +35,11 @@ fs::path name_dir(const Store& store) {
 
 Result<base::Fd> create_file(int directory, const char* name) {
   return sys::open_at(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW);
+}
+
+// The log of the worker before this one goes on, where there was one.
+Result<base::Fd> open_log_file(int directory, LogSource source) {
+  return sys::open_at(directory, log_file(source), O_RDWR | O_CREAT | O_NOFOLLOW);
 }
 
 Result<std::string> read_small(int fd, size_t max_bytes) {
@@ -148,8 +152,7 @@ Result<void> NewVmDirectory::claim_name() {
   return {};
 }
 
-Result<VmFiles> NewVmDirectory::make_files() {
-  VmFiles files;
+Result<WorkerFiles> NewVmDirectory::make_files(const std::string& layer) {
   const int at = directory_.get();
   // Locked before it has its name: whoever sees the file sees it locked.
   auto exit_record = create_file(at, "exit.new");
@@ -158,16 +161,34 @@ Result<VmFiles> NewVmDirectory::make_files() {
       ::renameat(at, "exit.new", at, kExitFile) != 0) {
     return base::fail_errno("lock the microvm's directory");
   }
-  auto kernel_log = create_file(at, log_file(LogSource::kernel));
+  return make_worker_files(path_, std::move(*exit_record), layer);
+}
+
+Result<base::Fd> lock_vm(const fs::path& vm_dir) {
+  auto lock = open_lock(vm_dir);
+  if (!lock) return lock;
+  if (::flock(lock->get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  return base::fail(ErrorCode::busy, "microvm " + vm_dir.filename().string() +
+                                         " is in the hands of another process");
+}
+
+Result<WorkerFiles> make_worker_files(const fs::path& vm_dir, base::Fd lock,
+                                      const std::string& layer_name) {
+  const base::Fd directory(::open(vm_dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return base::fail_errno("open " + vm_dir.string());
+  const int at = directory.get();
+  if (::ftruncate(lock.get(), 0) != 0) return base::fail_errno("clear the exit record");
+  auto kernel_log = open_log_file(at, LogSource::kernel);
   if (!kernel_log) return base::fail(kernel_log.error());
-  auto app_log = create_file(at, log_file(LogSource::app));
+  auto app_log = open_log_file(at, LogSource::app);
   if (!app_log) return base::fail(app_log.error());
-  auto layer = create_file(at, kLayerFile);
+  auto layer = create_file(at, layer_name.c_str());
   if (!layer) return base::fail(layer.error());
+  ::unlinkat(at, kControlSocket, 0);
   auto listener = sys::listen_unix(at, kControlSocket, sys::SocketKind::seqpacket);
   if (!listener) return base::fail(listener.error());
-  return VmFiles{std::move(*listener), std::move(*exit_record), std::move(*kernel_log),
-                 std::move(*app_log), std::move(*layer)};
+  return WorkerFiles{std::move(*listener), std::move(lock), std::move(*kernel_log),
+                     std::move(*app_log), std::move(*layer)};
 }
 
 Result<void> NewVmDirectory::write_record(const VmRecord& record) {
@@ -187,9 +208,20 @@ Result<VmRecord> read_record(const fs::path& vm_dir) {
   return parse_record(*text, (vm_dir / kRecordFile).string());
 }
 
-bool is_alive(const fs::path& vm_dir) {
+bool is_locked(const fs::path& vm_dir) {
   const auto lock = open_lock(vm_dir);
   return lock && ::flock(lock->get(), LOCK_SH | LOCK_NB) != 0;
+}
+
+// A worker that was killed left no word: what was saved before is still there, whole.
+VmPhase find_phase(const fs::path& vm_dir, bool locked_by_us) {
+  if (const auto exit = read_exit(vm_dir)) {
+    return exit->reason == wire::ExitEvent::Reason::suspended ? VmPhase::suspended : VmPhase::ended;
+  }
+  if (!locked_by_us && is_locked(vm_dir)) return VmPhase::running;
+  const auto saved = read_saved(vm_dir);
+  // One that can not be read is named by the resume that needs it.
+  return !saved || *saved ? VmPhase::suspended : VmPhase::ended;
 }
 
 std::optional<wire::ExitEvent> read_exit(const fs::path& vm_dir) {
@@ -201,16 +233,23 @@ std::optional<wire::ExitEvent> read_exit(const fs::path& vm_dir) {
   return exit == nullptr ? std::nullopt : std::optional(*exit);
 }
 
+void fill_state(VmInfo& info, const fs::path& vm_dir, VmPhase phase) {
+  if (phase == VmPhase::running) {
+    info.state = VmState::running;
+    if (const auto run = read_run(vm_dir)) info.worker_pid = run->worker_pid;
+    return;
+  }
+  info.state = phase == VmPhase::suspended ? VmState::suspended : VmState::terminated;
+  const auto exit = read_exit(vm_dir);
+  info.state_reason = exit ? describe_exit(*exit) : kWorkerKilled;
+}
+
 std::optional<VmInfo> describe_vm(const Store& store, const std::string& id) {
   const fs::path dir = store.vm_dir(id);
   const auto record = read_record(dir);
   if (!record) return std::nullopt;
   VmInfo info = to_info(*record);
-  info.state = is_alive(dir) ? VmState::running : VmState::terminated;
-  if (info.state == VmState::terminated) {
-    const auto exit = read_exit(dir);
-    info.state_reason = exit ? describe_exit(*exit) : kWorkerKilled;
-  }
+  fill_state(info, dir, find_phase(dir));
   return info;
 }
 
@@ -266,10 +305,10 @@ Result<void> remove_vm(const Store& store, const std::string& id) {
   return store.remove_vm_dir(id);
 }
 
-void remove_disk(const fs::path& vm_dir) noexcept {
+void remove_remains(const fs::path& vm_dir) noexcept {
   std::error_code ec;
-  fs::remove(vm_dir / kLayerFile, ec);
-  fs::remove(vm_dir / kControlSocket, ec);
+  for (const char* name : {kSavedFile, kRunFile, kControlSocket}) fs::remove(vm_dir / name, ec);
+  keep_numbered_files(vm_dir, {});
 }
 
 void collect_dead_vms(const Store& store) {

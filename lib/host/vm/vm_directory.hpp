@@ -1,10 +1,12 @@
-// vms/<id>/: the files of one Vm. Nothing here is synced: a Vm does not survive the host's crash.
+// vms/<id>/: the files of one Vm. What runs does not survive the host's crash and is not synced;
+// what was saved does (vm_files.hpp).
 //   vm.json      what it is (vm_record.hpp); written under another name and renamed
-//   exit         how it ended, written by the worker. The worker also holds a flock on it as long
-//                as it lives, so that any process can tell the living from the dead
+//   exit         how its worker ended, written by the worker. It also holds a flock on it as long
+//                as it lives, so that any process can tell the living from the dead. The owner of a
+//                Vm that dies with it holds the same lock: nobody else collects or resumes it
 //   control.sock where the worker listens
-//   kernel.log, app.log   written by the worker at its end
-//   disk.layer   the private disk layer
+//   kernel.log, app.log   written by the worker at its end, read by the next one
+//   disk-*, pages-*, state-*, run.json, saved.json   see vm_files.hpp
 #pragma once
 
 #include <filesystem>
@@ -13,18 +15,25 @@
 
 #include "base/fd.hpp"
 #include "host/store/store.hpp"
+#include "host/vm/vm_files.hpp"
 #include "host/vm/vm_record.hpp"
 
 namespace microvm::host {
 
 // What a worker is given of the directory. The launching process lets go of them once it has.
-struct VmFiles {
+struct WorkerFiles {
   base::Fd listener;
   base::Fd exit_record;  // locked
   base::Fd kernel_log;
   base::Fd app_log;
-  base::Fd layer;
+  base::Fd layer;  // new and empty
 };
+
+// The lock of a Vm nobody holds. Error: busy.
+Result<base::Fd> lock_vm(const std::filesystem::path& vm_dir);
+// For a new worker of the Vm whose lock is given: what the last one left of exit and socket goes.
+Result<WorkerFiles> make_worker_files(const std::filesystem::path& vm_dir, base::Fd lock,
+                                      const std::string& layer);
 
 // Removes the directory (and its name) unless keep() was called: a launch that fails leaves
 // nothing.
@@ -36,7 +45,7 @@ class NewVmDirectory {
   NewVmDirectory& operator=(NewVmDirectory&&) = delete;
   ~NewVmDirectory();
 
-  Result<VmFiles> make_files();
+  Result<WorkerFiles> make_files(const std::string& layer);
   Result<void> write_record(const VmRecord& record);
   void keep() { store_ = nullptr; }
 
@@ -60,9 +69,15 @@ class NewVmDirectory {
 bool is_vm_name(std::string_view name) noexcept;
 
 Result<VmRecord> read_record(const std::filesystem::path& vm_dir);
-// True while a worker holds the lock (or a launch is under way).
-bool is_alive(const std::filesystem::path& vm_dir);
+// True while a worker (or the owner of a Vm that dies with it) holds the lock, or a launch is under
+// way.
+bool is_locked(const std::filesystem::path& vm_dir);
+// What the directory says of a Vm. `locked_by_us`: the lock is our own and its worker has ended.
+enum class VmPhase { running, suspended, ended };
+VmPhase find_phase(const std::filesystem::path& vm_dir, bool locked_by_us = false);
 std::optional<wire::ExitEvent> read_exit(const std::filesystem::path& vm_dir);
+// State, reason and worker as the directory has them.
+void fill_state(VmInfo& info, const std::filesystem::path& vm_dir, VmPhase phase);
 // From the directory alone, without asking its worker. Empty when it is not a Vm (any more).
 std::optional<VmInfo> describe_vm(const Store& store, const std::string& id);
 // At most 256 KiB. Empty when there is none.
@@ -79,8 +94,8 @@ Result<std::string> resolve_vm(const Store& store, const std::string& id_or_name
 
 // Removes the directory and the name that stands for it.
 Result<void> remove_vm(const Store& store, const std::string& id);
-// Removes what only a running Vm needs: disk and socket.
-void remove_disk(const std::filesystem::path& vm_dir) noexcept;
+// Removes what only a Vm that has not ended needs: disks, saved state, socket.
+void remove_remains(const std::filesystem::path& vm_dir) noexcept;
 // Removes what dead owners left. Entries that cannot be removed stay for the next time.
 void collect_dead_vms(const Store& store);
 

@@ -1,22 +1,27 @@
+// What a Vm is at present, and the way to its agent.
 #include "host/vm/vm_impl.hpp"
 
-#include <csignal>
+#include <thread>
 #include <utility>
 
 #include "host/vm/doorbell_keeper.hpp"
 #include "host/vm/read_stream.hpp"
+#include "host/vm/transition.hpp"
 #include "host/vm/vm_directory.hpp"
 #include "host/vm/vm_link.hpp"
 
 namespace microvm {
 
 using host::Limits;
+using host::VmPhase;
 
 namespace {
 
-constexpr std::chrono::seconds kTerminatePatience{2};
 constexpr std::chrono::seconds kLogLimit{10};
 constexpr size_t kMaxLogBytes = 256 * 1024;
+// A worker that is just starting or ending in another process.
+constexpr std::chrono::milliseconds kSettlePause{10};
+constexpr int kSettleAttempts = 200;
 
 wire::LogsRequest::Which wire_source(LogSource source) {
   return source == LogSource::app ? wire::LogsRequest::Which::app
@@ -32,124 +37,141 @@ Vm::Impl::Impl(std::shared_ptr<host::Core> shared, host::VmRecord what, ImageCon
       dir(core->store.vm_dir(record.id)) {}
 
 Vm::Impl::~Impl() {
-  if (client) client->close();
-  if (!worker_) return;
-  if (!record.dies_with_owner && !ended()) {
-    worker_->let_go();
+  const bool ours = lock_.valid() || worker_;
+  if (record.dies_with_owner) stop_suspension();
+  suspension_.reset();
+  if (session_) session_->client->close();
+  if (!ours) return;
+  if (!record.dies_with_owner) {
+    if (worker_) worker_->let_go();
     return;
   }
-  worker_->end(std::chrono::milliseconds(0));
+  if (worker_) worker_->end(std::chrono::milliseconds(0));
   clean_up();
 }
 
-void Vm::Impl::connect(base::Fd control) {
+std::shared_ptr<Vm::Impl::Session> Vm::Impl::make_session(base::Fd control) {
   auto keeper = std::make_shared<host::DoorbellKeeper>(
       *core->reactor, host::Identity{record.hostname, record.machine_id, record.boot_id, {}});
-  client =
+  auto client =
       host::ControlClient::start(*core->reactor, std::move(control),
                                  [keeper](base::Fd stream) { keeper->answer(std::move(stream)); });
-  agent.emplace(std::make_shared<host::VmLink>(client));
+  return std::make_shared<Session>(
+      Session{client, host::AgentClient(std::make_shared<host::VmLink>(client))});
 }
 
-void Vm::Impl::own(host::Worker worker, base::Fd doorbell, const LaunchTimes& launch_times) {
-  times = launch_times;
-  doorbell_ = std::move(doorbell);
-  connect(worker.take_control());
-  worker_.emplace(std::move(worker));
-}
-
-void Vm::Impl::attach() {
-  if (auto control = host::connect_control(dir)) connect(std::move(*control));
-}
-
-std::string Vm::Impl::end_reason() {
+void Vm::Impl::own(host::StartedWorker started) {
+  auto session = make_session(started.worker.take_control());
   const std::scoped_lock lock(mutex_);
-  if (reason_) return *reason_;
-  std::string killed;
-  if (worker_) killed = worker_->end(kTerminatePatience);
-  auto exit = client ? client->exit_event() : std::nullopt;
-  if (!exit) exit = host::read_exit(dir);
-  if (exit) {
-    reason_ = host::describe_exit(*exit);
-  } else {
-    reason_ = killed.empty() ? host::kWorkerKilled : killed;
-  }
-  return *reason_;
+  if (session_) session_->client->close();
+  session_ = std::move(session);
+  doorbell_ = std::move(started.doorbell);
+  times_ = started.times;
+  killed_.clear();
+  if (record.dies_with_owner) lock_ = std::move(started.lock);
+  worker_.emplace(std::move(started.worker));
 }
 
-// A worker that is not our child and does not answer. The record's process number is only believed
-// while the lock shows that its worker lives.
-void Vm::Impl::kill_stranger() {
-  if (record.worker_pid > 1 && host::is_alive(dir)) {
-    ::kill(static_cast<pid_t>(record.worker_pid), SIGKILL);
-  }
+// With mutex_ held.
+void Vm::Impl::reap_worker() {
+  if (!worker_) return;
+  killed_ = worker_->end(std::chrono::seconds(2));
+  worker_.reset();
 }
 
-Result<void> Vm::Impl::terminate() {
-  if (client && !client->ended()) {
-    const Limits limits({}, kTerminatePatience);
-    // Without an answer it is killed below.
-    [[maybe_unused]] const auto asked =
-        client->call(wire::TerminateRequest{}, {}, limits, "terminate");
-    [[maybe_unused]] const auto ended = client->wait_ended(limits, "terminate");
-  }
-  end_reason();
+VmPhase Vm::Impl::phase() {
+  const std::scoped_lock lock(mutex_);
+  if (session_ && session_->client->ended()) reap_worker();
+  return host::find_phase(dir, lock_.valid());
+}
+
+VmState Vm::Impl::state() {
   {
     const std::scoped_lock lock(mutex_);
-    if (!worker_) kill_stranger();
+    if (suspension_ && !suspension_->over()) return VmState::suspending;
+    if (session_ && !session_->client->ended()) return VmState::running;
+    if (reason_) return VmState::terminated;
   }
-  if (client) client->close();
-  clean_up();
-  return {};
-}
-
-void Vm::Impl::keep_logs() {
-  kernel_log_ = host::open_log(dir, LogSource::kernel);
-  app_log_ = host::open_log(dir, LogSource::app);
-}
-
-// What is left of a Vm that outlives its owner is its record and logs, until remove().
-void Vm::Impl::clean_up() {
-  const std::scoped_lock lock(mutex_);
-  if (std::exchange(cleaned_up_, true)) return;
-  if (!record.dies_with_owner) return host::remove_disk(dir);
-  keep_logs();
-  const auto removed = host::remove_vm(core->store, record.id);
-  // Another process may have removed it.
-  if (!removed && removed.error().code != ErrorCode::not_found) {
-    core->log("remove microvm " + record.id + ": " + removed.error().message);
+  switch (phase()) {
+    case VmPhase::running:
+      return VmState::running;
+    case VmPhase::suspended:
+      return VmState::suspended;
+    case VmPhase::ended:
+      return VmState::terminated;
   }
-}
-
-Result<void> Vm::Impl::remove() {
-  if (auto ended = terminate(); !ended) return ended;
-  const auto removed = host::remove_vm(core->store, record.id);
-  if (!removed && removed.error().code != ErrorCode::not_found) return removed;
-  return {};
+  return VmState::terminated;
 }
 
 VmInfo Vm::Impl::info() {
   VmInfo info = host::to_info(record);
-  info.state = ended() ? VmState::terminated : VmState::running;
-  if (ended()) info.state_reason = end_reason();
+  info.state = state();
+  if (info.state == VmState::terminated) {
+    info.state_reason = end_reason();
+  } else if (info.state == VmState::suspended) {
+    host::fill_state(info, dir, VmPhase::suspended);
+  } else if (const auto run = host::read_run(dir)) {
+    info.worker_pid = run->worker_pid;
+  }
   return info;
 }
 
-Result<void> Vm::Impl::check_running(std::string_view what) const {
-  if (client) return {};  // it may end any moment: the call then says so
+std::shared_ptr<Vm::Impl::Session> Vm::Impl::running_session() {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (suspension_ && !suspension_->over()) return nullptr;
+    if (session_ && !session_->client->ended()) return session_;
+    if (reason_) return nullptr;
+  }
+  return phase() == VmPhase::running ? attach() : nullptr;
+}
+
+// To the worker that another process has started.
+std::shared_ptr<Vm::Impl::Session> Vm::Impl::attach() {
+  auto control = host::connect_control(dir);
+  if (!control) return nullptr;
+  auto session = make_session(std::move(*control));
+  const std::scoped_lock lock(mutex_);
+  if (session_) session_->client->close();
+  session_ = session;
+  return session;
+}
+
+Result<std::shared_ptr<Vm::Impl::Session>> Vm::Impl::session(const Limits& limits,
+                                                             std::string_view what) {
+  for (int attempt = 0; attempt < kSettleAttempts; ++attempt) {
+    if (auto running = running_session()) return running;
+    const VmState now = state();
+    if (now == VmState::terminated) {
+      return base::fail(ErrorCode::vm_gone, std::string(what) + ": microvm " + record.id +
+                                                " has ended: " + end_reason());
+    }
+    if (now == VmState::running) {
+      std::this_thread::sleep_for(kSettlePause);
+    } else if (auto awake = resume(limits); !awake) {
+      return base::fail(awake.error().code, std::string(what) + ": " + awake.error().message);
+    }
+    if (auto ok = limits.check(what); !ok) return base::fail(ok.error());
+  }
   return base::fail(ErrorCode::vm_gone,
-                    std::string(what) + ": microvm " + record.id + " has ended");
+                    std::string(what) + ": microvm " + record.id + " does not answer");
+}
+
+// Whether a call that found its worker gone is worth another attempt.
+bool Vm::Impl::fell_asleep() {
+  const VmState now = state();
+  return now == VmState::suspended || now == VmState::suspending;
 }
 
 Result<std::string> Vm::Impl::read_log(LogSource source) {
-  if (client && !client->ended()) {
+  if (const auto running = running_session()) {
     const Limits limits({}, kLogLimit);
-    auto stream = client->call_for_stream(wire::LogsRequest{wire_source(source), false}, limits,
-                                          "read the log");
+    auto stream = running->client->call_for_stream(wire::LogsRequest{wire_source(source), false},
+                                                   limits, "read the log");
     if (stream) return host::read_stream(stream->get(), kMaxLogBytes, limits, "read the log");
-    if (!client->ended()) return base::fail(stream.error());
+    if (!running->client->ended()) return base::fail(stream.error());
   }
-  end_reason();  // the worker writes the files before it is gone
+  if (ended()) end_reason();  // the worker writes the files before it is gone
   const std::scoped_lock lock(mutex_);
   const base::Fd& kept = source == LogSource::app ? app_log_ : kernel_log_;
   return kept ? host::read_log(kept.get()) : host::read_log(dir, source);

@@ -1,12 +1,18 @@
-// Vm::Impl: one microVM as this process sees it, started here or attached to.
+// Vm::Impl: one microVM as this process sees it, started here or attached to. Its worker comes and
+// goes: a suspended Vm has none, and another process may have suspended or resumed it, so what is
+// so is asked of the directory whenever there is no conversation with a worker.
 #pragma once
 
+#include <memory>
 #include <mutex>
 #include <optional>
 
 #include "host/session/agent_client.hpp"
+#include "host/vm/capture.hpp"
 #include "host/vm/control_client.hpp"
 #include "host/vm/core.hpp"
+#include "host/vm/start_worker.hpp"
+#include "host/vm/suspension.hpp"
 #include "host/vm/vm_record.hpp"
 #include "microvm/image.hpp"
 #include "microvm/vm.hpp"
@@ -14,48 +20,115 @@
 namespace microvm {
 
 struct [[gnu::visibility("hidden")]] Vm::Impl {
+  // A running worker, as long as it is the same one.
+  struct Session {
+    std::shared_ptr<host::ControlClient> client;
+    host::AgentClient agent;
+  };
+
   Impl(std::shared_ptr<host::Core> shared, host::VmRecord what, ImageConfig image_config);
-  // Ends a Vm that dies with its owner when this is the owner; lets any other one be.
+  // Ends a Vm that dies with its owner when this is the owner; lets any other one be, once a
+  // suspension of ours is through.
   ~Impl();
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
   // Takes over a guest that was just started.
-  void own(host::Worker worker, base::Fd doorbell, const LaunchTimes& launch_times);
-  // Connects to a running worker; an ended Vm stays readable.
-  void attach();
+  void own(host::StartedWorker started);
 
-  [[nodiscard]] bool ended() const { return !client || client->ended(); }
+  // vm_impl.cpp: the present
+  [[nodiscard]] VmState state();
+  [[nodiscard]] bool ended() { return state() == VmState::terminated; }
+  VmInfo info();
+  // The worker, if there is one; never wakes a Vm that sleeps.
+  std::shared_ptr<Session> running_session();
+  // The same, after a resume where that is needed and the policy allows it. Errors: vm_gone, busy,
+  // those of resume().
+  Result<std::shared_ptr<Session>> session(const host::Limits& limits, std::string_view what);
+  // Calls `use` with the agent, again when the Vm fell asleep under it.
+  template <class Use>
+  auto with_agent(const host::Limits& limits, std::string_view what, Use&& use)
+      -> decltype(use(std::declval<host::AgentClient&>()));
+  Result<std::string> read_log(LogSource source);
+
+  // vm_end.cpp
   // Why it ended; call only once it has.
   std::string end_reason();
   Result<void> terminate();
   // Ends it if needed and removes everything.
   Result<void> remove();
-  VmInfo info();
-  Result<void> check_running(std::string_view what) const;
-  Result<std::string> read_log(LogSource source);
+
+  // vm_sleep.cpp
+  Result<SuspendTimes> suspend(const SuspendOptions& options, const host::Limits& limits);
+  Result<void> resume(const host::Limits& limits);
+
+  // vm_fork.cpp
+  Result<std::vector<std::shared_ptr<Impl>>> fork(const ForkOptions& options,
+                                                  const host::Limits& limits);
 
   const std::shared_ptr<host::Core> core;
   const host::VmRecord record;
   const ImageConfig config;
   const std::filesystem::path dir;
-  std::shared_ptr<host::ControlClient> client;  // none: it had ended when we attached
-  std::optional<host::AgentClient> agent;       // as client
-  LaunchTimes times;
 
  private:
-  void connect(base::Fd control);
+  // One change of state at a time; others wait for it within their limits.
+  class Transition;
+
+  std::shared_ptr<Session> make_session(base::Fd control);
+  std::shared_ptr<Session> attach();
+  [[nodiscard]] host::VmPhase phase();
+  bool fell_asleep();
+
+  // A capture with the guest's programs stopped around it.
+  Result<host::Captured> capture_frozen(Session& session, const host::CaptureOptions& options,
+                                        bool must_freeze, const host::Limits& limits);
+  // The work of a Suspension.
+  Result<void> save_and_release(const std::shared_ptr<Session>& session,
+                                const host::Captured& captured, const std::atomic<bool>& stop,
+                                SuspendTimes& times);
+  void release_worker(Session& session);
+  Result<void> wake_in_memory(const host::Limits& limits);
+  Result<void> start_from_saved(const host::Limits& limits);
+  Result<host::StartedWorker> start_saved_worker(const host::SavedState& saved, base::Fd lock,
+                                                 const host::Limits& limits);
+
+  void stop_suspension();
   void kill_stranger();
+  // Once its conversation is over: the child is reaped, so that its lock is free.
+  void reap_worker();
   void keep_logs();
   void clean_up();
+  Result<void> end_suspended();
 
-  std::mutex mutex_;  // of what follows: the end of the Vm
-  std::optional<host::Worker> worker_;
+  std::timed_mutex transition_;
+  std::mutex mutex_;  // of what follows
+  std::shared_ptr<Session> session_;
+  std::optional<host::Worker> worker_;  // started by this process
   base::Fd doorbell_;  // the agent sees by its end that nobody listens any more
+  base::Fd lock_;      // held by the owner of a Vm that dies with it
+  LaunchTimes times_;
+  std::shared_ptr<host::Suspension> suspension_;  // under way or failed; none when it is through
+  std::string killed_;  // how our worker died by a signal that was not ours
   std::optional<std::string> reason_;
   bool cleaned_up_ = false;
   base::Fd kernel_log_;  // kept readable after the directory is gone
   base::Fd app_log_;
+
+  friend class Vm;
 };
+
+template <class Use>
+auto Vm::Impl::with_agent(const host::Limits& limits, std::string_view what, Use&& use)
+    -> decltype(use(std::declval<host::AgentClient&>())) {
+  constexpr int kAttempts = 3;
+  for (int attempt = 1;; ++attempt) {
+    auto awake = session(limits, what);
+    if (!awake) return base::fail(awake.error());
+    auto result = use((*awake)->agent);
+    if (result || result.error().code != ErrorCode::vm_gone) return result;
+    if (attempt == kAttempts || !fell_asleep()) return result;
+  }
+}
 
 }  // namespace microvm

@@ -16,7 +16,6 @@ std::string encode_record(const VmRecord& record) {
       {"created", record.created},
       {"memory_bytes", record.memory_bytes},
       {"vcpus", record.vcpus},
-      {"worker_pid", record.worker_pid},
       {"dies_with_owner", record.dies_with_owner ? 1 : 0},
       {"hostname", record.hostname},
       {"machine_id", record.machine_id},
@@ -39,7 +38,6 @@ Result<VmRecord> parse_record(std::string_view text, const std::string& file) {
   record.created = fields.text("created", 32);
   record.memory_bytes = fields.number("memory_bytes", UINT64_MAX);
   record.vcpus = static_cast<uint32_t>(fields.number("vcpus", UINT32_MAX));
-  record.worker_pid = static_cast<uint32_t>(fields.number("worker_pid", INT32_MAX));
   record.dies_with_owner = fields.number("dies_with_owner", 1) == 1;
   record.hostname = fields.text("hostname", 63);
   record.machine_id = fields.text("machine_id", 32);
@@ -56,7 +54,6 @@ VmInfo to_info(const VmRecord& record) {
   info.created = record.created;
   info.memory_bytes = record.memory_bytes;
   info.vcpus = record.vcpus;
-  info.worker_pid = record.worker_pid;
   info.dies_with_owner = record.dies_with_owner;
   return info;
 }

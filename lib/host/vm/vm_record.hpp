@@ -1,5 +1,6 @@
-// What a Vm says about itself on disk (vm.json) and how it ended (exit). Written by the process
-// that started it and by its worker; read by every process that opens the data directory.
+// What a Vm says about itself on disk (vm.json, for its whole life) and how it ended (exit). Written
+// by the process that started it and by its worker; read by every process that opens the data
+// directory.
 #pragma once
 
 #include <optional>
@@ -19,7 +20,6 @@ struct VmRecord {
   std::string created;  // RFC 3339, UTC
   uint64_t memory_bytes = 0;
   uint32_t vcpus = 0;
-  uint32_t worker_pid = 0;
   bool dies_with_owner = true;
   std::string hostname;  // the identity its agent was given
   std::string machine_id;
@@ -32,7 +32,7 @@ std::string encode_record(const VmRecord& record);
 // `file` stands in messages. Error: corrupt.
 Result<VmRecord> parse_record(std::string_view text, const std::string& file);
 
-// Without state and state_reason.
+// Without state, state_reason and worker_pid.
 VmInfo to_info(const VmRecord& record);
 
 // Why a Vm ended that left no word.

@@ -14,7 +14,6 @@ constexpr std::chrono::seconds kOperationLimit{60};
 }  // namespace
 
 Result<Pty> Vm::pty(const PtyOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->check_running("open a terminal"); !ok) return base::fail(ok.error());
   const ImageConfig& image = impl_->config;
   auto environment = host::make_environment(image.env, options.env);
   if (!environment) return base::fail(environment.error());
@@ -30,23 +29,28 @@ Result<Pty> Vm::pty(const PtyOptions& options, const CallLimits& limits) {
   command.id = options.id;
   command.size = options.size;
   command.writing = options.writing;
-  return impl_->agent->open_pty(command, Limits(limits, kOperationLimit));
+  const Limits bounded(limits, kOperationLimit);
+  return impl_->with_agent(bounded, "open a terminal",
+                           [&](auto& agent) { return agent.open_pty(command, bounded); });
 }
 
 Result<Pty> Vm::attach_pty(const std::string& id, const PtyAttachOptions& options,
                            const CallLimits& limits) {
-  if (auto ok = impl_->check_running("attach to a terminal"); !ok) return base::fail(ok.error());
-  return impl_->agent->attach_pty(id, options, Limits(limits, kOperationLimit));
+  const Limits bounded(limits, kOperationLimit);
+  return impl_->with_agent(bounded, "attach to a terminal",
+                           [&](auto& agent) { return agent.attach_pty(id, options, bounded); });
 }
 
 Result<std::vector<PtyInfo>> Vm::ptys(const CallLimits& limits) {
-  if (auto ok = impl_->check_running("list terminals"); !ok) return base::fail(ok.error());
-  return impl_->agent->list_ptys(Limits(limits, kOperationLimit));
+  const Limits bounded(limits, kOperationLimit);
+  return impl_->with_agent(bounded, "list terminals",
+                           [&](auto& agent) { return agent.list_ptys(bounded); });
 }
 
 Result<void> Vm::close_pty(const std::string& id, const CallLimits& limits) {
-  if (auto ok = impl_->check_running("close a terminal"); !ok) return ok;
-  return impl_->agent->close_pty(id, Limits(limits, kOperationLimit));
+  const Limits bounded(limits, kOperationLimit);
+  return impl_->with_agent(bounded, "close a terminal",
+                           [&](auto& agent) { return agent.close_pty(id, bounded); });
 }
 
 }  // namespace microvm

@@ -26,7 +26,6 @@ struct Fixture {
     record.created = rfc3339_now();
     record.memory_bytes = 1 << 28;
     record.vcpus = 2;
-    record.worker_pid = 4242;
     record.dies_with_owner = owned;
     record.hostname = "host";
     REQUIRE(directory->write_record(record));
@@ -63,7 +62,6 @@ TEST_CASE("vm directory: the record comes back") {
   CHECK(record->id == directory.id());
   CHECK(record->name == "web");
   CHECK(record->memory_bytes == 1 << 28);
-  CHECK(record->worker_pid == 4242);
   CHECK(record->dies_with_owner);
 }
 
@@ -92,18 +90,18 @@ TEST_CASE("vm directory: the lock tells the living from the dead, and the dead a
   NewVmDirectory detached = fixture.create("detached", false);
   NewVmDirectory running = fixture.create("running");
   for (NewVmDirectory* each : {&owned, &detached, &running}) each->keep();
-  auto running_files = running.make_files();
+  auto running_files = running.make_files("disk-1.layer");
   REQUIRE(running_files);
   {
-    const auto files = owned.make_files();
-    const auto other_files = detached.make_files();
+    const auto files = owned.make_files("disk-1.layer");
+    const auto other_files = detached.make_files("disk-1.layer");
     REQUIRE((files && other_files));
-    CHECK(is_alive(owned.path()));
+    CHECK(is_locked(owned.path()));
     collect_dead_vms(fixture.store);
     CHECK(fixture.exists(owned.id()));
   }
-  CHECK_FALSE(is_alive(owned.path()));
-  CHECK(is_alive(running.path()));
+  CHECK_FALSE(is_locked(owned.path()));
+  CHECK(is_locked(running.path()));
   CHECK(describe_vm(fixture.store, owned.id())->state == VmState::terminated);
   collect_dead_vms(fixture.store);
   CHECK_FALSE(fixture.exists(owned.id()));
@@ -116,7 +114,7 @@ TEST_CASE("vm directory: the exit record says why a vm ended") {
   Fixture fixture;
   NewVmDirectory directory = fixture.create();
   {
-    const auto files = directory.make_files();
+    const auto files = directory.make_files("disk-1.layer");
     REQUIRE(files);
     CHECK_FALSE(read_exit(directory.path()));
     const wire::ExitEvent exit{wire::ExitEvent::Reason::panic, "Kernel panic - not syncing: x\ny"};

@@ -1,0 +1,34 @@
+#include <fmt/core.h>
+
+#include "command.hpp"
+#include "options.hpp"
+#include "output.hpp"
+
+namespace cli {
+
+int fork(const Context& context, const Arguments& arguments) {
+  OptionParser parser("fork", "[-n COUNT] [--name NAME] ID",
+                      "Start microVMs that go on from where a running one is.",
+                      "They share its memory and disk until they write. Prints their ids; they stay "
+                      "like those of run -d.");
+  parser.value("n,count", "COUNT", "How many (1)")
+      .value("name", "NAME", "Of the fork; of several, the beginning of their names")
+      .words(1, 1);
+  if (!parser.parse(arguments)) return parser.exit_code();
+  microvm::ForkOptions options;
+  options.dies_with_owner = false;
+  options.name = parser.get("name");
+  const auto count = parse_count(parser.get("count", "1"));
+  if (!count) return parser.wrong("the count is not a number");
+  options.count = *count;
+  auto runtime = microvm::Runtime::open(context.runtime);
+  if (!runtime) return fail(runtime.error());
+  auto vm = runtime->attach(parser.found_words()[0]);
+  if (!vm) return fail(vm.error());
+  const auto forks = vm->fork(options, context.limits());
+  if (!forks) return fail(forks.error());
+  for (const auto& fork : *forks) fmt::print("{}\n", fork.id());
+  return kOk;
+}
+
+}  // namespace cli

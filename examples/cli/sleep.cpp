@@ -1,0 +1,73 @@
+// suspend and resume.
+#include <fmt/core.h>
+
+#include "command.hpp"
+#include "json.hpp"
+#include "options.hpp"
+#include "output.hpp"
+
+namespace cli {
+namespace {
+
+void print_times(const std::string& id, const microvm::SuspendTimes& times) {
+  print_json(Json{{"id", id},
+                  {"pause_us", times.pause_us},
+                  {"acknowledged_us", times.acknowledged_us},
+                  {"durable_us", times.durable_us},
+                  {"changed_bytes", times.changed_bytes},
+                  {"stored_bytes", times.stored_bytes}});
+}
+
+int suspend_one(const Context& context, microvm::Runtime& runtime, const std::string& id,
+                bool json) {
+  auto vm = runtime.attach(id);
+  if (!vm) return fail(vm.error());
+  const auto times = vm->suspend({}, context.limits());
+  if (!times) return fail(times.error());
+  if (json) {
+    print_times(vm->id(), *times);
+  } else {
+    fmt::print("{}\n", id);
+  }
+  return kOk;
+}
+
+int resume_one(const Context& context, microvm::Runtime& runtime, const std::string& id) {
+  auto vm = runtime.attach(id);
+  if (!vm) return fail(vm.error());
+  if (auto resumed = vm->resume(context.limits()); !resumed) return fail(resumed.error());
+  fmt::print("{}\n", id);
+  return kOk;
+}
+
+}  // namespace
+
+int suspend(const Context& context, const Arguments& arguments) {
+  OptionParser parser("suspend", "[--json] ID…", "Put microVMs to sleep.",
+                      "What a guest changed is kept, compressed; it costs nothing else until it is "
+                      "resumed,\nby resume or by any command that needs it.");
+  parser.flag("json", "Print what it cost").words(1, 10000);
+  if (!parser.parse(arguments)) return parser.exit_code();
+  auto runtime = microvm::Runtime::open(context.runtime);
+  if (!runtime) return fail(runtime.error());
+  int code = kOk;
+  for (const std::string& id : parser.found_words()) {
+    if (suspend_one(context, *runtime, id, parser.has("json")) != kOk) code = kFailed;
+  }
+  return code;
+}
+
+int resume(const Context& context, const Arguments& arguments) {
+  OptionParser parser("resume", "ID…", "Wake suspended microVMs.");
+  parser.words(1, 10000);
+  if (!parser.parse(arguments)) return parser.exit_code();
+  auto runtime = microvm::Runtime::open(context.runtime);
+  if (!runtime) return fail(runtime.error());
+  int code = kOk;
+  for (const std::string& id : parser.found_words()) {
+    if (resume_one(context, *runtime, id) != kOk) code = kFailed;
+  }
+  return code;
+}
+
+}  // namespace cli

@@ -1,0 +1,175 @@
+#include "host/vm/capture.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "host/store/files.hpp"
+#include "host/vm/vm_record.hpp"
+#include "state/pages.hpp"
+#include "sys/file.hpp"
+
+namespace microvm::host {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kWhat = "take the state of the microvm";
+// Restoring reads every one of them; then the next one has all pages.
+constexpr size_t kMaxPagesFiles = 8;
+constexpr unsigned kMaxThreads = 4;
+
+unsigned threads() {
+  return std::clamp(std::thread::hardware_concurrency(), 1u, kMaxThreads);
+}
+
+// Removes the files it was told of unless it is dismissed.
+class Undo {
+ public:
+  explicit Undo(fs::path dir) : dir_(std::move(dir)) {}
+  Undo(const Undo&) = delete;
+  Undo& operator=(const Undo&) = delete;
+  ~Undo() {
+    std::error_code ec;
+    for (const std::string& name : names_) fs::remove(dir_ / name, ec);
+  }
+  void add(const std::string& name) { names_.push_back(name); }
+  void dismiss() { names_.clear(); }
+
+ private:
+  fs::path dir_;
+  std::vector<std::string> names_;
+};
+
+Result<void> sync_fd(const base::Fd& fd, const fs::path& path) {
+  if (::fsync(fd.get()) == 0) return {};
+  return base::fail_errno("sync " + path.string());
+}
+
+Result<void> save_pages(int overlay, const fs::path& path, const base::Fd& out,
+                        const std::atomic<bool>* stop) {
+  state::PackPagesOptions options;
+  options.threads = threads();
+  options.stop = stop;
+  const auto packed = state::pack_pages(overlay, out.get(), options);
+  if (!packed) return base::fail(packed.error().code, path.string() + ": " + packed.error().message);
+  return sync_fd(out, path);
+}
+
+Result<void> save_state(int state, const fs::path& path, const base::Fd& out) {
+  const auto size = sys::file_size(state);
+  if (!size) return base::fail(size.error());
+  std::vector<std::byte> bytes(*size);
+  if (auto ok = sys::pread_full(state, bytes, 0); !ok) return ok;
+  if (auto ok = pwrite_all(out.get(), bytes, 0, path.string()); !ok) return ok;
+  return sync_fd(out, path);
+}
+
+Result<void> link_into(const fs::path& from, const fs::path& to, const std::string& name) {
+  if (from == to || ::link((from / name).c_str(), (to / name).c_str()) == 0) return {};
+  return base::fail_errno("link " + (from / name).string());
+}
+
+}  // namespace
+
+Result<Captured> capture(const fs::path& vm_dir, ControlClient& client,
+                         const CaptureOptions& options, const Limits& limits) {
+  auto run = read_run(vm_dir);
+  if (!run) return base::fail(run.error());
+  const bool all_pages =
+      options.all_pages || !run->pages_known || run->pages.size() >= kMaxPagesFiles;
+  auto pages = sys::memory_file("microvm-pages");
+  if (!pages) return base::fail(pages.error());
+  auto state = sys::memory_file("microvm-state");
+  if (!state) return base::fail(state.error());
+  const auto number = next_file_number(vm_dir);
+  if (!number) return base::fail(number.error());
+
+  Captured captured;
+  captured.layers = run->layers;
+  if (!all_pages) captured.pages_before = run->pages;
+  const std::string top = numbered_file(VmFileKind::layer, *number);
+  // The record first: whoever reads it after a crash sees by the size of the new layer whether the
+  // worker has begun it.
+  run->layers.push_back(top);
+  if (auto ok = write_run(vm_dir, *run); !ok) return base::fail(ok.error());
+  auto layer = create_numbered_file(vm_dir, top);
+  if (!layer) return base::fail(layer.error());
+  const int fds[] = {pages->get(), state->get(), layer->get()};
+  const auto reply =
+      client.call(wire::CaptureRequest{all_pages, options.run_on}, fds, limits, kWhat);
+  if (!reply) {
+    // Without an answer it may have been done; then the layer is in use.
+    if (const auto size = sys::file_size(layer->get()); size && *size == 0) {
+      ::unlink((vm_dir / top).c_str());
+    }
+    return base::fail(reply.error());
+  }
+  const auto* taken = std::get_if<wire::CaptureReply>(&reply->message);
+  if (taken == nullptr) {
+    return base::fail(ErrorCode::protocol,
+                      std::string(kWhat) + ": unexpected answer of the worker");
+  }
+  captured.pages = std::move(*pages);
+  captured.state = std::move(*state);
+  captured.page_bytes = taken->page_bytes;
+  captured.pause_us = taken->pause_us;
+  return captured;
+}
+
+Result<SavedState> save_captured(const Captured& captured, const fs::path& vm_dir,
+                                 const fs::path& to, const std::atomic<bool>* stop) {
+  const auto number = next_file_number(vm_dir);
+  if (!number) return base::fail(number.error());
+  SavedState saved{.saved = rfc3339_now(),
+                   .layers = captured.layers,
+                   .pages = captured.pages_before,
+                   .state = numbered_file(VmFileKind::state, *number)};
+  Undo undo(to);
+  if (to != vm_dir) {
+    for (const auto* names : {&saved.layers, &saved.pages}) {
+      for (const std::string& name : *names) {
+        if (auto ok = link_into(vm_dir, to, name); !ok) return base::fail(ok.error());
+        undo.add(name);
+      }
+    }
+  }
+  saved.pages.push_back(numbered_file(VmFileKind::pages, *number));
+  const auto write = [&](const std::string& name, auto&& fill) -> Result<void> {
+    const auto out = create_numbered_file(to, name);
+    if (!out) return base::fail(out.error());
+    undo.add(name);
+    return fill(to / name, *out);
+  };
+  auto ok = write(saved.pages.back(), [&](const fs::path& path, const base::Fd& out) {
+    return save_pages(captured.pages.get(), path, out, stop);
+  });
+  if (ok) {
+    ok = write(saved.state, [&](const fs::path& path, const base::Fd& out) {
+      return save_state(captured.state.get(), path, out);
+    });
+  }
+  if (!ok) return base::fail(ok.error());
+  undo.dismiss();
+  return saved;
+}
+
+Result<base::Fd> expand_pages(const fs::path& dir, const SavedState& saved,
+                              uint64_t memory_bytes) {
+  auto overlay = sys::memory_file("microvm-pages", memory_bytes);
+  if (!overlay) return overlay;
+  for (const std::string& name : saved.pages) {
+    const auto file = open_file(dir / name, O_RDONLY | O_NOFOLLOW);
+    if (!file) return base::fail(file.error());
+    const auto done =
+        state::unpack_pages(file->get(), overlay->get(), memory_bytes, threads());
+    if (!done) {
+      return base::fail(done.error().code, (dir / name).string() + ": " + done.error().message);
+    }
+  }
+  return overlay;
+}
+
+}  // namespace microvm::host

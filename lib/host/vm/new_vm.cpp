@@ -1,0 +1,101 @@
+#include "host/vm/new_vm.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace microvm::host {
+namespace {
+
+VmRecord make_record(const NewVmDirectory& directory, const ImageInfo& image,
+                     const RunOptions& options, const Identity& identity) {
+  VmRecord record;
+  record.id = directory.id();
+  record.name = options.name;
+  record.image = image.name + ":" + image.version;
+  record.created = rfc3339_now();
+  record.memory_bytes = image.memory_bytes;
+  record.vcpus = image.vcpus;
+  record.dies_with_owner = options.dies_with_owner;
+  record.hostname = identity.hostname;
+  record.machine_id = identity.machine_id;
+  record.boot_id = identity.boot_id;
+  return record;
+}
+
+Result<void> link_layers(const NewVmOrigin& origin, const std::filesystem::path& dir) {
+  for (const std::string& name : origin.layers) {
+    if (::link((origin.layer_dir / name).c_str(), (dir / name).c_str()) != 0) {
+      return base::fail_errno("link " + (origin.layer_dir / name).string());
+    }
+  }
+  return {};
+}
+
+Result<base::Fd> duplicate(int fd) {
+  base::Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!copy) return base::fail_errno("keep a file of the state");
+  return copy;
+}
+
+Result<StartPoint> make_point(const NewVmOrigin& origin, const std::filesystem::path& dir) {
+  StartPoint point;
+  for (const int overlay : origin.overlays) {
+    auto copy = duplicate(overlay);
+    if (!copy) return base::fail(copy.error());
+    point.overlays.push_back(std::move(*copy));
+  }
+  if (origin.state >= 0) {
+    auto copy = duplicate(origin.state);
+    if (!copy) return base::fail(copy.error());
+    point.state = std::move(*copy);
+  }
+  if (auto ok = link_layers(origin, dir); !ok) return base::fail(ok.error());
+  auto layers = open_layers(dir, origin.layers);
+  if (!layers) return base::fail(layers.error());
+  point.layers = std::move(*layers);
+  return point;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core,
+                                               const ImageFiles& image, const NewVmOrigin& origin,
+                                               const RunOptions& options, const Limits& limits,
+                                               const LaunchClock& clock) {
+  const ImageManifest& manifest = image.image.manifest;
+  const Shape shape = shape_of(manifest);
+  if (core->pool_size > 0) core->pool->keep(shape, core->pool_size);
+  auto worker = core->pool->take(shape, limits);
+  if (!worker) return base::fail(worker.error());
+  LaunchTimes times;
+  times.worker_us = clock.us();
+
+  auto directory = NewVmDirectory::create(core->store, options.name);
+  if (!directory) return base::fail(directory.error());
+  auto identity = make_identity(options.name.empty() ? directory->id() : options.name);
+  if (!identity) return base::fail(identity.error());
+  auto point = make_point(origin, directory->path());
+  if (!point) return base::fail(point.error());
+  const auto number = next_file_number(directory->path());
+  if (!number) return base::fail(number.error());
+  VmRun run{.worker_pid = worker->pid(), .layers = origin.layers, .pages = {}};
+  run.layers.push_back(numbered_file(VmFileKind::layer, *number));
+  run.pages_known = origin.overlays.empty();
+  auto files = directory->make_files(run.layers.back());
+  if (!files) return base::fail(files.error());
+  const VmRecord record = make_record(*directory, manifest.info, options, *identity);
+  auto written = directory->write_record(record);
+  if (written) written = write_run(directory->path(), run);
+  if (!written) return base::fail(written.error());
+
+  auto started = start_worker(std::move(*worker), record, image, *point, std::move(*files),
+                              std::move(*identity), limits, clock, times);
+  if (!started) return base::fail(started.error());
+  auto vm = std::make_shared<Vm::Impl>(core, record, manifest.info.config);
+  directory->keep();
+  vm->own(std::move(*started));
+  core->pool->fill_in_background(shape);
+  return vm;
+}
+
+}  // namespace microvm::host

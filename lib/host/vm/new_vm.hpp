@@ -1,0 +1,26 @@
+// A Vm that does not exist yet: its directory, its identity, its first worker.
+#pragma once
+
+#include <memory>
+
+#include "host/vm/start_worker.hpp"
+#include "host/vm/vm_impl.hpp"
+
+namespace microvm::host {
+
+// What a new Vm begins with when it is not the image itself: the layers are files of another
+// directory, which get names in the new one.
+struct NewVmOrigin {
+  std::filesystem::path layer_dir;
+  std::vector<std::string> layers;  // sealed, lowest first
+  std::vector<int> overlays;        // borrowed
+  int state = -1;                   // borrowed; -1: the image's
+};
+
+// Takes a worker, makes the directory and starts it. Nothing stays behind when it fails.
+Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core,
+                                               const ImageFiles& image, const NewVmOrigin& origin,
+                                               const RunOptions& options, const Limits& limits,
+                                               const LaunchClock& clock);
+
+}  // namespace microvm::host

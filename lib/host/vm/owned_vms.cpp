@@ -1,0 +1,42 @@
+#include "host/vm/owned_vms.hpp"
+
+#include <algorithm>
+
+#include "host/vm/vm_impl.hpp"
+
+namespace microvm::host {
+
+std::shared_ptr<Vm::Impl> OwnedVms::find(const std::string& id) {
+  const std::scoped_lock lock(mutex_);
+  const auto found = std::ranges::find(vms_, id, [](const auto& vm) { return vm->record.id; });
+  return found == vms_.end() ? nullptr : *found;
+}
+
+void OwnedVms::adopt(std::shared_ptr<Vm::Impl> vm) {
+  drop_ended();
+  if (!vm->record.dies_with_owner) return;
+  const std::scoped_lock lock(mutex_);
+  vms_.push_back(std::move(vm));
+}
+
+void OwnedVms::forget(const std::string& id) {
+  const std::scoped_lock lock(mutex_);
+  std::erase_if(vms_, [&](const auto& vm) { return vm->record.id == id; });
+}
+
+void OwnedVms::drop_ended() {
+  std::vector<std::shared_ptr<Vm::Impl>> gone;  // destroyed after the lock
+  const std::scoped_lock lock(mutex_);
+  const auto rest = std::ranges::partition(
+      vms_, [](const auto& vm) { return vm.use_count() > 1 || !vm->ended(); });
+  std::ranges::move(rest, std::back_inserter(gone));
+  vms_.erase(rest.begin(), rest.end());
+}
+
+void OwnedVms::clear() {
+  std::vector<std::shared_ptr<Vm::Impl>> gone;
+  const std::scoped_lock lock(mutex_);
+  gone.swap(vms_);
+}
+
+}  // namespace microvm::host

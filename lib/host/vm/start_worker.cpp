@@ -1,0 +1,71 @@
+#include "host/vm/start_worker.hpp"
+
+#include <fcntl.h>
+
+#include "host/store/files.hpp"
+
+namespace microvm::host {
+namespace {
+
+// As RestoreRequest says; the locks on image and base stay with the worker.
+std::vector<int> restore_fds(const ImageFiles& image, const StartPoint& point,
+                             const WorkerFiles& vm) {
+  const base::Fd& state = point.state ? point.state : image.state;
+  std::vector<int> fds = {image.memory.get(),   state.get(),         vm.listener.get(),
+                          vm.exit_record.get(), vm.kernel_log.get(), vm.app_log.get()};
+  for (const base::Fd& overlay : point.overlays) fds.push_back(overlay.get());
+  for (const base::Fd& layer : image.layers) fds.push_back(layer.get());
+  for (const base::Fd& layer : point.layers) fds.push_back(layer.get());
+  fds.push_back(vm.layer.get());
+  fds.push_back(image.image.in_use.get());
+  fds.push_back(image.base.in_use.get());
+  return fds;
+}
+
+wire::RestoreRequest restore_request(const VmRecord& record, const ImageFiles& image,
+                                     const StartPoint& point) {
+  wire::RestoreRequest request;
+  request.attachment = {record.id, record.dies_with_owner};
+  const auto layers = static_cast<uint16_t>(image.layers.size() + point.layers.size() + 1);
+  request.disks = {{.read_only = false, .layers = layers}};
+  request.overlays = static_cast<uint16_t>(point.overlays.size());
+  return request;
+}
+
+Result<base::Fd> duplicate(const base::Fd& fd) {
+  base::Fd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) return base::fail_errno("keep the microvm's lock");
+  return copy;
+}
+
+}  // namespace
+
+Shape shape_of(const ImageManifest& manifest) {
+  return {manifest.info.memory_bytes, static_cast<uint16_t>(manifest.info.vcpus), 1};
+}
+
+Result<StartedWorker> start_worker(Worker worker, const VmRecord& record, const ImageFiles& image,
+                                   const StartPoint& point, WorkerFiles files, Identity identity,
+                                   const Limits& limits, const LaunchClock& clock,
+                                   LaunchTimes times) {
+  auto doorbell =
+      launch_guest(worker, restore_request(record, image, point), restore_fds(image, point, files),
+                   std::move(identity), limits, clock, times);
+  if (!doorbell) return base::fail(doorbell.error());
+  auto lock = duplicate(files.exit_record);
+  if (!lock) return base::fail(lock.error());
+  return StartedWorker{std::move(worker), std::move(*doorbell), std::move(*lock), times};
+}
+
+Result<std::vector<base::Fd>> open_layers(const std::filesystem::path& dir,
+                                          const std::vector<std::string>& names) {
+  std::vector<base::Fd> layers;
+  for (const std::string& name : names) {
+    auto layer = open_file(dir / name, O_RDONLY | O_NOFOLLOW);
+    if (!layer) return base::fail(layer.error());
+    layers.push_back(std::move(*layer));
+  }
+  return layers;
+}
+
+}  // namespace microvm::host

@@ -1,0 +1,40 @@
+#include "host/vm/suspension.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <system_error>
+
+namespace microvm::host {
+
+Result<std::shared_ptr<Suspension>> Suspension::start(Work work) {
+  base::Fd done(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!done) return base::fail_errno("suspend: eventfd");
+  std::shared_ptr<Suspension> suspension(new Suspension(std::move(done)));
+  try {
+    suspension->thread_ = std::thread(
+        [self = suspension.get(), work = std::move(work)] { self->run(work); });
+  } catch (const std::system_error& error) {
+    return base::fail(ErrorCode::out_of_memory, std::string("suspend: no thread: ") + error.what());
+  }
+  return suspension;
+}
+
+Suspension::~Suspension() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Suspension::run(const Work& work) {
+  result_ = work(stop_);
+  over_ = true;
+  const uint64_t one = 1;
+  [[maybe_unused]] const auto raised = ::write(done_.get(), &one, sizeof one);
+}
+
+Result<void> Suspension::wait(const Limits& limits) const {
+  if (auto ok = limits.wait(done_.get(), POLLIN, "suspend"); !ok) return ok;
+  return result_;
+}
+
+}  // namespace microvm::host

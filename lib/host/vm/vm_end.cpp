@@ -1,0 +1,123 @@
+// How a Vm ends, and what is removed then.
+#include <csignal>
+#include <utility>
+
+#include "host/vm/transition.hpp"
+#include "host/vm/vm_directory.hpp"
+#include "host/vm/vm_impl.hpp"
+#include "sys/file.hpp"
+
+namespace microvm {
+
+using host::Limits;
+
+namespace {
+
+constexpr std::chrono::seconds kTerminatePatience{2};
+// A resume that is under way is bounded by the limits of its caller; after this it has gone wrong.
+constexpr std::chrono::seconds kTransitionPatience{60};
+
+}  // namespace
+
+std::string Vm::Impl::end_reason() {
+  const std::scoped_lock lock(mutex_);
+  if (reason_) return *reason_;
+  reap_worker();
+  auto exit = session_ ? session_->client->exit_event() : std::nullopt;
+  if (!exit) exit = host::read_exit(dir);
+  if (exit) {
+    reason_ = host::describe_exit(*exit);
+  } else {
+    reason_ = killed_.empty() ? host::kWorkerKilled : killed_;
+  }
+  return *reason_;
+}
+
+// A worker that is not our child and does not answer. The record's process number is only believed
+// while the lock shows that its worker lives.
+void Vm::Impl::kill_stranger() {
+  const auto run = host::read_run(dir);
+  if (run && run->worker_pid > 1 && host::is_locked(dir)) {
+    ::kill(static_cast<pid_t>(run->worker_pid), SIGKILL);
+  }
+}
+
+// A resume from here on finds nothing to stop.
+void Vm::Impl::stop_suspension() {
+  std::shared_ptr<host::Suspension> suspension;
+  {
+    const std::scoped_lock lock(mutex_);
+    suspension = std::exchange(suspension_, nullptr);
+  }
+  if (!suspension) return;
+  suspension->request_stop();
+  static_cast<void>(suspension->wait(Limits({})));
+}
+
+Result<void> Vm::Impl::terminate() {
+  const auto change = Transition::begin(*this, Limits({}, kTransitionPatience), "terminate");
+  if (!change) return base::fail(change.error());
+  stop_suspension();
+  if (const auto running = running_session()) {
+    const Limits limits({}, kTerminatePatience);
+    // Without an answer it is killed below.
+    static_cast<void>(running->client->call(wire::TerminateRequest{}, {}, limits, "terminate"));
+    static_cast<void>(running->client->wait_ended(limits, "terminate"));
+    {
+      const std::scoped_lock lock(mutex_);
+      const bool is_child = worker_.has_value();
+      reap_worker();
+      if (!is_child && !lock_) kill_stranger();
+    }
+    running->client->close();
+  } else if (state() == VmState::suspended) {
+    if (auto done = end_suspended(); !done) return done;
+  }
+  end_reason();
+  clean_up();
+  return {};
+}
+
+// It has no worker that could write the record.
+Result<void> Vm::Impl::end_suspended() {
+  base::Fd taken;
+  if (!lock_) {
+    auto lock = host::lock_vm(dir);
+    if (!lock) return base::fail(lock.error());
+    taken = std::move(*lock);
+  }
+  const std::scoped_lock guard(mutex_);
+  const base::Fd& record_file = lock_ ? lock_ : taken;
+  const auto bytes = wire::encode({0, wire::ExitEvent{wire::ExitEvent::Reason::terminated, {}}});
+  if (auto ok = sys::pwrite_full(record_file.get(), bytes, 0); !ok) return ok;
+  reason_ = host::describe_exit({wire::ExitEvent::Reason::terminated, {}});
+  return {};
+}
+
+void Vm::Impl::keep_logs() {
+  kernel_log_ = host::open_log(dir, LogSource::kernel);
+  app_log_ = host::open_log(dir, LogSource::app);
+}
+
+// What is left of a Vm that outlives its owner is its record and logs, until remove().
+void Vm::Impl::clean_up() {
+  const std::scoped_lock lock(mutex_);
+  if (std::exchange(cleaned_up_, true)) return;
+  if (!record.dies_with_owner) return host::remove_remains(dir);
+  keep_logs();
+  const auto removed = host::remove_vm(core->store, record.id);
+  lock_.reset();
+  // Another process may have removed it.
+  if (!removed && removed.error().code != ErrorCode::not_found) {
+    core->log("remove microvm " + record.id + ": " + removed.error().message);
+  }
+}
+
+Result<void> Vm::Impl::remove() {
+  if (auto ended = terminate(); !ended) return ended;
+  const auto removed = host::remove_vm(core->store, record.id);
+  if (!removed && removed.error().code != ErrorCode::not_found) return removed;
+  return {};
+}
+
+}  // namespace microvm

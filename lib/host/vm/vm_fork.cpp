@@ -1,0 +1,92 @@
+// Forks: one capture of the running Vm, from which as many others start as are asked for. They
+// share its memory and disk until they write, and each is given its own identity before the
+// programs of its guest go on.
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include "host/vm/new_vm.hpp"
+#include "host/vm/transition.hpp"
+#include "host/vm/vm_impl.hpp"
+
+namespace microvm {
+
+using host::Limits;
+
+namespace {
+
+constexpr uint32_t kMaxForks = 1000;
+constexpr unsigned kMaxThreads = 8;
+
+Result<void> check_options(const ForkOptions& options) {
+  if (options.count == 0 || options.count > kMaxForks) {
+    return base::fail(ErrorCode::invalid_argument, "fork: give a count from 1 to " +
+                                                       std::to_string(kMaxForks));
+  }
+  if (!options.name.empty() && options.count > 1 && !host::is_vm_name(options.name + "-1000")) {
+    return base::fail(ErrorCode::invalid_argument, "fork: the name is not valid or too long");
+  }
+  return {};
+}
+
+RunOptions run_options(const ForkOptions& options, uint32_t index) {
+  RunOptions run;
+  run.dies_with_owner = options.dies_with_owner;
+  run.start_timeout = options.start_timeout;
+  run.name = options.name;
+  if (!options.name.empty() && options.count > 1) run.name += "-" + std::to_string(index + 1);
+  return run;
+}
+
+}  // namespace
+
+Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions& options,
+                                                              const Limits& limits) {
+  constexpr std::string_view kWhat = "fork";
+  if (auto ok = check_options(options); !ok) return base::fail(ok.error());
+  const auto image = host::open_image_files(core->store, record.image, limits);
+  if (!image) return base::fail(image.error());
+  const auto awake = session(limits, kWhat);
+  if (!awake) return base::fail(awake.error());
+  const auto change = Transition::begin(*this, limits, kWhat);
+  if (!change) return base::fail(change.error());
+  const auto captured =
+      capture_frozen(**awake, {.run_on = true, .all_pages = true}, true, limits);
+  if (!captured) return base::fail(captured.error());
+
+  const host::NewVmOrigin origin{.layer_dir = dir,
+                                 .layers = captured->layers,
+                                 .overlays = {captured->pages.get()},
+                                 .state = captured->state.get()};
+  std::vector<Result<std::shared_ptr<Impl>>> forks(options.count);
+  std::atomic<uint32_t> next{0};
+  std::atomic<bool> failed{false};
+  const auto start_some = [&] {
+    for (uint32_t i = next++; i < options.count && !failed; i = next++) {
+      const host::LaunchClock clock;
+      forks[i] = host::start_new_vm(core, *image, origin, run_options(options, i),
+                                    limits.within(options.start_timeout), clock);
+      if (!forks[i]) failed = true;
+    }
+  };
+  {
+    const unsigned count = std::clamp(std::thread::hardware_concurrency(), 1u, kMaxThreads);
+    std::vector<std::jthread> threads;
+    for (unsigned i = 1; i < count && i < options.count; ++i) threads.emplace_back(start_some);
+    start_some();
+  }
+  std::vector<std::shared_ptr<Impl>> started;
+  for (auto& fork : forks) {
+    if (fork && *fork) started.push_back(std::move(*fork));
+  }
+  if (!failed) {
+    for (const auto& vm : started) core->owned.adopt(vm);
+    return started;
+  }
+  // All or none.
+  for (const auto& vm : started) static_cast<void>(vm->remove());
+  const auto error = std::ranges::find_if(forks, [](const auto& fork) { return !fork; });
+  return base::fail(error->error());
+}
+
+}  // namespace microvm

@@ -1,0 +1,242 @@
+// Suspend and resume. A suspend is over for its caller when the guest has stopped and its state is
+// taken; it is durable when that state is committed (suspension.hpp). Until then the worker keeps
+// the paused guest: a resume needs nothing but it, and when this process dies it goes on by itself.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "host/store/files.hpp"
+#include "host/vm/transition.hpp"
+#include "host/vm/vm_directory.hpp"
+#include "host/vm/vm_impl.hpp"
+#include "sys/file.hpp"
+
+namespace microvm {
+
+using host::Captured;
+using host::Limits;
+using host::SavedState;
+
+namespace {
+
+// A guest that does not stop its programs in time is stopped as it is: for its own resume nothing
+// in it has to be still.
+constexpr std::chrono::seconds kFreezeLimit{2};
+constexpr std::chrono::seconds kThawLimit{30};
+constexpr std::chrono::seconds kCaptureLimit{60};
+constexpr std::chrono::seconds kReleaseLimit{5};
+constexpr std::chrono::seconds kStartLimit{60};
+
+uint64_t elapsed_us(std::chrono::steady_clock::time_point since) {
+  const auto time = std::chrono::steady_clock::now() - since;
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
+}
+
+// So that a later process finds it suspended, and not killed.
+Result<void> mark_suspended(const base::Fd& exit_record) {
+  const auto bytes = wire::encode({0, wire::ExitEvent{wire::ExitEvent::Reason::suspended, {}}});
+  return sys::pwrite_full(exit_record.get(), bytes, 0);
+}
+
+Result<base::Fd> duplicate(const base::Fd& fd) {
+  base::Fd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) return base::fail_errno("duplicate the microvm's lock");
+  return copy;
+}
+
+}  // namespace
+
+Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureOptions& options,
+                                          bool must_freeze, const Limits& limits) {
+  const auto frozen =
+      session.agent.freeze(host::AgentClient::FreezeFor::state, limits.within(kFreezeLimit));
+  if (!frozen && must_freeze) return base::fail(frozen.error());
+  auto captured = host::capture(dir, *session.client, options, limits.within(kCaptureLimit));
+  if (captured && !options.run_on) return captured;
+  // Whatever became of it, the programs go on.
+  const auto thawed = session.agent.thaw(Limits({}, kThawLimit));
+  if (captured && !thawed) core->log("microvm " + record.id + ": " + thawed.error().message);
+  return captured;
+}
+
+Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limits& limits) {
+  constexpr std::string_view kWhat = "suspend";
+  const auto begin = std::chrono::steady_clock::now();
+  const auto times = std::make_shared<SuspendTimes>();
+  std::shared_ptr<host::Suspension> suspension;
+  {
+    const auto change = Transition::begin(*this, limits, kWhat);
+    if (!change) return base::fail(change.error());
+    const VmState now = state();
+    if (now == VmState::suspended) return SuspendTimes{};
+    if (now == VmState::suspending) {
+      return base::fail(ErrorCode::busy, "suspend: microvm " + record.id +
+                                             " is being suspended already");
+    }
+    const auto running = session(limits, kWhat);
+    if (!running) return base::fail(running.error());
+    auto captured = capture_frozen(**running, {.run_on = false}, false, limits);
+    if (!captured) return base::fail(captured.error());
+    times->acknowledged_us = elapsed_us(begin);
+    times->pause_us = captured->pause_us;
+    times->changed_bytes = captured->page_bytes;
+    const auto shared = std::make_shared<Captured>(std::move(*captured));
+    auto started = host::Suspension::start(
+        [this, session = *running, shared, times, begin](const std::atomic<bool>& stop) {
+          auto saved = save_and_release(session, *shared, stop, *times);
+          times->durable_us = elapsed_us(begin);
+          return saved;
+        });
+    if (!started) {
+      static_cast<void>(wake_in_memory(Limits({}, kThawLimit)));
+      return base::fail(started.error());
+    }
+    suspension = *started;
+    const std::scoped_lock lock(mutex_);
+    suspension_ = suspension;
+  }
+  if (!options.wait_durable) return *times;
+  if (auto durable = suspension->wait(limits); !durable) return base::fail(durable.error());
+  return *times;
+}
+
+Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
+                                        const Captured& captured, const std::atomic<bool>& stop,
+                                        SuspendTimes& times) {
+  auto saved = host::save_captured(captured, dir, dir, &stop);
+  Result<void> done;
+  if (!saved) done = base::fail(saved.error());
+  if (done) done = host::sync_path(dir / "vm.json");
+  if (done) done = host::sync_path(dir.parent_path());
+  if (done) done = host::write_saved(dir, *saved);
+  if (!done) {
+    if (done.error().code == ErrorCode::cancelled) return done;  // the resume goes on from here
+    core->log("suspend microvm " + record.id + ": " + done.error().message + "; it runs on");
+    static_cast<void>(wake_in_memory(Limits({}, kThawLimit)));
+    return base::fail(done.error().code, "suspend: " + done.error().message +
+                                             "; the microvm runs on");
+  }
+  std::error_code ec;
+  times.stored_bytes = std::filesystem::file_size(dir / saved->pages.back(), ec);
+  release_worker(*session);
+  host::keep_numbered_files(dir, saved->files());
+  return {};
+}
+
+// Its state is safe: the worker and its memory go.
+void Vm::Impl::release_worker(Session& session) {
+  const Limits limits({}, kReleaseLimit);
+  static_cast<void>(session.client->call(wire::TerminateRequest{true}, {}, limits, "suspend"));
+  static_cast<void>(session.client->wait_ended(limits, "suspend"));
+  const std::scoped_lock lock(mutex_);
+  reap_worker();
+  doorbell_.reset();
+  if (!lock_ && host::is_locked(dir)) kill_stranger();
+}
+
+// The guest is still in its paused worker.
+Result<void> Vm::Impl::wake_in_memory(const Limits& limits) {
+  std::shared_ptr<Session> session;
+  {
+    const std::scoped_lock lock(mutex_);
+    session = session_;
+  }
+  if (!session) return base::fail(ErrorCode::vm_gone, "resume: its worker has ended");
+  const auto running = session->client->call(wire::ResumeRequest{}, {}, limits, "resume");
+  if (!running) return base::fail(running.error());
+  return session->agent.thaw(limits);
+}
+
+Result<void> Vm::Impl::resume(const Limits& limits) {
+  constexpr std::string_view kWhat = "resume";
+  const auto change = Transition::begin(*this, limits, kWhat);
+  if (!change) return base::fail(change.error());
+  std::shared_ptr<host::Suspension> suspension;
+  {
+    const std::scoped_lock lock(mutex_);
+    suspension = std::exchange(suspension_, nullptr);
+  }
+  if (suspension) {
+    suspension->request_stop();
+    const auto saved = suspension->wait(Limits({}, kCaptureLimit));
+    if (!saved && saved.error().code == ErrorCode::cancelled) return wake_in_memory(limits);
+  }
+  switch (state()) {
+    case VmState::suspended:
+      return start_from_saved(limits);
+    case VmState::terminated:
+      return base::fail(ErrorCode::vm_gone, "resume: microvm " + record.id + " has ended");
+    default:
+      return {};
+  }
+}
+
+Result<void> Vm::Impl::start_from_saved(const Limits& limits) {
+  const auto saved = host::read_saved(dir);
+  if (!saved) return base::fail(saved.error());
+  if (!*saved) {
+    return base::fail(ErrorCode::corrupt, "resume: microvm " + record.id + " has no saved state");
+  }
+  base::Fd own_lock;
+  {
+    const std::scoped_lock lock(mutex_);
+    own_lock = lock_ ? duplicate(lock_).value_or(base::Fd()) : base::Fd();
+  }
+  if (!own_lock) {
+    auto taken = host::lock_vm(dir);
+    // Somebody else resumes it, or holds it for good: session() and its limits tell.
+    if (!taken) return record.dies_with_owner ? Result<void>(base::fail(taken.error())) : Result<void>();
+    own_lock = std::move(*taken);
+  }
+  auto kept = duplicate(own_lock);
+  if (!kept) return base::fail(kept.error());
+  auto started = start_saved_worker(**saved, std::move(own_lock), limits.within(kStartLimit));
+  if (!started) {
+    static_cast<void>(mark_suspended(*kept));
+    host::keep_numbered_files(dir, (*saved)->files());
+    return base::fail(started.error());
+  }
+  own(std::move(*started));
+  return {};
+}
+
+Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved, base::Fd lock,
+                                                         const Limits& limits) {
+  const host::LaunchClock clock;
+  const auto image = host::open_image_files(core->store, record.image, limits);
+  if (!image) return base::fail(image.error());
+  auto worker = core->pool->take(host::shape_of(image->image.manifest), limits);
+  if (!worker) return base::fail(worker.error());
+  LaunchTimes times;
+  times.worker_us = clock.us();
+
+  host::StartPoint point;
+  auto overlay = host::expand_pages(dir, saved, record.memory_bytes);
+  if (!overlay) return base::fail(overlay.error());
+  point.overlays.push_back(std::move(*overlay));
+  auto state = host::open_file(dir / saved.state, O_RDONLY | O_NOFOLLOW);
+  if (!state) return base::fail(state.error());
+  point.state = std::move(*state);
+  auto layers = host::open_layers(dir, saved.layers);
+  if (!layers) return base::fail(layers.error());
+  point.layers = std::move(*layers);
+
+  // What a run that was killed has left is of no use any more.
+  host::keep_numbered_files(dir, saved.files());
+  const auto number = host::next_file_number(dir);
+  if (!number) return base::fail(number.error());
+  host::VmRun run{.worker_pid = worker->pid(), .layers = saved.layers, .pages = saved.pages};
+  run.layers.push_back(host::numbered_file(host::VmFileKind::layer, *number));
+  if (auto ok = host::write_run(dir, run); !ok) return base::fail(ok.error());
+  auto files = host::make_worker_files(dir, std::move(lock), run.layers.back());
+  if (!files) return base::fail(files.error());
+  auto identity = host::make_identity(record.hostname);
+  if (!identity) return base::fail(identity.error());
+  identity->machine_id = record.machine_id;
+  identity->boot_id = record.boot_id;
+  return host::start_worker(std::move(*worker), record, *image, point, std::move(*files),
+                            std::move(*identity), limits, clock, times);
+}
+
+}  // namespace microvm
