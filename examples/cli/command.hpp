@@ -44,6 +44,9 @@ int port(const Context& context, const Arguments& arguments);
 int suspend(const Context& context, const Arguments& arguments);
 int resume(const Context& context, const Arguments& arguments);
 int fork(const Context& context, const Arguments& arguments);
+int checkpoint(const Context& context, const Arguments& arguments);
+int rollback(const Context& context, const Arguments& arguments);
+int commit(const Context& context, const Arguments& arguments);
 int rm(const Context& context, const Arguments& arguments);
 int inspect(const Context& context, const Arguments& arguments);
 

@@ -26,6 +26,9 @@ constexpr std::array kCommands = {
     Command{"suspend", "Put microVMs to sleep", suspend},
     Command{"resume", "Wake suspended microVMs", resume},
     Command{"fork", "Start microVMs from a running one", fork},
+    Command{"checkpoint", "Keep, list, run and remove states of microVMs", checkpoint},
+    Command{"rollback", "Take a microVM back to a checkpoint", rollback},
+    Command{"commit", "Make an image of a microVM or checkpoint", commit},
     Command{"rm", "Remove microVMs", rm},
 };
 

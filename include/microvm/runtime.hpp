@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "microvm/cancel.hpp"
+#include "microvm/checkpoint.hpp"
 #include "microvm/error.hpp"
 #include "microvm/image.hpp"
 #include "microvm/vm.hpp"
@@ -43,7 +44,7 @@ class MICROVM_API Runtime {
   Result<ImageInfo> build(const BuildOptions& options, const CallLimits& limits = {});
   Result<std::vector<ImageInfo>> images() const;
   Result<ImageInfo> image(const std::string& reference) const;  // "name" or "name:version"
-  // Refused with busy while a Vm runs from it.
+  // Refused with busy while a Vm runs or sleeps on it, or a checkpoint needs it.
   Result<void> remove_image(const std::string& reference);
 
   // At-rest form: memory as independent zstd frames, checked by digests. `unpack` makes it runnable
@@ -57,6 +58,17 @@ class MICROVM_API Runtime {
   Result<std::vector<VmInfo>> vms() const;  // running ones and ended ones not yet removed
   Result<Vm> attach(const std::string& id_or_name) const;
   Result<void> remove(const std::string& id_or_name);  // ends it if needed; forgets it
+
+  // Oldest first.
+  Result<std::vector<CheckpointInfo>> checkpoints() const;
+  // A new Vm that goes on from a checkpoint, with an identity of its own.
+  Result<Vm> run_checkpoint(const std::string& id_or_name, const RunOptions& options = {},
+                            const CallLimits& limits = {});
+  // Makes a checkpoint the next version of an image.
+  Result<ImageInfo> commit(const std::string& checkpoint, const std::string& image_name,
+                           const CallLimits& limits = {});
+  // Vms that were started from it go on.
+  Result<void> remove_checkpoint(const std::string& id_or_name);
 
   // Starts `count` workers shaped for the image now, so that the next run() calls find them.
   Result<void> warm(const std::string& image, uint32_t count);

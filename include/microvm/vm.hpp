@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "microvm/cancel.hpp"
+#include "microvm/checkpoint.hpp"
 #include "microvm/error.hpp"
 #include "microvm/exec.hpp"
 #include "microvm/pty.hpp"
@@ -130,6 +131,16 @@ class MICROVM_API Vm {
   // write, each with its own hostname, machine-id, boot_id and random numbers before its programs go
   // on. This one is paused for the copy of what it changed. All of them or none.
   Result<std::vector<Vm>> fork(const ForkOptions& options = {}, const CallLimits& limits = {});
+
+  // Keeps its present state, which goes on unchanged when the Vm does; it is paused only while its
+  // changed pages are copied. Returns when the checkpoint is on the disk. `name` may be empty.
+  // Errors: already_exists, invalid_argument (the name), out_of_disk, guest_failed (its programs do
+  // not stop), vm_gone, …
+  Result<CheckpointInfo> checkpoint(const std::string& name = {}, const CallLimits& limits = {});
+  // Back to a checkpoint of this Vm: same id, identity and name; what it did since is lost. Streams
+  // of the host end. Errors: not_found, invalid_argument (of another Vm), corrupt (then it goes on as
+  // it was), …
+  Result<void> rollback(const std::string& checkpoint, const CallLimits& limits = {});
 
   // Ends it at once; idempotent. Everything it left on the host is removed; of a Vm that may
   // outlive its owner, record and logs stay until Runtime::remove().

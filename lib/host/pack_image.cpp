@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "host/store/digest.hpp"
+#include "host/store/file_record.hpp"
 #include "host/store/files.hpp"
 #include "state/frames.hpp"
 
@@ -20,13 +21,6 @@ void report(const ProgressSink& progress, const std::string& step) {
 
 std::string label(const ImageManifest& manifest) {
   return manifest.info.name + ":" + manifest.info.version;
-}
-
-Result<FileRecord> record_of(const TempEntry& entry, const char* file, int fd) {
-  const auto digest =
-      digest_sparse_file(fd, (entry.dir() / file).string(), CallCheck({}, "digest"));
-  if (!digest) return base::fail(digest.error());
-  return FileRecord{file, digest->size_bytes, digest->data_bytes, digest->sha256};
 }
 
 // Everything but the memory is the same in both forms.
@@ -79,7 +73,7 @@ Result<ImageInfo> convert(const Store& store, ImageEntry image, ImageForm form,
   if (!to) return base::fail(to.error());
   if (auto ok = converter(from.get(), to->get()); !ok) return base::fail(ok.error());
   if (auto ok = link_rest(image, *entry); !ok) return base::fail(ok.error());
-  auto record = record_of(*entry, memory_file, to->get());
+  auto record = record_of(entry->dir(), memory_file);
   if (!record) return base::fail(record.error());
   ImageManifest manifest = image.manifest;
   manifest.form = form;

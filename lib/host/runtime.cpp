@@ -9,6 +9,7 @@
 #include "host/image/kernel_import.hpp"
 #include "host/pack_image.hpp"
 #include "host/vm/build_guest.hpp"
+#include "host/vm/checkpoints.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/start_vm.hpp"
 #include "host/vm/vm_directory.hpp"
@@ -109,6 +110,11 @@ Result<void> Runtime::remove_image(const std::string& reference) {
     return base::fail(ErrorCode::busy, "image " + version + ": microvm " + vm.id + " is " +
                                            vm_state_name(vm.state) + " on it: remove that first");
   }
+  for (const CheckpointInfo& kept : checkpoints().value_or(std::vector<CheckpointInfo>())) {
+    if (kept.image != version) continue;
+    return base::fail(ErrorCode::busy, "image " + version + ": checkpoint " + kept.id +
+                                           " needs it: remove that first");
+  }
   return impl_->core->store.remove_image(version);
 }
 
@@ -166,6 +172,31 @@ Result<void> Runtime::remove(const std::string& id_or_name) {
   }
   impl_->core->owned.forget(*id);
   return vm->remove();
+}
+
+Result<std::vector<CheckpointInfo>> Runtime::checkpoints() const {
+  return host::list_checkpoints(impl_->core->store);
+}
+
+Result<Vm> Runtime::run_checkpoint(const std::string& id_or_name, const RunOptions& options,
+                                   const CallLimits& limits) {
+  const auto checkpoint = host::open_checkpoint(impl_->core->store, id_or_name);
+  if (!checkpoint) return base::fail(checkpoint.error());
+  auto vm = host::start_checkpoint(impl_->core, *checkpoint, options, limits);
+  if (!vm) return base::fail(vm.error());
+  impl_->core->owned.adopt(*vm);
+  return Vm(std::move(*vm));
+}
+
+Result<ImageInfo> Runtime::commit(const std::string& checkpoint, const std::string& image_name,
+                                  const CallLimits& limits) {
+  const auto found = host::open_checkpoint(impl_->core->store, checkpoint);
+  if (!found) return base::fail(found.error());
+  return host::commit_image_of(impl_->core->store, *found, image_name, limits);
+}
+
+Result<void> Runtime::remove_checkpoint(const std::string& id_or_name) {
+  return host::remove_checkpoint(impl_->core->store, id_or_name);
 }
 
 Result<void> Runtime::warm(const std::string& image, uint32_t count) {

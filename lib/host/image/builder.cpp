@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 
-#include <ctime>
 #include <fstream>
 #include <iterator>
 #include <span>
@@ -11,7 +10,8 @@
 #include "host/image/build_plan.hpp"
 #include "host/image/builder_steps.hpp"
 #include "host/limits.hpp"
-#include "host/store/digest.hpp"
+#include "host/rfc3339.hpp"
+#include "host/store/file_record.hpp"
 #include "host/store/names.hpp"
 
 namespace microvm::host {
@@ -53,26 +53,6 @@ Result<Dockerfile> read_dockerfile(const BuildOptions& options) {
   const auto text = read_whole(path);
   if (!text) return base::fail(text.error());
   return parse_dockerfile(*text, path.string());
-}
-
-std::string now_utc() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  const size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return {text, size};
-}
-
-Result<FileRecord> record_of(const fs::path& dir, const std::string& file,
-                             const CallLimits& limits) {
-  const fs::path path = dir / file;
-  const base::Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return base::fail_errno("open " + path.string());
-  const auto digest =
-      digest_sparse_file(fd.get(), path.string(), CallCheck(limits, "digest " + file));
-  if (!digest) return base::fail(digest.error());
-  return FileRecord{file, digest->size_bytes, digest->data_bytes, digest->sha256};
 }
 
 // The port whose listener means "ready".
@@ -194,7 +174,7 @@ class Builder {
   void describe(const KernelEntry& kernel, const BaseEntry& base_image) {
     ImageInfo& info = manifest_.info;
     info.name = options_.tag;
-    info.created = now_utc();
+    info.created = rfc3339_now();
     info.base = base_image.manifest.info.name;
     info.kernel = kernel.manifest.info.name;
     info.memory_bytes = options_.memory_bytes;

@@ -19,7 +19,7 @@ Result<Store> Store::open(const path& data_dir) {
   if (!error) std::filesystem::create_directories(absolute.parent_path(), error);
   if (error) return fail_errno("create " + data_dir.string(), error.value());
   if (auto made = make_dir(absolute); !made) return fail(made.error());
-  for (const char* name : {"kernels", "bases", "base-names", "images", "vms", "tmp"})
+  for (const char* name : {"kernels", "bases", "base-names", "images", "vms", "checkpoints", "tmp"})
     if (auto made = make_dir(absolute / name); !made) return fail(made.error());
   if (auto collected = TempEntry::collect(absolute / "tmp"); !collected)
     return fail(collected.error());
@@ -50,6 +50,26 @@ Result<std::vector<std::string>> Store::vm_ids() const {
 Result<void> Store::remove_vm_dir(const std::string& id) const {
   if (!is_vm_id(id)) return fail(ErrorCode::not_found, "vm " + id + ": not found");
   return discard_entry(data_dir_, vm_dir(id));
+}
+
+path Store::checkpoint_dir(const std::string& id) const {
+  return data_dir_ / "checkpoints" / id;
+}
+
+Result<std::vector<std::string>> Store::checkpoint_ids() const {
+  auto names = list_dir(data_dir_ / "checkpoints");
+  if (names) std::erase_if(*names, [](const std::string& name) { return !is_vm_id(name); });
+  return names;
+}
+
+Result<void> Store::commit_checkpoint(TempEntry entry, const std::string& id) const {
+  if (auto synced = entry.sync(); !synced) return synced;
+  return rename_new(entry.dir(), checkpoint_dir(id));
+}
+
+Result<void> Store::remove_checkpoint(const std::string& id) const {
+  if (!is_vm_id(id)) return fail(ErrorCode::not_found, "checkpoint " + id + ": not found");
+  return discard_entry(data_dir_, checkpoint_dir(id));
 }
 
 }  // namespace microvm::host

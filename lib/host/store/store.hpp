@@ -4,6 +4,7 @@
 //   base-names/<name>        the digest a base name means now
 //   images/<name>/<version>/ layers, memory, state, manifest.json, in-use; ('/' in a name is '%')
 //   vms/<id>/                one microVM's files
+//   checkpoints/<id>/        one checkpoint (host/vm/checkpoints.hpp)
 //   tmp/                     entries being written or removed
 // An entry is whole or not there. Everything but vms/ is immutable once visible. Several processes
 // may use one directory; every method may be called from any thread.
@@ -88,6 +89,12 @@ class Store {
   [[nodiscard]] Result<std::filesystem::path> create_vm_dir(const std::string& id) const;
   [[nodiscard]] Result<std::vector<std::string>> vm_ids() const;
   [[nodiscard]] Result<void> remove_vm_dir(const std::string& id) const;
+
+  // checkpoints/<id>: whole or not there.
+  [[nodiscard]] std::filesystem::path checkpoint_dir(const std::string& id) const;
+  [[nodiscard]] Result<std::vector<std::string>> checkpoint_ids() const;
+  [[nodiscard]] Result<void> commit_checkpoint(TempEntry entry, const std::string& id) const;
+  [[nodiscard]] Result<void> remove_checkpoint(const std::string& id) const;
 
  private:
   explicit Store(std::filesystem::path data_dir) : data_dir_(std::move(data_dir)) {}

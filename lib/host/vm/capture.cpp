@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "host/rfc3339.hpp"
 #include "host/store/files.hpp"
 #include "host/vm/vm_record.hpp"
 #include "state/pages.hpp"

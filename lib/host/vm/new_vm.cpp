@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "host/rfc3339.hpp"
 namespace microvm::host {
 namespace {
 

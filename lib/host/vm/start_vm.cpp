@@ -1,5 +1,9 @@
 #include "host/vm/start_vm.hpp"
 
+#include <fcntl.h>
+
+#include "host/store/files.hpp"
+#include "host/vm/capture.hpp"
 #include "host/vm/image_files.hpp"
 #include "host/vm/new_vm.hpp"
 
@@ -20,6 +24,26 @@ Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
   const auto files = open_image_files(core->store, image, limits);
   if (!files) return base::fail(files.error());
   return start_new_vm(core, *files, {}, options, limits, clock);
+}
+
+Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& core,
+                                                   const Checkpoint& checkpoint,
+                                                   const RunOptions& options,
+                                                   const CallLimits& call_limits) {
+  const LaunchClock clock;
+  const Limits limits(call_limits, options.start_timeout);
+  const auto files = open_image_files(core->store, checkpoint.info.image, limits);
+  if (!files) return base::fail(files.error());
+  const auto pages =
+      expand_pages(checkpoint.dir, checkpoint.saved, checkpoint.info.memory_bytes);
+  if (!pages) return base::fail(pages.error());
+  const auto state = open_file(checkpoint.dir / checkpoint.saved.state, O_RDONLY | O_NOFOLLOW);
+  if (!state) return base::fail(state.error());
+  const NewVmOrigin origin{.layer_dir = checkpoint.dir,
+                           .layers = checkpoint.saved.layers,
+                           .overlays = {pages->get()},
+                           .state = state->get()};
+  return start_new_vm(core, *files, origin, options, limits, clock);
 }
 
 Result<std::shared_ptr<Vm::Impl>> attach_vm(const std::shared_ptr<Core>& core,

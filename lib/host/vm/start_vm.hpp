@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "host/vm/checkpoints.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/vm_impl.hpp"
 
@@ -13,6 +14,12 @@ namespace microvm::host {
 Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
                                            const std::string& image, const RunOptions& options,
                                            const CallLimits& limits);
+
+// Runtime::run_checkpoint(). Nothing stays behind when it fails.
+Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& core,
+                                                   const Checkpoint& checkpoint,
+                                                   const RunOptions& options,
+                                                   const CallLimits& limits);
 
 // Reads what a launch would otherwise read first: after a build, so that no run() pays for it.
 Result<void> verify_image(const Store& store, const std::string& reference,

@@ -9,7 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
-#include "host/session/limits.hpp"
+#include "host/limits.hpp"
 
 namespace microvm::host {
 

@@ -141,6 +141,14 @@ Result<void> Vm::resume(const CallLimits& limits) {
   return impl_->resume(Limits(limits));
 }
 
+Result<CheckpointInfo> Vm::checkpoint(const std::string& name, const CallLimits& limits) {
+  return impl_->checkpoint(name, Limits(limits));
+}
+
+Result<void> Vm::rollback(const std::string& checkpoint, const CallLimits& limits) {
+  return impl_->rollback(checkpoint, Limits(limits));
+}
+
 Result<std::vector<Vm>> Vm::fork(const ForkOptions& options, const CallLimits& limits) {
   auto forks = impl_->fork(options, Limits(limits));
   if (!forks) return base::fail(forks.error());

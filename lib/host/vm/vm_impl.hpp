@@ -62,6 +62,10 @@ struct [[gnu::visibility("hidden")]] Vm::Impl {
   Result<SuspendTimes> suspend(const SuspendOptions& options, const host::Limits& limits);
   Result<void> resume(const host::Limits& limits);
 
+  // vm_checkpoint.cpp
+  Result<CheckpointInfo> checkpoint(const std::string& name, const host::Limits& limits);
+  Result<void> rollback(const std::string& id_or_name, const host::Limits& limits);
+
   // vm_fork.cpp
   Result<std::vector<std::shared_ptr<Impl>>> fork(const ForkOptions& options,
                                                   const host::Limits& limits);

@@ -1,6 +1,5 @@
 #include "host/vm/vm_record.hpp"
 
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "host/store/json_fields.hpp"
@@ -98,15 +97,6 @@ Error exit_error(std::string_view what, const wire::ExitEvent& exit) {
   const bool planned = exit.reason == Reason::terminated || exit.reason == Reason::power_off;
   return Error{planned ? ErrorCode::vm_gone : ErrorCode::guest_failed,
                std::string(what) + ": " + describe_exit(exit)};
-}
-
-std::string rfc3339_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  ::gmtime_r(&now, &utc);
-  char text[32];
-  const size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return {text, size};
 }
 
 }  // namespace microvm::host

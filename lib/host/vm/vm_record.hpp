@@ -46,6 +46,4 @@ Error exit_error(std::string_view what, const wire::ExitEvent& exit);
 // Text of a worker or guest on one line, for a message.
 std::string one_line(std::string_view text);
 
-std::string rfc3339_now();
-
 }  // namespace microvm::host

@@ -1,0 +1,18 @@
+// Times as the records and the public structs have them.
+#pragma once
+
+#include <ctime>
+#include <string>
+
+namespace microvm::host {
+
+// "2026-11-24T09:30:00Z"
+inline std::string rfc3339_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  ::gmtime_r(&now, &utc);
+  char text[32];
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc)};
+}
+
+}  // namespace microvm::host

@@ -1,0 +1,138 @@
+#include "host/vm/checkpoints.hpp"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "host/session/identity.hpp"
+#include "host/store/files.hpp"
+#include "host/store/json_fields.hpp"
+#include "host/store/names.hpp"
+#include "host/vm/vm_directory.hpp"
+
+namespace microvm::host {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kRecordFile = "checkpoint.json";
+constexpr size_t kMaxRecordBytes = 4096;
+
+Result<CheckpointInfo> read_checkpoint(const fs::path& dir) {
+  const auto text = read_text_file(dir / kRecordFile, kMaxRecordBytes);
+  if (!text) return base::fail(text.error());
+  return parse_checkpoint(*text, (dir / kRecordFile).string());
+}
+
+uint64_t stored_bytes(const fs::path& dir, const SavedState& saved) {
+  uint64_t total = 0;
+  for (const std::string& name : saved.files()) {
+    struct stat info{};
+    if (::stat((dir / name).c_str(), &info) == 0) total += static_cast<uint64_t>(info.st_blocks) * 512;
+  }
+  return total;
+}
+
+}  // namespace
+
+std::string encode_checkpoint(const CheckpointInfo& info) {
+  const nlohmann::json object = {{"schema", 1},
+                                 {"id", info.id},
+                                 {"name", info.name},
+                                 {"vm_id", info.vm_id},
+                                 {"image", info.image},
+                                 {"created", info.created},
+                                 {"memory_bytes", info.memory_bytes},
+                                 {"vcpus", info.vcpus},
+                                 {"stored_bytes", info.stored_bytes}};
+  return dump_json(object, "a checkpoint's record").value_or("");
+}
+
+Result<CheckpointInfo> parse_checkpoint(std::string_view text, const std::string& file) {
+  const auto object = parse_json_object(text, kMaxRecordBytes, file);
+  if (!object) return base::fail(object.error());
+  FieldErrors errors{file, {}};
+  const Fields fields(*object, errors);
+  CheckpointInfo info;
+  info.id = fields.text("id", 12);
+  if (!is_vm_id(info.id)) fields.report("id", "is not 12 hex digits");
+  info.name = fields.text("name", 63);
+  info.vm_id = fields.text("vm_id", 12);
+  info.image = fields.text("image", 256);
+  info.created = fields.text("created", 32);
+  info.memory_bytes = fields.number("memory_bytes", UINT64_MAX);
+  info.vcpus = static_cast<uint32_t>(fields.number("vcpus", UINT32_MAX));
+  info.stored_bytes = fields.number("stored_bytes", UINT64_MAX);
+  if (errors.first) return base::fail(*errors.first);
+  return info;
+}
+
+Result<CheckpointInfo> commit_checkpoint(const Store& store, TempEntry entry, CheckpointInfo info,
+                                         const SavedState& saved) {
+  const auto others = list_checkpoints(store);
+  if (!others) return base::fail(others.error());
+  const auto same_name = [&](const CheckpointInfo& other) { return other.name == info.name; };
+  if (!info.name.empty() && std::ranges::any_of(*others, same_name)) {
+    return base::fail(ErrorCode::already_exists,
+                      "the name " + info.name + " is taken by another checkpoint");
+  }
+  auto id = random_hex(6);
+  if (!id) return base::fail(id.error());
+  info.id = *id;
+  info.stored_bytes = stored_bytes(entry.dir(), saved);
+  auto ok = entry.write_file(kSavedFile, encode_saved(saved));
+  if (ok) ok = entry.write_file(kRecordFile, encode_checkpoint(info));
+  if (ok) ok = store.commit_checkpoint(std::move(entry), info.id);
+  if (!ok) return base::fail(ok.error());
+  return info;
+}
+
+Result<std::vector<CheckpointInfo>> list_checkpoints(const Store& store) {
+  const auto ids = store.checkpoint_ids();
+  if (!ids) return base::fail(ids.error());
+  std::vector<CheckpointInfo> infos;
+  for (const std::string& id : *ids) {
+    if (auto info = read_checkpoint(store.checkpoint_dir(id))) infos.push_back(std::move(*info));
+  }
+  std::ranges::stable_sort(infos, {}, &CheckpointInfo::created);
+  return infos;
+}
+
+Result<Checkpoint> open_checkpoint(const Store& store, const std::string& id_or_name) {
+  const auto infos = list_checkpoints(store);
+  if (!infos) return base::fail(infos.error());
+  std::vector<const CheckpointInfo*> matches;
+  for (const CheckpointInfo& info : *infos) {
+    if (!id_or_name.empty() && (info.id.starts_with(id_or_name) || info.name == id_or_name)) {
+      matches.push_back(&info);
+    }
+  }
+  if (matches.empty()) {
+    return base::fail(ErrorCode::not_found, "no checkpoint " + one_line(id_or_name));
+  }
+  if (matches.size() > 1) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "checkpoint " + one_line(id_or_name) + ": more than one, give the whole id");
+  }
+  Checkpoint checkpoint{*matches[0], {}, store.checkpoint_dir(matches[0]->id)};
+  auto saved = read_saved(checkpoint.dir);
+  if (!saved) return base::fail(saved.error());
+  if (!*saved) {
+    return base::fail(ErrorCode::corrupt, (checkpoint.dir / kSavedFile).string() + ": missing");
+  }
+  checkpoint.saved = std::move(**saved);
+  return checkpoint;
+}
+
+Result<void> remove_checkpoint(const Store& store, const std::string& id_or_name) {
+  // One whose files are damaged can be removed by its id.
+  const auto ids = store.checkpoint_ids();
+  if (!ids) return base::fail(ids.error());
+  if (std::ranges::count(*ids, id_or_name) != 0) return store.remove_checkpoint(id_or_name);
+  const auto checkpoint = open_checkpoint(store, id_or_name);
+  if (!checkpoint) return base::fail(checkpoint.error());
+  return store.remove_checkpoint(checkpoint->info.id);
+}
+
+}  // namespace microvm::host

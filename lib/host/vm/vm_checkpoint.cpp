@@ -1,0 +1,98 @@
+// Checkpoints of a running Vm, and the way back to one.
+#include <unistd.h>
+
+#include "host/rfc3339.hpp"
+#include "host/store/files.hpp"
+#include "host/vm/checkpoints.hpp"
+#include "host/vm/transition.hpp"
+#include "host/vm/vm_impl.hpp"
+
+namespace microvm {
+
+using host::Limits;
+using host::VmFileKind;
+
+namespace {
+
+// Under fresh names: those of the checkpoint may mean other files in the Vm's directory.
+Result<host::SavedState> link_saved(const host::Checkpoint& checkpoint,
+                                    const std::filesystem::path& dir) {
+  const auto first = host::next_file_number(dir);
+  if (!first) return base::fail(first.error());
+  uint64_t number = *first;
+  host::SavedState saved;
+  saved.saved = checkpoint.saved.saved;
+  const auto link = [&](const std::string& name, VmFileKind kind, std::string& as) -> Result<void> {
+    as = host::numbered_file(kind, number++);
+    if (::link((checkpoint.dir / name).c_str(), (dir / as).c_str()) == 0) return {};
+    return base::fail_errno("link " + (checkpoint.dir / name).string());
+  };
+  Result<void> ok;
+  for (const std::string& name : checkpoint.saved.layers) {
+    if (ok) ok = link(name, VmFileKind::layer, saved.layers.emplace_back());
+  }
+  for (const std::string& name : checkpoint.saved.pages) {
+    if (ok) ok = link(name, VmFileKind::pages, saved.pages.emplace_back());
+  }
+  if (ok) ok = link(checkpoint.saved.state, VmFileKind::state, saved.state);
+  if (ok) ok = host::sync_path(dir);
+  if (!ok) return base::fail(ok.error());
+  return saved;
+}
+
+}  // namespace
+
+Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limits& limits) {
+  constexpr std::string_view kWhat = "checkpoint";
+  if (!name.empty() && !host::is_vm_name(name)) {
+    return base::fail(ErrorCode::invalid_argument, "checkpoint name " + host::one_line(name) +
+                                                       ": only letters, digits and _.- , 63 at most");
+  }
+  auto entry = core->store.new_entry();
+  if (!entry) return base::fail(entry.error());
+  const auto awake = session(limits, kWhat);
+  if (!awake) return base::fail(awake.error());
+  const auto change = Transition::begin(*this, limits, kWhat);
+  if (!change) return base::fail(change.error());
+  const auto captured = capture_frozen(**awake, {.run_on = true}, true, limits);
+  if (!captured) return base::fail(captured.error());
+  const auto saved = host::save_captured(*captured, dir, entry->dir(), nullptr);
+  if (!saved) return base::fail(saved.error());
+  CheckpointInfo info;
+  info.name = name;
+  info.vm_id = record.id;
+  info.image = record.image;
+  info.created = host::rfc3339_now();
+  info.memory_bytes = record.memory_bytes;
+  info.vcpus = record.vcpus;
+  return host::commit_checkpoint(core->store, std::move(*entry), std::move(info), *saved);
+}
+
+// The checkpoint becomes the saved state before the worker goes: whatever dies in between, one of
+// the two is there, whole.
+Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& limits) {
+  constexpr std::string_view kWhat = "roll back";
+  const auto checkpoint = host::open_checkpoint(core->store, id_or_name);
+  if (!checkpoint) return base::fail(checkpoint.error());
+  if (checkpoint->info.vm_id != record.id) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "roll back: checkpoint " + checkpoint->info.id + " is of microvm " +
+                          checkpoint->info.vm_id + ", not of " + record.id + ": run it instead");
+  }
+  const auto change = Transition::begin(*this, limits, kWhat);
+  if (!change) return base::fail(change.error());
+  stop_suspension();
+  if (state() == VmState::terminated) {
+    return base::fail(ErrorCode::vm_gone, "roll back: microvm " + record.id + " has ended");
+  }
+  // A damaged checkpoint is found while there is still something to go on with.
+  const auto pages = host::expand_pages(checkpoint->dir, checkpoint->saved, record.memory_bytes);
+  if (!pages) return base::fail(pages.error());
+  const auto saved = link_saved(*checkpoint, dir);
+  if (!saved) return base::fail(saved.error());
+  if (auto ok = host::write_saved(dir, *saved); !ok) return ok;
+  if (const auto running = running_session()) release_worker(*running);
+  return start_from_saved(limits);
+}
+
+}  // namespace microvm

@@ -1,0 +1,265 @@
+// A Vm that sleeps: everything in it is as it was, whoever wakes it and however it came to sleep.
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <thread>
+
+#include "fixture.hpp"
+
+using namespace guest_test;
+using namespace microvm;
+
+namespace {
+
+std::filesystem::path vm_dir(const Vm& vm) {
+  return data_dir() / "vms" / vm.id();
+}
+
+SuspendTimes suspend(Vm& vm) {
+  const auto times = vm.suspend();
+  REQUIRE_MESSAGE(times, why(times));
+  return *times;
+}
+
+// Files of the directory whose names begin so.
+std::vector<std::filesystem::path> files_named(const Vm& vm, const std::string& prefix) {
+  std::vector<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(vm_dir(vm))) {
+    if (entry.path().filename().string().starts_with(prefix)) found.push_back(entry.path());
+  }
+  return found;
+}
+
+// A program that counts ten times a second in memory and shows it, with a connection to itself.
+constexpr const char* kWitness = R"(
+cat > /tmp/witness.py <<'PY'
+import os, socket, time
+server = socket.create_server(("127.0.0.1", 9000))
+client = socket.create_connection(("127.0.0.1", 9000))
+peer, _ = server.accept()
+count = 0
+while True:
+    client.send(b"x")
+    assert peer.recv(1) == b"x"
+    count += 1
+    with open("/tmp/count.new", "w") as out:
+        out.write(f"{os.getpid()} {count} {time.monotonic():.2f}\n")
+    os.rename("/tmp/count.new", "/tmp/count")
+    time.sleep(0.1)
+PY
+nohup python3 /tmp/witness.py >/tmp/witness.log 2>&1 &
+while ! test -e /tmp/count; do sleep 0.1; done
+)";
+
+struct Witness {
+  int pid = 0;
+  long count = 0;
+  double monotonic = 0;
+};
+
+Witness read_witness(Vm& vm) {
+  Witness witness;
+  const std::string text = shell(vm, "cat /tmp/count");
+  REQUIRE(std::sscanf(text.c_str(), "%d %ld %lf", &witness.pid, &witness.count,
+                      &witness.monotonic) == 3);
+  return witness;
+}
+
+void check_goes_on(Vm& vm, const Witness& before) {
+  Witness after = read_witness(vm);
+  for (int i = 0; i < 100 && after.count <= before.count; ++i) after = read_witness(vm);
+  CHECK(after.pid == before.pid);
+  CHECK(after.count > before.count);
+  CHECK(shell(vm, "cat /tmp/witness.log") == "");
+}
+
+RunningVm run_detached() {
+  RunOptions options;
+  options.dies_with_owner = false;
+  return run_counter(options);
+}
+
+}  // namespace
+
+TEST_CASE("a suspended vm is files only, and goes on where it was") {
+  RunningVm vm = run_counter();
+  shell(vm, kWitness);
+  shell(vm, "echo kept > /root/kept; echo unsynced > /dev/shm/note");
+  const std::string identity = shell(vm, "hostname; cat /etc/machine-id /proc/sys/kernel/random/boot_id");
+  http_get(vm, "/");
+  const std::string counted = http_get(vm, "/");
+  const Witness before = read_witness(vm);
+  const auto worker = static_cast<pid_t>(vm.info()->worker_pid);
+
+  const SuspendTimes times = suspend(vm);
+  CHECK(times.changed_bytes > 0);
+  CHECK(times.stored_bytes > 0);
+  CHECK(times.stored_bytes < times.changed_bytes);
+  CHECK(vm.info()->state == VmState::suspended);
+  CHECK(::kill(worker, 0) != 0);
+  CHECK_MESSAGE(vm.suspend(), "one that sleeps stays asleep");
+  std::this_thread::sleep_for(std::chrono::seconds(5));
+
+  check_goes_on(vm, before);  // by the first exec
+  CHECK(vm.info()->state == VmState::running);
+  CHECK(shell(vm, "cat /root/kept /dev/shm/note") == "kept\nunsynced\n");
+  CHECK(shell(vm, "hostname; cat /etc/machine-id /proc/sys/kernel/random/boot_id") == identity);
+  CHECK(http_get(vm, "/") != counted);
+  const auto now = static_cast<double>(std::time(nullptr));
+  CHECK(std::abs(std::stod(shell(vm, "date +%s")) - now) < 3);
+}
+
+TEST_CASE("monotonic time does not jump over a sleep") {
+  RunningVm vm = run_counter();
+  const auto uptime = [&] { return std::stod(shell(vm, "cut -d' ' -f1 /proc/uptime")); };
+  for (const bool durable : {true, false}) {
+    INFO(durable);
+    const double before = uptime();
+    REQUIRE(vm.suspend({.wait_durable = durable}));
+    const auto asleep = std::chrono::steady_clock::now();
+    if (durable) std::this_thread::sleep_for(std::chrono::seconds(20));
+    const double after = uptime();
+    const std::chrono::duration<double> real = std::chrono::steady_clock::now() - asleep;
+    CHECK(after >= before);
+    if (durable) CHECK(after - before < real.count() - 10);
+  }
+}
+
+TEST_CASE("a resume before the state is durable is served from memory") {
+  RunningVm vm = run_counter();
+  shell(vm, kWitness);
+  const Witness before = read_witness(vm);
+  const auto worker = vm.info()->worker_pid;
+  REQUIRE(vm.suspend({.wait_durable = false}));
+  REQUIRE(vm.resume());
+  CHECK(vm.info()->state == VmState::running);
+  CHECK(vm.info()->worker_pid == worker);
+  check_goes_on(vm, before);
+  suspend(vm);
+  check_goes_on(vm, before);
+}
+
+TEST_CASE("many cycles write only what changed in each, and keep the chain short") {
+  RunningVm vm = run_counter();
+  shell(vm, kWitness);
+  const Witness first = read_witness(vm);
+  Witness last = first;
+  shell(vm, "head -c 16000000 /dev/urandom > /dev/shm/large; sha256sum /dev/shm/large > /dev/shm/sum");
+  const uint64_t all = suspend(vm).changed_bytes;
+  for (int cycle = 0; cycle < 12; ++cycle) {
+    INFO(cycle);
+    last = read_witness(vm);
+    const SuspendTimes times = suspend(vm);
+    if (cycle == 0) CHECK(times.changed_bytes < all / 2);
+    CHECK(files_named(vm, "pages-").size() <= 9);
+    CHECK(files_named(vm, "state-").size() == 1);
+  }
+  check_goes_on(vm, last);
+  CHECK(shell(vm, "sha256sum -c /dev/shm/sum") == "/dev/shm/large: OK\n");
+}
+
+TEST_CASE("the continuity of a vm over 200 suspensions") {
+  RunningVm vm = run_counter();
+  shell(vm, kWitness);
+  shell(vm, "echo 0 > /root/cycles");
+  Witness last = read_witness(vm);
+  for (int cycle = 1; cycle <= 200; ++cycle) {
+    INFO(cycle);
+    // Every tenth one goes through the disk, the rest wakes at some point of the way there.
+    const auto slept = vm.suspend({.wait_durable = cycle % 10 == 0});
+    REQUIRE_MESSAGE(slept, why(slept));
+    if (cycle % 3 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(cycle % 97));
+    const auto cycles = std::to_string(cycle);
+    const auto text = shell(vm, "c=$(cat /root/cycles); echo $((c+1)) > /root/cycles; cat /root/cycles");
+    CHECK(text == cycles + "\n");
+    if (cycle % 20 != 0) continue;
+    check_goes_on(vm, last);
+    last = read_witness(vm);
+  }
+}
+
+TEST_CASE("another process suspends and resumes a vm that outlives its owner") {
+  RunningVm vm = run_detached();
+  shell(vm, kWitness);
+  const Witness before = read_witness(vm);
+  REQUIRE(run_cli({"suspend", vm.id()}).code == 0);
+  CHECK(vm.info()->state == VmState::suspended);
+  CHECK(run_cli({"ps"}).out.find("suspended") != std::string::npos);
+  CHECK(run_cli({"exec", vm.id(), "echo", "awake"}).out == "awake\n");
+  CHECK(vm.info()->state == VmState::running);
+  check_goes_on(vm, before);
+  REQUIRE(run_cli({"suspend", vm.id()}).code == 0);
+  check_goes_on(vm, before);
+}
+
+TEST_CASE("a worker killed after a resume leaves the last saved state, whole") {
+  RunningVm vm = run_detached();
+  shell(vm, kWitness);
+  shell(vm, "echo one > /root/mark; sync");
+  const Witness before = read_witness(vm);
+  suspend(vm);
+  shell(vm, "echo two > /root/mark; sync");
+  REQUIRE(::kill(static_cast<pid_t>(vm.info()->worker_pid), SIGKILL) == 0);
+  while (vm.info()->state == VmState::running) ::usleep(10'000);
+  CHECK(vm.info()->state == VmState::suspended);
+  CHECK(shell(vm, "cat /root/mark") == "one\n");
+  check_goes_on(vm, before);
+}
+
+TEST_CASE("a damaged state is named and refused, and can be repaired") {
+  RunningVm vm = run_counter();
+  suspend(vm);
+  for (const char* prefix : {"pages-", "state-", "disk-"}) {
+    INFO(prefix);
+    const auto path = files_named(vm, prefix).front();
+    const auto good = path.parent_path() / "good";
+    std::filesystem::rename(path, good);
+    const std::string copy = "cp --sparse=always " + good.string() + " " + path.string();
+    REQUIRE(std::system(copy.c_str()) == 0);
+    std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2);
+    const auto resumed = vm.resume();
+    REQUIRE_FALSE(resumed);
+    INFO(resumed.error().message);
+    CHECK(resumed.error().code == ErrorCode::corrupt);
+    CHECK(vm.info()->state == VmState::suspended);
+    std::filesystem::rename(good, path);
+  }
+  REQUIRE_MESSAGE(vm.resume(), "whole again");
+  CHECK(shell(vm, "echo here") == "here\n");
+}
+
+TEST_CASE("many callers share one resume") {
+  RunningVm vm = run_counter();
+  suspend(vm);
+  std::atomic<int> answered{0};
+  {
+    std::vector<std::jthread> callers;
+    for (int i = 0; i < 1000; ++i) {
+      callers.emplace_back([&] {
+        Vm copy = vm;
+        if (copy.resume()) ++answered;
+      });
+    }
+  }
+  CHECK(answered == 1000);
+  CHECK(count_workers() == 1);
+  CHECK(shell(vm, "echo here") == "here\n");
+}
+
+TEST_CASE("terminate ends a vm that sleeps, and leaves nothing") {
+  RunningVm vm = run_counter();
+  suspend(vm);
+  REQUIRE(vm.terminate());
+  CHECK(vm.info()->state == VmState::terminated);
+  CHECK_FALSE(std::filesystem::exists(vm_dir(vm)));
+  CHECK(vm.resume().error().code == ErrorCode::vm_gone);
+  CHECK(vm.suspend().error().code == ErrorCode::vm_gone);
+}
+
+TEST_CASE("an image is kept as long as a vm sleeps on it") {
+  RunningVm vm = run_counter();
+  suspend(vm);
+  CHECK(runtime().remove_image("counter").error().code == ErrorCode::busy);
+}
