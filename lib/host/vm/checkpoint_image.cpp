@@ -1,34 +1,16 @@
 // A checkpoint becomes a version of an image.
-#include <fcntl.h>
-
-#include <vector>
+#include <unistd.h>
 
 #include "host/store/file_record.hpp"
 #include "host/rfc3339.hpp"
 #include "host/store/files.hpp"
+#include "host/store/sparse_copy.hpp"
 #include "host/vm/capture.hpp"
 #include "host/vm/checkpoints.hpp"
 #include "host/vm/image_files.hpp"
-#include "sys/file.hpp"
 
 namespace microvm::host {
 namespace {
-
-constexpr size_t kCopyBytes = 1u << 20;
-
-// The data of one sparse file over that of another of the same size.
-Result<void> lay_over(int from, int to, const std::string& name, const CallCheck& check) {
-  std::vector<std::byte> buffer(kCopyBytes);
-  return sys::for_each_data_range(from, [&](uint64_t offset, uint64_t length) -> Result<void> {
-    for (uint64_t done = 0; done < length; done += buffer.size()) {
-      if (auto ok = check(); !ok) return ok;
-      const auto part = std::span(buffer).first(std::min<uint64_t>(buffer.size(), length - done));
-      if (auto ok = sys::pread_full(from, part, offset + done); !ok) return ok;
-      if (auto ok = pwrite_all(to, part, offset + done, name); !ok) return ok;
-    }
-    return {};
-  });
-}
 
 Result<void> write_memory(const TempEntry& entry, const ImageFiles& image,
                           const Checkpoint& checkpoint, const CallCheck& check) {
@@ -38,8 +20,8 @@ Result<void> write_memory(const TempEntry& entry, const ImageFiles& image,
   const auto memory = entry.create_file("memory");
   if (!memory) return base::fail(memory.error());
   if (::ftruncate(memory->get(), static_cast<off_t>(bytes)) != 0) return base::fail_errno("memory");
-  if (auto ok = lay_over(image.memory.get(), memory->get(), "memory", check); !ok) return ok;
-  return lay_over(overlay->get(), memory->get(), "memory", check);
+  if (auto ok = copy_data(image.memory.get(), memory->get(), "memory", check); !ok) return ok;
+  return copy_data(overlay->get(), memory->get(), "memory", check);
 }
 
 // Those of the image under their names, those of the checkpoint above them.

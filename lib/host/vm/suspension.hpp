@@ -15,15 +15,22 @@ namespace microvm::host {
 
 class Suspension {
  public:
-  // Looks at `stop` until the state is committed, and then says cancelled.
-  using Work = std::function<Result<void>(const std::atomic<bool>& stop)>;
+  // Says cancelled when it was stopped before the state was committed; afterwards it only hurries.
+  struct Stop {
+    std::atomic<bool> flag{false};
+    CancelToken token;  // of the same meaning
+  };
+  using Work = std::function<Result<void>(const Stop& stop)>;
   static Result<std::shared_ptr<Suspension>> start(Work work);
   // Waits for the end.
   ~Suspension();
   Suspension(const Suspension&) = delete;
   Suspension& operator=(const Suspension&) = delete;
 
-  void request_stop() { stop_ = true; }
+  void request_stop() {
+    stop_.flag = true;
+    stop_.token.cancel();
+  }
   // Until it is over; then its result. Any thread.
   Result<void> wait(const Limits& limits) const;
   [[nodiscard]] bool over() const { return over_; }
@@ -32,7 +39,7 @@ class Suspension {
   explicit Suspension(base::Fd done) : done_(std::move(done)) {}
   void run(const Work& work);
 
-  std::atomic<bool> stop_{false};
+  Stop stop_;
   std::atomic<bool> over_{false};
   base::Fd done_;  // an eventfd, readable for good once it is over
   Result<void> result_;

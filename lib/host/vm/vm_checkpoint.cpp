@@ -50,6 +50,7 @@ Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limit
   }
   auto entry = core->store.new_entry();
   if (!entry) return base::fail(entry.error());
+  if (auto ok = shed_layers(limits); !ok) return base::fail(ok.error());
   const auto awake = session(limits, kWhat);
   if (!awake) return base::fail(awake.error());
   const auto change = Transition::begin(*this, limits, kWhat);

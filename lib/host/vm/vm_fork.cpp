@@ -46,6 +46,7 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   if (auto ok = check_options(options); !ok) return base::fail(ok.error());
   const auto image = host::open_image_files(core->store, record.image, limits);
   if (!image) return base::fail(image.error());
+  if (auto ok = shed_layers(limits); !ok) return base::fail(ok.error());
   const auto awake = session(limits, kWhat);
   if (!awake) return base::fail(awake.error());
   const auto change = Transition::begin(*this, limits, kWhat);

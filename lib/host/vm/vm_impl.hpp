@@ -89,8 +89,12 @@ struct [[gnu::visibility("hidden")]] Vm::Impl {
                                         bool must_freeze, const host::Limits& limits);
   // The work of a Suspension.
   Result<void> save_and_release(const std::shared_ptr<Session>& session,
-                                const host::Captured& captured, const std::atomic<bool>& stop,
+                                const host::Captured& captured, const host::Suspension::Stop& stop,
                                 SuspendTimes& times);
+  // True when its worker has so many disk layers that the next state is better begun with fewer.
+  [[nodiscard]] bool has_many_layers() const;
+  // Through the disk and back, which merges them.
+  Result<void> shed_layers(const host::Limits& limits);
   void release_worker(Session& session);
   Result<void> wake_in_memory(const host::Limits& limits);
   Result<void> start_from_saved(const host::Limits& limits);

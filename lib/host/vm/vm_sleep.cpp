@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "host/store/files.hpp"
+#include "host/vm/merge_layers.hpp"
 #include "host/vm/transition.hpp"
 #include "host/vm/vm_directory.hpp"
 #include "host/vm/vm_impl.hpp"
@@ -83,7 +84,7 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
     times->changed_bytes = captured->page_bytes;
     const auto shared = std::make_shared<Captured>(std::move(*captured));
     auto started = host::Suspension::start(
-        [this, session = *running, shared, times, begin](const std::atomic<bool>& stop) {
+        [this, session = *running, shared, times, begin](const host::Suspension::Stop& stop) {
           auto saved = save_and_release(session, *shared, stop, *times);
           times->durable_us = elapsed_us(begin);
           return saved;
@@ -102,9 +103,9 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
 }
 
 Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
-                                        const Captured& captured, const std::atomic<bool>& stop,
+                                        const Captured& captured, const host::Suspension::Stop& stop,
                                         SuspendTimes& times) {
-  auto saved = host::save_captured(captured, dir, dir, &stop);
+  auto saved = host::save_captured(captured, dir, dir, &stop.flag);
   Result<void> done;
   if (!saved) done = base::fail(saved.error());
   if (done) done = host::sync_path(dir / "vm.json");
@@ -121,7 +122,25 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
   times.stored_bytes = std::filesystem::file_size(dir / saved->pages.back(), ec);
   release_worker(*session);
   host::keep_numbered_files(dir, saved->files());
+  // The state is as good without it.
+  const auto merged = host::merge_saved_layers(*core, dir, *saved, Limits({&stop.token, {}}));
+  if (!merged && merged.error().code != ErrorCode::cancelled) {
+    core->log("merge the disk layers of microvm " + record.id + ": " + merged.error().message);
+  }
   return {};
+}
+
+bool Vm::Impl::has_many_layers() const {
+  const auto run = host::read_run(dir);
+  return run && run->layers.size() >= host::kMaxLiveLayers;
+}
+
+Result<void> Vm::Impl::shed_layers(const Limits& limits) {
+  if (!has_many_layers()) return {};
+  if (const auto slept = suspend({.wait_durable = true}, limits); !slept) {
+    return base::fail(slept.error());
+  }
+  return resume(limits);
 }
 
 // Its state is safe: the worker and its memory go.
@@ -158,7 +177,7 @@ Result<void> Vm::Impl::resume(const Limits& limits) {
     suspension = std::exchange(suspension_, nullptr);
   }
   if (suspension) {
-    suspension->request_stop();
+    if (!has_many_layers()) suspension->request_stop();
     const auto saved = suspension->wait(Limits({}, kCaptureLimit));
     if (!saved && saved.error().code == ErrorCode::cancelled) return wake_in_memory(limits);
   }

@@ -113,6 +113,16 @@ Result<Worker> WorkerSpawner::start_shaped(const Shape& shape) {
   return worker;
 }
 
+Result<void> WorkerSpawner::merge_layers(int lower, int upper, const Limits& limits) {
+  auto worker = start();
+  if (!worker) return base::fail(worker.error());
+  const int fds[] = {lower, upper};
+  constexpr std::string_view kWhat = "merge disk layers";
+  auto sent = send_control(worker->control(), {1, wire::MergeRequest{}}, fds, limits, kWhat);
+  if (!sent) return sent;
+  return expect_ok(worker->control(), 1, limits, kWhat);
+}
+
 Result<void> WorkerSpawner::probe(const Limits& limits) {
   auto worker = start();
   if (!worker) return base::fail(worker.error());

@@ -50,6 +50,9 @@ class WorkerSpawner {
  public:
   // A worker that was told to shape itself; its reply is still to be read.
   Result<Worker> start_shaped(const Shape& shape);
+  // Makes one disk layer of two neighbouring ones (wire::MergeRequest), in a worker of its own: a
+  // layer is written by a guest. `lower` is opened O_RDWR, `upper` O_RDONLY.
+  Result<void> merge_layers(int lower, int upper, const Limits& limits);
   // Whether stock kernels run here. Errors: kvm_unavailable, kvm_unsuitable.
   Result<void> probe(const Limits& limits);
 
