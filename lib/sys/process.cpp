@@ -141,6 +141,12 @@ Result<Process> spawn(int executable_fd, const SpawnOptions& options) {
   return base::fail_errno("execute " + name, plan.error);
 }
 
+Result<Process> Process::open(pid_t pid) {
+  base::Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd) return base::fail_errno("open process " + std::to_string(pid));
+  return Process(pid, std::move(pidfd));
+}
+
 Result<void> Process::kill(int signal) const {
   const long sent = ::syscall(SYS_pidfd_send_signal, pidfd_.get(), signal, nullptr, 0);
   if (sent != 0 && errno != ESRCH) {

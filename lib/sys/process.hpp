@@ -32,6 +32,9 @@ class Process {
  public:
   Process() = default;
   Process(pid_t pid, base::Fd pidfd) : pid_(pid), pidfd_(std::move(pidfd)) {}
+  // Any process there is: it can be killed and polled; wait() is for our children. Error: io,
+  // permission_denied (a number of another user's).
+  static Result<Process> open(pid_t pid);
 
   [[nodiscard]] pid_t pid() const { return pid_; }
   // Readable once the process has ended; for poll().

@@ -1,11 +1,13 @@
 // How a Vm ends, and what is removed then.
-#include <csignal>
+#include <poll.h>
+
 #include <utility>
 
 #include "host/vm/transition.hpp"
 #include "host/vm/vm_directory.hpp"
 #include "host/vm/vm_impl.hpp"
 #include "sys/file.hpp"
+#include "sys/process.hpp"
 
 namespace microvm {
 
@@ -13,7 +15,10 @@ using host::Limits;
 
 namespace {
 
-constexpr std::chrono::seconds kTerminatePatience{2};
+// For the worker to say that it ends, then to be gone. One that is in the middle of a snapshot, or
+// stuck, is killed instead.
+constexpr std::chrono::milliseconds kTerminatePatience{1000};
+constexpr std::chrono::milliseconds kExitPatience{1000};
 // A resume that is under way is bounded by the limits of its caller; after this it has gone wrong.
 constexpr std::chrono::seconds kTransitionPatience{60};
 
@@ -34,12 +39,16 @@ std::string Vm::Impl::end_reason() {
 }
 
 // A worker that is not our child and does not answer. The record's process number is only believed
-// while the lock shows that its worker lives.
+// while the lock shows that its worker lives; opened before, so that it cannot become another
+// one's.
 void Vm::Impl::kill_stranger() {
   const auto run = host::read_run(dir);
-  if (run && run->worker_pid > 1 && host::is_locked(dir)) {
-    ::kill(static_cast<pid_t>(run->worker_pid), SIGKILL);
-  }
+  if (!run || run->worker_pid <= 1) return;
+  const auto worker = sys::Process::open(static_cast<pid_t>(run->worker_pid));
+  if (!worker || !host::is_locked(dir)) return;
+  static_cast<void>(worker->kill());
+  static_cast<void>(
+      sys::wait_fd(worker->pidfd(), POLLIN, sys::WaitLimits::within(kExitPatience)));
 }
 
 // A resume from here on finds nothing to stop.
@@ -66,7 +75,7 @@ Result<void> Vm::Impl::terminate() {
     {
       const std::scoped_lock lock(mutex_);
       const bool is_child = worker_.has_value();
-      reap_worker();
+      reap_worker(running->client->ended() ? kExitPatience : std::chrono::milliseconds(0));
       if (!is_child && !lock_) kill_stranger();
     }
     running->client->close();

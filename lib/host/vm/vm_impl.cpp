@@ -73,9 +73,9 @@ void Vm::Impl::own(host::StartedWorker started) {
 }
 
 // With mutex_ held.
-void Vm::Impl::reap_worker() {
+void Vm::Impl::reap_worker(std::chrono::milliseconds patience) {
   if (!worker_) return;
-  killed_ = worker_->end(std::chrono::seconds(2));
+  killed_ = worker_->end(patience);
   worker_.reset();
 }
 

@@ -104,7 +104,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl {
   void stop_suspension();
   void kill_stranger();
   // Once its conversation is over: the child is reaped, so that its lock is free.
-  void reap_worker();
+  void reap_worker(std::chrono::milliseconds patience = std::chrono::seconds(1));
   void keep_logs();
   void clean_up();
   Result<void> end_suspended();

@@ -36,21 +36,21 @@ Result<void> expect_ok(int control, uint32_t request_id, const Limits& limits,
 }  // namespace
 
 Worker::Worker(sys::Process process, base::Fd control)
-    : process_(std::move(process)), control_(std::move(control)) {}
+    : process_(std::make_shared<ChildProcess>(std::move(process))), control_(std::move(control)) {}
 
 Worker::~Worker() {
-  if (process_.valid()) end(std::chrono::milliseconds(0));
+  if (process_) end(std::chrono::milliseconds(0));
 }
 
 std::string Worker::end(std::chrono::milliseconds patience) {
-  if (!process_.valid()) return {};
-  auto exit = process_.wait(sys::WaitLimits::within(patience));
+  if (!process_) return {};
+  auto exit = process_->wait(sys::WaitLimits::within(patience));
   const bool killed_by_us = !exit && exit.error().code == ErrorCode::deadline_exceeded;
   if (killed_by_us) {
-    [[maybe_unused]] const auto killed = process_.kill(SIGKILL);
-    exit = process_.wait();
+    [[maybe_unused]] const auto killed = process_->kill();
+    exit = process_->wait();
   }
-  process_ = {};
+  process_.reset();
   if (!exit || killed_by_us || exit->signal == 0) return {};
   const char* name = ::sigabbrev_np(exit->signal);
   return "its worker was ended by SIG" + std::string(name != nullptr ? name : "?");
@@ -134,6 +134,12 @@ Result<void> WorkerSpawner::probe(const Limits& limits) {
   return expect_ok(worker->control(), 1, bounded, kWhat);
 }
 
+Result<Worker> WorkerPool::start(const Shape& shape) {
+  auto worker = spawner_->start_shaped(shape);
+  if (worker) worker->reap_on(reactor_);
+  return worker;
+}
+
 std::optional<Worker> WorkerPool::take_idle(const Shape& shape) {
   const std::scoped_lock lock(mutex_);
   const auto found = stock_.find(shape);
@@ -152,7 +158,7 @@ Result<Worker> WorkerPool::take(const Shape& shape, const Limits& limits) {
     if (shaped) return std::move(*idle);
     if (shaped.error().code != ErrorCode::vm_gone) return base::fail(shaped.error());
   }
-  auto worker = spawner_->start_shaped(shape);
+  auto worker = start(shape);
   if (!worker) return worker;
   auto shaped = expect_ok(worker->control(), kShapeRequestId, bounded, kWhat);
   if (!shaped) return base::fail(shaped.error());
@@ -182,7 +188,7 @@ void WorkerPool::end_start(const Shape& shape, std::optional<Worker> worker) {
 
 Result<void> WorkerPool::fill(const Shape& shape) {
   while (begin_start(shape)) {
-    auto worker = spawner_->start_shaped(shape);
+    auto worker = start(shape);
     if (!worker) {
       end_start(shape, std::nullopt);
       return base::fail(worker.error());

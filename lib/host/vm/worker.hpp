@@ -11,6 +11,7 @@
 
 #include "base/fd.hpp"
 #include "host/limits.hpp"
+#include "host/vm/child_process.hpp"
 #include "host/vm/reactor.hpp"
 #include "sys/process.hpp"
 
@@ -34,14 +35,16 @@ class Worker {
 
   [[nodiscard]] int control() const { return control_.get(); }
   [[nodiscard]] base::Fd take_control() { return std::move(control_); }
-  [[nodiscard]] uint32_t pid() const { return static_cast<uint32_t>(process_.pid()); }
+  [[nodiscard]] uint32_t pid() const { return static_cast<uint32_t>(process_->pid()); }
+  // Its end then leaves no zombie, whoever looks or does not.
+  void reap_on(Reactor& reactor) { process_->reap_on(reactor); }
   // Waits for the end, then kills; "" or how it died by a signal that was not ours.
   std::string end(std::chrono::milliseconds patience);
-  // The worker outlives this process; whoever is its parent then reaps it.
-  void let_go() { process_ = {}; }
+  // The worker may outlive this process: its next parent reaps it when it does.
+  void let_go() { process_.reset(); }
 
  private:
-  sys::Process process_;
+  std::shared_ptr<ChildProcess> process_;
   base::Fd control_;
 };
 
@@ -91,6 +94,7 @@ class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
     uint32_t starting = 0;
     std::vector<Worker> idle;
   };
+  Result<Worker> start(const Shape& shape);
   std::optional<Worker> take_idle(const Shape& shape);
   bool begin_start(const Shape& shape);
   void end_start(const Shape& shape, std::optional<Worker> worker);

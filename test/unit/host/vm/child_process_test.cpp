@@ -1,0 +1,65 @@
+#include "host/vm/child_process.hpp"
+
+#include <doctest/doctest.h>
+
+#include <csignal>
+#include <thread>
+
+using namespace microvm;
+using namespace microvm::host;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::shared_ptr<ChildProcess> start(const std::string& script) {
+  const auto shell = sys::executable_from_file("/bin/sh");
+  REQUIRE(shell);
+  auto process = sys::spawn(shell->get(), {.arguments = {"sh", "-c", script}});
+  REQUIRE(process);
+  return std::make_shared<ChildProcess>(std::move(*process));
+}
+
+// A zombie still takes signals.
+bool is_gone_soon(pid_t pid) {
+  for (int i = 0; i < 500; ++i) {
+    if (::kill(pid, 0) != 0) return true;
+    std::this_thread::sleep_for(10ms);
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("child process: the reactor reaps it, and its end stays known") {
+  const auto reactor = std::move(*Reactor::create());
+  const auto child = start("exit 7");
+  child->reap_on(*reactor);
+  CHECK(is_gone_soon(child->pid()));
+  for (int i = 0; i < 2; ++i) {
+    const auto exit = child->wait(sys::WaitLimits::within(5s));
+    REQUIRE(exit);
+    CHECK(exit->code == 7);
+  }
+  CHECK(child->kill());
+}
+
+TEST_CASE("child process: one that nobody holds any more is reaped all the same") {
+  const auto reactor = std::move(*Reactor::create());
+  auto child = start("sleep 0.1");
+  const pid_t pid = child->pid();
+  child->reap_on(*reactor);
+  child.reset();
+  CHECK(is_gone_soon(pid));
+}
+
+TEST_CASE("child process: without a reactor the waiting caller reaps it") {
+  const auto child = start("sleep 1000");
+  const auto early = child->wait(sys::WaitLimits::within(10ms));
+  REQUIRE_FALSE(early);
+  CHECK(early.error().code == ErrorCode::deadline_exceeded);
+  REQUIRE(child->kill());
+  const auto exit = child->wait(sys::WaitLimits::within(5s));
+  REQUIRE(exit);
+  CHECK(exit->signal == SIGKILL);
+  CHECK(::kill(child->pid(), 0) != 0);
+}
