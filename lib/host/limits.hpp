@@ -50,6 +50,8 @@ class CallCheck {
       : CallCheck(Limits(limits), std::move(what)) {}
 
   [[nodiscard]] Result<void> operator()() const { return limits_.check(what_); }
+  // For a call that counts its time limit from its own beginning.
+  [[nodiscard]] CallLimits rest() const { return limits_.rest(); }
 
  private:
   Limits limits_;

@@ -73,7 +73,7 @@ Result<ImageInfo> convert(const Store& store, ImageEntry image, ImageForm form,
   if (!to) return base::fail(to.error());
   if (auto ok = converter(from.get(), to->get()); !ok) return base::fail(ok.error());
   if (auto ok = link_rest(image, *entry); !ok) return base::fail(ok.error());
-  auto record = record_of(entry->dir(), memory_file);
+  auto record = record_of(entry->dir(), memory_file, CallCheck(CallLimits{}, "digest"));
   if (!record) return base::fail(record.error());
   ImageManifest manifest = image.manifest;
   manifest.form = form;

@@ -78,11 +78,12 @@ Result<std::vector<BaseInfo>> Runtime::bases() const {
 }
 
 Result<ImageInfo> Runtime::build(const BuildOptions& options, const CallLimits& limits) {
+  const host::Limits whole(limits);
   host::VmStepRunner runner(impl_->core);
-  auto image = host::build_image(impl_->core->store, runner, options, limits);
+  auto image = host::build_image(impl_->core->store, runner, options, whole.rest());
   if (!image) return image;
   const std::string reference = image->name + ":" + image->version;
-  auto verified = host::verify_image(impl_->core->store, reference, limits);
+  auto verified = host::verify_image(impl_->core->store, reference, whole.rest());
   // The image is there and whole; a later launch reads it again.
   if (!verified) impl_->core->log(verified.error().message);
   return image;

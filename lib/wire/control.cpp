@@ -46,6 +46,8 @@ template <>
 constexpr uint16_t kType<AgentEvent> = 128;
 template <>
 constexpr uint16_t kType<ExitEvent> = 129;
+template <>
+constexpr uint16_t kType<DiskErrorEvent> = 130;
 
 constexpr size_t kMaxCmdline = 2048;
 constexpr size_t kMaxText = 4096;
@@ -141,7 +143,7 @@ void fields(C& c, M& m) {
   } else if constexpr (Is<LogsRequest, M>) {
     c.choice(m.which, LogsRequest::Which::app);
     c.flag(m.follow);
-  } else if constexpr (Is<ErrorReply, M>) {
+  } else if constexpr (Is<ErrorReply, M> || Is<DiskErrorEvent, M>) {
     c.number(m.code);
     c.text(m.message, kMaxText);
   } else if constexpr (Is<SnapshotReply, M>) {

@@ -156,6 +156,14 @@ struct InfoReply {
 // first client that attaches when there is none.
 struct AgentEvent {};
 
+// The host could not read or write a disk of the guest, because its file system is full for
+// example. The guest saw an I/O error and goes on with what it makes of it. Sent once, for the
+// first time.
+struct DiskErrorEvent {
+  uint32_t code = 0;  // microvm::ErrorCode
+  std::string message;
+};
+
 // The machine ended; the worker exits after this. Also the content of the exit record.
 struct ExitEvent {
   enum class Reason : uint8_t {
@@ -175,7 +183,8 @@ using Message =
     std::variant<ShapeRequest, ProbeRequest, BootRequest, RestoreRequest, ConnectRequest,
                  SnapshotRequest, CaptureRequest, MergeRequest, PauseRequest, ResumeRequest,
                  LogsRequest, InfoRequest, TerminateRequest, OkReply, ErrorReply, SnapshotReply,
-                 CaptureReply, InfoReply, AgentEvent, ExitEvent>;
+                 CaptureReply, InfoReply, AgentEvent, ExitEvent,
+                 DiskErrorEvent>;
 
 struct Envelope {
   uint32_t request_id = 0;

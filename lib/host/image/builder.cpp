@@ -65,7 +65,10 @@ class Builder {
  public:
   Builder(const Store& store, StepRunner& runner, const BuildOptions& options,
           const CallLimits& limits)
-      : store_(store), runner_(runner), options_(options), limits_(limits) {}
+      : store_(store),
+        runner_(runner),
+        options_(options),
+        may_go_on_(limits, "build " + options.tag) {}
 
   Result<ImageInfo> build(const Dockerfile& file, const BuildContext& context, BuildPlan plan) {
     auto kernel = store_.open_kernel(options_.kernel);
@@ -98,14 +101,13 @@ class Builder {
     if (steps.empty()) return {};
     auto guest = boot("steps.layer", entry, "boot the build guest");
     if (!guest) return base::fail(guest.error());
-    const StepContext with{file, context, **guest, limits_, options_.progress};
-    const CallCheck may_go_on(limits_, "build " + options_.tag);
+    const StepContext with{file, context, **guest, may_go_on_, options_.progress};
     size_t number = 0;
     for (const PlannedStep& step : steps) {
-      if (auto allowed = may_go_on(); !allowed) return allowed;
+      if (auto allowed = may_go_on_(); !allowed) return allowed;
       if (auto done = run_step(with, step, ++number, steps.size()); !done) return done;
     }
-    if (auto off = (*guest)->power_off(limits_); !off) return off;
+    if (auto off = (*guest)->power_off(may_go_on_.rest()); !off) return off;
     return finish_layer(entry, "steps.layer");
   }
 
@@ -115,12 +117,12 @@ class Builder {
     auto created = entry.create_file(layer);
     if (!created) return base::fail(created.error());
     machine_.writable_layer = entry.dir() / layer;
-    return runner_.boot(machine_, limits_);
+    return runner_.boot(machine_, may_go_on_.rest());
   }
 
   // The layer takes no more writes: it becomes part of what the next guest stands on.
   Result<void> finish_layer(const TempEntry& entry, const std::string& layer) {
-    auto record = record_of(entry.dir(), layer, limits_);
+    auto record = record_of(entry.dir(), layer, may_go_on_);
     if (!record) return base::fail(record.error());
     manifest_.layers.push_back(std::move(*record));
     machine_.read_only_layers.push_back(entry.dir() / layer);
@@ -137,7 +139,7 @@ class Builder {
     auto memory = entry.create_file("memory");
     auto state = entry.create_file("state");
     if (!memory || !state) return base::fail(!memory ? memory.error() : state.error());
-    const auto sizes = (*guest)->snapshot(memory->get(), state->get(), limits_);
+    const auto sizes = (*guest)->snapshot(memory->get(), state->get(), may_go_on_.rest());
     if (!sizes) return base::fail(sizes.error());
     manifest_.info.memory_data_bytes = sizes->memory_data_bytes;
     guest->reset();
@@ -150,20 +152,27 @@ class Builder {
     manifest_.ready_port = ready_port(options_, config);
     report("start " + image_command(config).front());
     const StepCommand command{image_command(config), config.env, config.workdir, config.user};
-    if (auto started = guest.start(command, limits_); !started) return started;
+    if (auto started = guest.start(command, may_go_on_.rest()); !started) return started;
     if (manifest_.ready_port == 0) return {};
     report("wait for port " + std::to_string(manifest_.ready_port));
-    auto ready = guest.wait_port(manifest_.ready_port, options_.ready_timeout, limits_);
+    auto ready = guest.wait_port(manifest_.ready_port, options_.ready_timeout, may_go_on_.rest());
     if (ready || ready.error().code == ErrorCode::cancelled) return ready;
     std::string message = "the app did not become ready: " + ready.error().message;
     if (const std::string log = guest.app_log(); !log.empty())
       message += "; its last output:\n" + log;
-    return base::fail(ErrorCode::build_failed, std::move(message));
+    return base::fail(unready_code(ready.error().code), std::move(message));
+  }
+
+  // The time the app was given is over: the build's fault. The caller's or the host's stays theirs.
+  [[nodiscard]] ErrorCode unready_code(ErrorCode code) const {
+    if (code == ErrorCode::out_of_disk) return code;
+    if (const auto allowed = may_go_on_(); !allowed) return allowed.error().code;
+    return ErrorCode::build_failed;
   }
 
   Result<void> record_snapshot(const TempEntry& entry) {
-    auto memory = record_of(entry.dir(), "memory", limits_);
-    auto state = record_of(entry.dir(), "state", limits_);
+    auto memory = record_of(entry.dir(), "memory", may_go_on_);
+    auto state = record_of(entry.dir(), "state", may_go_on_);
     if (!memory || !state) return base::fail(!memory ? memory.error() : state.error());
     manifest_.memory = std::move(*memory);
     manifest_.state = std::move(*state);
@@ -192,7 +201,7 @@ class Builder {
   const Store& store_;
   StepRunner& runner_;
   const BuildOptions& options_;
-  const CallLimits& limits_;
+  const CallCheck may_go_on_;  // counts from the beginning of the build, not of each step
   BuildMachine machine_;
   ImageManifest manifest_;
 };

@@ -48,12 +48,10 @@ class StepRun {
           tail.add(text);
           report(text);
         },
-        with_.limits);
-    if (!outcome) return located(outcome.error());
+        with_.may_go_on.rest());
+    if (!outcome) return located(with_output(outcome.error(), tail));
     if (outcome->exit_code == 0 && outcome->signal == 0 && outcome->message.empty()) return {};
-    std::string message = step_.title + ": " + how_it_ended(*outcome);
-    if (const std::string last = tail.text(); !last.empty()) message += "; last output:\n" + last;
-    return located({ErrorCode::build_failed, std::move(message)});
+    return located(with_output({ErrorCode::build_failed, how_it_ended(*outcome)}, tail));
   }
 
   Result<void> operator()(const MakeDirectoryStep& directory) {
@@ -105,7 +103,7 @@ class StepRun {
         [&](std::string_view text) {
           if (output != nullptr && output->size() < kTailBytes) *output += text;
         },
-        with_.limits);
+        with_.may_go_on.rest());
     if (!outcome) return located(outcome.error());
     return outcome;
   }
@@ -168,7 +166,8 @@ class StepRun {
   }
 
   Result<void> put(std::vector<FileToPut> files) {
-    if (auto done = with_.guest.put_files(files, with_.limits); !done) return located(done.error());
+    if (auto done = with_.guest.put_files(files, with_.may_go_on.rest()); !done)
+      return located(done.error());
     return {};
   }
 
@@ -176,6 +175,13 @@ class StepRun {
     if (!with_.progress) return;
     progress_.output = std::string(output);
     with_.progress(progress_);
+  }
+
+  [[nodiscard]] Error with_output(const Error& error, const Tail& tail) const {
+    Error whole{error.code, step_.title + ": " + error.message};
+    if (const std::string last = tail.text(); !last.empty())
+      whole.message += "; last output:\n" + last;
+    return whole;
   }
 
   [[nodiscard]] base::Failure located(const Error& error) const {

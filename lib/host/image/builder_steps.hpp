@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "host/image/build_plan.hpp"
 #include "host/image/step_runner.hpp"
+#include "host/limits.hpp"
 #include "microvm/image.hpp"
 
 namespace microvm::host {
@@ -12,7 +13,7 @@ struct StepContext {
   const Dockerfile& file;
   const BuildContext& context;
   BuildGuest& guest;
-  const CallLimits& limits;
+  const CallCheck& may_go_on;
   const ProgressSink& progress;
 };
 

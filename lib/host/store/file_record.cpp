@@ -8,11 +8,10 @@
 namespace microvm::host {
 
 Result<FileRecord> record_of(const std::filesystem::path& dir, const std::string& file,
-                             const CallLimits& limits) {
+                             const CallCheck& check) {
   const auto fd = open_file(dir / file, O_RDONLY | O_NOFOLLOW);
   if (!fd) return base::fail(fd.error());
-  const auto digest =
-      digest_sparse_file(fd->get(), (dir / file).string(), CallCheck(limits, "digest " + file));
+  const auto digest = digest_sparse_file(fd->get(), (dir / file).string(), check);
   if (!digest) return base::fail(digest.error());
   return FileRecord{file, digest->size_bytes, digest->data_bytes, digest->sha256};
 }

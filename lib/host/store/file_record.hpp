@@ -4,13 +4,13 @@
 #include <filesystem>
 #include <string>
 
+#include "host/limits.hpp"
 #include "host/store/manifest.hpp"
-#include "microvm/cancel.hpp"
 
 namespace microvm::host {
 
-// Errors: io, cancelled, deadline_exceeded.
+// Errors: io, those of `check`.
 Result<FileRecord> record_of(const std::filesystem::path& dir, const std::string& file,
-                             const CallLimits& limits = {});
+                             const CallCheck& check);
 
 }  // namespace microvm::host

@@ -27,7 +27,7 @@ Result<void> write_memory(const TempEntry& entry, const ImageFiles& image,
 // Those of the image under their names, those of the checkpoint above them.
 Result<std::vector<FileRecord>> link_layers(const TempEntry& entry, const ImageFiles& image,
                                             const Checkpoint& checkpoint,
-                                            const CallLimits& limits) {
+                                            const CallCheck& check) {
   std::vector<FileRecord> records = image.image.manifest.layers;
   for (const FileRecord& layer : records) {
     if (auto ok = entry.link_file(image.image.path(layer), layer.file); !ok) {
@@ -37,7 +37,7 @@ Result<std::vector<FileRecord>> link_layers(const TempEntry& entry, const ImageF
   for (const std::string& name : checkpoint.saved.layers) {
     const std::string file = std::to_string(records.size()) + "-" + name;
     if (auto ok = entry.link_file(checkpoint.dir / name, file); !ok) return base::fail(ok.error());
-    auto record = record_of(entry.dir(), file, limits);
+    auto record = record_of(entry.dir(), file, check);
     if (!record) return base::fail(record.error());
     records.push_back(std::move(*record));
   }
@@ -61,9 +61,9 @@ Result<ImageInfo> commit_image_of(const Store& store, const Checkpoint& checkpoi
   if (!ok) return base::fail(ok.error());
 
   ImageManifest manifest = image->image.manifest;
-  auto layers = link_layers(*entry, *image, checkpoint, limits);
-  auto memory = record_of(entry->dir(), "memory", limits);
-  auto state_record = record_of(entry->dir(), "state", limits);
+  auto layers = link_layers(*entry, *image, checkpoint, check);
+  auto memory = record_of(entry->dir(), "memory", check);
+  auto state_record = record_of(entry->dir(), "state", check);
   if (!layers) return base::fail(layers.error());
   if (!memory) return base::fail(memory.error());
   if (!state_record) return base::fail(state_record.error());

@@ -70,6 +70,9 @@ void ControlClient::dispatch(Received received) {
   if (auto* exit = std::get_if<wire::ExitEvent>(&received.envelope.message)) {
     const std::scoped_lock lock(mutex_);
     exit_ = std::move(*exit);
+  } else if (auto* failed = std::get_if<wire::DiskErrorEvent>(&received.envelope.message)) {
+    const std::scoped_lock lock(mutex_);
+    if (!disk_error_) disk_error_ = worker_error({failed->code, std::move(failed->message)});
   } else if (std::holds_alternative<wire::AgentEvent>(received.envelope.message) &&
              received.fds.size() == 1 && on_agent_) {
     on_agent_(std::move(received.fds[0]));
@@ -164,6 +167,11 @@ Result<void> ControlClient::wait_ended(const Limits& limits, std::string_view wh
 std::optional<wire::ExitEvent> ControlClient::exit_event() const {
   const std::scoped_lock lock(mutex_);
   return exit_;
+}
+
+std::optional<Error> ControlClient::disk_error() const {
+  const std::scoped_lock lock(mutex_);
+  return disk_error_;
 }
 
 // With mutex_ held.

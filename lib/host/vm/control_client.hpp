@@ -44,6 +44,9 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   Result<void> wait_ended(const Limits& limits, std::string_view what) const;
   // How the Vm ended, when the worker said so.
   [[nodiscard]] std::optional<wire::ExitEvent> exit_event() const;
+  // The first thing that the host could not read or write for the guest. It is known before what
+  // the worker says later, so before the reply of a call that was made after it.
+  [[nodiscard]] std::optional<Error> disk_error() const;
   // Why a call or a stream failed; gives the end of the Vm a moment to arrive.
   [[nodiscard]] Error explain(std::string_view what) const;
 
@@ -73,6 +76,7 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   bool ended_ = false;
   std::optional<Error> broken_;
   std::optional<wire::ExitEvent> exit_;
+  std::optional<Error> disk_error_;
 };
 
 }  // namespace microvm::host

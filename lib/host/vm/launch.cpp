@@ -53,6 +53,10 @@ Result<void> Launch::on_message(Received received) {
   if (const auto* exit = std::get_if<wire::ExitEvent>(&message)) {
     return base::fail(start_error(*exit));
   }
+  if (auto* failed = std::get_if<wire::DiskErrorEvent>(&message)) {
+    Error error = worker_error({failed->code, std::move(failed->message)});
+    return base::fail(error.code, std::string(kWhat) + ": " + error.message);
+  }
   if (std::holds_alternative<wire::OkReply>(message) && received.envelope.request_id == kStartId) {
     times_.restore_us = clock_.us();
     started_ = true;

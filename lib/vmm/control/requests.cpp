@@ -218,7 +218,8 @@ Result<void> Worker::attach_devices(VmFiles& files, const std::vector<wire::Disk
     if (!disk) return base::fail(disk.error());
     if (!options.read_only) writable_disks_.push_back(disk->get());
     auto block =
-        std::make_unique<BlockDevice>(std::move(*disk), "disk" + std::to_string(index), log_sink());
+        std::make_unique<BlockDevice>(std::move(*disk), "disk" + std::to_string(index), log_sink(),
+                                      [this](int error) { on_disk_error(error); });
     if (auto ok = machine_->attach(layout::kFirstDiskSlot + index, std::move(block)); !ok)
       return ok;
   }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "sys/socket.hpp"
 
@@ -116,6 +117,17 @@ void Worker::offer_agent() {
   first->second->send({0, wire::AgentEvent{}}, std::move(fds));
 }
 
+void Worker::on_disk_error(int error) {
+  report_disk_error(base::fail_errno("the host failed a disk of the guest", error).value());
+}
+
+void Worker::report_disk_error(const Error& error) {
+  if (std::exchange(disk_error_reported_, true)) return;
+  const wire::DiskErrorEvent event{static_cast<uint32_t>(error.code),
+                                   error.message.substr(0, kMaxDetailBytes)};
+  for (const auto& [id, connection] : connections_) connection->send({0, event});
+}
+
 // ---- the end -----------------------------------------------------------------------------------
 
 void Worker::request_end(wire::ExitEvent event) {
@@ -133,7 +145,9 @@ void Worker::end_if_requested() {
 void Worker::finish(wire::ExitEvent event) {
   if (stage_ == Stage::started) {
     const bool by_itself = event.reason == Reason::power_off || event.reason == Reason::reset;
-    static_cast<void>(by_itself ? machine_->quiesce() : machine_->pause());
+    const auto quiet = by_itself ? machine_->quiesce() : machine_->pause();
+    // What the guest believes to be on its disk may then not be.
+    if (by_itself && !quiet) report_disk_error(quiet.error());
     if (event.reason == Reason::panic) event.detail = panic_line();
   }
   event.detail.resize(std::min(event.detail.size(), kMaxDetailBytes));

@@ -73,6 +73,8 @@ class Worker {
   void reply(ConnectionId to, uint32_t request_id, Outcome outcome);
   void on_agent(base::Fd stream);
   void offer_agent();
+  void on_disk_error(int error);
+  void report_disk_error(const Error& error);
 
   // worker.cpp: the end
   void request_end(wire::ExitEvent event);
@@ -128,7 +130,8 @@ class Worker {
   base::Fd kernel_log_file_;
   base::Fd app_log_file_;
   std::vector<base::Fd> leases_;  // locked files: they say that this Vm lives
-  base::Fd waiting_agent_;        // its stream, until somebody is there to take it
+  bool disk_error_reported_ = false;
+  base::Fd waiting_agent_;  // its stream, until somebody is there to take it
 
   bool busy_ = false;                       // see BusyMark
   std::optional<ConnectionId> stands_for_;  // who asked for the capture that left it paused

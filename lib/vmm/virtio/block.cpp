@@ -82,10 +82,12 @@ struct BlockDevice::Request {
   std::byte* status = nullptr;
 };
 
-BlockDevice::BlockDevice(std::unique_ptr<DiskStack> disk, std::string serial, base::LogSink log)
+BlockDevice::BlockDevice(std::unique_ptr<DiskStack> disk, std::string serial, base::LogSink log,
+                         ErrorSink failed)
     : disk_(std::move(disk)),
       serial_(std::move(serial)),
       log_(std::move(log)),
+      failed_(std::move(failed)),
       config_(make_config(*disk_)) {}
 
 BlockDevice::~BlockDevice() = default;
@@ -210,6 +212,8 @@ void BlockDevice::answer(Request& request, uint8_t status, uint32_t data_bytes) 
 void BlockDevice::note_error(int error) {
   ++stats_.errors;
   if (error == ENOSPC || error == EDQUOT) ++stats_.out_of_space;
+  // A range beyond the disk is the guest's own mistake.
+  if (failed_ && error != EINVAL) failed_(error);
   if (!log_ || !std::has_single_bit(stats_.errors)) return;
   log_(base::LogLevel::error,
        "virtio block " + serial_ + ": " + std::generic_category().message(error) + " (" +

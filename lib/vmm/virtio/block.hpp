@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,8 +53,13 @@ class BlockDevice final : public Device {
  public:
   static constexpr uint16_t kQueueSize = 256;
 
-  // `serial`: what the guest sees in /sys/block/vdX/serial, at most 20 bytes.
-  BlockDevice(std::unique_ptr<DiskStack> disk, std::string serial, base::LogSink log);
+  // The host's errno of a request it could not do; on the loop's thread, before the guest sees it.
+  using ErrorSink = std::function<void(int error)>;
+
+  // `serial`: what the guest sees in /sys/block/vdX/serial, at most 20 bytes. Both sinks may be
+  // empty.
+  BlockDevice(std::unique_ptr<DiskStack> disk, std::string serial, base::LogSink log,
+              ErrorSink failed = {});
   ~BlockDevice() override;
 
   // Loop's thread.
@@ -86,6 +92,7 @@ class BlockDevice final : public Device {
   const std::unique_ptr<DiskStack> disk_;
   const std::string serial_;
   const base::LogSink log_;
+  const ErrorSink failed_;
   BlockConfig config_{};
   DeviceHost* host_ = nullptr;
   BlockStats stats_;

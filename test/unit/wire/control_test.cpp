@@ -67,6 +67,7 @@ TEST_CASE("control: replies and events survive encode and decode") {
   const auto exit = round_trip(ExitEvent{ExitEvent::Reason::panic, "kernel panic"});
   CHECK(exit.reason == ExitEvent::Reason::panic);
   CHECK(exit.detail == "kernel panic");
+  CHECK(round_trip(DiskErrorEvent{9, "disk full"}).code == 9);
   CHECK(round_trip(InfoReply{1, true, 2, 3, 4, 5, 6}).devices_needing_reset == 6);
 }
 

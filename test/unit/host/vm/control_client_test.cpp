@@ -96,6 +96,22 @@ TEST_CASE("control client: the end of the worker fails pending calls with the re
   CHECK(pair.call().error().code == ErrorCode::guest_failed);
 }
 
+TEST_CASE("control client: what the worker said of a disk is known before its next reply") {
+  Pair pair;
+  std::thread worker([&] {
+    pair.send(
+        {0, wire::DiskErrorEvent{static_cast<uint32_t>(ErrorCode::out_of_disk), "disk\nfull"}});
+    pair.send({0, wire::DiskErrorEvent{static_cast<uint32_t>(ErrorCode::io), "later"}});
+    pair.answer(wire::OkReply{});
+  });
+  CHECK(pair.call());
+  worker.join();
+  const auto error = pair.client->disk_error();
+  REQUIRE(error);
+  CHECK(error->code == ErrorCode::out_of_disk);
+  CHECK(error->message == "disk full");
+}
+
 TEST_CASE("control client: a worker that vanished was killed") {
   Pair pair;
   pair.worker.reset();

@@ -42,7 +42,8 @@ struct Fixture {
     REQUIRE(disk);
     auto made = std::make_unique<BlockDevice>(
         std::move(*disk), "disk-0",
-        [this](base::LogLevel, std::string_view line) { log.emplace_back(line); });
+        [this](base::LogLevel, std::string_view line) { log.emplace_back(line); },
+        [this](int error) { failures.push_back(error); });
     block = made.get();
     transport = std::make_unique<vmm::MmioTransport>(memory, *loop, irq, std::move(made), nullptr);
   }
@@ -112,6 +113,7 @@ struct Fixture {
   std::vector<std::string> names;
   vmm::DiskOptions options;
   std::vector<std::string> log;
+  std::vector<int> failures;
   BlockDevice* block = nullptr;
   std::unique_ptr<vmm::MmioTransport> transport;
   uint32_t last_written = 0;
@@ -296,6 +298,7 @@ TEST_CASE("block: a full host disk is the guest's I/O error, a count and one lin
   }
   CHECK(t.block->stats().errors == 3);
   CHECK(t.block->stats().out_of_space == 3);
+  CHECK(t.failures == std::vector{ENOSPC, ENOSPC, ENOSPC});
   REQUIRE(t.log.size() == 2);  // the first and the second: doublings
   CHECK(t.log[0].find("virtio block disk-0: No space left on device") == 0);
   CHECK(t.read(0, 512) == slice(pattern(kBase, 1), 0, 512));
