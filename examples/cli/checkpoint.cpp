@@ -12,20 +12,18 @@ namespace cli {
 namespace {
 
 Json to_json(const microvm::CheckpointInfo& info) {
-  return {{"id", info.id},
-          {"name", info.name},
-          {"vm_id", info.vm_id},
-          {"image", info.image},
-          {"created", info.created},
-          {"memory_bytes", info.memory_bytes},
-          {"vcpus", info.vcpus},
-          {"stored_bytes", info.stored_bytes}};
+  return {{"id", info.id},           {"name", info.name},
+          {"vm_id", info.vm_id},     {"image", info.image},
+          {"created", info.created}, {"memory_bytes", info.memory_bytes},
+          {"vcpus", info.vcpus},     {"stored_bytes", info.stored_bytes}};
 }
 
 int create(const Context& context, const Arguments& arguments) {
   OptionParser parser("checkpoint create", "[--name NAME] [--json] ID",
                       "Keep the present state of a running microVM.");
-  parser.value("name", "NAME", "Name usable instead of the id").flag("json", "Print JSON").words(1, 1);
+  parser.value("name", "NAME", "Name usable instead of the id")
+      .flag("json", "Print JSON")
+      .words(1, 1);
   if (!parser.parse(arguments)) return parser.exit_code();
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
@@ -127,8 +125,9 @@ int rollback(const Context& context, const Arguments& arguments) {
 }
 
 int commit(const Context& context, const Arguments& arguments) {
-  OptionParser parser("commit", "ID|CHECKPOINT IMAGE",
-                      "Make a microVM's present state, or a checkpoint, the next version of an image.");
+  OptionParser parser(
+      "commit", "ID|CHECKPOINT IMAGE",
+      "Make a microVM's present state, or a checkpoint, the next version of an image.");
   parser.words(2, 2);
   if (!parser.parse(arguments)) return parser.exit_code();
   auto runtime = microvm::Runtime::open(context.runtime);

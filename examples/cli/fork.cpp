@@ -7,10 +7,11 @@
 namespace cli {
 
 int fork(const Context& context, const Arguments& arguments) {
-  OptionParser parser("fork", "[-n COUNT] [--name NAME] ID",
-                      "Start microVMs that go on from where a running one is.",
-                      "They share its memory and disk until they write. Prints their ids; they stay "
-                      "like those of run -d.");
+  OptionParser parser(
+      "fork", "[-n COUNT] [--name NAME] ID",
+      "Start microVMs that go on from where a running one is.",
+      "They share its memory and disk until they write. Prints their ids; they stay "
+      "like those of run -d.");
   parser.value("n,count", "COUNT", "How many (1)")
       .value("name", "NAME", "Of the fork; of several, the beginning of their names")
       .words(1, 1);

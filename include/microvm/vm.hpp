@@ -113,13 +113,13 @@ class MICROVM_API Vm {
   Result<void> follow_logs(LogSource source, const std::function<void(std::string_view)>& sink,
                            const CallLimits& limits = {});
 
-  // Stops the guest and keeps its state: what it changed, compressed. It costs nothing but that until
-  // it is resumed, by resume() or by any call that needs the guest, here or in another process that
-  // opens the data directory (only here if it dies with its owner). Streams of the host (exec,
-  // connect, log) end when the worker is gone; programs and connections inside go on later as if
-  // nothing had been, with the right wall clock and a monotonic one that did not jump. A resume
-  // before the state is durable is served from memory. A suspended Vm stays suspended (no error).
-  // Errors: busy (it is being suspended), out_of_disk (the Vm runs on), vm_gone, cancelled,
+  // Stops the guest and keeps its state: what it changed, compressed. It costs nothing but that
+  // until it is resumed, by resume() or by any call that needs the guest, here or in another
+  // process that opens the data directory (only here if it dies with its owner). Streams of the
+  // host (exec, connect, log) end when the worker is gone; programs and connections inside go on
+  // later as if nothing had been, with the right wall clock and a monotonic one that did not jump.
+  // A resume before the state is durable is served from memory. A suspended Vm stays suspended (no
+  // error). Errors: busy (it is being suspended), out_of_disk (the Vm runs on), vm_gone, cancelled,
   // deadline_exceeded.
   Result<SuspendTimes> suspend(const SuspendOptions& options = {}, const CallLimits& limits = {});
   // Returns when the guest's programs run; at once when they do. Many callers share one resume.
@@ -128,8 +128,8 @@ class MICROVM_API Vm {
   Result<void> resume(const CallLimits& limits = {});
 
   // `count` new Vms that go on from where this one is now, sharing its memory and disk until they
-  // write, each with its own hostname, machine-id, boot_id and random numbers before its programs go
-  // on. This one is paused for the copy of what it changed. All of them or none.
+  // write, each with its own hostname, machine-id, boot_id and random numbers before its programs
+  // go on. This one is paused for the copy of what it changed. All of them or none.
   Result<std::vector<Vm>> fork(const ForkOptions& options = {}, const CallLimits& limits = {});
 
   // Keeps its present state, which goes on unchanged when the Vm does; it is paused only while its
@@ -138,8 +138,8 @@ class MICROVM_API Vm {
   // not stop), vm_gone, …
   Result<CheckpointInfo> checkpoint(const std::string& name = {}, const CallLimits& limits = {});
   // Back to a checkpoint of this Vm: same id, identity and name; what it did since is lost. Streams
-  // of the host end. Errors: not_found, invalid_argument (of another Vm), corrupt (then it goes on as
-  // it was), …
+  // of the host end. Errors: not_found, invalid_argument (of another Vm), corrupt (then it goes on
+  // as it was), …
   Result<void> rollback(const std::string& checkpoint, const CallLimits& limits = {});
 
   // Ends it at once; idempotent. Everything it left on the host is removed; of a Vm that may

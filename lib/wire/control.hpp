@@ -183,8 +183,7 @@ using Message =
     std::variant<ShapeRequest, ProbeRequest, BootRequest, RestoreRequest, ConnectRequest,
                  SnapshotRequest, CaptureRequest, MergeRequest, PauseRequest, ResumeRequest,
                  LogsRequest, InfoRequest, TerminateRequest, OkReply, ErrorReply, SnapshotReply,
-                 CaptureReply, InfoReply, AgentEvent, ExitEvent,
-                 DiskErrorEvent>;
+                 CaptureReply, InfoReply, AgentEvent, ExitEvent, DiskErrorEvent>;
 
 struct Envelope {
   uint32_t request_id = 0;

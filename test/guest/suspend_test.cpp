@@ -87,7 +87,8 @@ TEST_CASE("a suspended vm is files only, and goes on where it was") {
   RunningVm vm = run_counter();
   shell(vm, kWitness);
   shell(vm, "echo kept > /root/kept; echo unsynced > /dev/shm/note");
-  const std::string identity = shell(vm, "hostname; cat /etc/machine-id /proc/sys/kernel/random/boot_id");
+  const std::string identity =
+      shell(vm, "hostname; cat /etc/machine-id /proc/sys/kernel/random/boot_id");
   http_get(vm, "/");
   const std::string counted = http_get(vm, "/");
   const Witness before = read_witness(vm);
@@ -146,7 +147,8 @@ TEST_CASE("many cycles write only what changed in each, and keep the chain short
   shell(vm, kWitness);
   const Witness first = read_witness(vm);
   Witness last = first;
-  shell(vm, "head -c 16000000 /dev/urandom > /dev/shm/large; sha256sum /dev/shm/large > /dev/shm/sum");
+  shell(vm,
+        "head -c 16000000 /dev/urandom > /dev/shm/large; sha256sum /dev/shm/large > /dev/shm/sum");
   const uint64_t all = suspend(vm).changed_bytes;
   for (int cycle = 0; cycle < 12; ++cycle) {
     INFO(cycle);
@@ -172,7 +174,8 @@ TEST_CASE("the continuity of a vm over 200 suspensions") {
     REQUIRE_MESSAGE(slept, why(slept));
     if (cycle % 3 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(cycle % 97));
     const auto cycles = std::to_string(cycle);
-    const auto text = shell(vm, "c=$(cat /root/cycles); echo $((c+1)) > /root/cycles; cat /root/cycles");
+    const auto text =
+        shell(vm, "c=$(cat /root/cycles); echo $((c+1)) > /root/cycles; cat /root/cycles");
     CHECK(text == cycles + "\n");
     if (cycle % 20 != 0) continue;
     check_goes_on(vm, last);

@@ -10,9 +10,9 @@
 #include "host/image/build_plan.hpp"
 #include "host/image/builder_steps.hpp"
 #include "host/limits.hpp"
-#include "host/rfc3339.hpp"
 #include "host/store/file_record.hpp"
 #include "host/store/names.hpp"
+#include "host/store/rfc3339.hpp"
 
 namespace microvm::host {
 namespace {

@@ -53,7 +53,8 @@ Result<void> set_text(char (&field)[N], std::string_view text, std::string_view 
 }
 
 // What every guest needs that stood still: fresh entropy and the time as it is now.
-inline void set_seed_and_clock(microvm_agent_Identity& message, std::span<const std::byte, 64> seed) {
+inline void set_seed_and_clock(microvm_agent_Identity& message,
+                               std::span<const std::byte, 64> seed) {
   static_assert(sizeof message.seed.bytes >= 64);
   message.seed.size = static_cast<pb_size_t>(seed.size());
   std::memcpy(message.seed.bytes, seed.data(), seed.size());

@@ -196,7 +196,8 @@ std::string VmBuildGuest::app_log() {
 Result<SnapshotSizes> VmBuildGuest::snapshot(int memory_fd, int state_fd,
                                              const CallLimits& call_limits) {
   const Limits limits(call_limits);
-  auto frozen = checked(agent_.freeze(AgentClient::FreezeFor::image, limits.within(kOperationLimit)));
+  auto frozen =
+      checked(agent_.freeze(AgentClient::FreezeFor::image, limits.within(kOperationLimit)));
   if (!frozen) return base::fail(frozen.error());
   const int fds[] = {memory_fd, state_fd};
   const auto reply = checked(client_->call(wire::SnapshotRequest{}, fds, limits, "snapshot"));

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <thread>
 
-#include "host/rfc3339.hpp"
 #include "host/store/files.hpp"
+#include "host/store/rfc3339.hpp"
 #include "host/vm/vm_record.hpp"
 #include "state/pages.hpp"
 #include "sys/file.hpp"
@@ -55,7 +55,8 @@ Result<void> save_pages(int overlay, const fs::path& path, const base::Fd& out,
   options.threads = threads();
   options.stop = stop;
   const auto packed = state::pack_pages(overlay, out.get(), options);
-  if (!packed) return base::fail(packed.error().code, path.string() + ": " + packed.error().message);
+  if (!packed)
+    return base::fail(packed.error().code, path.string() + ": " + packed.error().message);
   return sync_fd(out, path);
 }
 
@@ -157,15 +158,13 @@ Result<SavedState> save_captured(const Captured& captured, const fs::path& vm_di
   return saved;
 }
 
-Result<base::Fd> expand_pages(const fs::path& dir, const SavedState& saved,
-                              uint64_t memory_bytes) {
+Result<base::Fd> expand_pages(const fs::path& dir, const SavedState& saved, uint64_t memory_bytes) {
   auto overlay = sys::memory_file("microvm-pages", memory_bytes);
   if (!overlay) return overlay;
   for (const std::string& name : saved.pages) {
     const auto file = open_file(dir / name, O_RDONLY | O_NOFOLLOW);
     if (!file) return base::fail(file.error());
-    const auto done =
-        state::unpack_pages(file->get(), overlay->get(), memory_bytes, threads());
+    const auto done = state::unpack_pages(file->get(), overlay->get(), memory_bytes, threads());
     if (!done) {
       return base::fail(done.error().code, (dir / name).string() + ": " + done.error().message);
     }

@@ -2,8 +2,8 @@
 #include <unistd.h>
 
 #include "host/store/file_record.hpp"
-#include "host/rfc3339.hpp"
 #include "host/store/files.hpp"
+#include "host/store/rfc3339.hpp"
 #include "host/store/sparse_copy.hpp"
 #include "host/vm/capture.hpp"
 #include "host/vm/checkpoints.hpp"
@@ -26,8 +26,7 @@ Result<void> write_memory(const TempEntry& entry, const ImageFiles& image,
 
 // Those of the image under their names, those of the checkpoint above them.
 Result<std::vector<FileRecord>> link_layers(const TempEntry& entry, const ImageFiles& image,
-                                            const Checkpoint& checkpoint,
-                                            const CallCheck& check) {
+                                            const Checkpoint& checkpoint, const CallCheck& check) {
   std::vector<FileRecord> records = image.image.manifest.layers;
   for (const FileRecord& layer : records) {
     if (auto ok = entry.link_file(image.image.path(layer), layer.file); !ok) {

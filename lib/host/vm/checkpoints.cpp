@@ -29,7 +29,8 @@ uint64_t stored_bytes(const fs::path& dir, const SavedState& saved) {
   uint64_t total = 0;
   for (const std::string& name : saved.files()) {
     struct stat info{};
-    if (::stat((dir / name).c_str(), &info) == 0) total += static_cast<uint64_t>(info.st_blocks) * 512;
+    if (::stat((dir / name).c_str(), &info) == 0)
+      total += static_cast<uint64_t>(info.st_blocks) * 512;
   }
   return total;
 }

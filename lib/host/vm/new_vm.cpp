@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "host/rfc3339.hpp"
+#include "host/store/rfc3339.hpp"
 namespace microvm::host {
 namespace {
 

@@ -34,8 +34,7 @@ Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& 
   const Limits limits(call_limits, options.start_timeout);
   const auto files = open_image_files(core->store, checkpoint.info.image, limits);
   if (!files) return base::fail(files.error());
-  const auto pages =
-      expand_pages(checkpoint.dir, checkpoint.saved, checkpoint.info.memory_bytes);
+  const auto pages = expand_pages(checkpoint.dir, checkpoint.saved, checkpoint.info.memory_bytes);
   if (!pages) return base::fail(pages.error());
   const auto state = open_file(checkpoint.dir / checkpoint.saved.state, O_RDONLY | O_NOFOLLOW);
   if (!state) return base::fail(state.error());

@@ -13,8 +13,8 @@ Result<std::shared_ptr<Suspension>> Suspension::start(Work work) {
   if (!done) return base::fail_errno("suspend: eventfd");
   std::shared_ptr<Suspension> suspension(new Suspension(std::move(done)));
   try {
-    suspension->thread_ = std::thread(
-        [self = suspension.get(), work = std::move(work)] { self->run(work); });
+    suspension->thread_ =
+        std::thread([self = suspension.get(), work = std::move(work)] { self->run(work); });
   } catch (const std::system_error& error) {
     return base::fail(ErrorCode::out_of_memory, std::string("suspend: no thread: ") + error.what());
   }

@@ -101,8 +101,8 @@ Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CallLimits
 
 Result<int> Vm::connect(uint16_t port, const CallLimits& limits) {
   const Limits bounded(limits, kOperationLimit);
-  auto stream = impl_->with_agent(
-      bounded, "connect", [&](auto& agent) { return agent.tcp_connect(port, bounded); });
+  auto stream = impl_->with_agent(bounded, "connect",
+                                  [&](auto& agent) { return agent.tcp_connect(port, bounded); });
   if (!stream) return base::fail(stream.error());
   return stream->release();
 }

@@ -1,8 +1,8 @@
 // Checkpoints of a running Vm, and the way back to one.
 #include <unistd.h>
 
-#include "host/rfc3339.hpp"
 #include "host/store/files.hpp"
+#include "host/store/rfc3339.hpp"
 #include "host/vm/checkpoints.hpp"
 #include "host/vm/transition.hpp"
 #include "host/vm/vm_impl.hpp"
@@ -45,8 +45,9 @@ Result<host::SavedState> link_saved(const host::Checkpoint& checkpoint,
 Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limits& limits) {
   constexpr std::string_view kWhat = "checkpoint";
   if (!name.empty() && !host::is_vm_name(name)) {
-    return base::fail(ErrorCode::invalid_argument, "checkpoint name " + host::one_line(name) +
-                                                       ": only letters, digits and _.- , 63 at most");
+    return base::fail(
+        ErrorCode::invalid_argument,
+        "checkpoint name " + host::one_line(name) + ": only letters, digits and _.- , 63 at most");
   }
   auto entry = core->store.new_entry();
   if (!entry) return base::fail(entry.error());

@@ -47,8 +47,7 @@ void Vm::Impl::kill_stranger() {
   const auto worker = sys::Process::open(static_cast<pid_t>(run->worker_pid));
   if (!worker || !host::is_locked(dir)) return;
   static_cast<void>(worker->kill());
-  static_cast<void>(
-      sys::wait_fd(worker->pidfd(), POLLIN, sys::WaitLimits::within(kExitPatience)));
+  static_cast<void>(sys::wait_fd(worker->pidfd(), POLLIN, sys::WaitLimits::within(kExitPatience)));
 }
 
 // A resume from here on finds nothing to stop.

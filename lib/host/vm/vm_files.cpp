@@ -23,8 +23,8 @@ struct Pattern {
   std::string_view prefix;
   std::string_view suffix;
 };
-constexpr std::array<Pattern, 3> kPatterns = {
-    Pattern{"disk-", ".layer"}, Pattern{"pages-", ""}, Pattern{"state-", ""}};
+constexpr std::array<Pattern, 3> kPatterns = {Pattern{"disk-", ".layer"}, Pattern{"pages-", ""},
+                                              Pattern{"state-", ""}};
 
 std::optional<uint64_t> number_of(const Pattern& pattern, std::string_view name) {
   if (!name.starts_with(pattern.prefix) || !name.ends_with(pattern.suffix)) return std::nullopt;

@@ -20,8 +20,8 @@ constexpr unsigned kMaxThreads = 8;
 
 Result<void> check_options(const ForkOptions& options) {
   if (options.count == 0 || options.count > kMaxForks) {
-    return base::fail(ErrorCode::invalid_argument, "fork: give a count from 1 to " +
-                                                       std::to_string(kMaxForks));
+    return base::fail(ErrorCode::invalid_argument,
+                      "fork: give a count from 1 to " + std::to_string(kMaxForks));
   }
   if (!options.name.empty() && options.count > 1 && !host::is_vm_name(options.name + "-1000")) {
     return base::fail(ErrorCode::invalid_argument, "fork: the name is not valid or too long");
@@ -51,8 +51,7 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   if (!awake) return base::fail(awake.error());
   const auto change = Transition::begin(*this, limits, kWhat);
   if (!change) return base::fail(change.error());
-  const auto captured =
-      capture_frozen(**awake, {.run_on = true, .all_pages = true}, true, limits);
+  const auto captured = capture_frozen(**awake, {.run_on = true, .all_pages = true}, true, limits);
   if (!captured) return base::fail(captured.error());
 
   const host::NewVmOrigin origin{.layer_dir = dir,

@@ -113,8 +113,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl {
   std::mutex mutex_;  // of what follows
   std::shared_ptr<Session> session_;
   std::optional<host::Worker> worker_;  // started by this process
-  base::Fd doorbell_;  // the agent sees by its end that nobody listens any more
-  base::Fd lock_;      // held by the owner of a Vm that dies with it
+  base::Fd doorbell_;                   // the agent sees by its end that nobody listens any more
+  base::Fd lock_;                       // held by the owner of a Vm that dies with it
   LaunchTimes times_;
   std::shared_ptr<host::Suspension> suspension_;  // under way or failed; none when it is through
   std::string killed_;  // how our worker died by a signal that was not ours

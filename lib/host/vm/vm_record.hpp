@@ -1,6 +1,6 @@
-// What a Vm says about itself on disk (vm.json, for its whole life) and how it ended (exit). Written
-// by the process that started it and by its worker; read by every process that opens the data
-// directory.
+// What a Vm says about itself on disk (vm.json, for its whole life) and how it ended (exit).
+// Written by the process that started it and by its worker; read by every process that opens the
+// data directory.
 #pragma once
 
 #include <optional>

@@ -72,8 +72,8 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
     const VmState now = state();
     if (now == VmState::suspended) return SuspendTimes{};
     if (now == VmState::suspending) {
-      return base::fail(ErrorCode::busy, "suspend: microvm " + record.id +
-                                             " is being suspended already");
+      return base::fail(ErrorCode::busy,
+                        "suspend: microvm " + record.id + " is being suspended already");
     }
     const auto running = session(limits, kWhat);
     if (!running) return base::fail(running.error());
@@ -103,8 +103,8 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
 }
 
 Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
-                                        const Captured& captured, const host::Suspension::Stop& stop,
-                                        SuspendTimes& times) {
+                                        const Captured& captured,
+                                        const host::Suspension::Stop& stop, SuspendTimes& times) {
   auto saved = host::save_captured(captured, dir, dir, &stop.flag);
   Result<void> done;
   if (!saved) done = base::fail(saved.error());
@@ -115,8 +115,8 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
     if (done.error().code == ErrorCode::cancelled) return done;  // the resume goes on from here
     core->log("suspend microvm " + record.id + ": " + done.error().message + "; it runs on");
     static_cast<void>(wake_in_memory(Limits({}, kThawLimit)));
-    return base::fail(done.error().code, "suspend: " + done.error().message +
-                                             "; the microvm runs on");
+    return base::fail(done.error().code,
+                      "suspend: " + done.error().message + "; the microvm runs on");
   }
   std::error_code ec;
   times.stored_bytes = std::filesystem::file_size(dir / saved->pages.back(), ec);
@@ -205,7 +205,8 @@ Result<void> Vm::Impl::start_from_saved(const Limits& limits) {
   if (!own_lock) {
     auto taken = host::lock_vm(dir);
     // Somebody else resumes it, or holds it for good: session() and its limits tell.
-    if (!taken) return record.dies_with_owner ? Result<void>(base::fail(taken.error())) : Result<void>();
+    if (!taken)
+      return record.dies_with_owner ? Result<void>(base::fail(taken.error())) : Result<void>();
     own_lock = std::move(*taken);
   }
   auto kept = duplicate(own_lock);

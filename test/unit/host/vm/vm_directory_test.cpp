@@ -4,7 +4,7 @@
 
 #include <fstream>
 
-#include "host/rfc3339.hpp"
+#include "host/store/rfc3339.hpp"
 #include "sys/file.hpp"
 #include "unit/host/temp_dir.hpp"
 
