@@ -35,7 +35,7 @@ enum class FrameType : uint8_t {
   pty_attach = 25,  // PtyAttachRequest → pty_opened, recent output, then what comes
   pty_list = 26,    // → pty_info …, ok
   pty_close = 27,   // PtyCloseRequest: hang up → ok when the program has ended
-  thaw = 31,         // Identity (clock, seed): user processes go on → ok
+  thaw = 31,        // Identity (clock, seed): user processes go on → ok
 
   // during an operation
   ok = 32,           // agent → host: empty
