@@ -47,6 +47,8 @@ int fork(const Context& context, const Arguments& arguments);
 int checkpoint(const Context& context, const Arguments& arguments);
 int rollback(const Context& context, const Arguments& arguments);
 int commit(const Context& context, const Arguments& arguments);
+int events(const Context& context, const Arguments& arguments);
+int wait(const Context& context, const Arguments& arguments);
 int rm(const Context& context, const Arguments& arguments);
 int inspect(const Context& context, const Arguments& arguments);
 

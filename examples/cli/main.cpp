@@ -29,6 +29,8 @@ constexpr std::array kCommands = {
     Command{"checkpoint", "Keep, list, run and remove states of microVMs", checkpoint},
     Command{"rollback", "Take a microVM back to a checkpoint", rollback},
     Command{"commit", "Make an image of a microVM or checkpoint", commit},
+    Command{"events", "Show what happened to microVMs, and why", events},
+    Command{"wait", "Wait until a microVM has ended", wait},
     Command{"rm", "Remove microVMs", rm},
 };
 

@@ -11,6 +11,7 @@
 #include "microvm/cancel.hpp"
 #include "microvm/checkpoint.hpp"
 #include "microvm/error.hpp"
+#include "microvm/event.hpp"
 #include "microvm/image.hpp"
 #include "microvm/vm.hpp"
 
@@ -22,6 +23,8 @@ struct RuntimeOptions {
   // Workers kept started and shaped for the next run() of each image this Runtime has run.
   uint32_t pool_size = 0;
   std::function<void(std::string_view)> log;  // one line each; any thread; empty: dropped
+  // Each change of a Vm by this process; any thread. It must not call the Vm it is told of.
+  std::function<void(const VmEvent&)> on_event;
 };
 
 // Several processes may open the same directory. Movable; thread-safe.
@@ -69,6 +72,11 @@ class MICROVM_API Runtime {
                            const CallLimits& limits = {});
   // Vms that were started from it go on.
   Result<void> remove_checkpoint(const std::string& id_or_name);
+
+  // What happened to the Vms of the data directory lately, by whatever process, oldest first; with
+  // `follow` also what happens from now on, until the limits end the call.
+  Result<void> events(bool follow, const std::function<void(const VmEvent&)>& sink,
+                      const CallLimits& limits = {}) const;
 
   // Starts `count` workers shaped for the image now, so that the next run() calls find them.
   Result<void> warm(const std::string& image, uint32_t count);

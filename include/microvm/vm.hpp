@@ -11,6 +11,7 @@
 #include "microvm/checkpoint.hpp"
 #include "microvm/error.hpp"
 #include "microvm/exec.hpp"
+#include "microvm/idle.hpp"
 #include "microvm/pty.hpp"
 
 namespace microvm {
@@ -22,6 +23,7 @@ struct RunOptions {
   std::string name;             // empty: none; unique in the Runtime, usable instead of the id
   bool dies_with_owner = true;  // false: the Vm outlives the process that started it
   std::chrono::milliseconds start_timeout{30'000};  // until the agent is ready
+  IdlePolicy idle;
 };
 
 struct VmInfo {
@@ -65,6 +67,7 @@ struct ForkOptions {
   std::string name;             // of the fork; of several: the beginning, "-1", "-2" … are added
   bool dies_with_owner = true;  // as in RunOptions
   std::chrono::milliseconds start_timeout{60'000};  // for each, until its agent is ready
+  IdlePolicy idle;
 };
 
 struct VmCounters {
@@ -141,6 +144,9 @@ class MICROVM_API Vm {
   // of the host end. Errors: not_found, invalid_argument (of another Vm), corrupt (then it goes on
   // as it was), …
   Result<void> rollback(const std::string& checkpoint, const CallLimits& limits = {});
+
+  // From now on it is not idle, until the handle is dropped.
+  [[nodiscard]] KeepAwake keep_awake();
 
   // Ends it at once; idempotent. Everything it left on the host is removed; of a Vm that may
   // outlive its owner, record and logs stay until Runtime::remove().

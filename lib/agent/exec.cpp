@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <optional>
 
@@ -172,6 +173,18 @@ void ExecSession::send_exited() {
   }
 }
 
+// An exec under way keeps the guest awake.
+class Counted {
+ public:
+  explicit Counted(std::atomic<uint32_t>& count) : count_(count) { count_++; }
+  ~Counted() { count_--; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  std::atomic<uint32_t>& count_;
+};
+
 void send_not_started(Channel& channel, const SpawnFailure& failure) {
   microvm_agent_Exited message = microvm_agent_Exited_init_zero;
   message.code = failure.code;
@@ -195,6 +208,7 @@ Outcome<void> run_exec(Guest& guest, Channel& channel, const FrameHeader& reques
     return {};
   }
   pipes->program = {};
+  const Counted counted(guest.activity.programs);
   return ExecSession(channel.fd(), std::move(*child), std::move(pipes->agent), program->timeout_ms)
       .run();
 }

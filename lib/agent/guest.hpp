@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include "agent/activity.hpp"
 #include "agent/app_log.hpp"
 #include "agent/command.hpp"
 #include "agent/freezer.hpp"
@@ -16,6 +17,7 @@ struct Guest {
   Command command;
   AppLog app_log;
   PtyTable ptys;
+  ActivityCounters activity;
   void (*end_machine)(Guest&) = nullptr;   // after the image's command has ended
   void (*stop_machine)(Guest&) = nullptr;  // the command first, then the machine
 };

@@ -1,5 +1,6 @@
 #include "agent/operation.hpp"
 
+#include "agent/activity.hpp"
 #include "agent/channel.hpp"
 #include "agent/exec.hpp"
 #include "agent/freeze.hpp"
@@ -44,7 +45,9 @@ void dispatch(Guest& guest, Channel& channel, const FrameHeader& header) {
     case FrameType::start:
       return run_start(guest, channel, header);
     case FrameType::tcp_connect:
-      return reply_failure(channel, run_tcp_connect(channel, header));
+      return reply_failure(channel, run_tcp_connect(guest, channel, header));
+    case FrameType::activity:
+      return reply_failure(channel, run_activity(guest, channel));
     case FrameType::put_files:
       return reply(channel, run_put_files(guest.root_fd, channel));
     case FrameType::freeze:

@@ -20,7 +20,8 @@ enum class Step { done, wait, broken };
 // One direction. While its buffer holds something, nothing more is read: the sender waits.
 class Direction {
  public:
-  Direction(int from, int to) : from_(from), to_(to), buffer_(kBufferBytes) {}
+  Direction(int from, int to, std::atomic<uint64_t>& moved_bytes)
+      : from_(from), to_(to), moved_bytes_(moved_bytes), buffer_(kBufferBytes) {}
 
   [[nodiscard]] bool ended() const { return ended_; }
   [[nodiscard]] bool wants_read() const { return !ended_ && begin_ == end_; }
@@ -39,6 +40,7 @@ class Direction {
     if (count < 0) return errno == EAGAIN || errno == EINTR ? Step::wait : Step::broken;
     begin_ = 0;
     end_ = static_cast<size_t>(count);
+    moved_bytes_ += end_;
     if (count == 0) {
       ended_ = true;
       shutdown(to_, SHUT_WR);
@@ -56,6 +58,7 @@ class Direction {
 
   int from_;
   int to_;
+  std::atomic<uint64_t>& moved_bytes_;
   std::vector<std::byte> buffer_;
   size_t begin_ = 0;
   size_t end_ = 0;
@@ -80,9 +83,9 @@ void break_stream(int tcp) {
 
 }  // namespace
 
-void relay(base::Fd host, base::Fd tcp) {
-  Direction in(host.get(), tcp.get());
-  Direction out(tcp.get(), host.get());
+void relay(base::Fd host, base::Fd tcp, std::atomic<uint64_t>& moved_bytes) {
+  Direction in(host.get(), tcp.get(), moved_bytes);
+  Direction out(tcp.get(), host.get(), moved_bytes);
   for (;;) {
     if (in.move() == Step::broken || out.move() == Step::broken) return break_stream(tcp.get());
     if (in.ended() && (out.ended() || host_left(host.get()))) return;

@@ -28,7 +28,7 @@ Outcome<void> wait_for_port(Guest& guest, Channel& channel,
 
 }  // namespace
 
-Outcome<void> run_tcp_connect(Channel& channel, const FrameHeader& header) {
+Outcome<void> run_tcp_connect(Guest& guest, Channel& channel, const FrameHeader& header) {
   const auto body = channel.read_body(header);
   if (!body) return fail(body.error());
   microvm_agent_TcpConnectRequest request = microvm_agent_TcpConnectRequest_init_zero;
@@ -36,7 +36,8 @@ Outcome<void> run_tcp_connect(Channel& channel, const FrameHeader& header) {
     return fail("the connect request is not readable", EPROTO);
   auto tcp = connect_loopback(request.port);
   if (!tcp) return fail(tcp.error());
-  if (channel.send_empty(FrameType::ok)) relay(channel.take(), std::move(*tcp));
+  if (channel.send_empty(FrameType::ok))
+    relay(channel.take(), std::move(*tcp), guest.activity.stream_bytes);
   return {};
 }
 

@@ -7,7 +7,8 @@
 namespace microvm::agent {
 
 // Answers ok and relays until both sides have ended; or fails with why there is no connection.
-[[nodiscard]] Outcome<void> run_tcp_connect(Channel& channel, const FrameHeader& request);
+[[nodiscard]] Outcome<void> run_tcp_connect(Guest& guest, Channel& channel,
+                                            const FrameHeader& request);
 
 // Succeeds as soon as something accepts connections on the port.
 [[nodiscard]] Outcome<void> run_wait_port(Guest& guest, Channel& channel,

@@ -11,6 +11,7 @@
 #include "host/vm/build_guest.hpp"
 #include "host/vm/checkpoints.hpp"
 #include "host/vm/core.hpp"
+#include "host/vm/event_log.hpp"
 #include "host/vm/start_vm.hpp"
 #include "host/vm/vm_directory.hpp"
 
@@ -18,7 +19,10 @@ namespace microvm {
 
 struct [[gnu::visibility("hidden")]] Runtime::Impl {
   explicit Impl(std::shared_ptr<host::Core> shared) : core(std::move(shared)) {}
-  ~Impl() { core->owned.clear(); }
+  ~Impl() {
+    core->idle_monitor.stop();
+    core->owned.clear();
+  }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
@@ -198,6 +202,11 @@ Result<ImageInfo> Runtime::commit(const std::string& checkpoint, const std::stri
 
 Result<void> Runtime::remove_checkpoint(const std::string& id_or_name) {
   return host::remove_checkpoint(impl_->core->store, id_or_name);
+}
+
+Result<void> Runtime::events(bool follow, const std::function<void(const VmEvent&)>& sink,
+                             const CallLimits& limits) const {
+  return host::read_events(impl_->core->store.data_dir(), follow, sink, host::Limits(limits));
 }
 
 Result<void> Runtime::warm(const std::string& image, uint32_t count) {

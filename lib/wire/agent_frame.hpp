@@ -29,6 +29,7 @@ enum class FrameType : uint8_t {
   freeze = 20,       // FreezeRequest: stop user processes → ok when they are frozen
   wait_port = 21,    // WaitPortRequest → ok when something listens there, or failed
   power_off = 22,    // sync, unmount, power off → ok before it happens
+  activity = 23,     // → activity_report
   pty_open = 24,    // PtyOpenRequest, arguments (none: the user's shell), environment → pty_opened,
                     // then output; or exited when it could not be started. Closing the stream
                     // only detaches: the program stays
@@ -61,6 +62,8 @@ enum class FrameType : uint8_t {
   pty_lost = 67,     // agent → host: PtyLost: this client was too slow, the next data is later
   pty_collect = 68,  // host → agent: empty; `exited` has arrived and may be forgotten
   pty_info = 69,     // agent → host: PtyInfo
+
+  activity_report = 70,  // agent → host: Activity; the answer to activity
 };
 
 struct FrameHeader {

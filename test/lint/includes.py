@@ -28,6 +28,7 @@ RULES = {
     "lib/host/image": BASE + ["sys", "state", "microvm", "host/limits.hpp", "host/store"],
     "lib/host/session": BASE + ["sys", "microvm", "host/limits.hpp",
                                 "host/image/step_runner.hpp"],
+    "lib/host/idle": BASE + ["microvm", "host/session/agent_client.hpp"],
     "lib/host/vm": BASE + ["sys", "state", "microvm", "host"],
     "lib/host": BASE + ["sys", "state", "microvm", "host"],
     "include/microvm": ["microvm"],

@@ -74,6 +74,21 @@ Result<void> AgentClient::thaw(const Limits& limits) {
   return ask(link_, "thaw the guest", FrameType::thaw, encode_message(message), limits);
 }
 
+Result<GuestActivity> AgentClient::activity(const Limits& limits) {
+  auto operation = Operation::open(link_, "look at the guest's activity", limits);
+  if (!operation) return base::fail(operation.error());
+  if (auto sent = operation->send(FrameType::activity, {}, limits); !sent) {
+    return base::fail(sent.error());
+  }
+  const auto frame = operation->receive(limits);
+  if (!frame) return base::fail(frame.error());
+  if (frame->type != FrameType::activity_report) return operation->unexpected(*frame);
+  const auto message = decode_message<microvm_agent_Activity>(frame->body);
+  if (!message) return base::fail(message.error());
+  return GuestActivity{message->programs, message->stream_bytes, message->cpu_us,
+                       message->kept_awake, message->wants_suspend};
+}
+
 Result<void> AgentClient::power_off(const Limits& limits) {
   return ask(link_, "power off", FrameType::power_off, {}, limits);
 }

@@ -44,6 +44,15 @@ struct PtyCommand {
   PtyWriting writing = PtyWriting::exclusive;
 };
 
+// What a guest is busy with (wire/agent.proto, Activity). Its own word.
+struct GuestActivity {
+  uint32_t programs = 0;
+  uint64_t stream_bytes = 0;
+  uint64_t cpu_us = 0;
+  bool kept_awake = false;
+  bool wants_suspend = false;
+};
+
 class AgentClient {
  public:
   explicit AgentClient(std::shared_ptr<AgentLink> link) : link_(std::move(link)) {}
@@ -71,6 +80,7 @@ class AgentClient {
   Result<void> thaw(const Limits& limits);
   // Returns when something listens on the port. Error: deadline_exceeded.
   Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout, const Limits& limits);
+  Result<GuestActivity> activity(const Limits& limits);
   // Returns when the guest has written everything and is about to power off.
   Result<void> power_off(const Limits& limits);
 

@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "host/store/rfc3339.hpp"
+#include "host/vm/event_log.hpp"
 #include "host/vm/vm_directory.hpp"
 
 namespace microvm::host {
@@ -29,6 +31,12 @@ Result<fs::path> default_data_dir() {
                     "no data directory: give one, or set MICROVM_DATA_DIR or HOME");
 }
 
+void Core::emit(VmEvent event) const {
+  event.time = rfc3339_now();
+  append_event(store.data_dir(), event);
+  if (event_sink) event_sink(event);
+}
+
 Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options) {
   const auto dir = options.data_dir.empty() ? default_data_dir() : options.data_dir;
   if (!dir) return base::fail(dir.error());
@@ -42,6 +50,7 @@ Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options) {
   core->pool = std::make_shared<WorkerPool>(core->spawner, *core->reactor);
   core->pool_size = options.pool_size;
   core->log_sink = options.log;
+  core->event_sink = options.on_event;
   collect_dead_vms(core->store);
   return core;
 }

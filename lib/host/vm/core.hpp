@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "host/idle/idle_monitor.hpp"
 #include "host/store/store.hpp"
 #include "host/vm/owned_vms.hpp"
 #include "host/vm/reactor.hpp"
@@ -21,6 +22,9 @@ struct Core {
     if (log_sink) log_sink(line);
   }
 
+  // Tells the embedder and events.jsonl; the time is filled in.
+  void emit(VmEvent event) const;
+
   Core(Store opened, std::unique_ptr<Reactor> started)
       : store(std::move(opened)), reactor(std::move(started)) {}
 
@@ -30,6 +34,8 @@ struct Core {
   uint32_t pool_size = 0;
   std::function<void(std::string_view)> log_sink;
   OwnedVms owned;
+  IdleMonitor idle_monitor;
+  std::function<void(const VmEvent&)> event_sink;
   // Last, so first to go: work it still runs may use the rest.
   std::unique_ptr<Reactor> reactor;
 };

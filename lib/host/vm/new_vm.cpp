@@ -20,6 +20,7 @@ VmRecord make_record(const NewVmDirectory& directory, const ImageInfo& image,
   record.hostname = identity.hostname;
   record.machine_id = identity.machine_id;
   record.boot_id = identity.boot_id;
+  record.idle = options.idle;
   return record;
 }
 
@@ -95,6 +96,7 @@ Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core
   auto vm = std::make_shared<Vm::Impl>(core, record, manifest.info.config);
   directory->keep();
   vm->own(std::move(*started));
+  vm->tell(VmEvent::Kind::started, "call", clock.us(), record.image);
   core->pool->fill_in_background(shape);
   return vm;
 }

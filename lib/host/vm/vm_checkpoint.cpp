@@ -44,6 +44,7 @@ Result<host::SavedState> link_saved(const host::Checkpoint& checkpoint,
 
 Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limits& limits) {
   constexpr std::string_view kWhat = "checkpoint";
+  const host::LaunchClock clock;
   if (!name.empty() && !host::is_vm_name(name)) {
     return base::fail(
         ErrorCode::invalid_argument,
@@ -67,13 +68,18 @@ Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limit
   info.created = host::rfc3339_now();
   info.memory_bytes = record.memory_bytes;
   info.vcpus = record.vcpus;
-  return host::commit_checkpoint(core->store, std::move(*entry), std::move(info), *saved);
+  auto kept = host::commit_checkpoint(core->store, std::move(*entry), std::move(info), *saved);
+  if (!kept) return kept;
+  tell(VmEvent::Kind::checkpointed, "call", clock.us(),
+       kept->id + ", paused for " + std::to_string(captured->pause_us) + " us");
+  return kept;
 }
 
 // The checkpoint becomes the saved state before the worker goes: whatever dies in between, one of
 // the two is there, whole.
 Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& limits) {
   constexpr std::string_view kWhat = "roll back";
+  const host::LaunchClock clock;
   const auto checkpoint = host::open_checkpoint(core->store, id_or_name);
   if (!checkpoint) return base::fail(checkpoint.error());
   if (checkpoint->info.vm_id != record.id) {
@@ -94,7 +100,9 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   if (!saved) return base::fail(saved.error());
   if (auto ok = host::write_saved(dir, *saved); !ok) return ok;
   if (const auto running = running_session()) release_worker(*running);
-  return start_from_saved(limits);
+  if (auto ok = start_from_saved(limits); !ok) return ok;
+  tell(VmEvent::Kind::rolled_back, "call", clock.us(), checkpoint->info.id);
+  return {};
 }
 
 }  // namespace microvm

@@ -62,7 +62,8 @@ void Vm::Impl::stop_suspension() {
   static_cast<void>(suspension->wait(Limits({})));
 }
 
-Result<void> Vm::Impl::terminate() {
+Result<void> Vm::Impl::terminate(const std::string& cause) {
+  const host::LaunchClock clock;
   const auto change = Transition::begin(*this, Limits({}, kTransitionPatience), "terminate");
   if (!change) return base::fail(change.error());
   stop_suspension();
@@ -81,8 +82,12 @@ Result<void> Vm::Impl::terminate() {
   } else if (state() == VmState::suspended) {
     if (auto done = end_suspended(); !done) return done;
   }
-  end_reason();
+  const bool first_time = !cleaned_up_;
+  const std::string reason = end_reason();
   clean_up();
+  if (first_time) {
+    tell(VmEvent::Kind::terminated, cause, clock.us(), reason);
+  }
   return {};
 }
 

@@ -34,6 +34,7 @@ RunOptions run_options(const ForkOptions& options, uint32_t index) {
   run.dies_with_owner = options.dies_with_owner;
   run.start_timeout = options.start_timeout;
   run.name = options.name;
+  run.idle = options.idle;
   if (!options.name.empty() && options.count > 1) run.name += "-" + std::to_string(index + 1);
   return run;
 }
@@ -43,6 +44,7 @@ RunOptions run_options(const ForkOptions& options, uint32_t index) {
 Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions& options,
                                                               const Limits& limits) {
   constexpr std::string_view kWhat = "fork";
+  const host::LaunchClock clock;
   if (auto ok = check_options(options); !ok) return base::fail(ok.error());
   const auto image = host::open_image_files(core->store, record.image, limits);
   if (!image) return base::fail(image.error());
@@ -63,9 +65,8 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   std::atomic<bool> failed{false};
   const auto start_some = [&] {
     for (uint32_t i = next++; i < options.count && !failed; i = next++) {
-      const host::LaunchClock clock;
       forks[i] = host::start_new_vm(core, *image, origin, run_options(options, i),
-                                    limits.within(options.start_timeout), clock);
+                                    limits.within(options.start_timeout), host::LaunchClock());
       if (!forks[i]) failed = true;
     }
   };
@@ -81,6 +82,9 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   }
   if (!failed) {
     for (const auto& vm : started) core->owned.adopt(vm);
+    tell(VmEvent::Kind::forked, "call", clock.us(),
+         std::to_string(started.size()) + ", paused for " + std::to_string(captured->pause_us) +
+             " us");
     return started;
   }
   // All or none.

@@ -70,6 +70,7 @@ void Vm::Impl::own(host::StartedWorker started) {
   killed_.clear();
   if (record.dies_with_owner) lock_ = std::move(started.lock);
   worker_.emplace(std::move(started.worker));
+  watch_idleness();
 }
 
 // With mutex_ held.
@@ -148,7 +149,10 @@ Result<std::shared_ptr<Vm::Impl::Session>> Vm::Impl::session(const Limits& limit
     }
     if (now == VmState::running) {
       std::this_thread::sleep_for(kSettlePause);
-    } else if (auto awake = resume(limits); !awake) {
+    } else if (!record.idle.auto_resume) {
+      return base::fail(ErrorCode::busy, std::string(what) + ": microvm " + record.id + " is " +
+                                             vm_state_name(now) + ": resume it first");
+    } else if (auto awake = resume(limits, what); !awake) {
       return base::fail(awake.error().code, std::string(what) + ": " + awake.error().message);
     }
     if (auto ok = limits.check(what); !ok) return base::fail(ok.error());

@@ -3,6 +3,7 @@
 // so is asked of the directory whenever there is no conversation with a worker.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -19,7 +20,7 @@
 
 namespace microvm {
 
-struct [[gnu::visibility("hidden")]] Vm::Impl {
+struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm::Impl> {
   // A running worker, as long as it is the same one.
   struct Session {
     std::shared_ptr<host::ControlClient> client;
@@ -54,13 +55,21 @@ struct [[gnu::visibility("hidden")]] Vm::Impl {
   // vm_end.cpp
   // Why it ended; call only once it has.
   std::string end_reason();
-  Result<void> terminate();
+  Result<void> terminate(const std::string& cause = "call");
   // Ends it if needed and removes everything.
   Result<void> remove();
 
   // vm_sleep.cpp
-  Result<SuspendTimes> suspend(const SuspendOptions& options, const host::Limits& limits);
-  Result<void> resume(const host::Limits& limits);
+  // `cause` is for the event: "call", "idle", "exec" …
+  Result<SuspendTimes> suspend(const SuspendOptions& options, const host::Limits& limits,
+                               const std::string& cause = "call");
+  Result<void> resume(const host::Limits& limits, std::string_view cause = "call");
+
+  void tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_us,
+            std::string detail = {}) const;
+
+  // vm_idle.cpp
+  void watch_idleness();
 
   // vm_checkpoint.cpp
   Result<CheckpointInfo> checkpoint(const std::string& name, const host::Limits& limits);
@@ -74,6 +83,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl {
   const host::VmRecord record;
   const ImageConfig config;
   const std::filesystem::path dir;
+  std::atomic<uint32_t> keepers{0};               // KeepAwake handles
+  std::shared_ptr<host::IdleTarget> idle_target;  // none: the policy has no times
 
  private:
   // One change of state at a time; others wait for it within their limits.
@@ -90,7 +101,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl {
   // The work of a Suspension.
   Result<void> save_and_release(const std::shared_ptr<Session>& session,
                                 const host::Captured& captured, const host::Suspension::Stop& stop,
-                                SuspendTimes& times);
+                                const std::string& cause, SuspendTimes& times);
   // True when its worker has so many disk layers that the next state is better begun with fewer.
   [[nodiscard]] bool has_many_layers() const;
   // Through the disk and back, which merges them.
@@ -98,6 +109,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl {
   void release_worker(Session& session);
   Result<void> wake_in_memory(const host::Limits& limits);
   Result<void> start_from_saved(const host::Limits& limits);
+  // Whether a guest of ours was started.
+  Result<bool> wake(const host::Limits& limits);
   Result<host::StartedWorker> start_saved_worker(const host::SavedState& saved, base::Fd lock,
                                                  const host::Limits& limits);
 

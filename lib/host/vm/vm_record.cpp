@@ -6,6 +6,25 @@
 #include "host/store/names.hpp"
 
 namespace microvm::host {
+namespace {
+
+IdlePolicy parse_idle(const Fields& fields) {
+  const auto time = [&](const char* key) {
+    return std::chrono::milliseconds(fields.number_or(key, INT64_MAX, 0));
+  };
+  IdlePolicy idle;
+  idle.idle_after = time("idle_after_ms");
+  idle.suspended_for = time("suspended_for_ms");
+  idle.lifetime = time("lifetime_ms");
+  idle.lifetime_counts_sleep = fields.number_or("lifetime_counts_sleep", 1, 0) == 1;
+  idle.cpu_threshold =
+      static_cast<double>(fields.number_or("cpu_threshold_ppm", INT64_MAX, 50'000)) / 1e6;
+  idle.auto_resume = fields.number_or("auto_resume", 1, 1) == 1;
+  return idle;
+}
+
+}  // namespace
+
 std::string encode_record(const VmRecord& record) {
   const nlohmann::json object = {
       {"schema", 1},
@@ -19,6 +38,12 @@ std::string encode_record(const VmRecord& record) {
       {"hostname", record.hostname},
       {"machine_id", record.machine_id},
       {"boot_id", record.boot_id},
+      {"idle_after_ms", record.idle.idle_after.count()},
+      {"suspended_for_ms", record.idle.suspended_for.count()},
+      {"lifetime_ms", record.idle.lifetime.count()},
+      {"lifetime_counts_sleep", record.idle.lifetime_counts_sleep ? 1 : 0},
+      {"cpu_threshold_ppm", static_cast<uint64_t>(record.idle.cpu_threshold * 1e6)},
+      {"auto_resume", record.idle.auto_resume ? 1 : 0},
   };
   // Every text in it passed a name check or is of our own making: it is UTF-8.
   return dump_json(object, "a microvm's record").value_or("");
@@ -41,6 +66,7 @@ Result<VmRecord> parse_record(std::string_view text, const std::string& file) {
   record.hostname = fields.text("hostname", 63);
   record.machine_id = fields.text("machine_id", 32);
   record.boot_id = fields.text("boot_id", 36);
+  record.idle = parse_idle(fields);
   if (errors.first) return base::fail(*errors.first);
   return record;
 }

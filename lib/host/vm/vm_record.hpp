@@ -24,6 +24,7 @@ struct VmRecord {
   std::string hostname;  // the identity its agent was given
   std::string machine_id;
   std::string boot_id;
+  IdlePolicy idle;
 };
 
 inline constexpr size_t kMaxVmRecordBytes = 16 * 1024;

@@ -29,11 +29,6 @@ constexpr std::chrono::seconds kCaptureLimit{60};
 constexpr std::chrono::seconds kReleaseLimit{5};
 constexpr std::chrono::seconds kStartLimit{60};
 
-uint64_t elapsed_us(std::chrono::steady_clock::time_point since) {
-  const auto time = std::chrono::steady_clock::now() - since;
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
-}
-
 // So that a later process finds it suspended, and not killed.
 Result<void> mark_suspended(const base::Fd& exit_record) {
   const auto bytes = wire::encode({0, wire::ExitEvent{wire::ExitEvent::Reason::suspended, {}}});
@@ -61,10 +56,12 @@ Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureO
   return captured;
 }
 
-Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limits& limits) {
+Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limits& limits,
+                                       const std::string& cause) {
   constexpr std::string_view kWhat = "suspend";
-  const auto begin = std::chrono::steady_clock::now();
+  const host::LaunchClock clock;
   const auto times = std::make_shared<SuspendTimes>();
+  SuspendTimes acknowledged;
   std::shared_ptr<host::Suspension> suspension;
   {
     const auto change = Transition::begin(*this, limits, kWhat);
@@ -79,14 +76,16 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
     if (!running) return base::fail(running.error());
     auto captured = capture_frozen(**running, {.run_on = false}, false, limits);
     if (!captured) return base::fail(captured.error());
-    times->acknowledged_us = elapsed_us(begin);
+    times->acknowledged_us = clock.us();
     times->pause_us = captured->pause_us;
     times->changed_bytes = captured->page_bytes;
+    acknowledged = *times;  // from here on the thread writes to them
     const auto shared = std::make_shared<Captured>(std::move(*captured));
     auto started = host::Suspension::start(
-        [this, session = *running, shared, times, begin](const host::Suspension::Stop& stop) {
-          auto saved = save_and_release(session, *shared, stop, *times);
-          times->durable_us = elapsed_us(begin);
+        [this, session = *running, shared, times, clock, cause](const auto& stop) {
+          auto saved = save_and_release(session, *shared, stop, cause, *times);
+          times->durable_us = clock.us();
+          if (saved) tell(VmEvent::Kind::suspended, cause, times->durable_us);
           return saved;
         });
     if (!started) {
@@ -97,14 +96,16 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
     const std::scoped_lock lock(mutex_);
     suspension_ = suspension;
   }
-  if (!options.wait_durable) return *times;
+  if (!options.wait_durable) return acknowledged;
   if (auto durable = suspension->wait(limits); !durable) return base::fail(durable.error());
   return *times;
 }
 
 Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
                                         const Captured& captured,
-                                        const host::Suspension::Stop& stop, SuspendTimes& times) {
+                                        const host::Suspension::Stop& stop,
+                                        const std::string& cause, SuspendTimes& times) {
+  tell(VmEvent::Kind::suspending, cause, times.acknowledged_us);
   auto saved = host::save_captured(captured, dir, dir, &stop.flag);
   Result<void> done;
   if (!saved) done = base::fail(saved.error());
@@ -113,7 +114,7 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
   if (done) done = host::write_saved(dir, *saved);
   if (!done) {
     if (done.error().code == ErrorCode::cancelled) return done;  // the resume goes on from here
-    core->log("suspend microvm " + record.id + ": " + done.error().message + "; it runs on");
+    tell(VmEvent::Kind::runs_on, cause, 0, done.error().message);
     static_cast<void>(wake_in_memory(Limits({}, kThawLimit)));
     return base::fail(done.error().code,
                       "suspend: " + done.error().message + "; the microvm runs on");
@@ -167,10 +168,21 @@ Result<void> Vm::Impl::wake_in_memory(const Limits& limits) {
   return session->agent.thaw(limits);
 }
 
-Result<void> Vm::Impl::resume(const Limits& limits) {
-  constexpr std::string_view kWhat = "resume";
-  const auto change = Transition::begin(*this, limits, kWhat);
+Result<void> Vm::Impl::resume(const Limits& limits, std::string_view cause) {
+  const auto change = Transition::begin(*this, limits, "resume");
   if (!change) return base::fail(change.error());
+  const host::LaunchClock clock;
+  const auto woken = wake(limits);
+  if (!woken) return base::fail(woken.error());
+  if (*woken) tell(VmEvent::Kind::resumed, std::string(cause), clock.us());
+  return {};
+}
+
+Result<bool> Vm::Impl::wake(const Limits& limits) {
+  const auto woken = [](Result<void> done) -> Result<bool> {
+    if (!done) return base::fail(done.error());
+    return true;
+  };
   std::shared_ptr<host::Suspension> suspension;
   {
     const std::scoped_lock lock(mutex_);
@@ -179,16 +191,27 @@ Result<void> Vm::Impl::resume(const Limits& limits) {
   if (suspension) {
     if (!has_many_layers()) suspension->request_stop();
     const auto saved = suspension->wait(Limits({}, kCaptureLimit));
-    if (!saved && saved.error().code == ErrorCode::cancelled) return wake_in_memory(limits);
+    if (!saved && saved.error().code == ErrorCode::cancelled) {
+      return woken(wake_in_memory(limits));
+    }
   }
   switch (state()) {
     case VmState::suspended:
-      return start_from_saved(limits);
+      return woken(start_from_saved(limits));
     case VmState::terminated:
       return base::fail(ErrorCode::vm_gone, "resume: microvm " + record.id + " has ended");
     default:
-      return {};
+      return false;
   }
+}
+
+void Vm::Impl::tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_us,
+                    std::string detail) const {
+  core->emit({.vm_id = record.id,
+              .kind = kind,
+              .cause = cause,
+              .took_us = took_us,
+              .detail = std::move(detail)});
 }
 
 Result<void> Vm::Impl::start_from_saved(const Limits& limits) {

@@ -1,0 +1,77 @@
+// A Vm as the idle monitor sees it.
+#include "host/idle/idle_monitor.hpp"
+#include "host/vm/vm_impl.hpp"
+
+namespace microvm {
+
+using host::IdleAction;
+using host::Limits;
+
+// Holds the Vm awake as long as somebody has it.
+struct [[gnu::visibility("hidden")]] KeepAwake::Impl {
+  explicit Impl(std::shared_ptr<Vm::Impl> held) : vm(std::move(held)) { ++vm->keepers; }
+  ~Impl() { --vm->keepers; }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  const std::shared_ptr<Vm::Impl> vm;
+};
+
+namespace {
+
+// A guest that is alive answers within this.
+constexpr std::chrono::seconds kLookLimit{10};
+constexpr std::chrono::seconds kActLimit{60};
+
+class Target : public host::IdleTarget {
+ public:
+  explicit Target(std::weak_ptr<Vm::Impl> vm) : vm_(std::move(vm)) {}
+
+  host::IdleJudge::Sight look() override {
+    const auto vm = vm_.lock();
+    if (!vm) return {.state = VmState::terminated, .activity = {}, .kept_awake = false};
+    host::IdleJudge::Sight sight{
+        .state = vm->state(), .activity = {}, .kept_awake = vm->keepers.load() > 0};
+    if (sight.state != VmState::running) return sight;
+    if (const auto running = vm->running_session()) {
+      if (auto seen = running->agent.activity(Limits({}, kLookLimit))) sight.activity = *seen;
+    }
+    return sight;
+  }
+
+  void act(IdleAction action) override {
+    const auto vm = vm_.lock();
+    if (!vm) return;
+    if (action == IdleAction::suspend_idle) suspend(*vm, "idle");
+    if (action == IdleAction::suspend_asked) suspend(*vm, "the guest asked for it");
+    if (action == IdleAction::terminate_slept) static_cast<void>(vm->terminate("slept too long"));
+    if (action == IdleAction::terminate_lifetime) static_cast<void>(vm->terminate("lifetime"));
+  }
+
+ private:
+  static void suspend(Vm::Impl& vm, const std::string& cause) {
+    const auto done = vm.suspend({.wait_durable = false}, Limits({}, kActLimit), cause);
+    if (!done) vm.core->log("suspend microvm " + vm.record.id + ": " + done.error().message);
+  }
+
+  std::weak_ptr<Vm::Impl> vm_;
+};
+
+bool has_times(const IdlePolicy& policy) {
+  constexpr std::chrono::milliseconds kNever{0};
+  return policy.idle_after > kNever || policy.suspended_for > kNever || policy.lifetime > kNever;
+}
+
+}  // namespace
+
+// Once: the judge goes on over suspensions.
+void Vm::Impl::watch_idleness() {
+  if (idle_target || !has_times(record.idle)) return;
+  idle_target = std::make_shared<Target>(weak_from_this());
+  core->idle_monitor.add(idle_target, record.idle);
+}
+
+KeepAwake Vm::keep_awake() {
+  return KeepAwake(std::make_shared<KeepAwake::Impl>(impl_));
+}
+
+}  // namespace microvm
