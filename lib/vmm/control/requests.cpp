@@ -152,6 +152,7 @@ Worker::Outcome Worker::serve(Request& request, const wire::SnapshotRequest&) {
                       "a snapshot request comes with a memory and a state file");
   }
   const BusyMark mark(busy_);
+  stands_for_.reset();
   const auto saved = snapshot::save(*machine_, request.fds[0].get(), request.fds[1].get());
   if (!saved) return base::fail(saved.error());
   return Answer{

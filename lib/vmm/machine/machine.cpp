@@ -173,16 +173,17 @@ Result<void> Machine::note_clocks() {
 }
 
 // By offsets, which move the TSCs of all vCPUs by exactly the same; where KVM has none, by value.
-Result<void> Machine::hold_clocks() {
-  if (!stopped_at_) return {};
+Result<uint64_t> Machine::hold_clocks() {
+  if (auto ok = note_clocks(); !ok) return base::fail(ok.error());
   const auto now = vcpus_.front()->vcpu().tsc();
   if (!now) return base::fail(now.error());
   for (const auto& thread : vcpus_) {
     kvm::Vcpu& vcpu = thread->vcpu();
     if (vcpu.shift_tsc(stopped_at_->tsc - *now)) continue;
-    if (auto ok = vcpu.set_tsc(stopped_at_->tsc); !ok) return ok;
+    if (auto ok = vcpu.set_tsc(stopped_at_->tsc); !ok) return base::fail(ok.error());
   }
-  return vm_.set_clock_ns(stopped_at_->kvm_ns);
+  if (auto ok = vm_.set_clock_ns(stopped_at_->kvm_ns); !ok) return base::fail(ok.error());
+  return stopped_at_->kvm_ns;
 }
 
 void Machine::continue_clocks() {

@@ -100,8 +100,8 @@ class Machine {
   Result<void> quiesce();
 
   // Paused: sets the guest's clocks back to where they stood when it stopped, so that what is saved
-  // of them does not have the time since.
-  Result<void> hold_clocks();
+  // of them does not have the time since. Returns the paravirtual one, nanoseconds.
+  Result<uint64_t> hold_clocks();
 
   [[nodiscard]] bool running() const { return running_; }
   [[nodiscard]] bool has_ended() const { return has_ended_; }

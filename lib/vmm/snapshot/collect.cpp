@@ -34,12 +34,14 @@ Result<void> check_state_file(int fd) {
 
 Result<wire::Bytes> collect_state(Machine& machine) {
   if (machine.has_ended()) return base::fail(ErrorCode::vm_gone, "the vm has ended");
-  if (auto ok = machine.hold_clocks(); !ok) return base::fail(ok.error());
+  const auto clock_ns = machine.hold_clocks();
+  if (!clock_ns) return base::fail(clock_ns.error());
   state::Writer out;
   out.add(SectionId::machine, 0, kMachineVersion, encode_shape(machine.current_shape()));
   out.add(SectionId::cpuid, 0, x86_64::kCpuidVersion, machine.cpuid().encode());
-  const auto vm = x86_64::save_vm(machine.vm());
+  auto vm = x86_64::save_vm(machine.vm());
   if (!vm) return base::fail(vm.error());
+  vm->clock_ns = *clock_ns;
   out.add(SectionId::interrupt_chips, 0, x86_64::kChipsVersion, x86_64::encode_chips(*vm));
   out.add(SectionId::clock, 0, x86_64::kClockVersion, x86_64::encode_clock(*vm));
   out.add(SectionId::serial, 0, Serial::kStateVersion, machine.serial().save());
