@@ -43,8 +43,8 @@ Result<base::Fd> Log::open_reader(bool follow) {
   base::Fd read_end(ends[0]);
   base::Fd write_end(ends[1]);
   ::fcntl(write_end.get(), F_SETFL, O_NONBLOCK);
-  const auto reader = readers_.insert(
-      readers_.end(), Reader{std::move(write_end), ring_.begin(), follow && !closed_, 0});
+  const auto reader = readers_.insert(readers_.end(), Reader{std::move(write_end), ring_.begin(),
+                                                             ring_.end(), follow && !closed_, 0});
   if (reader->follow) ++followers_;
   reader->watch =
       loop_.watch(reader->pipe.get(), POLLOUT, [this, reader](uint32_t) { feed(reader); });
@@ -53,7 +53,10 @@ Result<base::Fd> Log::open_reader(bool follow) {
 
 void Log::close() {
   closed_ = true;
-  for (Reader& reader : readers_) reader.follow = false;
+  for (Reader& reader : readers_) {
+    if (reader.follow) reader.stop_at = ring_.end();
+    reader.follow = false;
+  }
   followers_ = 0;
   feed_all();
 }
@@ -62,18 +65,23 @@ void Log::feed_all() {
   for (auto reader = readers_.begin(); reader != readers_.end();) feed(reader++);
 }
 
-// Writes until the pipe is full (the watch brings us back) or the reader has everything.
+// Writes until the reader has everything, or the pipe is full, or it was a lot: the watch brings us
+// back. A guest that prints as fast as the reader reads must not keep the loop from others.
 void Log::feed(Place reader) {
+  constexpr int kChunksAtOnce = 16;
   std::array<std::byte, 16 * 1024> buffer;
-  for (;;) {
-    const auto chunk = ring_.read(reader->position, buffer);
-    if (chunk.bytes == 0 && !reader->follow) return drop(reader);
+  for (int i = 0; i < kChunksAtOnce; ++i) {
+    if (!reader->follow && reader->position >= reader->stop_at) return drop(reader);
+    const uint64_t left = reader->follow ? buffer.size() : reader->stop_at - reader->position;
+    const size_t most = std::min<uint64_t>(left, buffer.size());
+    const auto chunk = ring_.read(reader->position, std::span(buffer).first(most));
     if (chunk.bytes == 0) return loop_.rearm(reader->watch, 0);
     const ssize_t put = ::write(reader->pipe.get(), buffer.data(), chunk.bytes);
     if (put < 0 && errno == EAGAIN) return loop_.rearm(reader->watch, POLLOUT);
     if (put < 0) return drop(reader);
     reader->position = chunk.next - (chunk.bytes - static_cast<size_t>(put));
   }
+  loop_.rearm(reader->watch, POLLOUT);
 }
 
 void Log::drop(Place reader) {

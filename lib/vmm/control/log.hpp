@@ -39,6 +39,7 @@ class Log {
   struct Reader {
     base::Fd pipe;
     uint64_t position = 0;
+    uint64_t stop_at = 0;  // when it does not follow
     bool follow = false;
     sys::Loop::WatchId watch = 0;
   };
