@@ -51,7 +51,7 @@ TEST_CASE("capture: a clone has the state of that moment, and the source goes on
     worker.kernel_log(100);
     const auto captured = capture(worker.owner());
     CHECK(captured.reply.page_bytes > 0);
-    CHECK(captured.reply.page_bytes < 1u << 20);
+    CHECK(captured.reply.page_bytes <= 8u << 20);  // a host may use pages of 2 MiB
     CHECK(captured.reply.pause_us > 0);
     check_runs_on(worker);
     const auto zeros = zero_memory();
@@ -270,32 +270,39 @@ TEST_CASE("restore: an overlay that does not fit is refused") {
   CHECK(error_code(reply.message) == ErrorCode::invalid_argument);
 }
 
+// The guest may have seen all the time but that of its pause; the rest is for clocks that drift.
 TEST_CASE("resume: the guest's clocks go on where they stood") {
-  constexpr auto kPause = std::chrono::milliseconds(1500);
+  using Clock = std::chrono::steady_clock;
+  constexpr auto kPause = milliseconds(1500);
   for (const bool by_pause : {false, true}) {
     WorkerProcess worker;
     worker.run(clock_guest(), {.vcpus = 2});
     worker.kernel_log(100);
+    const auto begin = Clock::now();
+    const uint64_t begin_ticks = __rdtsc();
     const auto before = capture(worker.owner(), by_pause ? wire::CaptureRequest{} : kStayPaused);
     if (by_pause) worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});
-    const uint64_t begin = __rdtsc();
+    const uint64_t paused_ticks = __rdtsc();
     std::this_thread::sleep_for(kPause);
+    const uint64_t pause_ticks = __rdtsc() - paused_ticks;
     // What is captured of a paused machine has not seen the pause either.
     const auto meanwhile = capture(worker.owner());
-    const uint64_t pause_ticks = __rdtsc() - begin;
     worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
     worker.kernel_log(worker.kernel_log().size() + 50);
     const auto after = capture(worker.owner());
-    const auto pause_ns = static_cast<uint64_t>(std::chrono::nanoseconds(kPause).count());
+    const auto ran = Clock::now() - begin - kPause + kPause / 4;
+    const auto ran_ns = static_cast<uint64_t>(std::chrono::nanoseconds(ran).count());
+    const uint64_t ran_ticks = __rdtsc() - begin_ticks - pause_ticks + pause_ticks / 4;
+
     CHECK(captured_quad(after) > captured_quad(before));
     // A paravirtual KVM lets guests read the host's TSC, which nobody can stop.
-    const bool own_tsc = captured_quad(after) + pause_ticks < __rdtsc();
+    const bool own_tsc = captured_quad(after) + pause_ticks < begin_ticks;
     MESSAGE((own_tsc ? "tsc of its own" : "the host's tsc"));
-    if (own_tsc) CHECK(captured_quad(after) - captured_quad(before) < pause_ticks / 2);
+    if (own_tsc) CHECK(captured_quad(after) - captured_quad(before) < ran_ticks);
     CHECK(captured_clock_ns(meanwhile) >= captured_clock_ns(before));
-    CHECK(captured_clock_ns(meanwhile) - captured_clock_ns(before) < pause_ns / 2);
-    CHECK(captured_clock_ns(after) - captured_clock_ns(before) < pause_ns / 2);
-    CHECK(captured_clock_ns(after) > captured_clock_ns(before));
+    CHECK(captured_clock_ns(meanwhile) - captured_clock_ns(before) < ran_ns);
+    CHECK(captured_clock_ns(after) > captured_clock_ns(meanwhile));
+    CHECK(captured_clock_ns(after) - captured_clock_ns(before) < ran_ns);
   }
 }
 
