@@ -13,7 +13,7 @@ namespace cli {
 inline constexpr int kOk = 0;
 inline constexpr int kFailed = 1;
 inline constexpr int kUsage = 2;
-inline constexpr int kMicrovmFailed = 125;  // run and exec: it was not the guest's program
+inline constexpr int kMicrovmFailed = 125;  // run, exec, shell: it was not the guest's program
 
 using Arguments = std::vector<std::string>;
 
@@ -39,6 +39,7 @@ int image(const Context& context, const Arguments& arguments);
 int run(const Context& context, const Arguments& arguments);
 int ps(const Context& context, const Arguments& arguments);
 int exec(const Context& context, const Arguments& arguments);
+int shell(const Context& context, const Arguments& arguments);
 int logs(const Context& context, const Arguments& arguments);
 int port(const Context& context, const Arguments& arguments);
 int suspend(const Context& context, const Arguments& arguments);

@@ -1,13 +1,15 @@
 #include "command.hpp"
+#include "detach_keys.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "run_program.hpp"
+#include "run_terminal.hpp"
 
 namespace cli {
 
 int exec(const Context& context, const Arguments& arguments) {
   const auto split = split_at_first_word(
-      arguments, {"-e", "--env", "-w", "--workdir", "-u", "--user", "--timeout"});
+      arguments, {"-e", "--env", "-w", "--workdir", "-u", "--user", "--timeout", "--detach-keys"});
   OptionParser parser(
       "exec", "[OPTIONS] ID COMMAND [ARGUMENT…]", "Run a command in a microVM.",
       "Exit status: the command's own, 128 + signal when a signal ended it, 127 when\n"
@@ -16,6 +18,8 @@ int exec(const Context& context, const Arguments& arguments) {
       .value("w,workdir", "DIR", "Working directory (default: the image's)")
       .value("u,user", "USER", "User, by name or number, with :GROUP (default: the image's)")
       .flag("i,interactive", "Pass standard input on")
+      .flag("t,tty", "On a terminal; with -i it has our keys (see microvm shell)")
+      .value("detach-keys", "KEYS", "With -it: leave it running; default \"ctrl-p,ctrl-q\"")
       .value("timeout", "SECONDS", "Kill the command after this time");
   if (!parser.parse(split.options)) return parser.exit_code();
   if (split.rest.size() < 2) return parser.wrong("give the microVM and the command");
@@ -32,10 +36,21 @@ int exec(const Context& context, const Arguments& arguments) {
   }
   program.stdin_open = parser.has("interactive");
 
+  const auto keys = parse_detach_keys(parser.get("detach-keys", kDefaultDetachKeys));
+  if (!keys) return parser.wrong("--detach-keys: not a list like ctrl-p,ctrl-q");
+  const bool terminal = parser.has("tty");
+  if (terminal && program.timeout_ms != 0)
+    return parser.wrong("-t and --timeout exclude each other");
+  if (terminal && !can_lend_terminal("exec", program.stdin_open)) return kMicrovmFailed;
+
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error(), kMicrovmFailed);
   auto vm = runtime->attach(split.rest[0]);
   if (!vm) return fail(vm.error(), kMicrovmFailed);
+  if (terminal) {
+    const TerminalUse use{.input = program.stdin_open, .detach_keys = *keys, .vm = split.rest[0]};
+    return open_terminal(*vm, program, use, context.limits());
+  }
   return run_in_guest(*vm, program, context.cancel);
 }
 

@@ -20,6 +20,7 @@ constexpr std::array kCommands = {
     Command{"run", "Start a microVM from an image", run},
     Command{"ps", "List microVMs", ps},
     Command{"exec", "Run a command in a microVM", exec},
+    Command{"shell", "A terminal in a microVM, to come back to", shell},
     Command{"logs", "Show what a microVM's command printed", logs},
     Command{"port", "Forward a port of this host to a microVM", port},
     Command{"inspect", "Show everything about a microVM or an image", inspect},
@@ -48,8 +49,9 @@ void print_help() {
       "                      else ~/.local/share/libmicrovm)\n"
       "  -v, --version       Print the version\n"
       "  -h, --help          Print this help\n\n"
-      "Exit status: 0 success, 1 failure, 2 wrong usage. 'run' and 'exec' pass a guest command's\n"
-      "own on (128 + signal when a signal ended it) and give 125 when microvm itself failed.\n\n"
+      "Exit status: 0 success, 1 failure, 2 wrong usage. 'run', 'exec' and 'shell' pass a guest\n"
+      "command's own on (128 + signal when a signal ended it) and give 125 when microvm itself\n"
+      "failed.\n\n"
       "Run 'microvm COMMAND --help' for more.\n");
 }
 

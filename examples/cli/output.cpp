@@ -1,9 +1,11 @@
 #include "output.hpp"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <ctime>
 
 namespace cli {
@@ -15,6 +17,15 @@ void print_error(std::string_view message) {
 int fail(const microvm::Error& error, int exit_code) {
   print_error(error.message);
   return exit_code;
+}
+
+bool write_all(int fd, std::span<const std::byte> data) {
+  while (!data.empty()) {
+    const auto written = ::write(fd, data.data(), data.size());
+    if (written < 0 && errno != EINTR) return false;
+    if (written > 0) data = data.subspan(static_cast<size_t>(written));
+  }
+  return true;
 }
 
 void print_table(const std::vector<std::vector<std::string>>& rows) {

@@ -4,6 +4,7 @@
 #include "options.hpp"
 #include "output.hpp"
 #include "run_program.hpp"
+#include "run_terminal.hpp"
 
 namespace cli {
 namespace {
@@ -24,8 +25,25 @@ int follow(const Context& context, microvm::Vm& vm) {
   return kFailed;
 }
 
+struct Foreground {
+  Arguments command;
+  bool stdin_open = false;
+  bool terminal = false;
+};
+
+// The microVM ends with the program, so there is no detaching from it.
+int run_foreground(const Context& context, microvm::Vm& vm, const Foreground& what) {
+  if (what.command.empty() && !what.terminal) return follow(context, vm);
+  microvm::ExecOptions program;
+  program.argv = what.command;
+  program.stdin_open = what.stdin_open;
+  if (!what.terminal) return run_in_guest(vm, program, context.cancel);
+  const TerminalUse use{.input = what.stdin_open, .detach_keys = {}, .vm = vm.id()};
+  return open_terminal(vm, program, use, context.limits());
+}
+
 int start(const Context& context, const std::string& image, const microvm::RunOptions& options,
-          const Arguments& command) {
+          const Foreground& foreground) {
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error(), kMicrovmFailed);
   auto vm = runtime->run(image, options, context.limits());
@@ -34,10 +52,7 @@ int start(const Context& context, const std::string& image, const microvm::RunOp
     fmt::print("{}\n", vm->id());
     return kOk;
   }
-  if (command.empty()) return follow(context, *vm);
-  microvm::ExecOptions program;
-  program.argv = command;
-  return run_in_guest(*vm, program, context.cancel);
+  return run_foreground(context, *vm, foreground);
 }
 
 }  // namespace
@@ -45,15 +60,19 @@ int start(const Context& context, const std::string& image, const microvm::RunOp
 int run(const Context& context, const Arguments& arguments) {
   const auto split = split_at_first_word(arguments, {"--name"});
   OptionParser parser(
-      "run", "[-d] [--name NAME] IMAGE [-- COMMAND [ARGUMENT…]]",
+      "run", "[-d | -it] [--name NAME] IMAGE [-- COMMAND [ARGUMENT…]]",
       "Start a microVM from an image's snapshot.",
       "In the foreground it shows what the app prints, and Ctrl-C ends the microVM; with a "
       "COMMAND\n"
-      "it runs that in the microVM instead, ends with it and gives its exit status. A microVM in\n"
-      "the foreground leaves nothing behind.\n"
+      "it runs that in the microVM instead, ends with it and gives its exit status; with -it that\n"
+      "is on a terminal, and a shell without a COMMAND. A microVM in the foreground leaves "
+      "nothing\n"
+      "behind.\n"
       "Exit status: 0, the COMMAND's own, or 125 when microvm failed.");
   parser.flag("d,detach", "Leave it running, print its id")
       .value("name", "NAME", "Name usable instead of the id")
+      .flag("i,interactive", "Pass standard input on to the COMMAND")
+      .flag("t,tty", "Run the COMMAND on a terminal")
       .flag("rm", "Accepted for docker's habit; always so in the foreground");
   if (!parser.parse(split.options)) return parser.exit_code();
   if (split.rest.empty()) return parser.wrong("give the image");
@@ -69,7 +88,14 @@ int run(const Context& context, const Arguments& arguments) {
   if (!run.dies_with_owner && parser.has("rm")) {
     return parser.wrong("-d and --rm exclude each other: use microvm rm");
   }
-  return start(context, split.rest[0], run, command);
+  const Foreground foreground{command, parser.has("interactive"), parser.has("tty")};
+  if (!run.dies_with_owner && (foreground.stdin_open || foreground.terminal)) {
+    return parser.wrong("-d and -it exclude each other: use microvm shell");
+  }
+  if (foreground.terminal && !can_lend_terminal("run", foreground.stdin_open)) {
+    return kMicrovmFailed;
+  }
+  return start(context, split.rest[0], run, foreground);
 }
 
 }  // namespace cli

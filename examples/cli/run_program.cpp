@@ -18,17 +18,6 @@ using microvm::CancelToken;
 using microvm::Exec;
 using microvm::ExecOutput;
 
-// False when there is nobody to write to any more.
-bool write_all(int fd, const std::vector<std::byte>& data) {
-  size_t done = 0;
-  while (done < data.size()) {
-    const auto written = ::write(fd, data.data() + done, data.size() - done);
-    if (written < 0 && errno != EINTR) return false;
-    if (written > 0) done += static_cast<size_t>(written);
-  }
-  return true;
-}
-
 // Copies our standard input into the program until either ends.
 class StdinPump {
  public:
@@ -64,12 +53,6 @@ void StdinPump::pump() {
   [[maybe_unused]] const auto closed = program_.close_stdin();
 }
 
-int exit_code(const microvm::ExitStatus& status) {
-  if (!status.message.empty()) print_error(status.message);
-  if (status.timed_out) print_error("the time limit passed, the program was killed");
-  return status.signal != 0 ? 128 + status.signal : status.code;
-}
-
 int pass_through(Exec& program, const CallLimits& limits) {
   for (;;) {
     const auto output = program.read(limits);
@@ -80,10 +63,16 @@ int pass_through(Exec& program, const CallLimits& limits) {
   }
   const auto status = program.wait(limits);
   if (!status) return fail(status.error(), kMicrovmFailed);
-  return exit_code(*status);
+  return exit_code_of(*status);
 }
 
 }  // namespace
+
+int exit_code_of(const microvm::ExitStatus& status) {
+  if (!status.message.empty()) print_error(status.message);
+  if (status.timed_out) print_error("the time limit passed, the program was killed");
+  return status.signal != 0 ? 128 + status.signal : status.code;
+}
 
 int run_in_guest(microvm::Vm& vm, const microvm::ExecOptions& options, const CancelToken* cancel) {
   const CallLimits limits{cancel, {}};

@@ -10,4 +10,7 @@ namespace cli {
 int run_in_guest(microvm::Vm& vm, const microvm::ExecOptions& options,
                  const microvm::CancelToken* cancel);
 
+// A program's exit code, or 128 + signal; says why when it was not the program's own doing.
+int exit_code_of(const microvm::ExitStatus& status);
+
 }  // namespace cli
