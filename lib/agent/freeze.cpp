@@ -45,6 +45,7 @@ Outcome<void> run_freeze(Guest& guest, Channel& channel, const FrameHeader& head
   microvm_agent_FreezeRequest request = microvm_agent_FreezeRequest_init_zero;
   if (!decode_message(*body, microvm_agent_FreezeRequest_fields, &request))
     return fail("the freeze request is not readable", EPROTO);
+  if (request.keep_running) return settle(guest, request);
   if (auto frozen = guest.freezer.freeze(); !frozen) return frozen;
   auto settled = settle(guest, request);
   if (!settled) guest.freezer.thaw();

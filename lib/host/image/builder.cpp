@@ -23,6 +23,7 @@ constexpr uint64_t kMinMemory = 64ull << 20;
 constexpr uint64_t kMaxMemory = 1ull << 40;
 constexpr uint64_t kMemoryStep = 2ull << 20;
 constexpr uint32_t kMaxVcpus = 64;
+constexpr std::chrono::seconds kWarmUpLimit{10};
 
 Result<void> check_options(const BuildOptions& options) {
   if (!is_image_name(options.tag)) {
@@ -136,6 +137,7 @@ class Builder {
     manifest_.kernel_cmdline = (*guest)->kernel_cmdline();
     if (auto started = start_app(**guest); !started) return started;
     report("snapshot");
+    if (auto warm = warm_up(**guest); !warm) return warm;
     auto memory = entry.create_file("memory");
     auto state = entry.create_file("state");
     if (!memory || !state) return base::fail(!memory ? memory.error() : state.error());
@@ -151,7 +153,7 @@ class Builder {
     const ImageConfig& config = manifest_.info.config;
     manifest_.ready_port = ready_port(options_, config);
     report("start " + image_command(config).front());
-    const StepCommand command{image_command(config), config.env, config.workdir, config.user};
+    const StepCommand command{image_command(config), config.env, config.workdir, config.user, {}};
     if (auto started = guest.start(command, may_go_on_.rest()); !started) return started;
     if (manifest_.ready_port == 0) return {};
     report("wait for port " + std::to_string(manifest_.ready_port));
@@ -168,6 +170,18 @@ class Builder {
     if (code == ErrorCode::out_of_disk) return code;
     if (const auto allowed = may_go_on_(); !allowed) return allowed.error().code;
     return ErrorCode::build_failed;
+  }
+
+  // One program is started as an exec in a clone would be: what that needs of the agent, the kernel
+  // and the disk is then in the snapshot's memory. How the program ends does not matter, an image
+  // may have none of that name.
+  Result<void> warm_up(BuildGuest& guest) {
+    if (auto dropped = guest.drop_caches(may_go_on_.rest()); !dropped) return dropped;
+    const ImageConfig& config = manifest_.info.config;
+    const StepCommand command{{"true"}, config.env, config.workdir, config.user, kWarmUpLimit};
+    const auto ended = guest.run(command, {}, may_go_on_.rest());
+    if (!ended) return base::fail(ended.error());
+    return {};
   }
 
   Result<void> record_snapshot(const TempEntry& entry) {

@@ -21,6 +21,7 @@ struct StepCommand {
   std::vector<std::string> env;
   std::string cwd = "/";
   std::string user;
+  std::chrono::milliseconds timeout{0};  // 0: none; then the guest kills it
 };
 
 struct StepOutcome {
@@ -75,6 +76,8 @@ class BuildGuest {
                                  const CallLimits& limits) = 0;
   // The last lines of the command's output, for the message of a build that failed.
   virtual std::string app_log() = 0;
+  // The guest lets go of what it can read again, to make a smaller snapshot.
+  virtual Result<void> drop_caches(const CallLimits& limits) = 0;
   // Freezes the user processes and writes memory and state into the two empty files.
   virtual Result<SnapshotSizes> snapshot(int memory_fd, int state_fd, const CallLimits& limits) = 0;
   // Clean shutdown; the disk layer is complete when it returns.

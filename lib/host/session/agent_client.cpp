@@ -51,9 +51,15 @@ Result<base::Fd> AgentClient::tcp_connect(uint16_t port, const Limits& limits) {
 
 Result<void> AgentClient::freeze(FreezeFor purpose, const Limits& limits) {
   microvm_agent_FreezeRequest request{};
-  request.drop_caches = purpose == FreezeFor::image;
   request.keep_dirty = purpose == FreezeFor::state;
   return ask(link_, "freeze the guest", FrameType::freeze, encode_message(request), limits);
+}
+
+Result<void> AgentClient::drop_caches(const Limits& limits) {
+  microvm_agent_FreezeRequest request{};
+  request.drop_caches = true;
+  request.keep_running = true;
+  return ask(link_, "drop the guest's caches", FrameType::freeze, encode_message(request), limits);
 }
 
 Result<void> AgentClient::wait_port(uint16_t port, std::chrono::milliseconds timeout,

@@ -72,8 +72,10 @@ class AgentClient {
   // A byte stream to a TCP port of the guest's loopback. Error: connection_refused.
   Result<base::Fd> tcp_connect(uint16_t port, const Limits& limits);
   Result<void> put_files(const std::vector<FileToPut>& files, const Limits& limits);
-  // Stops the user processes. An image is better small: the guest writes back and lets go of what
-  // it can read again. A state that is to go on soon keeps all of it.
+  // The guest lets go of what it can read again: an image is better small.
+  Result<void> drop_caches(const Limits& limits);
+  // Stops the user processes. For an image the guest writes back what it owes to files; a state
+  // that is to go on soon keeps all of it.
   enum class FreezeFor { image, state };
   Result<void> freeze(FreezeFor purpose, const Limits& limits);
   // Lets them go on, with the right clock and a fresh seed.

@@ -23,8 +23,8 @@ constexpr std::chrono::seconds kLogLimit{5};
 constexpr size_t kMaxLogBytes = 256 * 1024;
 
 constexpr const char* kCmdline =
-    "console=ttyS0 quiet loglevel=4 reboot=a panic=-1 8250.nr_uarts=1 tsc=reliable no_timer_check "
-    "cryptomgr.notests init_on_free=1 rdinit=/init";
+    "console=ttyS0 quiet loglevel=4 reboot=a panic=-1 8250.nr_uarts=1 i8042.noaux i8042.nopnp "
+    "pci=off tsc=reliable no_timer_check cryptomgr.notests init_on_free=1 rdinit=/init";
 
 AgentCommand to_command(const StepCommand& step) {
   AgentCommand command;
@@ -32,6 +32,7 @@ AgentCommand to_command(const StepCommand& step) {
   command.env = step.env;
   command.cwd = step.cwd;
   command.user = step.user;
+  command.timeout_ms = static_cast<uint32_t>(step.timeout.count());
   return command;
 }
 
@@ -137,6 +138,9 @@ class VmBuildGuest : public BuildGuest {
     return checked(agent_.wait_port(port, timeout, Limits(limits)));
   }
   std::string app_log() override;
+  Result<void> drop_caches(const CallLimits& limits) override {
+    return checked(agent_.drop_caches(Limits(limits, kOperationLimit)));
+  }
   Result<SnapshotSizes> snapshot(int memory_fd, int state_fd, const CallLimits& limits) override;
   Result<void> power_off(const CallLimits& limits) override;
 
