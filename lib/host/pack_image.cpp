@@ -28,7 +28,9 @@ Result<void> link_rest(const ImageEntry& image, const TempEntry& entry) {
   if (auto ok = entry.link_file(image.path(image.manifest.state), image.manifest.state.file); !ok) {
     return ok;
   }
-  for (const FileRecord& layer : image.manifest.layers) {
+  std::vector<FileRecord> rest = image.manifest.layers;
+  if (image.manifest.working_set) rest.push_back(*image.manifest.working_set);
+  for (const FileRecord& layer : rest) {
     if (auto ok = entry.link_file(image.path(layer), layer.file); !ok) return ok;
   }
   return {};

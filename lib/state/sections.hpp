@@ -27,6 +27,7 @@ enum class SectionId : uint32_t {
   virtio_block = 9,
   virtio_vsock = 10,
   virtio_rng = 11,
+  working_set = 32,  // alone in a file of its own
 };
 
 inline constexpr uint32_t kFormatVersion = 1;

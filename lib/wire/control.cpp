@@ -33,6 +33,8 @@ constexpr uint16_t kType<CaptureRequest> = 12;
 template <>
 constexpr uint16_t kType<MergeRequest> = 13;
 template <>
+constexpr uint16_t kType<WorkingSetRequest> = 14;
+template <>
 constexpr uint16_t kType<OkReply> = 64;
 template <>
 constexpr uint16_t kType<ErrorReply> = 65;
@@ -133,6 +135,7 @@ void fields(C& c, M& m) {
     attachment(c, m.attachment);
     disks(c, m.disks);
     c.number(m.overlays);
+    c.flag(m.working_set);
   } else if constexpr (Is<ConnectRequest, M>) {
     c.number(m.port);
   } else if constexpr (Is<CaptureRequest, M>) {

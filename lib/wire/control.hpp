@@ -69,11 +69,12 @@ struct BootRequest {
 // is a sparse file as long as the memory whose data replaces what is below it (pages of zeros too)
 // and whose holes do not; all are mapped private, in order.
 // fds: [memory, state, listening socket, exit record, kernel log, app log, overlays…,
-// disk layers…, leases…]
+// disk layers…, working set (if it says so), leases…]
 struct RestoreRequest {
   Attachment attachment;
   std::vector<DiskSpec> disks;
   uint16_t overlays = 0;
+  bool working_set = false;  // see WorkingSetRequest
 };
 
 // Opens a byte stream to a vsock port of the guest. Reply: OkReply with one fd, a SOCK_STREAM end.
@@ -102,6 +103,11 @@ struct CaptureRequest {
 // Sent to a worker that has no machine, which ends with its reply. Reply: OkReply.
 // fds: [lower layer, read-write; upper layer, read-only].
 struct MergeRequest {};
+
+// Writes which pages of its memory a restored machine has touched up to now (state/working_set.hpp)
+// into a file, for clones to come. Reply: OkReply, or ErrorReply (unsupported: this kernel cannot
+// tell). fds: [working set out], an empty regular file.
+struct WorkingSetRequest {};
 
 struct PauseRequest {};
 // After a pause or a capture: the guest's clocks go on where they stood.
@@ -181,9 +187,9 @@ struct ExitEvent {
 
 using Message =
     std::variant<ShapeRequest, ProbeRequest, BootRequest, RestoreRequest, ConnectRequest,
-                 SnapshotRequest, CaptureRequest, MergeRequest, PauseRequest, ResumeRequest,
-                 LogsRequest, InfoRequest, TerminateRequest, OkReply, ErrorReply, SnapshotReply,
-                 CaptureReply, InfoReply, AgentEvent, ExitEvent, DiskErrorEvent>;
+                 SnapshotRequest, CaptureRequest, MergeRequest, WorkingSetRequest, PauseRequest,
+                 ResumeRequest, LogsRequest, InfoRequest, TerminateRequest, OkReply, ErrorReply,
+                 SnapshotReply, CaptureReply, InfoReply, AgentEvent, ExitEvent, DiskErrorEvent>;
 
 struct Envelope {
   uint32_t request_id = 0;

@@ -80,7 +80,7 @@ void check_nothing_left(size_t workers) {
 
 TEST_CASE("a truncated snapshot is refused") {
   runtime();
-  for (const char* file : {"state", "memory", "app.layer"}) {
+  for (const char* file : {"state", "memory", "app.layer", "working_set"}) {
     CAPTURE(file);
     Damaged damaged(file);
     damaged.truncate_to_half();
@@ -88,9 +88,9 @@ TEST_CASE("a truncated snapshot is refused") {
   }
 }
 
-TEST_CASE("a flipped bit in state or layer is refused") {
+TEST_CASE("a flipped bit in state, layer or working set is refused") {
   runtime();
-  for (const char* file : {"state", "app.layer"}) {
+  for (const char* file : {"state", "app.layer", "working_set"}) {
     CAPTURE(file);
     Damaged damaged(file);
     damaged.flip_bit(100);
@@ -148,6 +148,17 @@ TEST_CASE("a build can be cancelled") {
   check_nothing_left(workers);
 }
 
+TEST_CASE("an image without a program to warm up with is built all the same") {
+  const auto image =
+      build("FROM debian:bookworm\nENV PATH=/app\nCMD [\"/bin/sleep\", \"inf\"]\n", "cold");
+  REQUIRE_MESSAGE(image, why(image));
+  CHECK(fs::file_size(image_dir("cold", "1") / "working_set") > 0);
+  auto vm = runtime().run("cold");
+  REQUIRE_MESSAGE(vm, why(vm));
+  CHECK(vm->terminate());
+  CHECK(runtime().remove_image("cold"));
+}
+
 TEST_CASE("packing and unpacking give the image back") {
   const auto packed = runtime().pack_image("counter");
   REQUIRE_MESSAGE(packed, why(packed));
@@ -156,6 +167,7 @@ TEST_CASE("packing and unpacking give the image back") {
   CHECK(refused.error().message.find("unpack") != std::string::npos);
   const auto unpacked = runtime().unpack_image("counter");
   REQUIRE_MESSAGE(unpacked, why(unpacked));
+  CHECK(fs::file_size(image_dir("counter", "1") / "working_set") > 0);
   RunningVm vm = run_counter();
   CHECK(shell(vm, "echo back") == "back\n");
 }

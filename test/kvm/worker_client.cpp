@@ -221,6 +221,13 @@ wire::Message WorkerProcess::restore(int memory_fd, int state_fd, bool dies_with
       .message;
 }
 
+wire::Message WorkerProcess::restore_with_working_set(int memory_fd, int state_fd,
+                                                      int working_set_fd) {
+  auto fds = vm_fds(memory_fd, state_fd, {});
+  fds.push_back(working_set_fd);
+  return owner_.call(wire::RestoreRequest{{"clone", true}, {}, 0, true}, fds).message;
+}
+
 void WorkerProcess::send_restore(int memory_fd, int state_fd, const std::vector<int>& overlays) {
   const auto count = static_cast<uint16_t>(overlays.size());
   owner_.send(wire::RestoreRequest{{"clone", true}, {}, count},

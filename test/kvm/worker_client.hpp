@@ -96,6 +96,7 @@ class WorkerProcess {
   wire::Message boot(const Code& guest, bool dies_with_owner = true, const Disks& disks = {});
   wire::Message restore(int memory_fd, int state_fd, bool dies_with_owner = true,
                         const Disks& disks = {}, const std::vector<int>& overlays = {});
+  wire::Message restore_with_working_set(int memory_fd, int state_fd, int working_set_fd);
   // The request alone; whoever calls this does not ask for the reply.
   void send_restore(int memory_fd, int state_fd, const std::vector<int>& overlays = {});
   // Boots and fails the test when that fails.

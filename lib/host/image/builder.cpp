@@ -24,6 +24,7 @@ constexpr uint64_t kMaxMemory = 1ull << 40;
 constexpr uint64_t kMemoryStep = 2ull << 20;
 constexpr uint32_t kMaxVcpus = 64;
 constexpr std::chrono::seconds kWarmUpLimit{10};
+constexpr const char* kWorkingSetFile = "working_set";
 
 Result<void> check_options(const BuildOptions& options) {
   if (!is_image_name(options.tag)) {
@@ -146,7 +147,8 @@ class Builder {
     manifest_.info.memory_data_bytes = sizes->memory_data_bytes;
     guest->reset();
     if (auto layer = finish_layer(entry, "app.layer"); !layer) return layer;
-    return record_snapshot(entry);
+    if (auto recorded = record_snapshot(entry); !recorded) return recorded;
+    return try_snapshot(entry);
   }
 
   Result<void> start_app(BuildGuest& guest) {
@@ -177,11 +179,47 @@ class Builder {
   // may have none of that name.
   Result<void> warm_up(BuildGuest& guest) {
     if (auto dropped = guest.drop_caches(may_go_on_.rest()); !dropped) return dropped;
+    return run_any_program(guest);
+  }
+
+  Result<void> run_any_program(BuildGuest& guest) {
     const ImageConfig& config = manifest_.info.config;
     const StepCommand command{{"true"}, config.env, config.workdir, config.user, kWarmUpLimit};
     const auto ended = guest.run(command, {}, may_go_on_.rest());
     if (!ended) return base::fail(ended.error());
     return {};
+  }
+
+  // A snapshot is an image only once a clone of it was ready. What that clone touched until its
+  // first program had run is what the next ones need first.
+  Result<void> try_snapshot(const TempEntry& entry) {
+    report("try the snapshot");
+    auto guest = runner_.restore(machine_, {entry.dir() / "memory", entry.dir() / "state"},
+                                 may_go_on_.rest());
+    if (!guest) return unusable(guest.error());
+    if (auto ran = run_any_program(**guest); !ran) return unusable(ran.error());
+    const auto file = entry.create_file(kWorkingSetFile);
+    if (!file) return base::fail(file.error());
+    const auto recorded = (*guest)->record_working_set(file->get(), may_go_on_.rest());
+    if (!recorded && recorded.error().code == ErrorCode::unsupported) {
+      std::error_code ec;
+      fs::remove(entry.dir() / kWorkingSetFile, ec);
+      return {};
+    }
+    if (!recorded) return unusable(recorded.error());
+    auto record = record_of(entry.dir(), kWorkingSetFile, may_go_on_);
+    if (!record) return base::fail(record.error());
+    manifest_.working_set = std::move(*record);
+    return {};
+  }
+
+  static base::Failure unusable(const Error& error) {
+    const ErrorCode code = error.code;
+    if (code == ErrorCode::cancelled || code == ErrorCode::deadline_exceeded ||
+        code == ErrorCode::out_of_disk) {
+      return base::fail(error);
+    }
+    return base::fail(ErrorCode::build_failed, "the snapshot does not start: " + error.message);
   }
 
   Result<void> record_snapshot(const TempEntry& entry) {

@@ -59,7 +59,12 @@ struct BuildMachine {
   uint32_t vcpus = 1;
 };
 
-// A booted guest whose agent answers. Destroying it ends the guest at once.
+struct SnapshotFiles {
+  std::filesystem::path memory;
+  std::filesystem::path state;
+};
+
+// A booted or restored guest whose agent answers. Destroying it ends the guest at once.
 class BuildGuest {
  public:
   virtual ~BuildGuest() = default;
@@ -80,6 +85,9 @@ class BuildGuest {
   virtual Result<void> drop_caches(const CallLimits& limits) = 0;
   // Freezes the user processes and writes memory and state into the two empty files.
   virtual Result<SnapshotSizes> snapshot(int memory_fd, int state_fd, const CallLimits& limits) = 0;
+  // Writes which pages of memory a restored guest has touched since into the empty file. Error
+  // unsupported: this kernel cannot tell.
+  virtual Result<void> record_working_set(int fd, const CallLimits& limits) = 0;
   // Clean shutdown; the disk layer is complete when it returns.
   virtual Result<void> power_off(const CallLimits& limits) = 0;
 };
@@ -89,6 +97,11 @@ class StepRunner {
   virtual ~StepRunner() = default;
   virtual Result<std::unique_ptr<BuildGuest>> boot(const BuildMachine& machine,
                                                    const CallLimits& limits) = 0;
+  // A throw-away clone of a snapshot that machine's read-only layers belong to; its own layer goes
+  // with it.
+  virtual Result<std::unique_ptr<BuildGuest>> restore(const BuildMachine& machine,
+                                                      const SnapshotFiles& snapshot,
+                                                      const CallLimits& limits) = 0;
 };
 
 }  // namespace microvm::host

@@ -52,6 +52,8 @@ class Fields {
                                               uint64_t max) const;
   // The object or the array of objects under `key`.
   [[nodiscard]] Fields child(const char* key) const;
+  // For what may be missing.
+  [[nodiscard]] bool has(const char* key) const { return find(key) != nullptr; }
   [[nodiscard]] std::vector<Fields> children(const char* key, size_t max_count) const;
 
   void report(const char* key, const std::string& problem) const {

@@ -153,28 +153,29 @@ Result<std::string> encode_manifest(const BaseManifest& manifest) {
 
 Result<std::string> encode_manifest(const ImageManifest& manifest) {
   const ImageInfo& info = manifest.info;
-  const json document = {{"schema", kManifestSchema},
-                         {"name", info.name},
-                         {"version", info.version},
-                         {"created", info.created},
-                         {"base", info.base},
-                         {"kernel", info.kernel},
-                         {"memory_bytes", info.memory_bytes},
-                         {"vcpus", info.vcpus},
-                         {"memory_data_bytes", info.memory_data_bytes},
-                         {"disk_data_bytes", info.disk_data_bytes},
-                         {"boot_ms", info.boot_ms},
-                         {"config", to_json(info.config)},
-                         {"kernel_digest", manifest.kernel_digest},
-                         {"base_digest", manifest.base_digest},
-                         {"disk_bytes", manifest.disk_bytes},
-                         {"ready_port", manifest.ready_port},
-                         {"kernel_cmdline", manifest.kernel_cmdline},
-                         {"layers", to_json(manifest.layers)},
-                         {"memory", to_json(manifest.memory)},
-                         {"state", to_json(manifest.state)},
-                         {"form", form_name(manifest.form)},
-                         {"memory_raw_bytes", manifest.memory_raw_bytes}};
+  json document = {{"schema", kManifestSchema},
+                   {"name", info.name},
+                   {"version", info.version},
+                   {"created", info.created},
+                   {"base", info.base},
+                   {"kernel", info.kernel},
+                   {"memory_bytes", info.memory_bytes},
+                   {"vcpus", info.vcpus},
+                   {"memory_data_bytes", info.memory_data_bytes},
+                   {"disk_data_bytes", info.disk_data_bytes},
+                   {"boot_ms", info.boot_ms},
+                   {"config", to_json(info.config)},
+                   {"kernel_digest", manifest.kernel_digest},
+                   {"base_digest", manifest.base_digest},
+                   {"disk_bytes", manifest.disk_bytes},
+                   {"ready_port", manifest.ready_port},
+                   {"kernel_cmdline", manifest.kernel_cmdline},
+                   {"layers", to_json(manifest.layers)},
+                   {"memory", to_json(manifest.memory)},
+                   {"state", to_json(manifest.state)},
+                   {"form", form_name(manifest.form)},
+                   {"memory_raw_bytes", manifest.memory_raw_bytes}};
+  if (manifest.working_set) document["working_set"] = to_json(*manifest.working_set);
   return encode(document, "image " + info.name, parse_image_manifest);
 }
 
@@ -214,6 +215,7 @@ Result<ImageManifest> parse_image_manifest(std::string_view text, const std::str
     manifest.state = read_record(in.child("state"));
     manifest.form = read_form(in);
     manifest.memory_raw_bytes = in.number_or("memory_raw_bytes", kMaxFileBytes, 0);
+    if (in.has("working_set")) manifest.working_set = read_record(in.child("working_set"));
     if (manifest.state.sha256.empty()) in.report("state", "has no sha256");
   });
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +49,8 @@ struct ImageManifest {
   std::vector<FileRecord> layers;  // copy-on-write layers above the base, lowest first
   FileRecord memory;               // raw: sparse file; packed: zstd frames, sha256 set
   FileRecord state;                // device state; sha256 always set
+  // What its clones touch first (state/working_set.hpp); an image may have none.
+  std::optional<FileRecord> working_set;
   ImageForm form = ImageForm::raw;
   // Only when packed: what unpacking must give back.
   uint64_t memory_raw_bytes = 0;

@@ -36,24 +36,12 @@ AgentCommand to_command(const StepCommand& step) {
   return command;
 }
 
-// What the worker is given of the host; all of it goes with the build.
-struct BootFiles {
-  TempEntry scratch;
-  base::Fd kernel;
-  base::Fd initramfs;
-  base::Fd listener;
-  base::Fd exit_record;
-  base::Fd kernel_log;
-  base::Fd app_log;
-  std::vector<base::Fd> layers;
-
-  [[nodiscard]] std::vector<int> fds() const {
-    std::vector<int> all = {kernel.get(),      initramfs.get(),  listener.get(),
-                            exit_record.get(), kernel_log.get(), app_log.get()};
-    for (const base::Fd& layer : layers) all.push_back(layer.get());
-    return all;
-  }
-};
+Result<void> open_into(const std::filesystem::path& path, int flags, base::Fd& fd) {
+  auto opened = open_file(path, flags | O_NOFOLLOW);
+  if (!opened) return base::fail(opened.error());
+  fd = std::move(*opened);
+  return {};
+}
 
 Result<void> make_initramfs_file(const KernelEntry& kernel, base::Fd& out) {
   const auto bytes = make_initramfs(embedded_agent(), kernel);
@@ -63,51 +51,6 @@ Result<void> make_initramfs_file(const KernelEntry& kernel, base::Fd& out) {
   if (auto ok = sys::pwrite_full(file->get(), *bytes, 0); !ok) return ok;
   out = std::move(*file);
   return {};
-}
-
-Result<void> make_scratch_files(BootFiles& files) {
-  const base::Fd directory(::open(files.scratch.dir().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!directory) return base::fail_errno("open " + files.scratch.dir().string());
-  auto listener = sys::listen_unix(directory.get(), "control.sock", sys::SocketKind::seqpacket);
-  if (!listener) return base::fail(listener.error());
-  files.listener = std::move(*listener);
-  const std::pair<const char*, base::Fd*> names[] = {
-      {"exit", &files.exit_record}, {"kernel.log", &files.kernel_log}, {"app.log", &files.app_log}};
-  for (const auto& [name, fd] : names) {
-    auto file = files.scratch.create_file(name);
-    if (!file) return base::fail(file.error());
-    *fd = std::move(*file);
-  }
-  return {};
-}
-
-Result<void> open_layers(const BuildMachine& machine, std::vector<base::Fd>& layers) {
-  for (const auto& path : machine.read_only_layers) {
-    auto layer = open_file(path, O_RDONLY | O_NOFOLLOW);
-    if (!layer) return base::fail(layer.error());
-    layers.push_back(std::move(*layer));
-  }
-  auto top = open_file(machine.writable_layer, O_RDWR | O_NOFOLLOW);
-  if (!top) return base::fail(top.error());
-  layers.push_back(std::move(*top));
-  return {};
-}
-
-Result<BootFiles> open_boot_files(const Store& store, const BuildMachine& machine) {
-  // Kernels stand in directories named by their digests.
-  const auto kernel = store.open_kernel(machine.kernel_dir.filename().string());
-  if (!kernel) return base::fail(kernel.error());
-  auto scratch = store.new_entry();
-  if (!scratch) return base::fail(scratch.error());
-  BootFiles files{std::move(*scratch), {}, {}, {}, {}, {}, {}, {}};
-  auto vmlinux = open_file(kernel->path(kernel->manifest.vmlinux), O_RDONLY | O_NOFOLLOW);
-  if (!vmlinux) return base::fail(vmlinux.error());
-  files.kernel = std::move(*vmlinux);
-  auto ok = make_initramfs_file(*kernel, files.initramfs);
-  if (ok) ok = make_scratch_files(files);
-  if (ok) ok = open_layers(machine, files.layers);
-  if (!ok) return base::fail(ok.error());
-  return files;
 }
 
 class VmBuildGuest : public BuildGuest {
@@ -142,6 +85,7 @@ class VmBuildGuest : public BuildGuest {
     return checked(agent_.drop_caches(Limits(limits, kOperationLimit)));
   }
   Result<SnapshotSizes> snapshot(int memory_fd, int state_fd, const CallLimits& limits) override;
+  Result<void> record_working_set(int fd, const CallLimits& limits) override;
   Result<void> power_off(const CallLimits& limits) override;
 
  private:
@@ -213,6 +157,15 @@ Result<SnapshotSizes> VmBuildGuest::snapshot(int memory_fd, int state_fd,
   return SnapshotSizes{sizes->memory_bytes, sizes->memory_data_bytes};
 }
 
+Result<void> VmBuildGuest::record_working_set(int fd, const CallLimits& call_limits) {
+  const Limits limits(call_limits, kOperationLimit);
+  const int fds[] = {fd};
+  const auto reply =
+      checked(client_->call(wire::WorkingSetRequest{}, fds, limits, "record the working set"));
+  if (!reply) return base::fail(reply.error());
+  return {};
+}
+
 Result<void> VmBuildGuest::power_off(const CallLimits& call_limits) {
   const Limits limits(call_limits, kShutdownLimit);
   if (auto asked = checked(agent_.power_off(limits)); !asked) return asked;
@@ -224,28 +177,127 @@ Result<void> VmBuildGuest::power_off(const CallLimits& call_limits) {
 
 }  // namespace
 
-Result<std::unique_ptr<BuildGuest>> VmStepRunner::boot(const BuildMachine& machine,
-                                                       const CallLimits& call_limits) {
-  const Limits limits(call_limits, kBootLimit);
-  auto files = open_boot_files(core_->store, machine);
-  if (!files) return base::fail(files.error());
+// What the worker is given of the host; all of it goes with the guest.
+struct VmStepRunner::Files {
+  explicit Files(TempEntry entry) : scratch(std::move(entry)) {}
+  Result<void> make_scratch_files();
+  Result<void> open_read_only_layers(const BuildMachine& machine);
+
+  // As the requests of the control wire want them.
+  [[nodiscard]] std::vector<int> fds() const {
+    std::vector<int> all = {first.get(),       second.get(),     listener.get(),
+                            exit_record.get(), kernel_log.get(), app_log.get()};
+    for (const base::Fd& layer : layers) all.push_back(layer.get());
+    return all;
+  }
+
+  TempEntry scratch;
+  base::Fd first;   // kernel or memory
+  base::Fd second;  // initramfs or state
+  base::Fd listener;
+  base::Fd exit_record;
+  base::Fd kernel_log;
+  base::Fd app_log;
+  std::vector<base::Fd> layers;
+};
+
+Result<void> VmStepRunner::Files::make_scratch_files() {
+  const base::Fd directory(::open(scratch.dir().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return base::fail_errno("open " + scratch.dir().string());
+  auto socket = sys::listen_unix(directory.get(), "control.sock", sys::SocketKind::seqpacket);
+  if (!socket) return base::fail(socket.error());
+  listener = std::move(*socket);
+  const std::pair<const char*, base::Fd*> names[] = {
+      {"exit", &exit_record}, {"kernel.log", &kernel_log}, {"app.log", &app_log}};
+  for (const auto& [name, fd] : names) {
+    auto file = scratch.create_file(name);
+    if (!file) return base::fail(file.error());
+    *fd = std::move(*file);
+  }
+  return {};
+}
+
+Result<void> VmStepRunner::Files::open_read_only_layers(const BuildMachine& machine) {
+  for (const auto& path : machine.read_only_layers) {
+    base::Fd layer;
+    if (auto ok = open_into(path, O_RDONLY, layer); !ok) return ok;
+    layers.push_back(std::move(layer));
+  }
+  return {};
+}
+
+Result<VmStepRunner::Files> VmStepRunner::open_boot_files(const Store& store,
+                                                          const BuildMachine& machine) {
+  // Kernels stand in directories named by their digests.
+  const auto kernel = store.open_kernel(machine.kernel_dir.filename().string());
+  if (!kernel) return base::fail(kernel.error());
+  auto scratch = store.new_entry();
+  if (!scratch) return base::fail(scratch.error());
+  Files files(std::move(*scratch));
+  base::Fd top;
+  auto ok = open_into(kernel->path(kernel->manifest.vmlinux), O_RDONLY, files.first);
+  if (ok) ok = make_initramfs_file(*kernel, files.second);
+  if (ok) ok = files.make_scratch_files();
+  if (ok) ok = files.open_read_only_layers(machine);
+  if (ok) ok = open_into(machine.writable_layer, O_RDWR, top);
+  if (!ok) return base::fail(ok.error());
+  files.layers.push_back(std::move(top));
+  return files;
+}
+
+Result<VmStepRunner::Files> VmStepRunner::open_snapshot_files(const Store& store,
+                                                              const BuildMachine& machine,
+                                                              const SnapshotFiles& snapshot) {
+  auto scratch = store.new_entry();
+  if (!scratch) return base::fail(scratch.error());
+  Files files(std::move(*scratch));
+  auto ok = open_into(snapshot.memory, O_RDONLY, files.first);
+  if (ok) ok = open_into(snapshot.state, O_RDONLY, files.second);
+  if (ok) ok = files.make_scratch_files();
+  if (ok) ok = files.open_read_only_layers(machine);
+  if (!ok) return base::fail(ok.error());
+  auto top = files.scratch.create_file("disk.layer");
+  if (!top) return base::fail(top.error());
+  files.layers.push_back(std::move(*top));
+  return files;
+}
+
+template <class Request>
+Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& machine, Files files,
+                                                         Request request, const Limits& limits) {
   auto worker =
       core_->pool->take({machine.memory_bytes, static_cast<uint16_t>(machine.vcpus), 1}, limits);
   if (!worker) return base::fail(worker.error());
   auto identity = make_identity("build");
   if (!identity) return base::fail(identity.error());
-
-  wire::BootRequest request;
-  request.cmdline = kCmdline;
   request.attachment = {"build", true};
-  request.disks = {{.read_only = false, .layers = static_cast<uint16_t>(files->layers.size())}};
+  request.disks = {{.read_only = false, .layers = static_cast<uint16_t>(files.layers.size())}};
   const LaunchClock clock;
   LaunchTimes times;
-  auto doorbell = launch_guest(*worker, std::move(request), files->fds(), std::move(*identity),
+  auto doorbell = launch_guest(*worker, std::move(request), files.fds(), std::move(*identity),
                                limits, clock, times);
   if (!doorbell) return base::fail(doorbell.error());
-  return std::make_unique<VmBuildGuest>(core_, std::move(*worker), std::move(files->scratch),
+  return std::make_unique<VmBuildGuest>(core_, std::move(*worker), std::move(files.scratch),
                                         std::move(*doorbell), times.ready_us / 1000);
+}
+
+Result<std::unique_ptr<BuildGuest>> VmStepRunner::boot(const BuildMachine& machine,
+                                                       const CallLimits& call_limits) {
+  const Limits limits(call_limits, kBootLimit);
+  auto files = open_boot_files(core_->store, machine);
+  if (!files) return base::fail(files.error());
+  wire::BootRequest request;
+  request.cmdline = kCmdline;
+  return launch(machine, std::move(*files), std::move(request), limits);
+}
+
+Result<std::unique_ptr<BuildGuest>> VmStepRunner::restore(const BuildMachine& machine,
+                                                          const SnapshotFiles& snapshot,
+                                                          const CallLimits& call_limits) {
+  const Limits limits(call_limits, kBootLimit);
+  auto files = open_snapshot_files(core_->store, machine, snapshot);
+  if (!files) return base::fail(files.error());
+  return launch(machine, std::move(*files), wire::RestoreRequest{}, limits);
 }
 
 }  // namespace microvm::host

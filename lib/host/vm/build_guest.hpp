@@ -1,4 +1,5 @@
-// The guests of a build: cold-booted from kernel, initramfs and disk layers, known to nobody else.
+// The guests of a build, known to nobody else: cold-booted from kernel, initramfs and disk layers,
+// or restored from the snapshot that is being made, to try it out.
 #pragma once
 
 #include <memory>
@@ -16,8 +17,21 @@ class VmStepRunner : public StepRunner {
   // words when the agent is not ready within two minutes.
   Result<std::unique_ptr<BuildGuest>> boot(const BuildMachine& machine,
                                            const CallLimits& limits) override;
+  // Errors: the worker's own (corrupt, …), guest_failed when the agent is not ready within two
+  // minutes.
+  Result<std::unique_ptr<BuildGuest>> restore(const BuildMachine& machine,
+                                              const SnapshotFiles& snapshot,
+                                              const CallLimits& limits) override;
 
  private:
+  struct Files;
+  static Result<Files> open_boot_files(const Store& store, const BuildMachine& machine);
+  static Result<Files> open_snapshot_files(const Store& store, const BuildMachine& machine,
+                                           const SnapshotFiles& snapshot);
+  template <class Request>
+  Result<std::unique_ptr<BuildGuest>> launch(const BuildMachine& machine, Files files,
+                                             Request request, const Limits& limits);
+
   std::shared_ptr<Core> core_;
 };
 

@@ -69,6 +69,7 @@ Result<ImageInfo> commit_image_of(const Store& store, const Checkpoint& checkpoi
   manifest.layers = std::move(*layers);
   manifest.memory = std::move(*memory);
   manifest.state = std::move(*state_record);
+  manifest.working_set.reset();  // what stands there is of the image below
   manifest.info.name = image_name;
   manifest.info.created = rfc3339_now();
   manifest.info.memory_data_bytes = manifest.memory.data_bytes;

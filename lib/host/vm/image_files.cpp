@@ -19,6 +19,7 @@ Result<void> verify(const ImageFiles& files, const Limits& limits) {
   const ImageManifest& manifest = files.image.manifest;
   std::vector<FileToVerify> own = {{&manifest.memory, files.memory.get()},
                                    {&manifest.state, files.state.get()}};
+  if (manifest.working_set) own.push_back({&*manifest.working_set, files.working_set.get()});
   for (size_t i = 0; i < manifest.layers.size(); ++i) {
     own.push_back({&manifest.layers[i], files.layers[i + 1].get()});
   }
@@ -42,7 +43,7 @@ Result<ImageFiles> open_image_files(const Store& store, const std::string& refer
   }
   auto base = store.open_base(manifest.base_digest);
   if (!base) return base::fail(base.error());
-  ImageFiles files{std::move(*image), std::move(*base), {}, {}, {}};
+  ImageFiles files{std::move(*image), std::move(*base), {}, {}, {}, {}};
   std::vector<std::filesystem::path> layers = {files.base.path(files.base.manifest.disk)};
   for (const FileRecord& layer : files.image.manifest.layers) {
     layers.push_back(files.image.path(layer));
@@ -50,6 +51,8 @@ Result<ImageFiles> open_image_files(const Store& store, const std::string& refer
   files.layers.resize(layers.size());
   auto ok = open_into(files.image.path(files.image.manifest.memory), files.memory);
   if (ok) ok = open_into(files.image.path(files.image.manifest.state), files.state);
+  const auto& working_set = files.image.manifest.working_set;
+  if (ok && working_set) ok = open_into(files.image.path(*working_set), files.working_set);
   for (size_t i = 0; ok && i < layers.size(); ++i) ok = open_into(layers[i], files.layers[i]);
   if (ok) ok = verify(files, limits);
   if (!ok) return base::fail(ok.error());

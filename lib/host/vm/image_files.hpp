@@ -14,6 +14,7 @@ struct ImageFiles {
   BaseEntry base;
   base::Fd memory;
   base::Fd state;
+  base::Fd working_set;          // if the image has one
   std::vector<base::Fd> layers;  // the base's disk first
 };
 

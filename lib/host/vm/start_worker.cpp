@@ -7,6 +7,11 @@
 namespace microvm::host {
 namespace {
 
+// It is that of the image's own snapshot: a Vm that was saved later goes on with other pages.
+bool has_working_set(const ImageFiles& image, const StartPoint& point) {
+  return image.working_set.valid() && !point.state.valid();
+}
+
 // As RestoreRequest says; the locks on image and base stay with the worker.
 std::vector<int> restore_fds(const ImageFiles& image, const StartPoint& point,
                              const WorkerFiles& vm) {
@@ -17,6 +22,7 @@ std::vector<int> restore_fds(const ImageFiles& image, const StartPoint& point,
   for (const base::Fd& layer : image.layers) fds.push_back(layer.get());
   for (const base::Fd& layer : point.layers) fds.push_back(layer.get());
   fds.push_back(vm.layer.get());
+  if (has_working_set(image, point)) fds.push_back(image.working_set.get());
   fds.push_back(image.image.in_use.get());
   fds.push_back(image.base.in_use.get());
   return fds;
@@ -29,6 +35,7 @@ wire::RestoreRequest restore_request(const VmRecord& record, const ImageFiles& i
   const auto layers = static_cast<uint16_t>(image.layers.size() + point.layers.size() + 1);
   request.disks = {{.read_only = false, .layers = layers}};
   request.overlays = static_cast<uint16_t>(point.overlays.size());
+  request.working_set = has_working_set(image, point);
   return request;
 }
 

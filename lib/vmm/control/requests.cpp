@@ -11,6 +11,7 @@
 #include "vmm/disk/disk_stack.hpp"
 #include "vmm/snapshot/restore.hpp"
 #include "vmm/snapshot/save.hpp"
+#include "vmm/snapshot/working_set.hpp"
 #include "vmm/virtio/block.hpp"
 #include "vmm/virtio/rng.hpp"
 
@@ -101,13 +102,18 @@ Worker::Outcome Worker::serve(Request& request, const wire::BootRequest& boot) {
 
 Worker::Outcome Worker::serve(Request& request, const wire::RestoreRequest& restore) {
   if (auto ok = check_stage(Stage::shaped); !ok) return base::fail(ok.error());
-  auto files = sort_files(std::move(request.fds), restore.overlays, restore.disks);
+  auto files =
+      sort_files(std::move(request.fds), restore.overlays, restore.disks, restore.working_set);
   if (!files) return base::fail(files.error());
   stage_ = Stage::failed;  // until it has worked
   if (auto ok = attach_devices(*files, restore.disks); !ok) return base::fail(ok.error());
   const auto restored =
       snapshot::restore(*machine_, {files->first.get(), files->second.get(), files->overlays});
   if (!restored) return base::fail(restored.error());
+  if (files->working_set) {
+    const auto ready = snapshot::bring_in_working_set(*machine_, files->working_set.get());
+    if (!ready) return base::fail(ready.error());
+  }
   start(request, std::move(*files), restore.attachment);
   return Answer{wire::OkReply{}, {}};
 }
@@ -157,6 +163,16 @@ Worker::Outcome Worker::serve(Request& request, const wire::SnapshotRequest&) {
   if (!saved) return base::fail(saved.error());
   return Answer{
       wire::SnapshotReply{saved->memory_bytes, saved->memory_data_bytes, request.elapsed_us()}, {}};
+}
+
+Worker::Outcome Worker::serve(Request& request, const wire::WorkingSetRequest&) {
+  if (auto ok = check_stage(Stage::started); !ok) return base::fail(ok.error());
+  if (request.fds.size() != 1) {
+    return base::fail(ErrorCode::invalid_argument, "a working set request comes with a file");
+  }
+  const auto done = snapshot::record_working_set(*machine_, request.fds[0].get());
+  if (!done) return base::fail(done.error());
+  return Answer{wire::OkReply{}, {}};
 }
 
 Worker::Outcome Worker::serve(Request&, const wire::PauseRequest&) {

@@ -17,7 +17,7 @@ base::Failure too_few() {
 }  // namespace
 
 Result<VmFiles> sort_files(std::vector<base::Fd> fds, size_t overlays,
-                           const std::vector<wire::DiskSpec>& disks) {
+                           const std::vector<wire::DiskSpec>& disks, bool working_set) {
   if (overlays > wire::kMaxOverlays) {
     return base::fail(ErrorCode::invalid_argument, "memory of " + std::to_string(overlays) +
                                                        " overlays: give at most " +
@@ -32,6 +32,7 @@ Result<VmFiles> sort_files(std::vector<base::Fd> fds, size_t overlays,
                 .app_log = std::move(fds[5]),
                 .overlays = {},
                 .disks = {},
+                .working_set = {},
                 .leases = {}};
   auto rest = std::span(fds).subspan(kFixedFiles);
   const auto take = [&rest](size_t count) {
@@ -49,6 +50,10 @@ Result<VmFiles> sort_files(std::vector<base::Fd> fds, size_t overlays,
     }
     if (rest.size() < disk.layers) return too_few();
     files.disks.push_back(take(disk.layers));
+  }
+  if (working_set) {
+    if (rest.empty()) return too_few();
+    files.working_set = std::move(take(1).front());
   }
   files.leases = take(rest.size());
   return files;

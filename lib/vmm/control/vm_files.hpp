@@ -18,12 +18,13 @@ struct VmFiles {
   base::Fd app_log;
   std::vector<base::Fd> overlays;            // of the memory
   std::vector<std::vector<base::Fd>> disks;  // the layers of each, base first
+  base::Fd working_set;                      // if one was announced
   std::vector<base::Fd> leases;
 };
 
-// Error invalid_argument when there are fewer fds than the overlays and disks need, too many
-// overlays, or a disk of no or too many layers.
+// Error invalid_argument when there are fewer fds than the request needs, too many overlays, or a
+// disk of no or too many layers.
 Result<VmFiles> sort_files(std::vector<base::Fd> fds, size_t overlays,
-                           const std::vector<wire::DiskSpec>& disks);
+                           const std::vector<wire::DiskSpec>& disks, bool working_set = false);
 
 }  // namespace microvm::vmm::control

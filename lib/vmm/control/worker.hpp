@@ -92,6 +92,7 @@ class Worker {
   Outcome serve(Request& request, const wire::SnapshotRequest&);
   Outcome serve(Request& request, const wire::CaptureRequest& capture);
   Outcome serve(Request& request, const wire::MergeRequest&);
+  Outcome serve(Request& request, const wire::WorkingSetRequest&);
   Outcome serve(Request& request, const wire::PauseRequest&);
   Outcome serve(Request& request, const wire::ResumeRequest&);
   Outcome serve(Request& request, const wire::LogsRequest& logs);

@@ -60,6 +60,17 @@ inline constexpr unsigned long kGetXsave = _IOR(KVMIO, 0xa4, MinXsave);
 inline constexpr unsigned long kSetXsave = _IOW(KVMIO, 0xa5, MinXsave);
 inline constexpr unsigned long kGetXsave2 = _IOR(KVMIO, 0xcf, MinXsave);
 
+// Of Linux 6.11 and later; Debian 12 builds against 6.1.
+struct PreFault {
+  uint64_t gpa;
+  uint64_t size;  // both are moved past what was done
+  uint64_t flags;
+  uint64_t padding[5];
+};
+static_assert(sizeof(PreFault) == 64);
+inline constexpr unsigned long kPreFaultMemory = _IOWR(KVMIO, 0xd5, PreFault);
+inline constexpr int kCapPreFaultMemory = 236;
+
 // The structs without flexible arrays are as they should be.
 static_assert(sizeof(kvm_cpuid_entry2) == 40 && sizeof(kvm_sregs) == 312);
 static_assert(sizeof(kvm_irqchip) == 520 && sizeof(kvm_lapic_state) == 1024);

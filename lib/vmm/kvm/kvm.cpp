@@ -56,6 +56,7 @@ Result<VcpuLimits> read_limits(int fd) {
   const int xsave_bytes = call(fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
   limits.xsave_bytes = static_cast<size_t>(std::max<int>(xsave_bytes, kMinXsaveBytes));
   limits.sync_regs = (call(fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) & kSyncMask) == kSyncMask;
+  limits.pre_fault = call(fd, KVM_CHECK_EXTENSION, kCapPreFaultMemory) > 0;
   return limits;
 }
 

@@ -219,6 +219,12 @@ Result<void> Vcpu::set_cpuid(std::span<const kvm_cpuid_entry2> entries) {
   return check(fd_.get(), kSetCpuid2, table.data(), "KVM_SET_CPUID2");
 }
 
+void Vcpu::pre_fault(uint64_t guest_address, uint64_t bytes) noexcept {
+  PreFault request{.gpa = guest_address, .size = bytes, .flags = 0, .padding = {}};
+  while (request.size > 0 && call(fd_.get(), kPreFaultMemory, &request) == 0) {
+  }
+}
+
 // EINVAL when the guest has no paravirtual clock; then there is nothing to tell.
 void Vcpu::note_pause() noexcept {
   static_cast<void>(call(fd_.get(), KVM_KVMCLOCK_CTRL, 0));

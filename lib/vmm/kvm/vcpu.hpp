@@ -17,6 +17,7 @@ struct VcpuLimits {
   size_t run_bytes = 0;    // size of the shared kvm_run mapping
   size_t xsave_bytes = 0;  // size of the XSAVE image, at least 4096
   bool sync_regs = false;  // registers can travel in kvm_run instead of by ioctls
+  bool pre_fault = false;  // pages can be mapped for the guest before it touches them
 };
 
 // Why run() came back.
@@ -101,6 +102,11 @@ class Vcpu {
   Result<size_t> write_msrs(std::span<const kvm_msr_entry> entries);
 
   Result<void> set_cpuid(std::span<const kvm_cpuid_entry2> entries);
+
+  [[nodiscard]] bool can_pre_fault() const { return limits_.pre_fault; }
+  // Maps what the process has mapped there for the guest, as far as KVM can: a fault each is
+  // spared. One ioctl; whole pages.
+  void pre_fault(uint64_t guest_address, uint64_t bytes) noexcept;
 
   // Tells a guest that it was paused, so that its watchdogs do not fire.
   void note_pause() noexcept;

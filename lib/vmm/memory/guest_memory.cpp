@@ -168,6 +168,12 @@ Result<PageRanges> GuestMemory::data_ranges() const {
   return join(std::move(ranges), in_file);
 }
 
+void GuestMemory::bring_in(uint64_t offset, uint64_t length, Access access) noexcept {
+  if (!base::range_fits(offset, length, size_)) return;
+  const int advice = access == Access::write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+  static_cast<void>(::madvise(regions_.front().host + offset, length, advice));
+}
+
 std::byte* GuestMemory::translate(uint64_t guest_address, uint64_t length) const noexcept {
   for (const MemoryRegion& region : regions_) {
     if (guest_address < region.guest_address) continue;

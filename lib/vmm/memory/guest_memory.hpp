@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -51,6 +52,17 @@ class GuestMemory {
   [[nodiscard]] const PageRanges& overlay_ranges() const noexcept { return overlay_ranges_; }
   // The pages that may hold anything but zeros: the two above, and the data of the file behind.
   [[nodiscard]] Result<PageRanges> data_ranges() const;
+
+  // What this process has touched of memory backed by a file, by itself or through the guest.
+  // Empty where the kernel cannot tell.
+  [[nodiscard]] std::optional<PageScan::Touched> touched() const {
+    return page_scan_.touched({regions_.front().host, size_});
+  }
+  // Maps pages as if they had been read or written, faster than that would be: a fault each is
+  // spared. `offset` and `length` as in a memory snapshot file, whole pages. What cannot be brought
+  // in stays as it is.
+  enum class Access { read, write };
+  void bring_in(uint64_t offset, uint64_t length, Access access) noexcept;
 
   // The only way from a guest address to a pointer: null unless all `length` bytes lie in one
   // region.

@@ -37,8 +37,18 @@ constexpr uint64_t kPageIsFile = 1 << 2;
 constexpr uint64_t kPageIsPresent = 1 << 3;
 constexpr uint64_t kPageIsSwapped = 1 << 4;
 
-// Present or swapped, and not a page of the file: a private copy.
-ScanArguments private_copies(uint64_t start, uint64_t end, std::span<PageRegion> regions) {
+// The categories a page must have (or not have: inverted), and some of which it must have.
+struct Wanted {
+  uint64_t inverted;
+  uint64_t mask;
+  uint64_t any_of;
+};
+// Present or swapped, and not a page of the file.
+constexpr Wanted kPrivateCopy{kPageIsFile, kPageIsFile, kPageIsPresent | kPageIsSwapped};
+constexpr Wanted kFilePage{0, kPageIsFile | kPageIsPresent, 0};
+
+ScanArguments arguments_for(const Wanted& wanted, uint64_t start, uint64_t end,
+                            std::span<PageRegion> regions) {
   return {.size = sizeof(ScanArguments),
           .flags = 0,
           .start = start,
@@ -47,18 +57,22 @@ ScanArguments private_copies(uint64_t start, uint64_t end, std::span<PageRegion>
           .vec = reinterpret_cast<uint64_t>(regions.data()),
           .vec_len = regions.size(),
           .max_pages = 0,
-          .category_inverted = kPageIsFile,
-          .category_mask = kPageIsFile,
-          .category_anyof_mask = kPageIsPresent | kPageIsSwapped,
-          .return_mask = kPageIsFile};  // none of them is: neighbours come as one region
+          .category_inverted = wanted.inverted,
+          .category_mask = wanted.mask,
+          .category_anyof_mask = wanted.any_of,
+          .return_mask = kPageIsFile};  // the same for all of them: neighbours come as one region
 }
 
 // A page map entry (Documentation/admin-guide/mm/pagemap.rst). Bit 61: of a file, or shared memory.
+constexpr uint64_t kEntryPresent = uint64_t{1} << 63;
+constexpr uint64_t kEntrySwapped = uint64_t{1} << 62;
+constexpr uint64_t kEntryOfFile = uint64_t{1} << 61;
+
 bool is_private_copy(uint64_t entry) {
-  constexpr uint64_t kPresent = uint64_t{1} << 63;
-  constexpr uint64_t kSwapped = uint64_t{1} << 62;
-  constexpr uint64_t kOfFile = uint64_t{1} << 61;
-  return (entry & (kPresent | kSwapped)) != 0 && (entry & kOfFile) == 0;
+  return (entry & (kEntryPresent | kEntrySwapped)) != 0 && (entry & kEntryOfFile) == 0;
+}
+bool is_file_page(uint64_t entry) {
+  return (entry & kEntryPresent) != 0 && (entry & kEntryOfFile) != 0;
 }
 
 void append(PageRanges& ranges, PageRange range) {
@@ -79,20 +93,31 @@ PageScan PageScan::open(Way way) {
 }
 
 PageRanges PageScan::written(std::span<const std::byte> memory) const {
+  auto ranges = find(memory, Kind::private_copy);
+  return ranges ? std::move(*ranges) : PageRanges{{0, memory.size()}};
+}
+
+std::optional<PageScan::Touched> PageScan::touched(std::span<const std::byte> memory) const {
+  auto written = find(memory, Kind::private_copy);
+  auto read = find(memory, Kind::file_page);
+  if (!written || !read) return std::nullopt;
+  return Touched{std::move(*written), std::move(*read)};
+}
+
+std::optional<PageRanges> PageScan::find(std::span<const std::byte> memory, Kind kind) const {
   const auto begin = reinterpret_cast<uint64_t>(memory.data());
   const uint64_t end = begin + memory.size();
   std::optional<PageRanges> ranges;
-  if (way_ == Way::scan_or_entries) ranges = scan(begin, end);
-  if (!ranges) ranges = read_entries(begin, end);
-  if (!ranges) return {{0, memory.size()}};
-  return std::move(*ranges);
+  if (way_ == Way::scan_or_entries) ranges = scan(begin, end, kind);
+  return ranges ? std::move(ranges) : read_entries(begin, end, kind);
 }
 
-std::optional<PageRanges> PageScan::scan(uint64_t begin, uint64_t end) const {
+std::optional<PageRanges> PageScan::scan(uint64_t begin, uint64_t end, Kind kind) const {
+  const Wanted& wanted = kind == Kind::private_copy ? kPrivateCopy : kFilePage;
   std::array<PageRegion, 256> regions{};
   PageRanges ranges;
   for (uint64_t at = begin; at < end;) {
-    ScanArguments arguments = private_copies(at, end, regions);
+    ScanArguments arguments = arguments_for(wanted, at, end, regions);
     const int count = ::ioctl(page_map_.get(), kPageMapScan, &arguments);
     if (count < 0 || arguments.walk_end <= at) return std::nullopt;
     for (const PageRegion& region : std::span(regions).first(static_cast<size_t>(count))) {
@@ -103,7 +128,8 @@ std::optional<PageRanges> PageScan::scan(uint64_t begin, uint64_t end) const {
   return ranges;
 }
 
-std::optional<PageRanges> PageScan::read_entries(uint64_t begin, uint64_t end) const {
+std::optional<PageRanges> PageScan::read_entries(uint64_t begin, uint64_t end, Kind kind) const {
+  const auto is_wanted = kind == Kind::private_copy ? is_private_copy : is_file_page;
   constexpr uint64_t kPageBytes = 4096;
   std::array<uint64_t, 2048> entries;
   PageRanges ranges;
@@ -115,7 +141,7 @@ std::optional<PageRanges> PageScan::read_entries(uint64_t begin, uint64_t end) c
       return std::nullopt;
     }
     for (const uint64_t entry : std::span(entries).first(wanted)) {
-      if (is_private_copy(entry)) append(ranges, {at - begin, kPageBytes});
+      if (is_wanted(entry)) append(ranges, {at - begin, kPageBytes});
       at += kPageBytes;
     }
   }

@@ -24,9 +24,20 @@ class PageScan {
   // at a page. The whole memory where there is no page map.
   [[nodiscard]] PageRanges written(std::span<const std::byte> memory) const;
 
+  // What is mapped in this process: private copies, and pages of the file (also those the kernel
+  // mapped on its own because their neighbour was read). Empty where there is no page map.
+  struct Touched {
+    PageRanges written;
+    PageRanges read;
+  };
+  [[nodiscard]] std::optional<Touched> touched(std::span<const std::byte> memory) const;
+
  private:
-  [[nodiscard]] std::optional<PageRanges> scan(uint64_t begin, uint64_t end) const;
-  [[nodiscard]] std::optional<PageRanges> read_entries(uint64_t begin, uint64_t end) const;
+  enum class Kind { private_copy, file_page };
+  [[nodiscard]] std::optional<PageRanges> find(std::span<const std::byte> memory, Kind kind) const;
+  [[nodiscard]] std::optional<PageRanges> scan(uint64_t begin, uint64_t end, Kind kind) const;
+  [[nodiscard]] std::optional<PageRanges> read_entries(uint64_t begin, uint64_t end,
+                                                       Kind kind) const;
 
   base::Fd page_map_;
   Way way_ = Way::scan_or_entries;

@@ -28,6 +28,10 @@ TEST_CASE("control: requests survive encode and decode") {
   REQUIRE(boot.disks.size() == 2);
   CHECK(boot.disks[1].layers == 3);
 
+  const auto restore = round_trip(RestoreRequest{{"abc", true}, {{false, 2}}, 3, true});
+  CHECK(restore.disks.size() == 1);
+  CHECK(restore.working_set);
+
   CHECK(round_trip(ConnectRequest{1025}).port == 1025);
   CHECK(round_trip(LogsRequest{LogsRequest::Which::app, true}).follow);
   CHECK(round_trip(TerminateRequest{true}).suspended);

@@ -66,6 +66,25 @@ TEST_CASE("manifest: an image's is read back as it was written") {
   CHECK(*encode_manifest(*back) == *text);
 }
 
+TEST_CASE("manifest: an image may have a working set") {
+  auto manifest = sample();
+  const auto without = encode_manifest(manifest);
+  REQUIRE(without);
+  CHECK_FALSE(parse_image_manifest(*without, "m.json")->working_set);
+  manifest.working_set = FileRecord{"working_set", 100, 100, kDigest};
+  const auto text = encode_manifest(manifest);
+  REQUIRE(text);
+  const auto back = parse_image_manifest(*text, "m.json");
+  REQUIRE(back);
+  REQUIRE(back->working_set);
+  CHECK(back->working_set->file == "working_set");
+  CHECK(back->working_set->sha256 == kDigest);
+  CHECK(error_of(replaced(*text, "\"working_set\": {", "\"working_set\": [], \"x\": {")).code ==
+        ErrorCode::corrupt);
+  CHECK(error_of(replaced(*text, "\"file\": \"working_set\"", "\"file\": \"../escape\"")).code ==
+        ErrorCode::corrupt);
+}
+
 TEST_CASE("manifest: a kernel's and a base's are read back") {
   KernelManifest kernel{{"6.1.0-cloud", kDigest, 9}, 5, {"vmlinux", 9, 9, kDigest}, {}};
   kernel.modules = {{"00-virtio.ko", 3, 3, kDigest}};
