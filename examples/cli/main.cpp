@@ -62,7 +62,7 @@ void cancel_on_signals(microvm::CancelToken& token) {
   interrupt = &token;
   struct sigaction action{};
   action.sa_handler = [](int) { interrupt->cancel(); };
-  action.sa_flags = SA_RESETHAND;  // a second one ends the program at once
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // a second one ends the program at once
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
   ::signal(SIGPIPE, SIG_IGN);

@@ -53,6 +53,7 @@ void Connection::send(wire::Envelope envelope, std::vector<base::Fd> fds) {
 
 bool Connection::send_now(const Outgoing& outgoing) {
   std::vector<int> fds;
+  fds.reserve(outgoing.fds.size());
   for (const base::Fd& fd : outgoing.fds) fds.push_back(fd.get());
   const auto sent = sys::send_message(socket_.get(), outgoing.bytes, fds);
   if (!sent && sent.error().code != ErrorCode::busy) close();

@@ -75,7 +75,7 @@ Result<Core> decode_core(const state::Reader& in, Machine& machine) {
   if (!cpuid) return base::fail(cpuid.error());
   auto vm = decode_vm(in);
   if (!vm) return base::fail(vm.error());
-  Core core{std::move(*cpuid), std::move(*vm), {}};
+  Core core{std::move(*cpuid), *vm, {}};
   for (uint32_t index = 0; index < machine.vcpus().size(); ++index) {
     const auto section = in.find(SectionId::vcpu, index, x86_64::kVcpuStateVersion);
     if (!section) return base::fail(section.error());
