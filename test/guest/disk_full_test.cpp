@@ -2,6 +2,8 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <optional>
+
 #include "fixture.hpp"
 
 using namespace guest_test;
@@ -38,34 +40,78 @@ uint64_t allocated_bytes(const fs::path& dir) {
   return total;
 }
 
+// A data directory with what a build needs, on a disk with so much more room.
+class SmallStore {
+ public:
+  explicit SmallStore(uint64_t free_bytes)
+      : disk_(std::to_string(allocated_bytes(data_dir() / "kernels") +
+                             allocated_bytes(data_dir() / "bases") +
+                             allocated_bytes(data_dir() / "images") + free_bytes)) {
+    if (!disk_.mounted()) return;
+    copy_store(disk_.path(), {"kernels", "bases", "base-names", "images"});
+    RuntimeOptions options;
+    options.data_dir = disk_.path();
+    auto opened = Runtime::open(options);
+    REQUIRE_MESSAGE(opened, why(opened));
+    runtime_.emplace(std::move(*opened));
+  }
+  [[nodiscard]] bool mounted() const { return disk_.mounted(); }
+  [[nodiscard]] Runtime& runtime() { return *runtime_; }
+  void check_only_counter_is_left() {
+    CHECK(runtime_->images()->size() == 1);
+    CHECK(entries_in(disk_.path() / "tmp") == 0);
+    CHECK(entries_in(disk_.path() / "vms") == 0);
+  }
+
+ private:
+  SmallDisk disk_;
+  std::optional<Runtime> runtime_;
+};
+
 }  // namespace
 
 TEST_CASE("a disk that runs full during the snapshot fails the build and leaves nothing") {
-  const uint64_t store =
-      allocated_bytes(data_dir() / "kernels") + allocated_bytes(data_dir() / "bases");
-  SmallDisk disk(std::to_string(store + (24u << 20)));
-  if (!disk.mounted()) {
+  SmallStore small(24u << 20);
+  if (!small.mounted()) {
     MESSAGE("skipped: mounting a small disk needs root");
     return;
   }
-  REQUIRE(std::system(("cp -a --sparse=always '" + (data_dir() / "kernels").string() + "' '" +
-                       (data_dir() / "bases").string() + "' '" +
-                       (data_dir() / "base-names").string() + "' '" + disk.path().string() + "'")
-                          .c_str()) == 0);
-  RuntimeOptions options;
-  options.data_dir = disk.path();
-  auto small = Runtime::open(options);
-  REQUIRE_MESSAGE(small, why(small));
   BuildOptions build;
   build.context = MICROVM_COUNTER_APP;
-  build.tag = "counter";
+  build.tag = "failing";
   build.memory_bytes = kGuestMemory;
-  const auto image = small->build(build);
+  const auto image = small.runtime().build(build);
   REQUIRE_FALSE(image);
   INFO(image.error().message);
   CHECK(image.error().code == ErrorCode::out_of_disk);
-  CHECK(small->images()->empty());
-  for (const auto& left : fs::directory_iterator(disk.path() / "tmp")) {
-    CHECK(left.path().filename().string().starts_with('.'));  // the store's own lock
+  small.check_only_counter_is_left();
+}
+
+// The program succeeds: it wrote to the guest's page cache, or takes no notice.
+TEST_CASE("a RUN that fills the host's disk fails the build, whatever its exit code") {
+  SmallStore small(24u << 20);
+  if (!small.mounted()) {
+    MESSAGE("skipped: mounting a small disk needs root");
+    return;
   }
+  const TempDir context;
+  context.write("Dockerfile",
+                "FROM debian:bookworm\n"
+                "RUN echo filling; dd if=/dev/zero of=/big bs=1M count=48; sync; true\n"
+                "CMD [\"true\"]\n");
+  BuildOptions build;
+  build.context = context.path();
+  build.tag = "failing";
+  build.memory_bytes = kGuestMemory;
+  const auto image = small.runtime().build(build);
+  REQUIRE_FALSE(image);
+  INFO(image.error().message);
+  CHECK(image.error().code == ErrorCode::out_of_disk);
+  CHECK(image.error().message.find("No space left on device") != std::string::npos);
+  CHECK(image.error().message.find("Dockerfile:2: RUN echo filling") != std::string::npos);
+  small.check_only_counter_is_left();
+  auto vm = small.runtime().run("counter");
+  REQUIRE_MESSAGE(vm, why(vm));
+  RunningVm running(std::move(*vm));
+  CHECK(shell(running, "echo still here") == "still here\n");
 }

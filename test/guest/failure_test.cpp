@@ -1,6 +1,7 @@
 // Damaged snapshots, builds that fail, full disks: a typed error, and nothing left behind.
 
 #include <fstream>
+#include <optional>
 
 #include "fixture.hpp"
 
@@ -11,14 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Without the store's own files, whose names begin with a dot.
-size_t entries_in(const fs::path& dir) {
-  size_t count = 0;
-  for (const auto& entry : fs::directory_iterator(dir)) {
-    if (!entry.path().filename().string().starts_with('.')) ++count;
-  }
-  return count;
-}
+constexpr std::chrono::seconds kCancelLimit{3};  // milliseconds of work, in a rig that is slow
 
 // One file of the counter image, restored at the end.
 class Damaged {
@@ -59,15 +53,17 @@ void check_refused() {
   CHECK(count_workers() == workers);
 }
 
-Result<ImageInfo> build(const std::string& dockerfile, const std::string& tag = "failing") {
+Result<ImageInfo> build(const std::string& dockerfile, const CallLimits& limits = {},
+                        const ProgressSink& progress = {}) {
   const TempDir context;
   context.write("Dockerfile", dockerfile);
   BuildOptions options;
   options.context = context.path();
-  options.tag = tag;
+  options.tag = "failing";
   options.memory_bytes = kGuestMemory;
   options.ready_timeout = std::chrono::seconds(5);
-  return runtime().build(options);
+  options.progress = progress;
+  return runtime().build(options, limits);
 }
 
 void check_nothing_left(size_t workers) {
@@ -133,18 +129,37 @@ TEST_CASE("an app that never listens fails the build with what it printed") {
 TEST_CASE("a build can be cancelled") {
   const size_t workers = count_workers();
   CancelToken token;
-  const TempDir context;
-  context.write("Dockerfile", "FROM debian:bookworm\nRUN sleep 600\nCMD [\"true\"]\n");
-  BuildOptions options;
-  options.context = context.path();
-  options.tag = "failing";
-  options.memory_bytes = kGuestMemory;
-  options.progress = [&](const Progress& progress) {
-    if (progress.step.find("RUN") != std::string::npos) token.cancel();
+  std::chrono::steady_clock::time_point cancelled_at;
+  const auto cancel_at_output = [&](const Progress& progress) {
+    if (progress.output.find("hanging") == std::string::npos) return;
+    cancelled_at = std::chrono::steady_clock::now();
+    token.cancel();
   };
-  const auto image = runtime().build(options, {.cancel = &token, .timeout = {}});
+  const auto image = build("FROM debian:bookworm\nRUN echo hanging; sleep 600\nCMD [\"true\"]\n",
+                           {.cancel = &token, .timeout = {}}, cancel_at_output);
   REQUIRE_FALSE(image);
   CHECK(image.error().code == ErrorCode::cancelled);
+  CHECK(std::chrono::steady_clock::now() - cancelled_at < kCancelLimit);
+  check_nothing_left(workers);
+}
+
+TEST_CASE("a RUN that hangs ends with the build's time limit and says what it printed last") {
+  const size_t workers = count_workers();
+  // Counted from the beginning of the build, of which a boot and the first RUN are a part.
+  const std::chrono::milliseconds limit(3 * runtime().image("counter")->boot_ms + 15'000);
+  std::optional<Result<ImageInfo>> image;
+  const double seconds = seconds_of([&] {
+    image = build(
+        "FROM debian:bookworm\nRUN echo first; sleep 8\nRUN echo hanging; sleep 600\n"
+        "CMD [\"true\"]\n",
+        {.cancel = nullptr, .timeout = limit});
+  });
+  REQUIRE_FALSE(*image);
+  INFO(image->error().message);
+  CHECK(image->error().code == ErrorCode::deadline_exceeded);
+  CHECK(image->error().message.find("Dockerfile:3: RUN echo hanging") != std::string::npos);
+  CHECK(image->error().message.find("last output:\nhanging") != std::string::npos);
+  CHECK(seconds < static_cast<double>(limit.count()) / 1000 + 5);
   check_nothing_left(workers);
 }
 

@@ -173,4 +173,33 @@ size_t count_workers() {
   return count;
 }
 
+size_t entries_in(const fs::path& dir) {
+  size_t count = 0;
+  for (const auto& entry : fs::directory_iterator(dir)) {
+    if (!entry.path().filename().string().starts_with('.')) ++count;
+  }
+  return count;
+}
+
+Holdings count_holdings() {
+  const auto images = runtime().images();
+  REQUIRE_MESSAGE(images, why(images));
+  return {count_workers(), entries_in("/proc/self/fd"), entries_in(data_dir() / "tmp"),
+          entries_in(data_dir() / "vms"), images->size()};
+}
+
+std::ostream& operator<<(std::ostream& out, const Holdings& holdings) {
+  return out << holdings.workers << " workers, " << holdings.fds << " fds, "
+             << holdings.temp_entries << " temp entries, " << holdings.vms << " vms, "
+             << holdings.images << " images";
+}
+
+void copy_store(const fs::path& to, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    const std::string command =
+        "cp -a --sparse=always '" + (data_dir() / name).string() + "' '" + to.string() + "'";
+    REQUIRE(std::system(command.c_str()) == 0);
+  }
+}
+
 }  // namespace guest_test

@@ -4,8 +4,11 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <filesystem>
+#include <ostream>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -73,5 +76,39 @@ CliResult run_cli(const std::vector<std::string>& arguments);
 
 // Processes named like workers that are still there.
 size_t count_workers();
+// Without the store's own files, whose names begin with a dot.
+size_t entries_in(const std::filesystem::path& dir);
+
+// What the store, and this process, hold; nothing is left when it is the same before and after.
+struct Holdings {
+  size_t workers = 0;
+  size_t fds = 0;  // of this process
+  size_t temp_entries = 0;
+  size_t vms = 0;
+  size_t images = 0;
+  bool operator==(const Holdings&) const = default;
+};
+Holdings count_holdings();
+std::ostream& operator<<(std::ostream& out, const Holdings& holdings);
+
+// Entries of the store ("kernels", "images") under the same names in another data directory.
+void copy_store(const std::filesystem::path& to, const std::vector<std::string>& names);
+
+// True once `condition` holds; the rig is slow.
+template <class F>
+bool eventually(F condition) {
+  for (int i = 0; i < 1000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return false;
+}
+
+template <class F>
+double seconds_of(F work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 }  // namespace guest_test

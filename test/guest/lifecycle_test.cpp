@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <thread>
 
 #include "fixture.hpp"
 
@@ -23,15 +22,8 @@ bool has_directory(const std::string& id) {
   return std::filesystem::exists(data_dir() / "vms" / id);
 }
 
-// True once `condition` holds; the rig is slow.
-template <class F>
-bool eventually(F condition) {
-  for (int i = 0; i < 200; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  }
-  return false;
-}
+// The library waits one second for a worker; the rest is what the rig adds.
+constexpr double kTerminateSeconds = 3;
 
 }  // namespace
 
@@ -71,6 +63,31 @@ TEST_CASE("a killed worker fails pending calls with the reason and hurts nobody 
   REQUIRE_MESSAGE(reason, why(reason));
   CHECK(reason->find("SIGKILL") != std::string::npos);
   CHECK(shell(other, "echo alive") == "alive\n");
+}
+
+TEST_CASE("a worker that ended is reaped without being asked for") {
+  RunningVm vm = run_counter();
+  const auto worker = static_cast<pid_t>(vm.info()->worker_pid);
+  REQUIRE(::kill(worker, SIGKILL) == 0);
+  CHECK(eventually([&] { return ::kill(worker, 0) != 0; }));
+}
+
+TEST_CASE("terminate and remove kill a worker that does not answer") {
+  RunningVm vm = run_counter();
+  const auto own = static_cast<pid_t>(vm.info()->worker_pid);
+  REQUIRE(::kill(own, SIGSTOP) == 0);
+  CHECK(seconds_of([&] { CHECK(vm.terminate()); }) < kTerminateSeconds);
+  CHECK(::kill(own, 0) != 0);
+  CHECK_FALSE(has_directory(vm.id()));
+
+  REQUIRE(run_cli({"run", "-d", "--name", "stuck", "counter"}).code == 0);
+  auto stranger = runtime().attach("stuck");
+  REQUIRE_MESSAGE(stranger, why(stranger));
+  const auto other = static_cast<pid_t>(stranger->info()->worker_pid);
+  REQUIRE(::kill(other, SIGSTOP) == 0);
+  CHECK(seconds_of([&] { CHECK(runtime().remove("stuck")); }) < kTerminateSeconds);
+  CHECK(eventually([&] { return ::kill(other, 0) != 0; }));
+  CHECK_FALSE(has_directory(stranger->id()));
 }
 
 TEST_CASE("a guest that panics is reported with its panic line") {
