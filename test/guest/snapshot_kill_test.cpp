@@ -48,17 +48,21 @@ class CloneGuest final : public host::BuildGuest {
   Result<host::SnapshotSizes> snapshot(int memory_fd, int state_fd,
                                        const CallLimits& limits) override;
 
-  // The counter app runs already.
+  // The counter app runs already, and nothing is warmed up.
+  Result<host::StepOutcome> run(const host::StepCommand&, const OutputSink&,
+                                const CallLimits&) override {
+    return host::StepOutcome{127, 0, {}};
+  }
+  Result<void> drop_caches(const CallLimits&) override { return {}; }
+  Result<void> record_working_set(int, const CallLimits&) override {
+    return base::fail(ErrorCode::unsupported, "a clone of the test has no working set");
+  }
   [[nodiscard]] uint64_t boot_ms() const override { return 0; }
   [[nodiscard]] std::string kernel_cmdline() const override { return "quiet"; }
   Result<void> start(const host::StepCommand&, const CallLimits&) override { return {}; }
   std::string app_log() override { return {}; }
   // A Dockerfile without steps asks for none of these.
   Result<void> put_files(const std::vector<host::FileToPut>&, const CallLimits&) override {
-    return unexpected();
-  }
-  Result<host::StepOutcome> run(const host::StepCommand&, const OutputSink&,
-                                const CallLimits&) override {
     return unexpected();
   }
   Result<void> wait_port(uint16_t, std::chrono::milliseconds, const CallLimits&) override {
@@ -103,6 +107,11 @@ class CloneRunner final : public host::StepRunner {
   Result<std::unique_ptr<host::BuildGuest>> boot(const host::BuildMachine&,
                                                  const CallLimits&) override {
     return std::make_unique<CloneGuest>(reactor_, run_counter(), plan);
+  }
+  Result<std::unique_ptr<host::BuildGuest>> restore(const host::BuildMachine& machine,
+                                                    const host::SnapshotFiles&,
+                                                    const CallLimits& limits) override {
+    return boot(machine, limits);
   }
   Plan plan;
 
