@@ -58,6 +58,11 @@ int Coupling::run() {
     code = show_output();
   }
   if (detached_) return say_detached();
+  // A signal: the program goes on, as after detaching.
+  if (failure_ && failure_->code == ErrorCode::cancelled && !use_.detach_keys.empty()) {
+    say_detached();
+    return kMicrovmFailed;
+  }
   return failure_ ? fail(*failure_, kMicrovmFailed) : code;
 }
 
