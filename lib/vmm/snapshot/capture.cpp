@@ -8,7 +8,7 @@ namespace microvm::vmm::snapshot {
 namespace {
 
 // Each is a mapping of its own in every clone, and the kernel's limit is 65530 for all of them.
-constexpr size_t kMaxPieces = 1024;
+constexpr size_t kMaxPieces = 256;
 
 class OverlayWriter {
  public:
