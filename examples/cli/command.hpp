@@ -50,6 +50,7 @@ int rollback(const Context& context, const Arguments& arguments);
 int commit(const Context& context, const Arguments& arguments);
 int events(const Context& context, const Arguments& arguments);
 int wait(const Context& context, const Arguments& arguments);
+int stats(const Context& context, const Arguments& arguments);
 int rm(const Context& context, const Arguments& arguments);
 int inspect(const Context& context, const Arguments& arguments);
 

@@ -31,6 +31,7 @@ constexpr std::array kCommands = {
     Command{"rollback", "Take a microVM back to a checkpoint", rollback},
     Command{"commit", "Make an image of a microVM or checkpoint", commit},
     Command{"events", "Show what happened to microVMs, and why", events},
+    Command{"stats", "Show what microVMs use of this host", stats},
     Command{"wait", "Wait until a microVM has ended", wait},
     Command{"rm", "Remove microVMs", rm},
 };

@@ -44,6 +44,26 @@ class Undo {
   std::vector<std::string> names_;
 };
 
+// Where the kernel gives shared memory huge pages of its own accord, one page written to a memory
+// file makes two megabytes of data, which as an overlay would replace pages that did not change.
+bool memory_files_are_exact() {
+  const auto setting =
+      read_text_file("/sys/kernel/mm/transparent_hugepage/shmem_enabled", 4096).value_or("");
+  const auto is = [&](const char* value) { return setting.find(value) != std::string::npos; };
+  return !is("[always]") && !is("[within_size]") && !is("[force]");
+}
+
+// All of `bytes` is a hole.
+Result<base::Fd> make_overlay(const fs::path& dir, uint64_t bytes) {
+  if (memory_files_are_exact()) return sys::memory_file("microvm-pages", bytes);
+  const auto directory = open_file(dir, O_RDONLY | O_DIRECTORY);
+  if (!directory) return base::fail(directory.error());
+  auto file = sys::open_unnamed(directory->get());
+  if (!file) return file;
+  if (::ftruncate(file->get(), static_cast<off_t>(bytes)) != 0) return base::fail_errno("overlay");
+  return file;
+}
+
 Result<void> sync_fd(const base::Fd& fd, const fs::path& path) {
   if (::fsync(fd.get()) == 0) return {};
   return base::fail_errno("sync " + path.string());
@@ -82,7 +102,7 @@ Result<Captured> capture(const fs::path& vm_dir, ControlClient& client,
   if (!run) return base::fail(run.error());
   const bool all_pages =
       options.all_pages || !run->pages_known || run->pages.size() >= kMaxPagesFiles;
-  auto pages = sys::memory_file("microvm-pages");
+  auto pages = make_overlay(vm_dir, 0);
   if (!pages) return base::fail(pages.error());
   auto state = sys::memory_file("microvm-state");
   if (!state) return base::fail(state.error());
@@ -159,7 +179,7 @@ Result<SavedState> save_captured(const Captured& captured, const fs::path& vm_di
 }
 
 Result<base::Fd> expand_pages(const fs::path& dir, const SavedState& saved, uint64_t memory_bytes) {
-  auto overlay = sys::memory_file("microvm-pages", memory_bytes);
+  auto overlay = make_overlay(dir, memory_bytes);
   if (!overlay) return overlay;
   for (const std::string& name : saved.pages) {
     const auto file = open_file(dir / name, O_RDONLY | O_NOFOLLOW);

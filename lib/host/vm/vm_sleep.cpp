@@ -47,7 +47,11 @@ Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureO
                                           bool must_freeze, const Limits& limits) {
   const auto frozen =
       session.agent.freeze(host::AgentClient::FreezeFor::state, limits.within(kFreezeLimit));
-  if (!frozen && must_freeze) return base::fail(frozen.error());
+  if (!frozen && must_freeze) {
+    // The agent may still be at it, and succeed when nobody waits any more.
+    static_cast<void>(session.agent.thaw(Limits({}, kThawLimit)));
+    return base::fail(frozen.error());
+  }
   auto captured = host::capture(dir, *session.client, options, limits.within(kCaptureLimit));
   if (captured && !options.run_on) return captured;
   // Whatever became of it, the programs go on.
@@ -152,7 +156,7 @@ void Vm::Impl::release_worker(Session& session) {
   const std::scoped_lock lock(mutex_);
   reap_worker();
   doorbell_.reset();
-  if (!lock_ && host::is_locked(dir)) kill_stranger();
+  if (!lock_ && !session.client->ended()) kill_stranger();
 }
 
 // The guest is still in its paused worker.

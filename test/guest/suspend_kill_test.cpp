@@ -1,0 +1,92 @@
+// A suspend that is killed at any point, in its embedder or its worker, leaves the state before or
+// the one it was about to save: never none, never a mixture of memory and disk.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <thread>
+
+#include "fixture.hpp"
+
+using namespace guest_test;
+using namespace microvm;
+
+namespace {
+
+using std::chrono::microseconds;
+
+constexpr int kKills = 100;
+
+pid_t start_suspend(const std::string& id) {
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child != 0) return child;
+  ::execl(MICROVM_CLI, "microvm", "--data-dir", data_dir().c_str(), "suspend", id.c_str(), nullptr);
+  ::_exit(127);
+}
+
+void wait_for(pid_t child) {
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+}
+
+microseconds time_of_one(const std::string& id) {
+  const auto start = std::chrono::steady_clock::now();
+  wait_for(start_suspend(id));
+  return std::chrono::duration_cast<microseconds>(std::chrono::steady_clock::now() - start);
+}
+
+// What memory and disk say; they were written together.
+struct Marks {
+  int memory = -1;
+  int disk = -1;
+};
+
+Marks read_marks(Vm& vm) {
+  Marks marks;
+  const std::string text = shell(vm, "cat /dev/shm/mark /root/mark");
+  REQUIRE(std::sscanf(text.c_str(), "%d %d", &marks.memory, &marks.disk) == 2);
+  return marks;
+}
+
+void write_marks(Vm& vm, int value) {
+  const std::string text = std::to_string(value);
+  // The frozen programs of a suspend see both or none.
+  shell(vm, "echo " + text + " > /root/mark; sync; echo " + text + " > /dev/shm/mark");
+}
+
+}  // namespace
+
+TEST_CASE("a suspend killed at a hundred points leaves the old or the new state, whole") {
+  RunOptions options;
+  options.dies_with_owner = false;
+  RunningVm vm = run_counter(options);
+  write_marks(vm, 0);
+  const microseconds whole = time_of_one(vm.id());
+  REQUIRE(vm.info()->state == VmState::suspended);
+  int saved = 0;  // what the last state that was surely saved holds
+  int lost = 0;
+  for (int round = 1; round <= kKills; ++round) {
+    INFO(round);
+    write_marks(vm, round);
+    const bool kill_worker = round % 2 == 0;
+    const auto worker = static_cast<pid_t>(vm.info()->worker_pid);
+    const pid_t suspending = start_suspend(vm.id());
+    std::this_thread::sleep_for(whole * round / kKills);
+    ::kill(kill_worker ? worker : suspending, SIGKILL);
+    wait_for(suspending);
+    const VmState state = vm.info()->state;
+    CHECK((state == VmState::running || state == VmState::suspended));
+    const Marks marks = read_marks(vm);
+    CHECK(marks.memory == marks.disk);
+    CHECK(marks.memory >= saved);
+    CHECK(marks.memory <= round);
+    if (marks.memory == round) continue;
+    ++lost;  // back to an older state: the worker was killed before the new one was there
+    CHECK(kill_worker);
+    saved = marks.memory;
+  }
+  CHECK(lost < kKills / 2 + 1);
+  CHECK(count_workers() == 1);
+}
