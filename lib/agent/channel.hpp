@@ -47,6 +47,8 @@ class Channel {
   bool send_message(FrameType type, const pb_msgdesc_t* fields, const void* message);
   bool send_empty(FrameType type);
   bool send_failure(const Failed& failure);
+  // Frames that are encoded already.
+  bool send_bytes(std::span<const std::byte> bytes);
 
   // Ends a conversation whose last frame must reach the host although the machine may end or the
   // host still sends: waits a short while for it to take leave.
@@ -58,8 +60,6 @@ class Channel {
   [[nodiscard]] base::Fd take() { return std::move(connection_); }
 
  private:
-  bool send_bytes(std::span<const std::byte> bytes);
-
   base::Fd connection_;
 };
 

@@ -3,7 +3,9 @@
 #include "agent/activity.hpp"
 #include "agent/channel.hpp"
 #include "agent/exec.hpp"
+#include "agent/file_operation.hpp"
 #include "agent/freeze.hpp"
+#include "agent/get_files.hpp"
 #include "agent/pty.hpp"
 #include "agent/put_files.hpp"
 #include "agent/tcp.hpp"
@@ -50,6 +52,10 @@ void dispatch(Guest& guest, Channel& channel, const FrameHeader& header) {
       return reply_failure(channel, run_activity(guest, channel));
     case FrameType::put_files:
       return reply(channel, run_put_files(guest.root_fd, channel));
+    case FrameType::get_files:
+      return reply(channel, run_get_files(guest.root_fd, channel, header));
+    case FrameType::file:
+      return reply(channel, run_file(guest.root_fd, channel, header));
     case FrameType::freeze:
       return reply(channel, run_freeze(guest, channel, header));
     case FrameType::thaw:

@@ -36,6 +36,8 @@ enum class FrameType : uint8_t {
   pty_attach = 25,  // PtyAttachRequest → pty_opened, recent output, then what comes
   pty_list = 26,    // → pty_info …, ok
   pty_close = 27,   // PtyCloseRequest: hang up → ok when the program has ended
+  file = 28,        // FileRequest → as its action says, or failed
+  get_files = 29,   // GetFilesRequest → file_entry (+ data frames) …, ok or failed
   thaw = 31,        // Identity (clock, seed): user processes go on → ok
 
   // during an operation
@@ -48,8 +50,8 @@ enum class FrameType : uint8_t {
   stderr_data = 38,  // agent → host: raw
   exited = 39,       // agent → host: Exited; the last frame of an exec
   signal = 40,       // host → agent: SignalRequest
-  file_entry = 41,   // host → agent: FileEntry
-  file_data = 42,    // host → agent: raw, belongs to the last file_entry
+  file_entry = 41,   // either way: FileEntry
+  file_data = 42,    // either way: raw, belongs to the last file_entry
   put_end = 43,      // host → agent: empty
   arguments = 44,    // host → agent: NUL-terminated strings, "argv[0]\0argv[1]\0…"
   environment = 45,  // host → agent: NUL-terminated strings, the complete environment
