@@ -1,9 +1,12 @@
 // One microVM: run commands in it, reach its ports, read its logs, end it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,6 +14,7 @@
 #include "microvm/checkpoint.hpp"
 #include "microvm/error.hpp"
 #include "microvm/exec.hpp"
+#include "microvm/files.hpp"
 #include "microvm/idle.hpp"
 #include "microvm/pty.hpp"
 
@@ -105,6 +109,64 @@ class MICROVM_API Vm {
   Result<std::vector<PtyInfo>> ptys(const CallLimits& limits = {});  // the oldest first
   // Hangs up: SIGHUP, after 5 s SIGKILL; returns when the program has ended. Error: not_found.
   Result<void> close_pty(const std::string& id, const CallLimits& limits = {});
+
+  // Files of the guest (files.hpp). Errors of all of them: not_found, permission_denied,
+  // invalid_argument (also: a directory where a file is needed and the other way round), io;
+  // vm_gone, cancelled, deadline_exceeded (also: a guest that is silent for two minutes). Those
+  // that change something, and those with a sink or source, are not tried again when the Vm is
+  // suspended under them: vm_gone.
+  Result<std::vector<std::byte>> read_file(const std::string& path,
+                                           const ReadFileOptions& options = {},
+                                           const CallLimits& limits = {});
+  Result<FileInfo> read_file_to(const std::string& path, const DataSink& sink,
+                                const ReadFileOptions& options = {}, const CallLimits& limits = {});
+  // The whole content, in one step: programs see the old or the new file, and after an error the
+  // old one. A link at the end is followed; other names of the file (hard links) keep the old
+  // content. Errors: already_exists, out_of_disk.
+  Result<void> write_file(const std::string& path, std::span<const std::byte> content,
+                          const WriteFileOptions& options = {}, const CallLimits& limits = {});
+  Result<void> write_file_from(const std::string& path, const DataSource& source,
+                               const WriteFileOptions& options = {}, const CallLimits& limits = {});
+  // At the end of the file, which is made when there is none; mode and owner count for a new one
+  // only. What was written before an error stays.
+  Result<void> append_file(const std::string& path, std::span<const std::byte> content,
+                           const WriteFileOptions& options = {}, const CallLimits& limits = {});
+  Result<FileInfo> stat_file(const std::string& path, const StatFileOptions& options = {},
+                             const CallLimits& limits = {});
+  // Sorted by name, without "." and "..".
+  Result<std::vector<FileInfo>> list_files(const std::string& path,
+                                           const ListFilesOptions& options = {},
+                                           const CallLimits& limits = {});
+  Result<void> make_directory(const std::string& path, const MakeDirectoryOptions& options = {},
+                              const CallLimits& limits = {});  // error: already_exists
+  // A link itself, never what it leads to.
+  Result<void> remove_file(const std::string& path, const RemoveFileOptions& options = {},
+                           const CallLimits& limits = {});
+  Result<void> rename_file(const std::string& path, const std::string& new_path,
+                           const RenameFileOptions& options = {},
+                           const CallLimits& limits = {});  // error: already_exists
+
+  // A file, or a directory with everything below it on the same file system, into a directory of
+  // the host that is there. Nothing is written outside of it, whatever the guest says; links are
+  // made and never followed; permissions and times are kept, set-id bits are not. What is in the
+  // way of a file or link is replaced, directories are merged. What came before an error stays.
+  // Errors: those of both file systems; busy when a file changes under the copy.
+  Result<TransferTotals> download(const std::string& path, const std::filesystem::path& directory,
+                                  const DownloadOptions& options = {},
+                                  const CallLimits& limits = {});
+  // The same as a tar (pax), everything kept; keep_owner does not matter.
+  Result<TransferTotals> download_tar(const std::string& path, const DataSink& tar,
+                                      const DownloadOptions& options = {},
+                                      const CallLimits& limits = {});
+  // A file or directory of the host into a directory of the guest, which is made (0755, root) when
+  // there is none. Directories that are there keep mode and owner, files and links are replaced,
+  // each in one step. `directory` has no ".." in it.
+  Result<TransferTotals> upload(const std::filesystem::path& path, const std::string& directory,
+                                const UploadOptions& options = {}, const CallLimits& limits = {});
+  // From a tar, compressed or not. Error: corrupt.
+  Result<TransferTotals> upload_tar(const DataSource& tar, const std::string& directory,
+                                    const UploadOptions& options = {},
+                                    const CallLimits& limits = {});
 
   // A connected SOCK_STREAM socket to a TCP port on the guest's loopback; the caller owns the fd.
   // Errors: connection_refused, vm_gone, cancelled, deadline_exceeded.

@@ -29,6 +29,8 @@ RULES = {
     "lib/host/session": BASE + ["sys", "microvm", "host/limits.hpp",
                                 "host/image/step_runner.hpp"],
     "lib/host/idle": BASE + ["microvm", "host/session/agent_client.hpp"],
+    "lib/host/transfer": BASE + ["microvm", "host/limits.hpp", "host/session", "host/store/files.hpp",
+                                 "host/image/archive_reader.hpp", "host/image/step_runner.hpp"],
     "lib/host/vm": BASE + ["sys", "state", "microvm", "host"],
     "lib/host": BASE + ["sys", "state", "microvm", "host"],
     "include/microvm": ["microvm"],

@@ -85,6 +85,8 @@ class AgentClient {
   Result<GuestActivity> activity(const Limits& limits);
   // Returns when the guest has written everything and is about to power off.
   Result<void> power_off(const Limits& limits);
+  // For the operations on files: guest_files.hpp, file_transfer.hpp.
+  [[nodiscard]] const std::shared_ptr<AgentLink>& link() const { return link_; }
 
  private:
   std::shared_ptr<AgentLink> link_;

@@ -6,6 +6,27 @@ namespace microvm::host {
 
 using wire::FrameType;
 
+namespace {
+
+// What was asked for makes no sense for what the guest has: a path through a file, a directory to
+// be read, …
+bool is_wrong_request(int guest_errno) {
+  switch (guest_errno) {
+    case EINVAL:
+    case ENOTDIR:
+    case EISDIR:
+    case ENOTEMPTY:
+    case ENAMETOOLONG:
+    case ELOOP:
+    case EXDEV:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 Operation::Operation(std::shared_ptr<AgentLink> link, std::string what, base::Fd stream)
     : link_(std::move(link)),
       what_(std::move(what)),
@@ -56,7 +77,7 @@ base::Failure Operation::refused(const Frame& frame) const {
   Error error = base::fail_errno(what_, failure->error > 0 ? failure->error : EIO).value();
   if (failure->error == ECONNREFUSED) error.code = ErrorCode::connection_refused;
   if (failure->error == EBUSY || failure->error == EAGAIN) error.code = ErrorCode::busy;
-  if (failure->error == EINVAL) error.code = ErrorCode::invalid_argument;
+  if (is_wrong_request(failure->error)) error.code = ErrorCode::invalid_argument;
   if (failure->error == ETIMEDOUT) error.code = ErrorCode::deadline_exceeded;
   if (!text.empty()) error.message = what_ + ": " + text;
   return base::fail(std::move(error));

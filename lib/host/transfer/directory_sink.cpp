@@ -1,0 +1,173 @@
+#include "host/transfer/directory_sink.hpp"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <array>
+
+#include "host/image/archive_reader.hpp"
+#include "host/store/files.hpp"
+#include "host/transfer/guest_path.hpp"
+
+namespace microvm::host {
+namespace {
+
+constexpr int64_t kSecondNs = 1'000'000'000;
+
+base::Fd open_below(int root, const std::string& path, int flags) {
+  open_how how{};
+  how.flags = static_cast<uint64_t>(flags) | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  const char* name = path.empty() ? "." : path.c_str();
+  return base::Fd(static_cast<int>(syscall(SYS_openat2, root, name, &how, sizeof how)));
+}
+
+// One per thread, in a directory where only this makes such names.
+std::string temporary_name() {
+  return ".microvm-get-" + std::to_string(::getpid()) + "-" + std::to_string(::gettid());
+}
+
+std::array<timespec, 2> times_of(const FileInfo& info) {
+  int64_t seconds = info.mtime_ns / kSecondNs;
+  if (info.mtime_ns % kSecondNs < 0) --seconds;
+  const timespec time{.tv_sec = seconds, .tv_nsec = info.mtime_ns - seconds * kSecondNs};
+  return {time, time};
+}
+
+bool is_below(const std::string& path, const std::string& directory) {
+  return path.size() > directory.size() && path.starts_with(directory) &&
+         path[directory.size()] == '/';
+}
+
+}  // namespace
+
+Result<DirectorySink> DirectorySink::open(const std::filesystem::path& directory, std::string name,
+                                          Owners owners) {
+  base::Fd root(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!root && errno == ENOTDIR) return not_a_directory(directory.string());
+  if (!root) return base::fail_errno("open " + directory.string());
+  return DirectorySink(std::move(root), std::move(name), owners);
+}
+
+DirectorySink::~DirectorySink() {
+  if (file_) ::unlinkat(parent_.get(), temporary_name().c_str(), 0);
+}
+
+base::Failure DirectorySink::failed(const std::string& path, int err) const {
+  if (err == ENOTDIR || err == EISDIR || err == ELOOP) {
+    return base::fail(
+        ErrorCode::invalid_argument,
+        "write " + printable(path) + ": " +
+            (err == EISDIR ? "a directory is in its place" : "its directory is none, or a link"));
+  }
+  return base::fail_errno("write " + printable(path), err);
+}
+
+// Leaves the directories that this entry is not in, and opens the one that it is in.
+Result<void> DirectorySink::enter(const std::string& path) {
+  while (!made_.empty() && !is_below(path, made_.back().path)) {
+    if (auto left = leave_directory(); !left) return left;
+  }
+  const size_t slash = path.rfind('/');
+  last_name_ = slash == std::string::npos ? path : path.substr(slash + 1);
+  const std::string parent = slash == std::string::npos ? std::string() : path.substr(0, slash);
+  parent_ = open_below(root_.get(), parent, O_RDONLY | O_DIRECTORY);
+  if (!parent_) return failed(path);
+  return {};
+}
+
+Result<void> DirectorySink::begin(const FileInfo& info) {
+  const bool only_content = name_ == kOnlyContent;
+  if (info.name.empty() && only_content) {
+    if (info.type == FileType::directory) return {};
+    return not_a_directory("copy files");
+  }
+  path_ = only_content ? info.name : join(name_, info.name);
+  info_ = info;
+  if (auto entered = enter(path_); !entered) return entered;
+  if (info.type == FileType::directory) return make_directory(info);
+  const std::string temporary = temporary_name();
+  ::unlinkat(parent_.get(), temporary.c_str(), 0);
+  if (info.type == FileType::symlink) return make_link(info);
+  file_.reset(::openat(parent_.get(), temporary.c_str(),
+                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file_) return failed(path_);
+  return {};
+}
+
+Result<void> DirectorySink::make_directory(const FileInfo& info) {
+  if (::mkdirat(parent_.get(), last_name_.c_str(), 0700) == 0) {
+    made_.push_back({path_, info});
+    return {};
+  }
+  if (errno != EEXIST) return failed(path_);
+  const base::Fd existing = open_below(parent_.get(), last_name_, O_PATH | O_DIRECTORY);
+  if (!existing) return failed(path_, ENOTDIR);
+  return {};
+}
+
+Result<void> DirectorySink::make_link(const FileInfo& info) {
+  const std::string temporary = temporary_name();
+  if (::symlinkat(info.link_target.c_str(), parent_.get(), temporary.c_str()) != 0) {
+    return failed(path_);
+  }
+  if (owners_ == Owners::kept) {
+    // As far as this process may: the documented meaning.
+    [[maybe_unused]] const int set =
+        ::fchownat(parent_.get(), temporary.c_str(), info.uid, info.gid, AT_SYMLINK_NOFOLLOW);
+  }
+  ::utimensat(parent_.get(), temporary.c_str(), times_of(info).data(), AT_SYMLINK_NOFOLLOW);
+  return put_in_place();
+}
+
+Result<void> DirectorySink::data(wire::ByteView bytes) {
+  return write_all(file_.get(), bytes, printable(path_));
+}
+
+Result<void> DirectorySink::end_file() {
+  if (auto set = set_attributes(file_.get(), info_, path_); !set) return set;
+  if (auto put = put_in_place(); !put) return put;
+  file_.reset();
+  return {};
+}
+
+Result<void> DirectorySink::put_in_place() {
+  const std::string temporary = temporary_name();
+  if (::renameat(parent_.get(), temporary.c_str(), parent_.get(), last_name_.c_str()) == 0) {
+    return {};
+  }
+  const int err = errno;
+  ::unlinkat(parent_.get(), temporary.c_str(), 0);
+  return failed(path_, err);
+}
+
+// No set-id bits: a guest does not say what runs with this user's rights.
+Result<void> DirectorySink::set_attributes(int fd, const FileInfo& info,
+                                           const std::string& path) const {
+  if (owners_ == Owners::kept) {
+    [[maybe_unused]] const int set = ::fchown(fd, info.uid, info.gid);  // as far as it may
+  }
+  if (::fchmod(fd, info.mode & 0777) != 0 || ::futimens(fd, times_of(info).data()) != 0) {
+    return failed(path);
+  }
+  return {};
+}
+
+Result<void> DirectorySink::leave_directory() {
+  const Open left = std::move(made_.back());
+  made_.pop_back();
+  const base::Fd fd = open_below(root_.get(), left.path, O_RDONLY | O_DIRECTORY);
+  if (!fd) return failed(left.path);
+  return set_attributes(fd.get(), left.info, left.path);
+}
+
+Result<void> DirectorySink::finish() {
+  while (!made_.empty()) {
+    if (auto left = leave_directory(); !left) return left;
+  }
+  return {};
+}
+
+}  // namespace microvm::host
