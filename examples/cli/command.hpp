@@ -40,6 +40,7 @@ int run(const Context& context, const Arguments& arguments);
 int ps(const Context& context, const Arguments& arguments);
 int exec(const Context& context, const Arguments& arguments);
 int shell(const Context& context, const Arguments& arguments);
+int cp(const Context& context, const Arguments& arguments);
 int logs(const Context& context, const Arguments& arguments);
 int port(const Context& context, const Arguments& arguments);
 int suspend(const Context& context, const Arguments& arguments);

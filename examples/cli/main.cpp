@@ -21,6 +21,7 @@ constexpr std::array kCommands = {
     Command{"ps", "List microVMs", ps},
     Command{"exec", "Run a command in a microVM", exec},
     Command{"shell", "A terminal in a microVM, to come back to", shell},
+    Command{"cp", "Copy files between a microVM and this host", cp},
     Command{"logs", "Show what a microVM's command printed", logs},
     Command{"port", "Forward a port of this host to a microVM", port},
     Command{"inspect", "Show everything about a microVM or an image", inspect},

@@ -1,0 +1,158 @@
+// Files of a running guest: by the library, and by microvm cp.
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <span>
+
+#include "fixture.hpp"
+
+using namespace guest_test;
+using namespace microvm;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
+
+std::string read(Vm& vm, const std::string& path, const ReadFileOptions& options = {}) {
+  const auto content = vm.read_file(path, options);
+  REQUIRE_MESSAGE(content, why(content));
+  return {reinterpret_cast<const char*>(content->data()), content->size()};
+}
+
+std::string text_of(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Bytes that no block, chunk or frame of repeats.
+std::string noise(size_t size) {
+  std::string text(size, '\0');
+  uint64_t state = 88172645463325252ull;
+  for (char& c : text) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    c = static_cast<char>(state);
+  }
+  return text;
+}
+
+std::string sha256(const fs::path& path) {
+  FILE* pipe = ::popen(("sha256sum < '" + path.string() + "'").c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  std::string digest(64, '\0');
+  CHECK(std::fread(digest.data(), 1, digest.size(), pipe) == digest.size());
+  ::pclose(pipe);
+  return digest;
+}
+
+void cp(const std::vector<std::string>& words, int code = 0) {
+  std::vector<std::string> line = {"cp"};
+  line.insert(line.end(), words.begin(), words.end());
+  const auto result = run_cli(line);
+  CHECK_MESSAGE(result.code == code, result.out);
+}
+
+}  // namespace
+
+TEST_CASE("files are written, read, appended to, listed, renamed and removed") {
+  RunningVm vm = run_counter();
+  REQUIRE(vm.write_file("/tmp/a file", bytes_of("one\n"), {.mode = 0640, .owner = "nobody"}));
+  CHECK(shell(vm, "stat -c '%a %U' '/tmp/a file'; cat '/tmp/a file'") == "640 nobody\none\n");
+  REQUIRE(vm.write_file("/tmp/a file", bytes_of("two\n")));
+  REQUIRE(vm.append_file("/tmp/a file", bytes_of("three\n")));
+  CHECK(read(vm, "/tmp/a file") == "two\nthree\n");
+  CHECK(read(vm, "/tmp/a file", {.offset = 4, .length = 5}) == "three");
+  CHECK(shell(vm, "stat -c '%a %U' '/tmp/a file'; ls -A /tmp | grep -c microvm-put || true") ==
+        "640 nobody\n0\n");
+  CHECK(read(vm, "/proc/version").starts_with("Linux version"));
+
+  REQUIRE(vm.make_directory("/tmp/d/e", {.parents = true}));
+  REQUIRE(vm.rename_file("/tmp/a file", "/tmp/d/e/renamed"));
+  shell(vm, "ln -s renamed /tmp/d/e/link");
+  const auto list = vm.list_files("/tmp/d/e");
+  REQUIRE_MESSAGE(list, why(list));
+  REQUIRE(list->size() == 2);
+  CHECK((*list)[0].type == FileType::symlink);
+  CHECK((*list)[0].link_target == "renamed");
+  CHECK((*list)[1].name == "renamed");
+  CHECK((*list)[1].size_bytes == 10);
+  CHECK(vm.stat_file("/tmp/d/e/link")->size_bytes == 10);
+  REQUIRE(vm.remove_file("/tmp/d", {.recursive = true}));
+
+  const auto gone = vm.read_file("/tmp/d/e/renamed");
+  REQUIRE_FALSE(gone);
+  CHECK(gone.error().code == ErrorCode::not_found);
+  CHECK(gone.error().message.find("/tmp/d/e/renamed") != std::string::npos);
+  CHECK(vm.read_file("/tmp").error().code == ErrorCode::invalid_argument);
+  CHECK(vm.read_file("/dev/zero").error().code == ErrorCode::invalid_argument);
+  CHECK(vm.make_directory("/tmp").error().code == ErrorCode::already_exists);
+  CHECK(vm.write_file("/none/x", bytes_of("x")).error().code == ErrorCode::not_found);
+  shell(vm,
+        "mkdir -p /mnt/small && mount -t tmpfs -o size=64k none /mnt/small && echo old > "
+        "/mnt/small/f");
+  CHECK(vm.write_file("/mnt/small/f", bytes_of(noise(200'000))).error().code ==
+        ErrorCode::out_of_disk);
+  CHECK(shell(vm, "cat /mnt/small/f; ls -A /mnt/small") == "old\nf\n");
+
+  // A file larger than every buffer, and the Vm asleep before the calls.
+  const std::string large = noise(20u << 20);
+  REQUIRE(vm.suspend());
+  REQUIRE(vm.write_file("/var/large", bytes_of(large)));
+  const TempDir dir;
+  std::ofstream(dir.path() / "large", std::ios::binary) << large;
+  CHECK(shell(vm, "sha256sum < /var/large").substr(0, 64) == sha256(dir.path() / "large"));
+  REQUIRE(vm.download("/var/large", dir.path(), {.name = "back"}));
+  CHECK(text_of(dir.path() / "back") == large);
+}
+
+TEST_CASE("microvm cp carries files and trees both ways, as docker does") {
+  RunOptions options;
+  options.name = "files";
+  options.dies_with_owner = false;  // so that the CLI may attach
+  RunningVm vm = run_counter(options);
+  const TempDir dir;
+  fs::create_directories(dir.path() / "tree/sub");
+  dir.write("tree/run.sh", "#!/bin/sh\necho ran\n");
+  dir.write("tree/sub/data", "data");
+  fs::create_symlink("sub/data", dir.path() / "tree/link");
+  fs::permissions(dir.path() / "tree/run.sh", static_cast<fs::perms>(0750));
+  const std::string tree = (dir.path() / "tree").string();
+
+  cp({tree, "files:/opt"});         // into a directory that is there
+  cp({tree, "files:/opt/new"});     // under the name given
+  cp({tree + "/.", "files:/srv"});  // only what is in it
+  cp({tree + "/run.sh", "files:/usr/local/bin/"});
+  cp({tree + "/run.sh", "files:/usr/local/bin/other"});
+  CHECK(shell(vm,
+              "/opt/tree/run.sh; cat /opt/new/link; readlink /srv/link; run.sh; other; "
+              "stat -c '%a %u' /opt/tree/run.sh") == "ran\ndatasub/data\nran\nran\n750 0\n");
+  cp({tree, "files:/usr/local/bin/other"}, 1);
+  cp({tree + "/run.sh", "files:/none/"}, 1);
+  cp({tree + "/none", "files:/opt"}, 1);
+  cp({"files:/none", tree}, 1);
+  cp({tree, tree}, 2);
+
+  const std::string back = (dir.path() / "back").string();
+  cp({"files:/opt/tree", back});
+  CHECK(text_of(back + "/sub/data") == "data");
+  CHECK(fs::read_symlink(back + "/link") == "sub/data");
+  CHECK(fs::status(back + "/run.sh").permissions() == static_cast<fs::perms>(0750));
+  cp({"files:/opt/tree", back});
+  CHECK(text_of(back + "/tree/sub/data") == "data");
+  cp({"files:/opt/tree/link", back + "/as-link"});
+  CHECK(fs::is_symlink(back + "/as-link"));
+  cp({"-L", "files:/opt/tree/link", back + "/as-file"});
+  CHECK(text_of(back + "/as-file") == "data");
+
+  // As tars, through a pipe from one directory of the guest to another.
+  const std::string cli = "'" MICROVM_CLI "' --data-dir '" + data_dir().string() + "' cp -q ";
+  shell(vm, "mkdir /opt/from-tar");
+  const std::string pipe = cli + "files:/opt/tree - | " + cli + "- files:/opt/from-tar";
+  CHECK(std::system(pipe.c_str()) == 0);
+  CHECK(shell(vm, "/opt/from-tar/tree/run.sh; cat /opt/from-tar/tree/link") == "ran\ndata");
+}
