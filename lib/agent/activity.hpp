@@ -20,6 +20,18 @@ struct ActivityCounters {
   std::atomic<uint64_t> stream_bytes{0};
 };
 
+// What is under way keeps the guest awake.
+class Counted {
+ public:
+  explicit Counted(std::atomic<uint32_t>& count) : count_(count) { count_++; }
+  ~Counted() { count_--; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  std::atomic<uint32_t>& count_;
+};
+
 // Answers activity_report.
 [[nodiscard]] Outcome<void> run_activity(Guest& guest, Channel& channel);
 

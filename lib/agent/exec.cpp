@@ -173,18 +173,6 @@ void ExecSession::send_exited() {
   }
 }
 
-// An exec under way keeps the guest awake.
-class Counted {
- public:
-  explicit Counted(std::atomic<uint32_t>& count) : count_(count) { count_++; }
-  ~Counted() { count_--; }
-  Counted(const Counted&) = delete;
-  Counted& operator=(const Counted&) = delete;
-
- private:
-  std::atomic<uint32_t>& count_;
-};
-
 void send_not_started(Channel& channel, const SpawnFailure& failure) {
   microvm_agent_Exited message = microvm_agent_Exited_init_zero;
   message.code = failure.code;

@@ -29,6 +29,13 @@ void reply_failure(Channel& channel, const Outcome<void>& outcome) {
   if (!outcome) send_failed(channel, outcome.error());
 }
 
+// A guest is not idle while its files are carried.
+template <class Run>
+void move_files(Guest& guest, Channel& channel, const FrameHeader& header, Run run) {
+  const Counted counted(guest.activity.programs);
+  reply(channel, run(guest.root_fd, channel, header));
+}
+
 void wait_port(Guest& guest, Channel& channel, const FrameHeader& header) {
   // The machine ends with the image's command, and the host wants to know what happened first.
   const Command::Witness witness(guest.command);
@@ -51,11 +58,13 @@ void dispatch(Guest& guest, Channel& channel, const FrameHeader& header) {
     case FrameType::activity:
       return reply_failure(channel, run_activity(guest, channel));
     case FrameType::put_files:
-      return reply(channel, run_put_files(guest.root_fd, channel));
+      return move_files(guest, channel, header, [](int root, Channel& files, const FrameHeader&) {
+        return run_put_files(root, files);
+      });
     case FrameType::get_files:
-      return reply(channel, run_get_files(guest.root_fd, channel, header));
+      return move_files(guest, channel, header, run_get_files);
     case FrameType::file:
-      return reply(channel, run_file(guest.root_fd, channel, header));
+      return move_files(guest, channel, header, run_file);
     case FrameType::freeze:
       return reply(channel, run_freeze(guest, channel, header));
     case FrameType::thaw:
