@@ -78,7 +78,7 @@ TEST_CASE("mmio: every kind of device has its registry row") {
 TEST_CASE("mmio: accesses of a wrong width or place read zero and change nothing") {
   Fixture t;
   std::array<std::byte, 8> bytes{};
-  for (const size_t width : {1, 2, 8}) {
+  for (const size_t width : {1u, 2u, 8u}) {
     bytes.fill(std::byte{0xff});
     t.transport->read(kMagicValue, std::span(bytes).first(width));
     CHECK(bytes[0] == std::byte{0});
