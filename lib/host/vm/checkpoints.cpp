@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "host/session/identity.hpp"
 #include "host/store/files.hpp"
@@ -96,7 +97,9 @@ Result<std::vector<CheckpointInfo>> list_checkpoints(const Store& store) {
   for (const std::string& id : *ids) {
     if (auto info = read_checkpoint(store.checkpoint_dir(id))) infos.push_back(std::move(*info));
   }
-  std::ranges::stable_sort(infos, {}, &CheckpointInfo::created);
+  std::ranges::sort(infos, [](const CheckpointInfo& a, const CheckpointInfo& b) {
+    return std::tie(a.created, a.id) < std::tie(b.created, b.id);
+  });
   return infos;
 }
 
