@@ -189,6 +189,7 @@ size_t entries_in(const fs::path& dir) {
 }
 
 Holdings count_holdings() {
+  REQUIRE(runtime().vms());  // lets go of what ended Vms still hold
   const auto images = runtime().images();
   REQUIRE_MESSAGE(images, why(images));
   return {count_workers(), entries_in("/proc/self/fd"), entries_in(data_dir() / "tmp"),
