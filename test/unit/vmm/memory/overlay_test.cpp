@@ -92,7 +92,8 @@ TEST_CASE("overlay: the scan and the page map's entries give the same ranges") {
   const auto overlay = file_of({{2, 22}, {3, 23}, {700, 1}, {701, 1}});
   GuestMemory memory = memory_from(base);
   REQUIRE(memory.add_overlay(overlay.get()));
-  for (const uint64_t number : {1u, 2u, 600u, 700u, 900u}) static_cast<void>(value_at(memory, number));
+  for (const uint64_t number : {1u, 2u, 600u, 700u, 900u})
+    static_cast<void>(value_at(memory, number));
   for (const uint64_t number : {3u, 4u, 5u, 701u, 1023u}) touch(memory, number);
   const std::span<const std::byte> all(memory.regions().front().host, kBytes);
   const PageRanges expected = {page(3, 3), page(701), page(1023)};
