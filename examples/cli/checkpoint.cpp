@@ -4,6 +4,7 @@
 #include <array>
 
 #include "command.hpp"
+#include "each_id.hpp"
 #include "json.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -66,17 +67,11 @@ int remove(const Context& context, const Arguments& arguments) {
   OptionParser parser("checkpoint rm", "CHECKPOINT…", "Remove checkpoints.");
   parser.words(1, 10000);
   if (!parser.parse(arguments)) return parser.exit_code();
-  auto runtime = microvm::Runtime::open(context.runtime);
-  if (!runtime) return fail(runtime.error());
-  int code = kOk;
-  for (const std::string& id : parser.found_words()) {
-    if (const auto removed = runtime->remove_checkpoint(id); removed) {
-      fmt::print("{}\n", id);
-    } else {
-      code = fail(removed.error());
-    }
-  }
-  return code;
+  return for_each_id(context, parser.found_words(), [](auto& runtime, const auto& id) {
+    if (auto removed = runtime.remove_checkpoint(id); !removed) return fail(removed.error());
+    fmt::print("{}\n", id);
+    return kOk;
+  });
 }
 
 // The new microVM stays, like one of run -d.

@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include "command.hpp"
+#include "each_id.hpp"
 #include "options.hpp"
 #include "output.hpp"
 
@@ -29,13 +30,9 @@ int rm(const Context& context, const Arguments& arguments) {
   parser.flag("f,force", "End the running ones first");
   parser.words(1, 10000);
   if (!parser.parse(arguments)) return parser.exit_code();
-  auto runtime = microvm::Runtime::open(context.runtime);
-  if (!runtime) return fail(runtime.error());
-  int code = kOk;
-  for (const std::string& id : parser.found_words()) {
-    if (remove_one(*runtime, id, parser.has("force")) != kOk) code = kFailed;
-  }
-  return code;
+  return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& id) {
+    return remove_one(runtime, id, parser.has("force"));
+  });
 }
 
 }  // namespace cli

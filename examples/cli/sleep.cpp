@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "command.hpp"
+#include "each_id.hpp"
 #include "json.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -48,26 +49,18 @@ int suspend(const Context& context, const Arguments& arguments) {
                       "resumed,\nby resume or by any command that needs it.");
   parser.flag("json", "Print what it cost").words(1, 10000);
   if (!parser.parse(arguments)) return parser.exit_code();
-  auto runtime = microvm::Runtime::open(context.runtime);
-  if (!runtime) return fail(runtime.error());
-  int code = kOk;
-  for (const std::string& id : parser.found_words()) {
-    if (suspend_one(context, *runtime, id, parser.has("json")) != kOk) code = kFailed;
-  }
-  return code;
+  return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& id) {
+    return suspend_one(context, runtime, id, parser.has("json"));
+  });
 }
 
 int resume(const Context& context, const Arguments& arguments) {
   OptionParser parser("resume", "ID…", "Wake suspended microVMs.");
   parser.words(1, 10000);
   if (!parser.parse(arguments)) return parser.exit_code();
-  auto runtime = microvm::Runtime::open(context.runtime);
-  if (!runtime) return fail(runtime.error());
-  int code = kOk;
-  for (const std::string& id : parser.found_words()) {
-    if (resume_one(context, *runtime, id) != kOk) code = kFailed;
-  }
-  return code;
+  return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& id) {
+    return resume_one(context, runtime, id);
+  });
 }
 
 }  // namespace cli

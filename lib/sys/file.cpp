@@ -78,6 +78,12 @@ Result<base::Fd> memory_file(const std::string& name, uint64_t size) {
   return fd;
 }
 
+Result<base::Fd> duplicate(int fd, const std::string& what) {
+  base::Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!copy) return base::fail_errno(what);
+  return copy;
+}
+
 Result<uint64_t> file_size(int fd) {
   struct stat status{};
   if (::fstat(fd, &status) != 0) return base::fail_errno("stat file");

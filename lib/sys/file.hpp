@@ -23,6 +23,9 @@ Result<void> link_file(int fd, int directory_fd, const std::string& name);
 // An unnamed file in memory.
 Result<base::Fd> memory_file(const std::string& name, uint64_t size = 0);
 
+// The same open file under another fd; `what` begins the message.
+Result<base::Fd> duplicate(int fd, const std::string& what);
+
 Result<uint64_t> file_size(int fd);
 // Error invalid_argument unless the fd is a regular file.
 Result<void> check_regular_file(int fd, const std::string& what);

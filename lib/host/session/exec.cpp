@@ -73,14 +73,7 @@ Result<std::optional<ExecOutput>> Exec::read(const CallLimits& limits) {
 }
 
 Result<void> Exec::write_stdin(std::span<const std::byte> data, const CallLimits& call_limits) {
-  const Limits limits(call_limits);
-  while (!data.empty()) {
-    const auto piece = data.first(std::min<size_t>(data.size(), wire::kDataChunk));
-    auto sent = impl_->operation.send(FrameType::stdin_data, piece, limits);
-    if (!sent) return sent;
-    data = data.subspan(piece.size());
-  }
-  return {};
+  return impl_->operation.send_data(FrameType::stdin_data, data, Limits(call_limits));
 }
 
 Result<void> Exec::close_stdin() {

@@ -49,6 +49,15 @@ Result<void> Operation::send(FrameType type, wire::ByteView body, const Limits& 
   return base::fail(link_->broken(what_));
 }
 
+Result<void> Operation::send_data(wire::FrameType type, wire::ByteView data, const Limits& limits) {
+  while (!data.empty()) {
+    const auto piece = data.first(std::min<size_t>(data.size(), wire::kDataChunk));
+    if (auto sent = send(type, piece, limits); !sent) return sent;
+    data = data.subspan(piece.size());
+  }
+  return {};
+}
+
 Result<Frame> Operation::receive(const Limits& limits) {
   auto frame = reader_.read(stream_.get(), limits, what_);
   if (!frame) return base::fail(frame.error());

@@ -15,6 +15,8 @@ class Operation {
                                 const Limits& limits);
 
   Result<void> send(wire::FrameType type, wire::ByteView body, const Limits& limits);
+  // As many frames as it takes.
+  Result<void> send_data(wire::FrameType type, wire::ByteView data, const Limits& limits);
   // The next frame. An early end is an error with the Vm's reason, a `failed` frame one with the
   // agent's.
   Result<Frame> receive(const Limits& limits);

@@ -150,15 +150,8 @@ Result<std::optional<PtyOutput>> Pty::read(const CallLimits& limits) {
 }
 
 Result<void> Pty::write(std::span<const std::byte> data, const CallLimits& call_limits) {
-  const Limits limits(call_limits);
   if (auto ok = impl_->check_writer(); !ok) return ok;
-  while (!data.empty()) {
-    const auto piece = data.first(std::min<size_t>(data.size(), wire::kDataChunk));
-    auto sent = impl_->operation.send(FrameType::stdin_data, piece, limits);
-    if (!sent) return sent;
-    data = data.subspan(piece.size());
-  }
-  return {};
+  return impl_->operation.send_data(FrameType::stdin_data, data, Limits(call_limits));
 }
 
 Result<void> Pty::resize(PtySize size) {

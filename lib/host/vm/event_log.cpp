@@ -44,7 +44,7 @@ std::optional<VmEvent> parse_event(std::string_view line) {
   return event;
 }
 
-// The file from `offset` on, a piece of it; keeps the beginning of a line that is not whole yet.
+// A file piece by piece; keeps the beginning of a line that is not whole yet.
 class LineReader {
  public:
   explicit LineReader(base::Fd file) : file_(std::move(file)) {}
@@ -85,10 +85,8 @@ void append_event(const fs::path& data_dir, const VmEvent& event) {
   const nlohmann::json object = {
       {"time", event.time},   {"vm", event.vm_id},        {"event", vm_event_name(event.kind)},
       {"cause", event.cause}, {"took_us", event.took_us}, {"detail", event.detail.substr(0, 1024)}};
-  const auto text = dump_json(object, "an event");
-  if (!text) return;
-  // dump_json() makes it readable for people: here it is one line.
-  const std::string line = nlohmann::json::parse(*text, nullptr, false).dump() + "\n";
+  const std::string line =
+      object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   const fs::path path = log_path(data_dir);
   const base::Fd file(
       ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));

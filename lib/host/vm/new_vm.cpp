@@ -1,9 +1,9 @@
 #include "host/vm/new_vm.hpp"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "host/store/rfc3339.hpp"
+#include "sys/file.hpp"
 namespace microvm::host {
 namespace {
 
@@ -33,21 +33,15 @@ Result<void> link_layers(const NewVmOrigin& origin, const std::filesystem::path&
   return {};
 }
 
-Result<base::Fd> duplicate(int fd) {
-  base::Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
-  if (!copy) return base::fail_errno("keep a file of the state");
-  return copy;
-}
-
 Result<StartPoint> make_point(const NewVmOrigin& origin, const std::filesystem::path& dir) {
   StartPoint point;
   for (const int overlay : origin.overlays) {
-    auto copy = duplicate(overlay);
+    auto copy = sys::duplicate(overlay, "keep a file of the state");
     if (!copy) return base::fail(copy.error());
     point.overlays.push_back(std::move(*copy));
   }
   if (origin.state >= 0) {
-    auto copy = duplicate(origin.state);
+    auto copy = sys::duplicate(origin.state, "keep a file of the state");
     if (!copy) return base::fail(copy.error());
     point.state = std::move(*copy);
   }

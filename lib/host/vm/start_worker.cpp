@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "host/store/files.hpp"
+#include "sys/file.hpp"
 
 namespace microvm::host {
 namespace {
@@ -39,12 +40,6 @@ wire::RestoreRequest restore_request(const VmRecord& record, const ImageFiles& i
   return request;
 }
 
-Result<base::Fd> duplicate(const base::Fd& fd) {
-  base::Fd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
-  if (!copy) return base::fail_errno("keep the microvm's lock");
-  return copy;
-}
-
 }  // namespace
 
 Shape shape_of(const ImageManifest& manifest) {
@@ -59,7 +54,7 @@ Result<StartedWorker> start_worker(Worker worker, const VmRecord& record, const 
       launch_guest(worker, restore_request(record, image, point), restore_fds(image, point, files),
                    std::move(identity), limits, clock, times);
   if (!doorbell) return base::fail(doorbell.error());
-  auto lock = duplicate(files.exit_record);
+  auto lock = sys::duplicate(files.exit_record.get(), "keep the microvm's lock");
   if (!lock) return base::fail(lock.error());
   return StartedWorker{std::move(worker), std::move(*doorbell), std::move(*lock), times};
 }

@@ -35,11 +35,7 @@ Result<void> mark_suspended(const base::Fd& exit_record) {
   return sys::pwrite_full(exit_record.get(), bytes, 0);
 }
 
-Result<base::Fd> duplicate(const base::Fd& fd) {
-  base::Fd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
-  if (!copy) return base::fail_errno("duplicate the microvm's lock");
-  return copy;
-}
+constexpr const char* kKeepLock = "keep the microvm's lock";
 
 }  // namespace
 
@@ -76,9 +72,14 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
       return base::fail(ErrorCode::busy,
                         "suspend: microvm " + record.id + " is being suspended already");
     }
-    const auto running = session(limits, kWhat);
-    if (!running) return base::fail(running.error());
-    auto captured = capture_frozen(**running, {.run_on = false}, false, limits);
+    // Not session(): that would resume one that another process has just put to sleep, and wait
+    // for this very change to end.
+    const auto running = running_session();
+    if (!running) {
+      return base::fail(ErrorCode::busy,
+                        "suspend: microvm " + record.id + " is changing its state; try again");
+    }
+    auto captured = capture_frozen(*running, {.run_on = false}, false, limits);
     if (!captured) return base::fail(captured.error());
     times->acknowledged_us = clock.us();
     times->pause_us = captured->pause_us;
@@ -86,7 +87,7 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
     acknowledged = *times;  // from here on the thread writes to them
     const auto shared = std::make_shared<Captured>(std::move(*captured));
     auto started = host::Suspension::start(
-        [this, session = *running, shared, times, clock, cause](const auto& stop) {
+        [this, session = running, shared, times, clock, cause](const auto& stop) {
           auto saved = save_and_release(session, *shared, stop, cause, *times);
           times->durable_us = clock.us();
           if (saved) tell(VmEvent::Kind::suspended, cause, times->durable_us);
@@ -227,7 +228,7 @@ Result<void> Vm::Impl::start_from_saved(const Limits& limits) {
   base::Fd own_lock;
   {
     const std::scoped_lock lock(mutex_);
-    own_lock = lock_ ? duplicate(lock_).value_or(base::Fd()) : base::Fd();
+    own_lock = lock_ ? sys::duplicate(lock_.get(), kKeepLock).value_or(base::Fd()) : base::Fd();
   }
   if (!own_lock) {
     auto taken = host::lock_vm(dir);
@@ -236,7 +237,7 @@ Result<void> Vm::Impl::start_from_saved(const Limits& limits) {
       return record.dies_with_owner ? Result<void>(base::fail(taken.error())) : Result<void>();
     own_lock = std::move(*taken);
   }
-  auto kept = duplicate(own_lock);
+  auto kept = sys::duplicate(own_lock.get(), kKeepLock);
   if (!kept) return base::fail(kept.error());
   auto started = start_saved_worker(**saved, std::move(own_lock), limits.within(kStartLimit));
   if (!started) {

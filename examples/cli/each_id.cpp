@@ -1,0 +1,18 @@
+#include "each_id.hpp"
+
+#include "output.hpp"
+
+namespace cli {
+
+int for_each_id(const Context& context, const Arguments& ids,
+                const std::function<int(microvm::Runtime&, const std::string&)>& one) {
+  auto runtime = microvm::Runtime::open(context.runtime);
+  if (!runtime) return fail(runtime.error());
+  int code = kOk;
+  for (const std::string& id : ids) {
+    if (one(*runtime, id) != kOk) code = kFailed;
+  }
+  return code;
+}
+
+}  // namespace cli
