@@ -106,7 +106,8 @@ TEST_CASE("files are written, read, appended to, listed, renamed and removed") {
   const TempDir dir;
   std::ofstream(dir.path() / "large", std::ios::binary) << large;
   CHECK(shell(vm, "sha256sum < /var/large").substr(0, 64) == sha256(dir.path() / "large"));
-  REQUIRE(vm.download("/var/large", dir.path(), {.name = "back"}));
+  const auto got = vm.download("/var/large", dir.path(), {.name = "back"});
+  REQUIRE_MESSAGE(got, why(got));
   CHECK(text_of(dir.path() / "back") == large);
 }
 

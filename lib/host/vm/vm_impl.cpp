@@ -80,17 +80,22 @@ void Vm::Impl::reap_worker(std::chrono::milliseconds patience) {
   worker_.reset();
 }
 
-VmPhase Vm::Impl::phase() {
+// A worker that was told to end has said so in its record before its socket shows it.
+bool Vm::Impl::converses() const {
+  return session_ && !session_->client->ended() && !host::read_exit(dir);
+}
+
+VmPhase Vm::Impl::phase(bool locked_by_us) {
   const std::scoped_lock lock(mutex_);
   if (session_ && session_->client->ended()) reap_worker();
-  return host::find_phase(dir, lock_.valid());
+  return host::find_phase(dir, locked_by_us || lock_.valid());
 }
 
 VmState Vm::Impl::state() {
   {
     const std::scoped_lock lock(mutex_);
     if (suspension_ && !suspension_->over()) return VmState::suspending;
-    if (session_ && !session_->client->ended()) return VmState::running;
+    if (converses()) return VmState::running;
     if (reason_) return VmState::terminated;
   }
   switch (phase()) {
@@ -121,7 +126,7 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::running_session() {
   {
     const std::scoped_lock lock(mutex_);
     if (suspension_ && !suspension_->over()) return nullptr;
-    if (session_ && !session_->client->ended()) return session_;
+    if (converses()) return session_;
     if (reason_) return nullptr;
   }
   return phase() == VmPhase::running ? attach() : nullptr;

@@ -92,7 +92,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
 
   std::shared_ptr<Session> make_session(base::Fd control);
   std::shared_ptr<Session> attach();
-  [[nodiscard]] host::VmPhase phase();
+  // With mutex_ held.
+  [[nodiscard]] bool converses() const;
+  [[nodiscard]] host::VmPhase phase(bool locked_by_us = false);
   bool fell_asleep();
 
   // A capture with the guest's programs stopped around it.
@@ -109,6 +111,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   void release_worker(Session& session);
   Result<void> wake_in_memory(const host::Limits& limits);
   Result<void> start_from_saved(const host::Limits& limits);
+  // The lock of one that sleeps; nothing when it no longer does.
+  Result<std::optional<base::Fd>> lock_asleep(const host::Limits& limits);
   // Whether a guest of ours was started.
   Result<bool> wake(const host::Limits& limits);
   Result<host::StartedWorker> start_saved_worker(const host::SavedState& saved, base::Fd lock,

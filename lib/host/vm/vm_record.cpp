@@ -120,7 +120,8 @@ std::string describe_exit(const wire::ExitEvent& exit) {
 
 Error exit_error(std::string_view what, const wire::ExitEvent& exit) {
   using Reason = wire::ExitEvent::Reason;
-  const bool planned = exit.reason == Reason::terminated || exit.reason == Reason::power_off;
+  const bool planned = exit.reason == Reason::terminated || exit.reason == Reason::power_off ||
+                       exit.reason == Reason::suspended;
   return Error{planned ? ErrorCode::vm_gone : ErrorCode::guest_failed,
                std::string(what) + ": " + describe_exit(exit)};
 }

@@ -68,6 +68,10 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
     if (!change) return base::fail(change.error());
     const VmState now = state();
     if (now == VmState::suspended) return SuspendTimes{};
+    if (now == VmState::terminated) {
+      return base::fail(ErrorCode::vm_gone,
+                        "suspend: microvm " + record.id + " has ended: " + end_reason());
+    }
     if (now == VmState::suspending) {
       return base::fail(ErrorCode::busy,
                         "suspend: microvm " + record.id + " is being suspended already");
@@ -219,24 +223,38 @@ void Vm::Impl::tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_
               .detail = std::move(detail)});
 }
 
+// Others hold it for a moment only: the worker before, on its way out, or a process that is about
+// to resume it as well.
+Result<std::optional<base::Fd>> Vm::Impl::lock_asleep(const Limits& limits) {
+  constexpr std::chrono::milliseconds kCheckInterval{2};
+  for (;;) {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (lock_) {
+        auto ours = sys::duplicate(lock_.get(), kKeepLock);
+        if (!ours) return base::fail(ours.error());
+        return std::optional(std::move(*ours));
+      }
+    }
+    auto taken = host::lock_vm(dir);
+    if (!taken && record.dies_with_owner) return base::fail(taken.error());
+    if (phase(taken.has_value()) != host::VmPhase::suspended) return std::optional<base::Fd>();
+    if (taken) return std::optional(std::move(*taken));
+    if (auto ok = limits.check("resume"); !ok) return base::fail(ok.error());
+    std::this_thread::sleep_for(kCheckInterval);
+  }
+}
+
 Result<void> Vm::Impl::start_from_saved(const Limits& limits) {
+  auto taken = lock_asleep(limits);
+  if (!taken) return base::fail(taken.error());
+  if (!*taken) return {};
   const auto saved = host::read_saved(dir);
   if (!saved) return base::fail(saved.error());
   if (!*saved) {
     return base::fail(ErrorCode::corrupt, "resume: microvm " + record.id + " has no saved state");
   }
-  base::Fd own_lock;
-  {
-    const std::scoped_lock lock(mutex_);
-    own_lock = lock_ ? sys::duplicate(lock_.get(), kKeepLock).value_or(base::Fd()) : base::Fd();
-  }
-  if (!own_lock) {
-    auto taken = host::lock_vm(dir);
-    // Somebody else resumes it, or holds it for good: session() and its limits tell.
-    if (!taken)
-      return record.dies_with_owner ? Result<void>(base::fail(taken.error())) : Result<void>();
-    own_lock = std::move(*taken);
-  }
+  base::Fd own_lock = std::move(**taken);
   auto kept = sys::duplicate(own_lock.get(), kKeepLock);
   if (!kept) return base::fail(kept.error());
   auto started = start_saved_worker(**saved, std::move(own_lock), limits.within(kStartLimit));
