@@ -129,4 +129,13 @@ bool Channel::host_gone() const {
   return poll(&state, 1, 0) > 0;
 }
 
+bool Channel::wait_closed() {
+  std::byte ignored{};
+  for (;;) {
+    const ssize_t count = recv(connection_.get(), &ignored, 1, 0);
+    if (count == 0) return true;
+    if (count < 0 && errno != EINTR) return false;
+  }
+}
+
 }  // namespace microvm::agent

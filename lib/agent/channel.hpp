@@ -57,6 +57,8 @@ class Channel {
   [[nodiscard]] int fd() const { return connection_.get(); }
   // The host closed its end, or its half of it.
   [[nodiscard]] bool host_gone() const;
+  // Waits for that; false when the connection broke instead, as all do when a snapshot is restored.
+  bool wait_closed();
   [[nodiscard]] base::Fd take() { return std::move(connection_); }
 
  private:

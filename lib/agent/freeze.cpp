@@ -37,6 +37,13 @@ Outcome<void> settle(Guest& guest, const microvm_agent_FreezeRequest& request) {
   return dropped;
 }
 
+// For as long as the host holds the connection. In a clone it is broken, not closed, and the
+// identity lets the programs run.
+void hold(Guest& guest, Channel& channel, uint64_t freeze) {
+  if (channel.send_empty(FrameType::ok) && !channel.wait_closed()) return;
+  guest.freezer.end(freeze);
+}
+
 }  // namespace
 
 Outcome<void> run_freeze(Guest& guest, Channel& channel, const FrameHeader& header) {
@@ -45,11 +52,19 @@ Outcome<void> run_freeze(Guest& guest, Channel& channel, const FrameHeader& head
   microvm_agent_FreezeRequest request = microvm_agent_FreezeRequest_init_zero;
   if (!decode_message(*body, microvm_agent_FreezeRequest_fields, &request))
     return fail("the freeze request is not readable", EPROTO);
-  if (request.keep_running) return settle(guest, request);
-  if (auto frozen = guest.freezer.freeze(); !frozen) return frozen;
-  auto settled = settle(guest, request);
-  if (!settled) guest.freezer.thaw();
-  return settled;
+  if (request.keep_running) {
+    if (auto settled = settle(guest, request); !settled) return settled;
+    channel.send_empty(FrameType::ok);
+    return {};
+  }
+  const auto frozen = guest.freezer.freeze();
+  if (!frozen) return fail(frozen.error());
+  if (auto settled = settle(guest, request); !settled) {
+    guest.freezer.end(*frozen);
+    return settled;
+  }
+  hold(guest, channel, *frozen);
+  return {};
 }
 
 Outcome<void> run_thaw(Guest& guest, Channel& channel, const FrameHeader& header) {

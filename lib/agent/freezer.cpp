@@ -42,24 +42,33 @@ Outcome<void> Freezer::wait_for_kernel() {
   return {};
 }
 
-Outcome<void> Freezer::freeze() {
+Outcome<uint64_t> Freezer::freeze() {
   const Lock lock(mutex_);
-  if (state_ == State::frozen) return {};
+  if (state_ == State::frozen) return freezes_;
   if (state_ == State::closed) return fail("the machine ends", ESHUTDOWN);
   if (cgroup_) {
     auto frozen = set_frozen(true);
     if (frozen) frozen = wait_for_kernel();
     if (!frozen) {
       static_cast<void>(set_frozen(false));
-      return frozen;
+      return fail(frozen.error());
     }
   }
   state_ = State::frozen;
-  return {};
+  return ++freezes_;
 }
 
 void Freezer::thaw() {
   const Lock lock(mutex_);
+  thaw_locked();
+}
+
+void Freezer::end(uint64_t freeze) {
+  const Lock lock(mutex_);
+  if (state_ == State::frozen && freezes_ == freeze) thaw_locked();
+}
+
+void Freezer::thaw_locked() {
   if (state_ == State::closed) return;
   if (cgroup_ && state_ == State::frozen) {
     if (const auto thawed = set_frozen(false); !thawed) log_error(thawed.error().message);

@@ -14,10 +14,13 @@ class Freezer {
   void adopt_cgroup(base::Fd directory) { cgroup_ = std::move(directory); }
   [[nodiscard]] int cgroup() const { return cgroup_.get(); }
 
-  // Stops all programs; on an error they run as before. Ends a second freeze at once.
-  [[nodiscard]] Outcome<void> freeze();
+  // Stops all programs; on an error they run as before. Gives the number of this freeze; one that
+  // finds them stopped is the same freeze.
+  [[nodiscard]] Outcome<uint64_t> freeze();
   // Lets them run: after an identity was applied.
   void thaw();
+  // The same, unless that freeze is over.
+  void end(uint64_t freeze);
   [[nodiscard]] bool frozen();
 
   // What starts a program waits here.
@@ -30,11 +33,13 @@ class Freezer {
 
   [[nodiscard]] Outcome<void> set_frozen(bool frozen);
   [[nodiscard]] Outcome<void> wait_for_kernel();
+  void thaw_locked();
 
   base::Fd cgroup_;
   Mutex mutex_;
   Condition changed_;
   State state_ = State::waiting_for_identity;
+  uint64_t freezes_ = 0;
 };
 
 }  // namespace microvm::agent

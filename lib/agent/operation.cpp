@@ -66,7 +66,7 @@ void dispatch(Guest& guest, Channel& channel, const FrameHeader& header) {
     case FrameType::file:
       return move_files(guest, channel, header, run_file);
     case FrameType::freeze:
-      return reply(channel, run_freeze(guest, channel, header));
+      return reply_failure(channel, run_freeze(guest, channel, header));
     case FrameType::thaw:
       return reply(channel, run_thaw(guest, channel, header));
     case FrameType::wait_port:

@@ -52,7 +52,13 @@ Result<base::Fd> AgentClient::tcp_connect(uint16_t port, const Limits& limits) {
 Result<void> AgentClient::freeze(FreezeFor purpose, const Limits& limits) {
   microvm_agent_FreezeRequest request{};
   request.keep_dirty = purpose == FreezeFor::state;
-  return ask(link_, "freeze the guest", FrameType::freeze, encode_message(request), limits);
+  auto operation = Operation::open(link_, "freeze the guest", limits);
+  if (!operation) return base::fail(operation.error());
+  auto sent = operation->send(FrameType::freeze, encode_message(request), limits);
+  if (!sent) return sent;
+  if (auto ok = operation->expect_ok(limits); !ok) return ok;
+  freeze_ = operation->take_stream();
+  return {};
 }
 
 Result<void> AgentClient::drop_caches(const Limits& limits) {
@@ -77,7 +83,9 @@ Result<void> AgentClient::thaw(const Limits& limits) {
   if (!identity) return base::fail(identity.error());
   microvm_agent_Identity message{};
   set_seed_and_clock(message, identity->seed);
-  return ask(link_, "thaw the guest", FrameType::thaw, encode_message(message), limits);
+  auto thawed = ask(link_, "thaw the guest", FrameType::thaw, encode_message(message), limits);
+  freeze_.reset();
+  return thawed;
 }
 
 Result<GuestActivity> AgentClient::activity(const Limits& limits) {

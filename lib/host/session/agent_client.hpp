@@ -74,8 +74,9 @@ class AgentClient {
   Result<void> put_files(const std::vector<FileToPut>& files, const Limits& limits);
   // The guest lets go of what it can read again: an image is better small.
   Result<void> drop_caches(const Limits& limits);
-  // Stops the user processes. For an image the guest writes back what it owes to files; a state
-  // that is to go on soon keeps all of it.
+  // Stops the user processes, until thaw() or the end of this object (of this process, for that
+  // matter). For an image the guest writes back what it owes to files; a state that is to go on
+  // soon keeps all of it. Not from several threads at once, thaw() neither.
   enum class FreezeFor { image, state };
   Result<void> freeze(FreezeFor purpose, const Limits& limits);
   // Lets them go on, with the right clock and a fresh seed.
@@ -90,6 +91,7 @@ class AgentClient {
 
  private:
   std::shared_ptr<AgentLink> link_;
+  base::Fd freeze_;  // the guest's programs are stopped as long as it is open
 };
 
 }  // namespace microvm::host
