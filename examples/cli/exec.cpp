@@ -8,10 +8,10 @@
 namespace cli {
 
 int exec(const Context& context, const Arguments& arguments) {
-  const auto split = split_at_first_word(
+  auto split = split_at_first_word(
       arguments, {"-e", "--env", "-w", "--workdir", "-u", "--user", "--timeout", "--detach-keys"});
   OptionParser parser(
-      "exec", "[OPTIONS] ID COMMAND [ARGUMENT…]", "Run a command in a microVM.",
+      "exec", "[OPTIONS] ID [--] COMMAND [ARGUMENT…]", "Run a command in a microVM.",
       "Exit status: the command's own, 128 + signal when a signal ended it, 127 when\n"
       "it was not found, 126 when it cannot be executed, 125 when microvm failed.");
   parser.value("e,env", "NAME=VALUE", "Set a variable; may be repeated")
@@ -22,6 +22,8 @@ int exec(const Context& context, const Arguments& arguments) {
       .value("detach-keys", "KEYS", "With -it: leave it running; default \"ctrl-p,ctrl-q\"")
       .value("timeout", "SECONDS", "Kill the command after this time");
   if (!parser.parse(split.options)) return parser.exit_code();
+  // As in run, and as kubectl's users write it.
+  if (split.rest.size() > 2 && split.rest[1] == "--") split.rest.erase(split.rest.begin() + 1);
   if (split.rest.size() < 2) return parser.wrong("give the microVM and the command");
 
   microvm::ExecOptions program;

@@ -22,6 +22,11 @@ struct RuntimeOptions {
   std::filesystem::path data_dir;
   // Workers kept started and shaped for the next run() of each image this Runtime has run.
   uint32_t pool_size = 0;
+  // What the running Vms of the directory may have together, each counted with all the memory its
+  // guest sees, however little of it is in use or shared. A run(), fork() or resume above it is
+  // refused with out_of_memory; a suspended Vm counts nothing. 0: no limit. Other processes that
+  // open the directory have limits of their own.
+  uint64_t memory_limit_bytes = 0;
   std::function<void(std::string_view)> log;  // one line each; any thread; empty: dropped
   // Each change of a Vm by this process; any thread. It must not call the Vm it is told of.
   std::function<void(const VmEvent&)> on_event;

@@ -1,7 +1,9 @@
-// A host disk that runs full during a build. Needs to mount a small tmpfs: skipped without root.
+// A host disk that runs full, during a build, a suspend, a resume. Needs to mount a small tmpfs:
+// skipped without root.
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <optional>
 
 #include "fixture.hpp"
@@ -25,6 +27,13 @@ class SmallDisk {
   SmallDisk& operator=(const SmallDisk&) = delete;
   [[nodiscard]] bool mounted() const { return mounted_; }
   [[nodiscard]] const fs::path& path() const { return dir_.path(); }
+  void fill() const {
+    std::ofstream filler(path() / "filler");
+    const std::string piece(4096, 'x');
+    while (filler.write(piece.data(), static_cast<std::streamsize>(piece.size())).flush()) {
+    }
+  }
+  void make_room() const { fs::remove(path() / "filler"); }
 
  private:
   TempDir dir_;
@@ -39,6 +48,21 @@ uint64_t allocated_bytes(const fs::path& dir) {
   if (pipe != nullptr) ::pclose(pipe);
   return total;
 }
+
+// A directory seen at another place as well.
+class BindMount {
+ public:
+  BindMount(const fs::path& from, fs::path to) : to_(std::move(to)) {
+    fs::create_directory(to_);
+    REQUIRE(::mount(from.c_str(), to_.c_str(), nullptr, MS_BIND, nullptr) == 0);
+  }
+  ~BindMount() { ::umount2(to_.c_str(), MNT_DETACH); }
+  BindMount(const BindMount&) = delete;
+  BindMount& operator=(const BindMount&) = delete;
+
+ private:
+  fs::path to_;
+};
 
 // A data directory with what a build needs, on a disk with so much more room.
 class SmallStore {
@@ -114,4 +138,49 @@ TEST_CASE("a RUN that fills the host's disk fails the build, whatever its exit c
   REQUIRE_MESSAGE(vm, why(vm));
   RunningVm running(std::move(*vm));
   CHECK(shell(running, "echo still here") == "still here\n");
+}
+
+TEST_CASE("onto a full disk a vm is not suspended but runs on, and from one it is not resumed") {
+  const SmallDisk small("64M");
+  if (!small.mounted()) {
+    MESSAGE("skipped: mounting a small disk needs root");
+    return;
+  }
+  // The image is elsewhere: a hole of a mapped file takes room of its own when it is read, where
+  // the disk is a tmpfs.
+  const BindMount images(data_dir() / "images", small.path() / "images");
+  const BindMount kernels(data_dir() / "kernels", small.path() / "kernels");
+  const BindMount bases(data_dir() / "bases", small.path() / "bases");
+  RuntimeOptions options;
+  options.data_dir = small.path();
+  auto opened = Runtime::open(options);
+  REQUIRE_MESSAGE(opened, why(opened));
+  auto started = opened->run("counter");
+  REQUIRE_MESSAGE(started, why(started));
+  RunningVm vm(std::move(*started));
+  shell(vm,
+        "head -c 8000000 /dev/urandom > /dev/shm/large; sha256sum /dev/shm/large > /dev/shm/sum");
+  const auto is_whole = [&] {
+    return shell(vm, "sha256sum -c /dev/shm/sum") == "/dev/shm/large: OK\n";
+  };
+
+  small.fill();
+  const auto slept = vm.suspend();
+  REQUIRE_FALSE(slept);
+  INFO(slept.error().message);
+  CHECK(slept.error().code == ErrorCode::out_of_disk);
+  CHECK(vm.info()->state == VmState::running);
+  CHECK(is_whole());
+
+  small.make_room();
+  const auto again = vm.suspend();
+  REQUIRE_MESSAGE(again, why(again));
+  small.fill();
+  const auto resumed = vm.resume();
+  REQUIRE_FALSE(resumed);
+  INFO(resumed.error().message);
+  CHECK(resumed.error().code == ErrorCode::out_of_disk);
+  CHECK(vm.info()->state == VmState::suspended);
+  small.make_room();
+  CHECK(is_whole());
 }

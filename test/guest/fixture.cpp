@@ -169,6 +169,23 @@ CliResult run_cli(const std::vector<std::string>& arguments) {
   return result;
 }
 
+pid_t start_cli(const std::vector<std::string>& arguments) {
+  const std::string data = data_dir().string();
+  std::vector<const char*> words = {"microvm", "--data-dir", data.c_str()};
+  for (const std::string& argument : arguments) words.push_back(argument.c_str());
+  words.push_back(nullptr);
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child != 0) return child;
+  ::execv(MICROVM_CLI, const_cast<char**>(words.data()));
+  ::_exit(127);
+}
+
+void wait_for(pid_t child) {
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+}
+
 size_t count_workers() {
   size_t count = 0;
   for (const auto& entry : fs::directory_iterator("/proc")) {

@@ -73,6 +73,9 @@ struct CliResult {
   std::string out;
 };
 CliResult run_cli(const std::vector<std::string>& arguments);
+// The same, not waited for.
+pid_t start_cli(const std::vector<std::string>& arguments);
+void wait_for(pid_t child);
 
 // Processes named like workers that are still there.
 size_t count_workers();

@@ -1,5 +1,10 @@
 // Forks: they go on from where their source is, and have nothing in common afterwards.
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
 #include <set>
+#include <sstream>
 
 #include "fixture.hpp"
 
@@ -8,39 +13,76 @@ using namespace microvm;
 
 namespace {
 
-struct Facts {
-  std::set<std::string> hostnames, machine_ids, boot_ids, random;
+constexpr uint32_t kForks = 100;
+constexpr uint32_t kAtOnce = 10;
+
+// What no two guests may have in common.
+class Facts {
+ public:
   void add(Vm& vm) {
-    hostnames.insert(shell(vm, "hostname"));
-    machine_ids.insert(shell(vm, "cat /etc/machine-id"));
-    boot_ids.insert(shell(vm, "cat /proc/sys/kernel/random/boot_id"));
-    random.insert(shell(vm, "head -c 32 /dev/urandom | sha256sum"));
+    std::istringstream lines(shell(vm,
+                                   "hostname; cat /etc/machine-id /proc/sys/kernel/random/boot_id;"
+                                   "head -c 32 /dev/urandom | sha256sum"));
+    std::string line;
+    for (auto& values : values_) {
+      REQUIRE(std::getline(lines, line));
+      values.insert(line);
+    }
+    ++guests_;
   }
+  [[nodiscard]] bool all_differ() const {
+    return std::ranges::all_of(values_,
+                               [&](const auto& values) { return values.size() == guests_; });
+  }
+
+ private:
+  std::array<std::set<std::string>, 4> values_;
+  size_t guests_ = 0;
 };
+
+// A line of smaps_rollup, in KiB.
+uint64_t memory_kib(uint32_t pid, const std::string& name) {
+  std::ifstream lines("/proc/" + std::to_string(pid) + "/smaps_rollup");
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(name + ":"))
+      return std::strtoull(line.c_str() + name.size() + 1, nullptr, 10);
+  }
+  FAIL("no ", name, " of process ", pid);
+  return 0;
+}
 
 }  // namespace
 
-TEST_CASE("forks go on from the source's state, each with its own identity") {
+// Ten times ten: a hundred idle guests at once leave an emulated host no time for anything.
+TEST_CASE("a hundred forks go on from the source's state, each with its own identity") {
   RunningVm source = run_counter();
   shell(source, "echo before > /root/mark; echo memory > /dev/shm/mark");
-  auto forked = source.fork({.count = 3});
-  REQUIRE_MESSAGE(forked, why(forked));
-  REQUIRE(forked->size() == 3);
-  std::vector<RunningVm> forks;
-  for (Vm& fork : *forked) forks.emplace_back(std::move(fork));
   Facts facts;
   facts.add(source);
-  for (RunningVm& fork : forks) {
-    facts.add(fork);
-    CHECK(shell(fork, "cat /root/mark /dev/shm/mark") == "before\nmemory\n");
-    shell(fork, "echo " + fork.id() + " > /root/mark; sync");
+  uint64_t resident_kib = 0;
+  uint64_t share_kib = 0;
+  for (uint32_t round = 0; round < kForks / kAtOnce; ++round) {
+    auto forked = source.fork({.count = kAtOnce});
+    REQUIRE_MESSAGE(forked, why(forked));
+    REQUIRE(forked->size() == kAtOnce);
+    std::vector<RunningVm> forks;
+    for (Vm& fork : *forked) forks.emplace_back(std::move(fork));
+    for (RunningVm& fork : forks) {
+      facts.add(fork);
+      CHECK(shell(fork, "cat /root/mark /dev/shm/mark; echo $(hostname) > /root/mark; sync") ==
+            "before\nmemory\n");
+    }
+    CHECK(shell(source, "cat /root/mark") == "before\n");
+    for (RunningVm& fork : forks) {
+      CHECK(shell(fork, "test \"$(cat /root/mark)\" = \"$(hostname)\" && echo own") == "own\n");
+      const uint32_t pid = fork.info()->worker_pid;
+      share_kib += memory_kib(pid, "Pss");
+      resident_kib += memory_kib(pid, "Rss");
+    }
   }
-  CHECK(facts.hostnames.size() == 4);
-  CHECK(facts.machine_ids.size() == 4);
-  CHECK(facts.boot_ids.size() == 4);
-  CHECK(facts.random.size() == 4);
-  CHECK(shell(source, "cat /root/mark") == "before\n");
-  for (RunningVm& fork : forks) CHECK(shell(fork, "cat /root/mark") == fork.id() + "\n");
+  CHECK(facts.all_differ());
+  MESSAGE("per fork ", (share_kib / kForks), " KiB PSS, ", (resident_kib / kForks), " KiB RSS");
+  CHECK(share_kib * 2 < resident_kib);
 }
 
 TEST_CASE("a fork outlives its source, can be suspended and forked itself") {
@@ -86,4 +128,35 @@ TEST_CASE("a fork of nothing or of too many is refused, a taken name leaves noth
   CHECK(refused.error().code == ErrorCode::already_exists);
   CHECK(count_workers() <= before + 1);  // the pool may have got its worker meanwhile
   CHECK(shell(source, "echo alive") == "alive\n");
+}
+
+TEST_CASE("forks and resumes above the memory limit are refused, and nothing is left of them") {
+  const TempDir dir;
+  copy_store(dir.path(), {"kernels", "bases", "base-names", "images"});
+  RuntimeOptions options;
+  options.data_dir = dir.path();
+  options.memory_limit_bytes = 2 * kGuestMemory;
+  auto limited = Runtime::open(options);
+  REQUIRE_MESSAGE(limited, why(limited));
+  auto started = limited->run("counter");
+  REQUIRE_MESSAGE(started, why(started));
+  RunningVm source(std::move(*started));
+  const auto refused = source.fork({.count = 2});
+  REQUIRE_FALSE(refused);
+  INFO(refused.error().message);
+  CHECK(refused.error().code == ErrorCode::out_of_memory);
+  CHECK(limited->vms()->size() == 1);
+  CHECK(shell(source, "echo alive") == "alive\n");
+
+  REQUIRE(source.suspend());
+  auto one = limited->run("counter");
+  REQUIRE_MESSAGE(one, why(one));
+  RunningVm first(std::move(*one));
+  auto two = limited->run("counter");
+  REQUIRE_MESSAGE(two, why(two));
+  RunningVm second(std::move(*two));
+  CHECK(source.resume().error().code == ErrorCode::out_of_memory);
+  CHECK(source.info()->state == VmState::suspended);
+  REQUIRE(second.terminate());
+  CHECK(shell(source, "echo awake") == "awake\n");
 }

@@ -1,5 +1,4 @@
 // How Vms end, who notices, and what is left: nothing.
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -152,17 +151,11 @@ TEST_CASE("a detached vm outlives the process that started it, and its record it
 
 TEST_CASE("killing the embedder ends its vms; the next open removes what they left") {
   const size_t before = count_workers();
-  const pid_t child = ::fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    ::execl(MICROVM_CLI, "microvm", "--data-dir", data_dir().c_str(), "run", "--name", "orphan",
-            "counter", nullptr);
-    ::_exit(127);
-  }
+  const pid_t child = start_cli({"run", "--name", "orphan", "counter"});
   REQUIRE(eventually([] { return runtime().attach("orphan").has_value(); }));
   REQUIRE(eventually([&] { return count_workers() == before + 1; }));
   REQUIRE(::kill(child, SIGKILL) == 0);
-  ::waitpid(child, nullptr, 0);
+  wait_for(child);
   CHECK(eventually([&] { return count_workers() == before; }));
   CHECK(run_cli({"ps", "-a"}).out.find("orphan") == std::string::npos);
   CHECK(runtime().attach("orphan").error().code == ErrorCode::not_found);

@@ -1,8 +1,5 @@
 // A suspend that is killed at any point, in its embedder or its worker, leaves the state before or
 // the one it was about to save: never none, never a mixture of memory and disk.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <csignal>
 #include <thread>
@@ -14,28 +11,7 @@ using namespace microvm;
 
 namespace {
 
-using std::chrono::microseconds;
-
-constexpr int kPoints = 100;  // for each of the two
-
-pid_t start_suspend(const std::string& id) {
-  const pid_t child = ::fork();
-  REQUIRE(child >= 0);
-  if (child != 0) return child;
-  ::execl(MICROVM_CLI, "microvm", "--data-dir", data_dir().c_str(), "suspend", id.c_str(), nullptr);
-  ::_exit(127);
-}
-
-void wait_for(pid_t child) {
-  int status = 0;
-  REQUIRE(::waitpid(child, &status, 0) == child);
-}
-
-microseconds time_of_one(const std::string& id) {
-  const auto start = std::chrono::steady_clock::now();
-  wait_for(start_suspend(id));
-  return std::chrono::duration_cast<microseconds>(std::chrono::steady_clock::now() - start);
-}
+constexpr int kPoints = 50;  // for each of the two
 
 // What another process did shows here a moment later.
 bool becomes_suspended(Vm& vm) {
@@ -72,7 +48,7 @@ TEST_CASE("a suspend killed at a hundred points leaves the old or the new state,
   options.dies_with_owner = false;
   RunningVm vm = run_counter(options);
   write_marks(vm, 0);
-  const microseconds whole = time_of_one(vm.id());
+  const double whole = seconds_of([&] { wait_for(start_cli({"suspend", vm.id()})); });
   REQUIRE(becomes_suspended(vm));
   int saved = 0;  // what the last state that was surely saved holds
   int lost = 0;
@@ -81,8 +57,8 @@ TEST_CASE("a suspend killed at a hundred points leaves the old or the new state,
     write_marks(vm, round);
     const bool kill_worker = round % 2 == 0;
     const auto worker = static_cast<pid_t>(vm.info()->worker_pid);
-    const pid_t suspending = start_suspend(vm.id());
-    std::this_thread::sleep_for(whole * round / (2 * kPoints));
+    const pid_t suspending = start_cli({"suspend", vm.id()});
+    std::this_thread::sleep_for(std::chrono::duration<double>(whole * round / (2 * kPoints)));
     ::kill(kill_worker ? worker : suspending, SIGKILL);
     wait_for(suspending);
     const VmState state = vm.info()->state;

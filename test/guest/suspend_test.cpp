@@ -4,6 +4,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
+#include <span>
 #include <thread>
 
 #include "fixture.hpp"
@@ -73,6 +74,39 @@ void check_goes_on(Vm& vm, const Witness& before) {
   CHECK(after.pid == before.pid);
   CHECK(after.count > before.count);
   CHECK(shell(vm, "cat /tmp/witness.log") == "");
+}
+
+// A full-screen program: at each key it draws its whole screen anew.
+constexpr const char* kScreen = R"(
+import curses
+def main(screen):
+    keys = 0
+    while True:
+        rows, columns = screen.getmaxyx()
+        screen.clear()
+        screen.border()
+        screen.addstr(rows - 2, 1, f"{keys} keys on {rows} by {columns}")
+        screen.refresh()
+        if screen.getch() != curses.KEY_RESIZE:
+            keys += 1
+curses.wrapper(main)
+)";
+
+// Comes back to the terminal, presses a key and reads until the screen says so.
+void press_key(Vm& vm, const std::string& terminal, int keys_so_far, PtySize size) {
+  constexpr CallLimits kPatience{.cancel = nullptr, .timeout = std::chrono::seconds(60)};
+  auto pty = vm.attach_pty(terminal, {.size = size}, kPatience);
+  REQUIRE_MESSAGE(pty, why(pty));
+  REQUIRE(pty->write(std::as_bytes(std::span("k", 1)), kPatience));
+  const std::string expected = std::to_string(keys_so_far + 1) + " keys on " +
+                               std::to_string(size.rows) + " by " + std::to_string(size.columns);
+  std::string out;
+  while (out.find(expected) == std::string::npos) {
+    const auto output = pty->read(kPatience);
+    REQUIRE_MESSAGE(output, why(output), " after ", out);
+    REQUIRE(*output);
+    out.append(reinterpret_cast<const char*>((*output)->data.data()), (*output)->data.size());
+  }
 }
 
 RunningVm run_detached() {
@@ -166,6 +200,7 @@ TEST_CASE("the continuity of a vm over 200 suspensions") {
   RunningVm vm = run_counter();
   shell(vm, kWitness);
   shell(vm, "echo 0 > /root/cycles");
+  REQUIRE(vm.pty({.argv = {"python3", "-c", kScreen}, .id = "screen"}));
   Witness last = read_witness(vm);
   for (int cycle = 1; cycle <= 200; ++cycle) {
     INFO(cycle);
@@ -177,6 +212,8 @@ TEST_CASE("the continuity of a vm over 200 suspensions") {
     const auto text =
         shell(vm, "c=$(cat /root/cycles); echo $((c+1)) > /root/cycles; cat /root/cycles");
     CHECK(text == cycles + "\n");
+    const auto row = static_cast<uint16_t>(24 + cycle % 7);
+    press_key(vm, "screen", cycle - 1, {.rows = row, .columns = 80});
     if (cycle % 20 != 0) continue;
     check_goes_on(vm, last);
     last = read_witness(vm);

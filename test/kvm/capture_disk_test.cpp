@@ -1,6 +1,9 @@
 // Captures of machines with disks, and the merge of their layers by a worker without a machine.
 #include <fcntl.h>
 
+#include <chrono>
+#include <thread>
+
 #include "captured.hpp"
 #include "sys/loop.hpp"
 #include "vmm/disk/disk_stack.hpp"
@@ -173,4 +176,40 @@ TEST_CASE("merge: a worker without a machine makes one layer of two and is gone"
   CHECK(error_code(shaped.owner()
                        .call(wire::MergeRequest{}, {lower.get(), upper_read_only.get()})
                        .message) == ErrorCode::busy);
+}
+
+TEST_CASE("merge: a worker killed at a hundred points of it leaves a disk that reads as before") {
+  constexpr int kPoints = 100;
+  const auto base = disk_base();
+  const auto lower = memory_file();
+  const auto upper = memory_file();
+  for (uint64_t at = 0; at < kDiskBytes; at += 16384) {
+    disk_content({base.get(), lower.get()}, 'l', at);
+    disk_content({base.get(), lower.get(), upper.get()}, 'u', at + 4096);
+  }
+  const std::string both = disk_content({base.get(), lower.get(), upper.get()});
+  const std::string below = read_file(lower.get());
+  const auto upper_read_only = read_only(upper.get());
+
+  std::chrono::microseconds whole{0};
+  int cut = 0;
+  for (int point = 0; point <= kPoints; ++point) {
+    INFO(point);
+    const auto own = memory_file(below);
+    WorkerProcess worker;
+    const auto start = std::chrono::steady_clock::now();
+    worker.owner().send(wire::MergeRequest{}, {own.get(), upper_read_only.get()});
+    if (point == 0) {
+      REQUIRE(worker.wait_exit() == 0);
+      whole = std::chrono::duration_cast<std::chrono::microseconds>(
+          std::chrono::steady_clock::now() - start);
+      REQUIRE(disk_content({base.get(), own.get()}) == both);
+    } else {
+      std::this_thread::sleep_for(whole * point / kPoints);
+      worker.kill();
+      cut += disk_content({base.get(), own.get()}) != both;
+    }
+    CHECK(disk_content({base.get(), own.get(), upper.get()}) == both);
+  }
+  CHECK(cut > 0);  // some were cut before their end
 }

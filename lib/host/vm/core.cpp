@@ -49,6 +49,7 @@ Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options) {
   auto core = std::make_shared<Core>(std::move(*store), std::move(*reactor));
   core->pool = std::make_shared<WorkerPool>(core->spawner, *core->reactor);
   core->pool_size = options.pool_size;
+  core->memory_limit_bytes = options.memory_limit_bytes;
   core->log_sink = options.log;
   core->event_sink = options.on_event;
   collect_dead_vms(core->store);

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include "host/store/rfc3339.hpp"
+#include "host/vm/admission.hpp"
 #include "sys/file.hpp"
+
 namespace microvm::host {
 namespace {
 
@@ -82,6 +84,7 @@ Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core
   const VmRecord record = make_record(*directory, manifest.info, options, *identity);
   auto written = directory->write_record(record);
   if (written) written = write_run(directory->path(), run);
+  if (written) written = check_memory_limit(*core, "run");
   if (!written) return base::fail(written.error());
 
   auto started = start_worker(std::move(*worker), record, image, *point, std::move(*files),

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "host/store/files.hpp"
+#include "host/vm/admission.hpp"
 #include "host/vm/merge_layers.hpp"
 #include "host/vm/transition.hpp"
 #include "host/vm/vm_directory.hpp"
@@ -297,6 +298,7 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   if (auto ok = host::write_run(dir, run); !ok) return base::fail(ok.error());
   auto files = host::make_worker_files(dir, std::move(lock), run.layers.back());
   if (!files) return base::fail(files.error());
+  if (auto ok = host::check_memory_limit(*core, "resume"); !ok) return base::fail(ok.error());
   auto identity = host::make_identity(record.hostname);
   if (!identity) return base::fail(identity.error());
   identity->machine_id = record.machine_id;
