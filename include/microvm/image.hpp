@@ -10,6 +10,7 @@
 
 #include "microvm/cancel.hpp"
 #include "microvm/error.hpp"
+#include "microvm/hooks.hpp"
 
 namespace microvm {
 
@@ -26,7 +27,8 @@ struct BaseInfo {
   uint64_t size_bytes = 0;
 };
 
-// What runs when a Vm starts and how, from the Dockerfile's ENV, USER, CMD and so on.
+// What runs when a Vm starts and how, from the Dockerfile's ENV, USER, CMD and so on; the hooks are
+// the build's.
 struct ImageConfig {
   std::vector<std::string> entrypoint;
   std::vector<std::string> cmd;
@@ -36,6 +38,7 @@ struct ImageConfig {
   std::vector<uint16_t> exposed_ports;  // TCP
   std::map<std::string, std::string> labels;
   std::string stop_signal;
+  Hooks hooks;
 };
 
 struct ImageInfo {
@@ -70,9 +73,10 @@ struct BuildOptions {
   uint64_t memory_bytes = 512ull << 20;
   uint32_t vcpus = 1;
   // The app is ready when something listens on this port; 0: the first EXPOSE, or, without one,
-  // as soon as the command has started.
+  // as soon as the command has started. With a ready hook that decides, in its own time.
   uint16_t ready_port = 0;
   std::chrono::milliseconds ready_timeout{60'000};
+  Hooks hooks;
   ProgressSink progress;
 };
 

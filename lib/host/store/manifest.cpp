@@ -50,15 +50,41 @@ std::vector<FileRecord> read_records(const Fields& in, const char* key, size_t m
   return records;
 }
 
+std::string timeout_key(const HookKind& kind) {
+  return std::string(kind.name) + "_ms";
+}
+
+json to_json(const Hooks& hooks) {
+  json out = {{"port", hooks.port}};
+  for (const HookKind& kind : kHookKinds) {
+    if (kind.is_on(hooks)) out[timeout_key(kind)] = (hooks.*kind.timeout).count();
+  }
+  return out;
+}
+
+Hooks read_hooks(const Fields& in) {
+  Hooks hooks;
+  hooks.port = static_cast<uint16_t>(in.number("port", 65535));
+  if (hooks.port == 0) in.report("port", "is 0");
+  for (const HookKind& kind : kHookKinds) {
+    const auto longest = static_cast<uint64_t>(kind.longest.count());
+    hooks.*kind.timeout =
+        std::chrono::milliseconds(in.number_or(timeout_key(kind).c_str(), longest, 0));
+  }
+  return hooks;
+}
+
 json to_json(const ImageConfig& config) {
-  return {{"entrypoint", config.entrypoint},
-          {"cmd", config.cmd},
-          {"env", config.env},
-          {"workdir", config.workdir},
-          {"user", config.user},
-          {"exposed_ports", config.exposed_ports},
-          {"labels", config.labels},
-          {"stop_signal", config.stop_signal}};
+  json out = {{"entrypoint", config.entrypoint},
+              {"cmd", config.cmd},
+              {"env", config.env},
+              {"workdir", config.workdir},
+              {"user", config.user},
+              {"exposed_ports", config.exposed_ports},
+              {"labels", config.labels},
+              {"stop_signal", config.stop_signal}};
+  if (config.hooks.port != 0) out["hooks"] = to_json(config.hooks);
+  return out;
 }
 
 ImageConfig read_config(const Fields& in) {
@@ -72,6 +98,7 @@ ImageConfig read_config(const Fields& in) {
     config.exposed_ports.push_back(static_cast<uint16_t>(port));
   config.labels = in.text_map("labels", 1024, 65536);
   config.stop_signal = in.text("stop_signal", 32);
+  if (in.has("hooks")) config.hooks = read_hooks(in.child("hooks"));
   if (!config.workdir.starts_with('/')) in.report("workdir", "is not an absolute path");
   return config;
 }

@@ -44,7 +44,7 @@ struct ImageManifest {
   std::string kernel_digest;
   std::string base_digest;
   uint64_t disk_bytes = 0;         // size of the virtual disk
-  uint16_t ready_port = 0;         // 0: ready as soon as the command has started
+  uint16_t ready_port = 0;         // 0: ready when its hook says so, or the command has started
   std::string kernel_cmdline;      // what the guest was booted with
   std::vector<FileRecord> layers;  // copy-on-write layers above the base, lowest first
   FileRecord memory;               // raw: sparse file; packed: zstd frames, sha256 set

@@ -85,6 +85,38 @@ TEST_CASE("manifest: an image may have a working set") {
         ErrorCode::corrupt);
 }
 
+TEST_CASE("manifest: hooks are read back, within their bounds") {
+  using std::chrono::seconds;
+  auto manifest = sample();
+  CHECK(encode_manifest(manifest)->find("hooks") == std::string::npos);
+  manifest.info.config.hooks = {
+      .port = 9000, .ready = seconds(3600), .suspend = seconds(60), .terminate = seconds(5)};
+  const auto text = encode_manifest(manifest);
+  REQUIRE(text);
+  const auto back = parse_image_manifest(*text, "m.json");
+  REQUIRE(back);
+  const Hooks& hooks = back->info.config.hooks;
+  CHECK(hooks.port == 9000);
+  CHECK(hooks.ready == seconds(3600));
+  CHECK(hooks.validate == seconds(0));
+  CHECK(hooks.run == seconds(0));
+  CHECK(hooks.suspend == seconds(60));
+  CHECK(hooks.resume == seconds(0));
+  CHECK(hooks.terminate == seconds(5));
+  const std::pair<const char*, const char*> changes[] = {
+      {"\"port\": 9000", "\"port\": 0"},
+      {"\"port\": 9000", "\"port\": 70000"},
+      {"\"port\": 9000", "\"port\": \"9000\""},
+      {"\"ready_ms\": 3600000", "\"ready_ms\": 3600001"},
+      {"\"suspend_ms\": 60000", "\"suspend_ms\": 60001"},
+      {"\"suspend_ms\": 60000", "\"suspend_ms\": -1"},
+      {"\"hooks\": {", "\"hooks\": [], \"x\": {"}};
+  for (const auto& [from, to] : changes) {
+    CAPTURE(to);
+    CHECK(error_of(replaced(*text, from, to)).code == ErrorCode::corrupt);
+  }
+}
+
 TEST_CASE("manifest: a kernel's and a base's are read back") {
   KernelManifest kernel{{"6.1.0-cloud", kDigest, 9}, 5, {"vmlinux", 9, 9, kDigest}, {}};
   kernel.modules = {{"00-virtio.ko", 3, 3, kDigest}};
