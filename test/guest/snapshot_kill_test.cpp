@@ -68,6 +68,9 @@ class CloneGuest final : public host::BuildGuest {
   Result<void> wait_port(uint16_t, std::chrono::milliseconds, const CallLimits&) override {
     return unexpected();
   }
+  Result<void> call_hook(const Hooks&, const HookKind&, const CallLimits&) override {
+    return unexpected();
+  }
   Result<void> power_off(const CallLimits&) override { return unexpected(); }
 
  private:

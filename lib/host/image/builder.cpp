@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <span>
@@ -26,6 +27,22 @@ constexpr uint32_t kMaxVcpus = 64;
 constexpr std::chrono::seconds kWarmUpLimit{10};
 constexpr const char* kWorkingSetFile = "working_set";
 
+Result<void> check_hooks(const Hooks& hooks) {
+  for (const HookKind& kind : kHookKinds) {
+    const auto timeout = hooks.*kind.timeout;
+    if (timeout.count() < 0 || timeout > kind.longest) {
+      return base::fail(ErrorCode::invalid_argument,
+                        std::string(kind.name) + " hook: its time must be at most " +
+                            std::to_string(kind.longest.count() / 1000) + " s");
+    }
+    if (kind.is_on(hooks) && hooks.port == 0) {
+      return base::fail(ErrorCode::invalid_argument,
+                        std::string(kind.name) + " hook: give the port of the hooks");
+    }
+  }
+  return {};
+}
+
 Result<void> check_options(const BuildOptions& options) {
   if (!is_image_name(options.tag)) {
     return base::fail(ErrorCode::invalid_argument,
@@ -39,7 +56,7 @@ Result<void> check_options(const BuildOptions& options) {
   if (options.vcpus == 0 || options.vcpus > kMaxVcpus) {
     return base::fail(ErrorCode::invalid_argument, "vcpus must be between 1 and 64");
   }
-  return {};
+  return check_hooks(options.hooks);
 }
 
 Result<std::string> read_whole(const fs::path& path) {
@@ -59,6 +76,7 @@ Result<Dockerfile> read_dockerfile(const BuildOptions& options) {
 
 // The port whose listener means "ready".
 uint16_t ready_port(const BuildOptions& options, const ImageConfig& config) {
+  if (kReadyHook.is_on(options.hooks)) return 0;
   if (options.ready_port != 0) return options.ready_port;
   return config.exposed_ports.empty() ? uint16_t{0} : config.exposed_ports.front();
 }
@@ -87,6 +105,7 @@ class Builder {
     machine_.read_only_layers = {base_image->path(base_image->manifest.disk)};
 
     manifest_.info.config = std::move(plan.config);
+    manifest_.info.config.hooks = options_.hooks;
     if (auto done = run_steps(file, context, plan.steps, *entry); !done) {
       return base::fail(done.error());
     }
@@ -157,21 +176,40 @@ class Builder {
     report("start " + image_command(config).front());
     const StepCommand command{image_command(config), config.env, config.workdir, config.user, {}};
     if (auto started = guest.start(command, may_go_on_.rest()); !started) return started;
-    if (manifest_.ready_port == 0) return {};
-    report("wait for port " + std::to_string(manifest_.ready_port));
-    auto ready = guest.wait_port(manifest_.ready_port, options_.ready_timeout, may_go_on_.rest());
-    if (ready || ready.error().code == ErrorCode::cancelled) return ready;
-    std::string message = "the app did not become ready: " + ready.error().message;
-    if (const std::string log = guest.app_log(); !log.empty())
-      message += "; its last output:\n" + log;
-    return base::fail(unready_code(ready.error().code), std::move(message));
+    auto ready = wait_ready(guest);
+    if (ready) return ready;
+    return app_failed("the app did not become ready", guest, ready.error());
   }
 
-  // The time the app was given is over: the build's fault. The caller's or the host's stays theirs.
-  [[nodiscard]] ErrorCode unready_code(ErrorCode code) const {
-    if (code == ErrorCode::out_of_disk) return code;
-    if (const auto allowed = may_go_on_(); !allowed) return allowed.error().code;
-    return ErrorCode::build_failed;
+  Result<void> wait_ready(BuildGuest& guest) {
+    if (kReadyHook.is_on(options_.hooks)) return wait_ready_hook(guest, options_.hooks);
+    if (manifest_.ready_port == 0) return {};
+    report("wait for port " + std::to_string(manifest_.ready_port));
+    return guest.wait_port(manifest_.ready_port, options_.ready_timeout, may_go_on_.rest());
+  }
+
+  // First for somebody who listens: the agent notices when the app ends instead.
+  Result<void> wait_ready_hook(BuildGuest& guest, Hooks hooks) {
+    using Clock = std::chrono::steady_clock;
+    report("wait for the ready hook");
+    const auto begin = Clock::now();
+    auto listens = guest.wait_port(hooks.port, hooks.ready, may_go_on_.rest());
+    if (!listens) return listens;
+    hooks.ready -= std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
+    hooks.ready = std::max(hooks.ready, std::chrono::milliseconds(1));
+    return guest.call_hook(hooks, kReadyHook, may_go_on_.rest());
+  }
+
+  // What the app did or did not do is the build's fault. The caller's time or the host's disk stay
+  // theirs.
+  base::Failure app_failed(const std::string& what, BuildGuest& guest, const Error& error) const {
+    if (error.code == ErrorCode::cancelled) return base::fail(error);
+    std::string message = what + ": " + error.message;
+    if (const std::string log = guest.app_log(); !log.empty())
+      message += "; its last output:\n" + log;
+    ErrorCode code = error.code == ErrorCode::out_of_disk ? error.code : ErrorCode::build_failed;
+    if (const auto allowed = may_go_on_(); !allowed) code = allowed.error().code;
+    return base::fail(code, std::move(message));
   }
 
   // One program is started as an exec in a clone would be: what that needs of the agent, the kernel
@@ -198,9 +236,14 @@ class Builder {
                                  may_go_on_.rest());
     if (!guest) return unusable(guest.error());
     if (auto ran = run_any_program(**guest); !ran) return unusable(ran.error());
+    if (auto recorded = record_working_set(**guest, entry); !recorded) return recorded;
+    return validate(**guest);
+  }
+
+  Result<void> record_working_set(BuildGuest& guest, const TempEntry& entry) {
     const auto file = entry.create_file(kWorkingSetFile);
     if (!file) return base::fail(file.error());
-    const auto recorded = (*guest)->record_working_set(file->get(), may_go_on_.rest());
+    const auto recorded = guest.record_working_set(file->get(), may_go_on_.rest());
     if (!recorded && recorded.error().code == ErrorCode::unsupported) {
       std::error_code ec;
       fs::remove(entry.dir() / kWorkingSetFile, ec);
@@ -211,6 +254,15 @@ class Builder {
     if (!record) return base::fail(record.error());
     manifest_.working_set = std::move(*record);
     return {};
+  }
+
+  // In the same clone: what it does to that comes after the record.
+  Result<void> validate(BuildGuest& guest) {
+    if (!kValidateHook.is_on(options_.hooks)) return {};
+    report("validate");
+    auto valid = guest.call_hook(options_.hooks, kValidateHook, may_go_on_.rest());
+    if (valid) return valid;
+    return app_failed("the snapshot is not valid", guest, valid.error());
   }
 
   static base::Failure unusable(const Error& error) {

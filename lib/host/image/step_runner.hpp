@@ -12,6 +12,7 @@
 
 #include "base/error.hpp"
 #include "microvm/cancel.hpp"
+#include "microvm/hooks.hpp"
 
 namespace microvm::host {
 
@@ -78,6 +79,10 @@ class BuildGuest {
   // Starts the image's command; its output goes to the app log.
   virtual Result<void> start(const StepCommand& command, const CallLimits& limits) = 0;
   virtual Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout,
+                                 const CallLimits& limits) = 0;
+  // Returns when the app has answered that it is done. Error: guest_failed, saying what it
+  // answered.
+  virtual Result<void> call_hook(const Hooks& hooks, const HookKind& kind,
                                  const CallLimits& limits) = 0;
   // The last lines of the command's output, for the message of a build that failed.
   virtual std::string app_log() = 0;

@@ -4,6 +4,7 @@
 
 #include "host/embedded.hpp"
 #include "host/image/initramfs.hpp"
+#include "host/session/hook_call.hpp"
 #include "host/store/files.hpp"
 #include "host/vm/launch.hpp"
 #include "host/vm/read_stream.hpp"
@@ -79,6 +80,10 @@ class VmBuildGuest : public BuildGuest {
   Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout,
                          const CallLimits& limits) override {
     return checked(agent_.wait_port(port, timeout, Limits(limits)));
+  }
+  Result<void> call_hook(const Hooks& hooks, const HookKind& kind,
+                         const CallLimits& limits) override {
+    return checked(host::call_hook(agent_, hooks, kind, "{}", Limits(limits)));
   }
   std::string app_log() override;
   Result<void> drop_caches(const CallLimits& limits) override {
