@@ -60,7 +60,9 @@ class MICROVM_API Runtime {
   Result<ImageInfo> pack_image(const std::string& reference, const ProgressSink& progress = {});
   Result<ImageInfo> unpack_image(const std::string& reference, const ProgressSink& progress = {});
 
-  // Launches from the image's snapshot; returns when the agent is ready.
+  // Launches from the image's snapshot; returns when the agent is ready and the run hook, if the
+  // image has one, was answered. Error guest_failed: also when that hook fails; nothing stays
+  // behind.
   Result<Vm> run(const std::string& image, const RunOptions& options = {},
                  const CallLimits& limits = {});
   Result<std::vector<VmInfo>> vms() const;  // running ones and ended ones not yet removed
@@ -69,7 +71,7 @@ class MICROVM_API Runtime {
 
   // Oldest first.
   Result<std::vector<CheckpointInfo>> checkpoints() const;
-  // A new Vm that goes on from a checkpoint, with an identity of its own.
+  // A new Vm that goes on from a checkpoint, with an identity of its own; its run hook is called.
   Result<Vm> run_checkpoint(const std::string& id_or_name, const RunOptions& options = {},
                             const CallLimits& limits = {});
   // Makes a checkpoint the next version of an image.

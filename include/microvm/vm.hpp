@@ -28,6 +28,9 @@ struct RunOptions {
   bool dies_with_owner = true;  // false: the Vm outlives the process that started it
   std::chrono::milliseconds start_timeout{30'000};  // until the agent is ready
   IdlePolicy idle;
+  // For the image's run hook (hooks.hpp): UTF-8, at most 64 KiB. Error invalid_argument when it is
+  // not, or when the image has no such hook.
+  std::string run_hook_payload;
 };
 
 struct VmInfo {
@@ -48,7 +51,7 @@ struct LaunchTimes {
   uint64_t worker_us = 0;   // a worker was at hand (pooled) or started
   uint64_t restore_us = 0;  // … the guest executed its first instruction
   uint64_t agent_us = 0;    // … the agent connected
-  uint64_t ready_us = 0;    // … identity applied, user processes run
+  uint64_t ready_us = 0;    // … identity applied, user processes run; the run hook comes after it
 };
 
 struct SuspendOptions {
@@ -60,7 +63,7 @@ struct SuspendOptions {
 // What a suspend cost, from its call. Microseconds, bytes.
 struct SuspendTimes {
   uint64_t pause_us = 0;         // in the worker: to stop the guest and take its state
-  uint64_t acknowledged_us = 0;  // … the guest has stopped, its state is taken
+  uint64_t acknowledged_us = 0;  // … the suspend hook, the guest has stopped, its state is taken
   uint64_t durable_us = 0;       // … it is committed to the disk and the worker is gone
   uint64_t changed_bytes = 0;    // pages written by the guest since its worker was started
   uint64_t stored_bytes = 0;     // on disk, compressed
@@ -72,6 +75,7 @@ struct ForkOptions {
   bool dies_with_owner = true;  // as in RunOptions
   std::chrono::milliseconds start_timeout{60'000};  // for each, until its agent is ready
   IdlePolicy idle;
+  std::string run_hook_payload;  // the same for each; as in RunOptions
 };
 
 struct VmCounters {
@@ -184,17 +188,20 @@ class MICROVM_API Vm {
   // host (exec, connect, log) end when the worker is gone; programs and connections inside go on
   // later as if nothing had been, with the right wall clock and a monotonic one that did not jump.
   // A resume before the state is durable is served from memory. A suspended Vm stays suspended (no
-  // error). Errors: busy (it is being suspended), out_of_disk (the Vm runs on), vm_gone, cancelled,
-  // deadline_exceeded.
+  // error). A suspend hook is called first; how it ends does not matter. Errors: busy (it is being
+  // suspended), out_of_disk (the Vm runs on), vm_gone, cancelled, deadline_exceeded.
   Result<SuspendTimes> suspend(const SuspendOptions& options = {}, const CallLimits& limits = {});
-  // Returns when the guest's programs run; at once when they do. Many callers share one resume.
+  // Returns when the guest's programs run and the resume hook, if there is one, is through; at once
+  // when they do. Many callers share one resume; calls of this process that need the guest wait for
+  // it.
   // Errors: corrupt (naming the file), out_of_disk, busy (it dies with another process), vm_gone.
   // After a failure the saved state is as it was.
   Result<void> resume(const CallLimits& limits = {});
 
   // `count` new Vms that go on from where this one is now, sharing its memory and disk until they
   // write, each with its own hostname, machine-id, boot_id and random numbers before its programs
-  // go on. This one is paused for the copy of what it changed. All of them or none.
+  // go on. This one is paused for the copy of what it changed. All of them or none: also when a run
+  // hook fails.
   Result<std::vector<Vm>> fork(const ForkOptions& options = {}, const CallLimits& limits = {});
 
   // Keeps its present state, which goes on unchanged when the Vm does; it is paused only while its
@@ -210,8 +217,9 @@ class MICROVM_API Vm {
   // From now on it is not idle, until the handle is dropped.
   [[nodiscard]] KeepAwake keep_awake();
 
-  // Ends it at once; idempotent. Everything it left on the host is removed; of a Vm that may
-  // outlive its owner, record and logs stay until Runtime::remove().
+  // Ends it at once, or when its terminate hook is through; idempotent. Everything it left on the
+  // host is removed; of a Vm that may outlive its owner, record and logs stay until
+  // Runtime::remove().
   Result<void> terminate();
   // Blocks until it has ended by itself or by terminate(); returns the reason.
   Result<std::string> wait(const CallLimits& limits = {});

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "host/store/json_fields.hpp"
 #include "host/store/rfc3339.hpp"
 #include "host/vm/admission.hpp"
 #include "sys/file.hpp"
@@ -54,6 +55,20 @@ Result<StartPoint> make_point(const NewVmOrigin& origin, const std::filesystem::
   return point;
 }
 
+Result<void> check_payload(const ImageInfo& image, const std::string& payload) {
+  constexpr const char* kWhat = "the payload of the run hook";
+  if (payload.empty()) return {};
+  if (payload.size() > kMaxRunHookPayloadBytes) {
+    return base::fail(ErrorCode::invalid_argument, std::string(kWhat) + " has more than 64 KiB");
+  }
+  if (!kRunHook.is_on(image.config.hooks)) {
+    return base::fail(ErrorCode::invalid_argument, "image " + image.name + ":" + image.version +
+                                                       " has no run hook to give a payload to");
+  }
+  if (const auto text = dump_json(payload, kWhat); !text) return base::fail(text.error());
+  return {};
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core,
@@ -61,6 +76,9 @@ Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core
                                                const RunOptions& options, const Limits& limits,
                                                const LaunchClock& clock) {
   const ImageManifest& manifest = image.image.manifest;
+  if (auto ok = check_payload(manifest.info, options.run_hook_payload); !ok) {
+    return base::fail(ok.error());
+  }
   const Shape shape = shape_of(manifest);
   if (core->pool_size > 0) core->pool->keep(shape, core->pool_size);
   auto worker = core->pool->take(shape, limits);
@@ -93,7 +111,6 @@ Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core
   auto vm = std::make_shared<Vm::Impl>(core, record, manifest.info.config);
   directory->keep();
   vm->own(std::move(*started));
-  vm->tell(VmEvent::Kind::started, "call", clock.us(), record.image);
   core->pool->fill_in_background(shape);
   return vm;
 }

@@ -17,7 +17,8 @@ struct NewVmOrigin {
   int state = -1;                   // borrowed; -1: the image's
 };
 
-// Takes a worker, makes the directory and starts it. Nothing stays behind when it fails.
+// Takes a worker, makes the directory and starts it; begin_run() is for the caller. Nothing stays
+// behind when it fails. Errors: invalid_argument (the payload), …
 Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core,
                                                const ImageFiles& image, const NewVmOrigin& origin,
                                                const RunOptions& options, const Limits& limits,

@@ -8,6 +8,19 @@
 #include "host/vm/new_vm.hpp"
 
 namespace microvm::host {
+namespace {
+
+// The run hook has a time of its own, beside that of the start.
+Result<std::shared_ptr<Vm::Impl>> begun(Result<std::shared_ptr<Vm::Impl>> vm,
+                                        const RunOptions& options, const Limits& limits,
+                                        const LaunchClock& clock) {
+  if (!vm) return vm;
+  auto done = (*vm)->begin_run(options.run_hook_payload, limits, clock);
+  if (!done) return base::fail(done.error());
+  return vm;
+}
+
+}  // namespace
 
 Result<void> verify_image(const Store& store, const std::string& reference,
                           const CallLimits& limits) {
@@ -20,10 +33,11 @@ Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
                                            const std::string& image, const RunOptions& options,
                                            const CallLimits& call_limits) {
   const LaunchClock clock;
+  const Limits whole(call_limits);
   const Limits limits(call_limits, options.start_timeout);
   const auto files = open_image_files(core->store, image, limits);
   if (!files) return base::fail(files.error());
-  return start_new_vm(core, *files, {}, options, limits, clock);
+  return begun(start_new_vm(core, *files, {}, options, limits, clock), options, whole, clock);
 }
 
 Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& core,
@@ -31,6 +45,7 @@ Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& 
                                                    const RunOptions& options,
                                                    const CallLimits& call_limits) {
   const LaunchClock clock;
+  const Limits whole(call_limits);
   const Limits limits(call_limits, options.start_timeout);
   const auto files = open_image_files(core->store, checkpoint.info.image, limits);
   if (!files) return base::fail(files.error());
@@ -42,7 +57,7 @@ Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& 
                            .layers = checkpoint.saved.layers,
                            .overlays = {pages->get()},
                            .state = state->get()};
-  return start_new_vm(core, *files, origin, options, limits, clock);
+  return begun(start_new_vm(core, *files, origin, options, limits, clock), options, whole, clock);
 }
 
 Result<std::shared_ptr<Vm::Impl>> attach_vm(const std::shared_ptr<Core>& core,

@@ -24,4 +24,24 @@ class Vm::Impl::Transition {
   std::unique_lock<std::timed_mutex> lock_;
 };
 
+// From hold() to its end other callers find the Vm asleep: they wait for the resume hook as they do
+// for the rest of the resume. Used inside a Transition.
+class Vm::Impl::Waking {
+ public:
+  explicit Waking(Impl& vm) : vm_(vm) {}
+  ~Waking() { set(false); }
+  Waking(const Waking&) = delete;
+  Waking& operator=(const Waking&) = delete;
+
+  void hold() { set(kResumeHook.is_on(vm_.config.hooks)); }
+
+ private:
+  void set(bool waking) {
+    const std::scoped_lock lock(vm_.mutex_);
+    vm_.waking_ = waking;
+  }
+
+  Impl& vm_;
+};
+
 }  // namespace microvm

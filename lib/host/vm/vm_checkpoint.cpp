@@ -100,7 +100,10 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   if (!saved) return base::fail(saved.error());
   if (auto ok = host::write_saved(dir, *saved); !ok) return ok;
   if (const auto running = running_session()) release_worker(*running);
+  Waking waking(*this);
+  waking.hold();
   if (auto ok = start_from_saved(limits); !ok) return ok;
+  inform_resumed("call", limits);
   tell(VmEvent::Kind::rolled_back, "call", clock.us(), checkpoint->info.id);
   return {};
 }

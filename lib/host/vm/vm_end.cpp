@@ -1,6 +1,7 @@
 // How a Vm ends, and what is removed then.
 #include <poll.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "host/vm/transition.hpp"
@@ -19,8 +20,13 @@ namespace {
 // stuck, is killed instead.
 constexpr std::chrono::milliseconds kTerminatePatience{1000};
 constexpr std::chrono::milliseconds kExitPatience{1000};
-// A resume that is under way is bounded by the limits of its caller; after this it has gone wrong.
+// A resume that is under way is bounded by the limits of its caller; after this, and what its hooks
+// may take, it has gone wrong.
 constexpr std::chrono::seconds kTransitionPatience{60};
+
+std::chrono::milliseconds transition_patience(const Hooks& hooks) {
+  return kTransitionPatience + std::max({hooks.run, hooks.suspend + hooks.resume});
+}
 
 }  // namespace
 
@@ -64,10 +70,12 @@ void Vm::Impl::stop_suspension() {
 
 Result<void> Vm::Impl::terminate(const std::string& cause) {
   const host::LaunchClock clock;
-  const auto change = Transition::begin(*this, Limits({}, kTransitionPatience), "terminate");
+  const auto change =
+      Transition::begin(*this, Limits({}, transition_patience(config.hooks)), "terminate");
   if (!change) return base::fail(change.error());
   stop_suspension();
   if (const auto running = running_session()) {
+    inform(*running, kTerminateHook, cause, Limits({}));
     const Limits limits({}, kTerminatePatience);
     // Without an answer it is killed below.
     static_cast<void>(running->client->call(wire::TerminateRequest{}, {}, limits, "terminate"));

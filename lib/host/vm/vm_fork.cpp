@@ -35,6 +35,7 @@ RunOptions run_options(const ForkOptions& options, uint32_t index) {
   run.start_timeout = options.start_timeout;
   run.name = options.name;
   run.idle = options.idle;
+  run.run_hook_payload = options.run_hook_payload;
   if (!options.name.empty() && options.count > 1) run.name += "-" + std::to_string(index + 1);
   return run;
 }
@@ -63,10 +64,18 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   std::vector<Result<std::shared_ptr<Impl>>> forks(options.count);
   std::atomic<uint32_t> next{0};
   std::atomic<bool> failed{false};
+  const auto start = [&](const RunOptions& run) -> Result<std::shared_ptr<Impl>> {
+    const host::LaunchClock own_clock;
+    auto vm =
+        host::start_new_vm(core, *image, origin, run, limits.within(run.start_timeout), own_clock);
+    if (!vm) return vm;
+    auto begun = (*vm)->begin_run(run.run_hook_payload, limits, own_clock);
+    if (!begun) return base::fail(begun.error());
+    return vm;
+  };
   const auto start_some = [&] {
     for (uint32_t i = next++; i < options.count && !failed; i = next++) {
-      forks[i] = host::start_new_vm(core, *image, origin, run_options(options, i),
-                                    limits.within(options.start_timeout), host::LaunchClock());
+      forks[i] = start(run_options(options, i));
       if (!forks[i]) failed = true;
     }
   };

@@ -49,7 +49,8 @@ class Target : public host::IdleTarget {
 
  private:
   static void suspend(Vm::Impl& vm, const std::string& cause) {
-    const auto done = vm.suspend({.wait_durable = false}, Limits({}, kActLimit), cause);
+    const Limits limits({}, kActLimit + vm.config.hooks.suspend);
+    const auto done = vm.suspend({.wait_durable = false}, limits, cause);
     if (!done) vm.core->log("suspend microvm " + vm.record.id + ": " + done.error().message);
   }
 

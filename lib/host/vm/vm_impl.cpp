@@ -94,6 +94,14 @@ VmPhase Vm::Impl::phase(bool locked_by_us) {
 VmState Vm::Impl::state() {
   {
     const std::scoped_lock lock(mutex_);
+    if (waking_) return VmState::suspended;
+  }
+  return guest_state();
+}
+
+VmState Vm::Impl::guest_state() {
+  {
+    const std::scoped_lock lock(mutex_);
     if (suspension_ && !suspension_->over()) return VmState::suspending;
     if (converses()) return VmState::running;
     if (reason_) return VmState::terminated;
@@ -125,7 +133,7 @@ VmInfo Vm::Impl::info() {
 std::shared_ptr<Vm::Impl::Session> Vm::Impl::running_session() {
   {
     const std::scoped_lock lock(mutex_);
-    if (suspension_ && !suspension_->over()) return nullptr;
+    if (waking_ || (suspension_ && !suspension_->over())) return nullptr;
     if (converses()) return session_;
     if (reason_) return nullptr;
   }

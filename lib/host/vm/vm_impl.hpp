@@ -65,6 +65,12 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
                                const std::string& cause = "call");
   Result<void> resume(const host::Limits& limits, std::string_view cause = "call");
 
+  // vm_hooks.cpp
+  // The last step of a start: the app's run hook, then everyone is told. Without success it is
+  // removed, and the error is the call's. `limits` are the caller's.
+  Result<void> begin_run(const std::string& payload, const host::Limits& limits,
+                         const host::LaunchClock& clock);
+
   void tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_us,
             std::string detail = {}) const;
 
@@ -89,9 +95,24 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
  private:
   // One change of state at a time; others wait for it within their limits.
   class Transition;
+  // Around a wake-up.
+  class Waking;
+
+  // vm_hooks.cpp: nothing when the image does not have that hook. A failure has been told by an
+  // event when they return.
+  Result<void> call_hook(Session& session, const HookKind& kind, const std::string& body,
+                         const std::string& cause, const host::Limits& limits);
+  Result<void> call_run_hook(const std::string& payload, const host::Limits& limits);
+  // Of what happens in any case.
+  void inform(Session& session, const HookKind& kind, const std::string& cause,
+              const host::Limits& limits);
+  // After a wake-up; nobody else has reached the guest yet.
+  void inform_resumed(const std::string& cause, const host::Limits& limits);
 
   std::shared_ptr<Session> make_session(base::Fd control);
   std::shared_ptr<Session> attach();
+  // The state without regard to a resume hook under way.
+  [[nodiscard]] VmState guest_state();
   // With mutex_ held.
   [[nodiscard]] bool converses() const;
   [[nodiscard]] host::VmPhase phase(bool locked_by_us = false);
@@ -109,12 +130,15 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // Through the disk and back, which merges them.
   Result<void> shed_layers(const host::Limits& limits);
   void release_worker(Session& session);
+  // The app is told before, and once more when nothing comes of it.
+  Result<host::Captured> capture_to_suspend(Session& session, const std::string& cause,
+                                            const host::Limits& limits);
   Result<void> wake_in_memory(const host::Limits& limits);
   Result<void> start_from_saved(const host::Limits& limits);
   // The lock of one that sleeps; nothing when it no longer does.
   Result<std::optional<base::Fd>> lock_asleep(const host::Limits& limits);
   // Whether a guest of ours was started.
-  Result<bool> wake(const host::Limits& limits);
+  Result<bool> wake(Waking& waking, const host::Limits& limits);
   Result<host::StartedWorker> start_saved_worker(const host::SavedState& saved, base::Fd lock,
                                                  const host::Limits& limits);
 
@@ -130,8 +154,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   std::mutex mutex_;  // of what follows
   std::shared_ptr<Session> session_;
   std::optional<host::Worker> worker_;  // started by this process
-  base::Fd doorbell_;                   // the agent sees by its end that nobody listens any more
-  base::Fd lock_;                       // held by the owner of a Vm that dies with it
+  bool waking_ = false;  // its resume hook is not through: for others it still sleeps
+  base::Fd doorbell_;    // the agent sees by its end that nobody listens any more
+  base::Fd lock_;        // held by the owner of a Vm that dies with it
   LaunchTimes times_;
   std::shared_ptr<host::Suspension> suspension_;  // under way or failed; none when it is through
   std::string killed_;  // how our worker died by a signal that was not ours

@@ -57,6 +57,20 @@ Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureO
   return captured;
 }
 
+Result<Captured> Vm::Impl::capture_to_suspend(Session& session, const std::string& cause,
+                                              const Limits& limits) {
+  inform(session, kSuspendHook, cause, limits);
+  Result<Captured> captured;
+  if (auto ok = limits.check("suspend"); !ok) {
+    captured = base::fail(ok.error());
+  } else {
+    captured = capture_frozen(session, {.run_on = false}, false, limits);
+  }
+  // Not within the limits of a caller who gave up: the app would wait for good.
+  if (!captured) inform(session, kResumeHook, cause, Limits({}));
+  return captured;
+}
+
 Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limits& limits,
                                        const std::string& cause) {
   constexpr std::string_view kWhat = "suspend";
@@ -84,7 +98,7 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
       return base::fail(ErrorCode::busy,
                         "suspend: microvm " + record.id + " is changing its state; try again");
     }
-    auto captured = capture_frozen(*running, {.run_on = false}, false, limits);
+    auto captured = capture_to_suspend(*running, cause, limits);
     if (!captured) return base::fail(captured.error());
     times->acknowledged_us = clock.us();
     times->pause_us = captured->pause_us;
@@ -100,6 +114,7 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
         });
     if (!started) {
       static_cast<void>(wake_in_memory(Limits({}, kThawLimit)));
+      inform(*running, kResumeHook, cause, Limits({}));
       return base::fail(started.error());
     }
     suspension = *started;
@@ -126,6 +141,7 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
     if (done.error().code == ErrorCode::cancelled) return done;  // the resume goes on from here
     tell(VmEvent::Kind::runs_on, cause, 0, done.error().message);
     static_cast<void>(wake_in_memory(Limits({}, kThawLimit)));
+    inform(*session, kResumeHook, cause, Limits({}));
     return base::fail(done.error().code,
                       "suspend: " + done.error().message + "; the microvm runs on");
   }
@@ -182,17 +198,20 @@ Result<void> Vm::Impl::resume(const Limits& limits, std::string_view cause) {
   const auto change = Transition::begin(*this, limits, "resume");
   if (!change) return base::fail(change.error());
   const host::LaunchClock clock;
-  const auto woken = wake(limits);
+  Waking waking(*this);
+  const auto woken = wake(waking, limits);
   if (!woken) return base::fail(woken.error());
+  if (*woken) inform_resumed(std::string(cause), limits);
   if (*woken) tell(VmEvent::Kind::resumed, std::string(cause), clock.us());
   return {};
 }
 
-Result<bool> Vm::Impl::wake(const Limits& limits) {
+Result<bool> Vm::Impl::wake(Waking& waking, const Limits& limits) {
   const auto woken = [](Result<void> done) -> Result<bool> {
     if (!done) return base::fail(done.error());
     return true;
   };
+  if (guest_state() == VmState::suspending) waking.hold();
   std::shared_ptr<host::Suspension> suspension;
   {
     const std::scoped_lock lock(mutex_);
@@ -205,8 +224,9 @@ Result<bool> Vm::Impl::wake(const Limits& limits) {
       return woken(wake_in_memory(limits));
     }
   }
-  switch (state()) {
+  switch (guest_state()) {
     case VmState::suspended:
+      waking.hold();
       return woken(start_from_saved(limits));
     case VmState::terminated:
       return base::fail(ErrorCode::vm_gone, "resume: microvm " + record.id + " has ended");

@@ -34,7 +34,9 @@ TEST_CASE("event log: what was told comes back, foreign lines do not") {
   CHECK(read_all(dir.path()).empty());
   append_event(dir.path(), event("one \"quoted\"\nline"));
   std::ofstream(dir.path() / "events.jsonl", std::ios::app) << "garbage\n{\"event\":\"x\"}\n";
-  append_event(dir.path(), event("two"));
+  VmEvent second = event("two");
+  second.kind = VmEvent::Kind::hook_failed;
+  append_event(dir.path(), second);
   const auto events = read_all(dir.path());
   REQUIRE(events.size() == 2);
   CHECK(events[0].detail == "one \"quoted\"\nline");
@@ -42,6 +44,7 @@ TEST_CASE("event log: what was told comes back, foreign lines do not") {
   CHECK(events[0].cause == "idle");
   CHECK(events[0].took_us == 7);
   CHECK(events[1].detail == "two");
+  CHECK(events[1].kind == VmEvent::Kind::hook_failed);
 }
 
 TEST_CASE("event log: it is bounded, and a follower sees what comes over the change of files") {
