@@ -76,14 +76,17 @@ int remove(const Context& context, const Arguments& arguments) {
 
 // The new microVM stays, like one of run -d.
 int run(const Context& context, const Arguments& arguments) {
-  OptionParser parser("checkpoint run", "[--name NAME] CHECKPOINT",
+  OptionParser parser("checkpoint run", "[--name NAME] [--payload TEXT] CHECKPOINT",
                       "Start a new microVM from a checkpoint; it stays like one of run -d.");
-  parser.value("name", "NAME", "Name of the microVM").words(1, 1);
+  parser.value("name", "NAME", "Name of the microVM")
+      .value("payload", "TEXT", "For the image's run hook")
+      .words(1, 1);
   if (!parser.parse(arguments)) return parser.exit_code();
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
   microvm::RunOptions options;
   options.name = parser.get("name");
+  options.run_hook_payload = parser.get("payload");
   options.dies_with_owner = false;
   const auto vm = runtime->run_checkpoint(parser.found_words()[0], options, context.limits());
   if (!vm) return fail(vm.error());

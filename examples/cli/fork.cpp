@@ -8,17 +8,19 @@ namespace cli {
 
 int fork(const Context& context, const Arguments& arguments) {
   OptionParser parser(
-      "fork", "[-n COUNT] [--name NAME] ID",
+      "fork", "[-n COUNT] [--name NAME] [--payload TEXT] ID",
       "Start microVMs that go on from where a running one is.",
       "They share its memory and disk until they write. Prints their ids; they stay "
       "like those of run -d.");
   parser.value("n,count", "COUNT", "How many (1)")
       .value("name", "NAME", "Of the fork; of several, the beginning of their names")
+      .value("payload", "TEXT", "For the run hook of each")
       .words(1, 1);
   if (!parser.parse(arguments)) return parser.exit_code();
   microvm::ForkOptions options;
   options.dies_with_owner = false;
   options.name = parser.get("name");
+  options.run_hook_payload = parser.get("payload");
   const auto count = parse_count(parser.get("count", "1"));
   if (!count) return parser.wrong("the count is not a number");
   options.count = *count;

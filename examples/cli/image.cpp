@@ -20,7 +20,46 @@ void add_build_options(OptionParser& parser) {
       .value("cpus", "N", "CPUs of its microVMs (default: 1)")
       .value("kernel", "NAME", "Kernel to boot (default: the newest import)")
       .value("ready-port", "PORT", "Ready when this port answers (default: the first EXPOSE)")
-      .value("ready-timeout", "SECONDS", "Time the app has to become ready (default: 60)");
+      .value("ready-timeout", "SECONDS", "Time the app has to become ready (default: 60)")
+      .value("hooks-port", "PORT", "The app's port for the hooks")
+      .value("hook", "NAME[=SECONDS]",
+             "Call this hook of the app, with this time to answer; may be repeated");
+}
+
+constexpr const char* kHookNotes =
+    "Hooks: ready, validate (60 s, at most 3600), run, suspend, resume (10 s), terminate (5 s; at\n"
+    "most 60). Each is a POST to /microvm/runtime/v1/NAME in the microVM; 200 means done. A ready\n"
+    "hook decides when the app is ready, instead of a port; it and validate may answer 503: ask\n"
+    "again. When validate or run fail, so does the build or the run.";
+
+// "suspend" or "suspend=30".
+std::optional<std::string> read_hook(const std::string& text, microvm::Hooks& hooks) {
+  const size_t equals = text.find('=');
+  const std::string name = text.substr(0, equals);
+  for (const microvm::HookKind& kind : microvm::kHookKinds) {
+    if (name != kind.name) continue;
+    hooks.*kind.timeout = kind.usual;
+    if (equals == std::string::npos) return std::nullopt;
+    const auto seconds = parse_count(text.substr(equals + 1));
+    if (!seconds) return "--hook " + name + ": not a number of seconds";
+    hooks.*kind.timeout = std::chrono::seconds(*seconds);
+    return std::nullopt;
+  }
+  return "--hook: there is no hook \"" + name + "\"";
+}
+
+std::optional<std::string> read_hooks(const OptionParser& parser, microvm::Hooks& hooks) {
+  for (const std::string& text : parser.all("hook")) {
+    if (auto problem = read_hook(text, hooks)) return problem;
+  }
+  if (parser.has("hook") != parser.has("hooks-port")) {
+    return "--hook and --hooks-port need each other";
+  }
+  if (!parser.has("hooks-port")) return std::nullopt;
+  const auto port = parse_port(parser.get("hooks-port"));
+  if (!port) return "--hooks-port: not a port";
+  hooks.port = *port;
+  return std::nullopt;
 }
 
 // The problem with the options, if there is one.
@@ -52,13 +91,15 @@ std::optional<std::string> read_build_options(const OptionParser& parser, BuildO
     if (equals == 0 || equals == std::string::npos) return "--build-arg: not NAME=VALUE";
     build.build_args[argument.substr(0, equals)] = argument.substr(equals + 1);
   }
+  if (auto problem = read_hooks(parser, build.hooks)) return problem;
   return read_sizes(parser, build);
 }
 
 int image_build(const Context& context, const Arguments& arguments) {
   OptionParser parser("image build", "-t NAME [OPTIONS] CONTEXT",
                       "Build an image from a Dockerfile: run its steps in a microVM, start its "
-                      "command, and take a snapshot when the app is ready. Prints NAME:VERSION.");
+                      "command, and take a snapshot when the app is ready. Prints NAME:VERSION.",
+                      kHookNotes);
   add_build_options(parser);
   parser.words(1, 1);
   if (!parser.parse(arguments)) return parser.exit_code();

@@ -48,6 +48,16 @@ Json to_json(const microvm::BaseInfo& base) {
   return {{"name", base.name}, {"digest", base.digest}, {"size_bytes", base.size_bytes}};
 }
 
+Json to_json(const microvm::Hooks& hooks) {
+  Json out = Json::object();
+  if (hooks.port == 0) return out;
+  out["port"] = hooks.port;
+  for (const microvm::HookKind& kind : microvm::kHookKinds) {
+    if (kind.is_on(hooks)) out[std::string(kind.name) + "_ms"] = (hooks.*kind.timeout).count();
+  }
+  return out;
+}
+
 Json to_json(const microvm::ImageInfo& image) {
   const microvm::ImageConfig& config = image.config;
   return {{"name", image.name},
@@ -68,7 +78,8 @@ Json to_json(const microvm::ImageInfo& image) {
             {"user", config.user},
             {"exposed_ports", config.exposed_ports},
             {"labels", config.labels},
-            {"stop_signal", config.stop_signal}}}};
+            {"stop_signal", config.stop_signal},
+            {"hooks", to_json(config.hooks)}}}};
 }
 
 Json to_json(const microvm::VmInfo& vm) {

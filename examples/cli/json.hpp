@@ -14,6 +14,7 @@ void print_json(const Json& value);
 
 Json to_json(const microvm::KernelInfo& kernel);
 Json to_json(const microvm::BaseInfo& base);
+Json to_json(const microvm::Hooks& hooks);
 Json to_json(const microvm::ImageInfo& image);
 Json to_json(const microvm::VmInfo& vm);
 

@@ -58,9 +58,9 @@ int start(const Context& context, const std::string& image, const microvm::RunOp
 }  // namespace
 
 int run(const Context& context, const Arguments& arguments) {
-  const auto split = split_at_first_word(arguments, {"--name"});
+  const auto split = split_at_first_word(arguments, {"--name", "--payload"});
   OptionParser parser(
-      "run", "[-d | -it] [--name NAME] IMAGE [-- COMMAND [ARGUMENT…]]",
+      "run", "[-d | -it] [--name NAME] [--payload TEXT] IMAGE [-- COMMAND [ARGUMENT…]]",
       "Start a microVM from an image's snapshot.",
       "In the foreground it shows what the app prints, and Ctrl-C ends the microVM; with a "
       "COMMAND\n"
@@ -71,6 +71,7 @@ int run(const Context& context, const Arguments& arguments) {
       "Exit status: 0, the COMMAND's own, or 125 when microvm failed.");
   parser.flag("d,detach", "Leave it running, print its id")
       .value("name", "NAME", "Name usable instead of the id")
+      .value("payload", "TEXT", "For the image's run hook, at most 64 KiB")
       .flag("i,interactive", "Pass standard input on to the COMMAND")
       .flag("t,tty", "Run the COMMAND on a terminal")
       .flag("rm", "Accepted for docker's habit; always so in the foreground");
@@ -82,6 +83,7 @@ int run(const Context& context, const Arguments& arguments) {
   microvm::RunOptions run;
   run.dies_with_owner = !parser.has("detach");
   run.name = parser.get("name");
+  run.run_hook_payload = parser.get("payload");
   if (!run.dies_with_owner && !command.empty()) {
     return parser.wrong("-d and a command exclude each other: use microvm exec");
   }
