@@ -53,6 +53,7 @@ int events(const Context& context, const Arguments& arguments);
 int wait(const Context& context, const Arguments& arguments);
 int stats(const Context& context, const Arguments& arguments);
 int rm(const Context& context, const Arguments& arguments);
+int prune(const Context& context, const Arguments& arguments);
 int inspect(const Context& context, const Arguments& arguments);
 
 }  // namespace cli

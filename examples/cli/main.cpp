@@ -35,6 +35,7 @@ constexpr std::array kCommands = {
     Command{"stats", "Show what microVMs use of this host", stats},
     Command{"wait", "Wait until a microVM has ended", wait},
     Command{"rm", "Remove microVMs", rm},
+    Command{"prune", "Free what nothing needs any more", prune},
 };
 
 void print_help() {

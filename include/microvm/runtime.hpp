@@ -13,6 +13,7 @@
 #include "microvm/error.hpp"
 #include "microvm/event.hpp"
 #include "microvm/image.hpp"
+#include "microvm/prune.hpp"
 #include "microvm/vm.hpp"
 
 namespace microvm {
@@ -79,6 +80,12 @@ class MICROVM_API Runtime {
                            const CallLimits& limits = {});
   // Vms that were started from it go on.
   Result<void> remove_checkpoint(const std::string& id_or_name);
+
+  // Frees what nothing needs any more, or says what that is; safe beside other processes that use
+  // the directory. Handles of Vms that had ended say not_found afterwards. Opening the directory
+  // has freed some of it already: leftovers, and Vms that died with their owner. What can not be
+  // freed now stays. Errors: io; corrupt with `bases_and_kernels`, when an image can not be read.
+  Result<PruneReport> prune(const PruneOptions& options = {});
 
   // What happened to the Vms of the data directory lately, by whatever process, oldest first; with
   // `follow` also what happens from now on, until the limits end the call.

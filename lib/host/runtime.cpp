@@ -8,6 +8,7 @@
 #include "host/image/builder.hpp"
 #include "host/image/kernel_import.hpp"
 #include "host/pack_image.hpp"
+#include "host/prune.hpp"
 #include "host/vm/build_guest.hpp"
 #include "host/vm/checkpoints.hpp"
 #include "host/vm/core.hpp"
@@ -109,18 +110,16 @@ Result<void> Runtime::remove_image(const std::string& reference) {
   const auto info = image(reference);
   if (!info) return base::fail(info.error());
   const std::string version = info->name + ":" + info->version;
-  // One that runs holds a lock; one that sleeps has only its record.
-  for (const VmInfo& vm : vms().value_or(std::vector<VmInfo>())) {
-    if (vm.image != version || vm.state == VmState::terminated) continue;
-    return base::fail(ErrorCode::busy, "image " + version + ": microvm " + vm.id + " is " +
-                                           vm_state_name(vm.state) + " on it: remove that first");
-  }
-  for (const CheckpointInfo& kept : checkpoints().value_or(std::vector<CheckpointInfo>())) {
-    if (kept.image != version) continue;
-    return base::fail(ErrorCode::busy, "image " + version + ": checkpoint " + kept.id +
-                                           " needs it: remove that first");
-  }
-  return impl_->core->store.remove_image(version);
+  impl_->core->owned.drop_ended();
+  const auto unused = [&] { return host::check_image_unused(impl_->core->store, version); };
+  // First without the image's lock: it says who needs it, where the lock says that somebody does.
+  if (auto ok = unused(); !ok) return ok;
+  return impl_->core->store.remove_image(version, unused);
+}
+
+Result<PruneReport> Runtime::prune(const PruneOptions& options) {
+  impl_->core->owned.drop_ended();
+  return host::prune(impl_->core->store, options);
 }
 
 Result<ImageInfo> Runtime::pack_image(const std::string& reference, const ProgressSink& progress) {

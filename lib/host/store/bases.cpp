@@ -74,14 +74,22 @@ Result<void> check_no_image_uses_base(const Store& store, const std::string& dig
 
 }  // namespace
 
-void collect_unneeded_bases(const Store& store) {
+Result<std::vector<path>> unneeded_bases(const Store& store) {
   const auto needed = needed_digests(store);
+  if (!needed) return fail(needed.error());
   const auto digests = list_names(store.data_dir() / "bases");
-  if (!needed || !digests) return;
-  for (const auto& digest : *digests) {
-    if (needed->contains(digest)) continue;
-    const path dir = store.data_dir() / "bases" / digest;
-    const auto alone = lock_entry_exclusive(dir, "base " + digest);
+  if (!digests) return fail(digests.error());
+  std::vector<path> dirs;
+  for (const auto& digest : *digests)
+    if (!needed->contains(digest)) dirs.push_back(store.data_dir() / "bases" / digest);
+  return dirs;
+}
+
+void collect_unneeded_bases(const Store& store) {
+  const auto unneeded = unneeded_bases(store);
+  if (!unneeded) return;
+  for (const path& dir : *unneeded) {
+    const auto alone = lock_entry_exclusive(dir, "base " + dir.filename().string());
     if (!alone) continue;
     [[maybe_unused]] const auto gone = discard_entry(store.data_dir(), dir);
   }

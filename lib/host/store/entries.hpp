@@ -55,6 +55,9 @@ void list_entry(const std::filesystem::path& dir, ManifestParser<Manifest> parse
 [[nodiscard]] Result<void> discard_entry(const std::filesystem::path& data_dir,
                                          const std::filesystem::path& dir);
 
+// The directories of base content that no name means and no image needs. Error: corrupt, when that
+// is not known.
+[[nodiscard]] Result<std::vector<std::filesystem::path>> unneeded_bases(const Store& store);
 // Removes base content whose last name moved on and that no image needs. What is in use or cannot
 // be removed now stays until the next call. The caller holds the lock of base-names/.
 void collect_unneeded_bases(const Store& store);

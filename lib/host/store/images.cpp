@@ -142,7 +142,12 @@ Result<void> Store::replace_image(ImageEntry current, TempEntry entry,
   return rename_swap(entry.dir(), current.dir);
 }
 
-Result<void> Store::remove_image(const std::string& reference) const {
+path Store::image_dir(const std::string& name, const std::string& version) const {
+  return name_dir(data_dir_, name) / version;
+}
+
+Result<void> Store::remove_image(const std::string& reference,
+                                 const std::function<Result<void>()>& check) const {
   const auto location = locate(data_dir_, reference);
   if (!location) return fail(location.error());
   {
@@ -152,6 +157,9 @@ Result<void> Store::remove_image(const std::string& reference) const {
     if (!names) return fail(names.error());
     const auto alone = lock_entry_exclusive(location->dir, location->label);
     if (!alone) return fail(alone.error());
+    if (check) {
+      if (auto ok = check(); !ok) return ok;
+    }
     const auto last = last_version_used(location->dir.parent_path());
     if (!last) return fail(last.error());
     if (auto kept =

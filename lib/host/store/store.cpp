@@ -21,9 +21,15 @@ Result<Store> Store::open(const path& data_dir) {
   if (auto made = make_dir(absolute); !made) return fail(made.error());
   for (const char* name : {"kernels", "bases", "base-names", "images", "vms", "checkpoints", "tmp"})
     if (auto made = make_dir(absolute / name); !made) return fail(made.error());
-  if (auto collected = TempEntry::collect(absolute / "tmp"); !collected)
-    return fail(collected.error());
-  return Store(absolute);
+  Store store(absolute);
+  const auto leftovers = store.leftovers();
+  if (!leftovers) return fail(leftovers.error());
+  for (const path& leftover : *leftovers) remove_tree(leftover);
+  return store;
+}
+
+Result<std::vector<path>> Store::leftovers() const {
+  return TempEntry::leftovers(data_dir_ / "tmp");
 }
 
 Result<TempEntry> Store::new_entry() const {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,8 @@ class Store {
   [[nodiscard]] const std::filesystem::path& data_dir() const noexcept { return data_dir_; }
 
   [[nodiscard]] Result<TempEntry> new_entry() const;
+  // What processes that are gone were writing or removing; to be removed by whoever finds it.
+  [[nodiscard]] Result<std::vector<std::filesystem::path>> leftovers() const;
 
   // Kernels, newest import first. open_kernel: a name or a digest; empty: the newest import.
   [[nodiscard]] Result<Listing<KernelManifest>> kernels() const;
@@ -81,8 +84,12 @@ class Store {
   // Swaps the files of an existing version (pack, unpack). busy while somebody else has it open.
   [[nodiscard]] Result<void> replace_image(ImageEntry current, TempEntry entry,
                                            const ImageManifest& manifest) const;
-  // busy while somebody has it open (a Vm runs from it).
-  [[nodiscard]] Result<void> remove_image(const std::string& reference) const;
+  // busy while somebody has it open (a Vm runs from it). `check` is asked once nobody can open it
+  // any more and no version of the name is added or removed; its error is returned.
+  [[nodiscard]] Result<void> remove_image(const std::string& reference,
+                                          const std::function<Result<void>()>& check = {}) const;
+  [[nodiscard]] std::filesystem::path image_dir(const std::string& name,
+                                                const std::string& version) const;
 
   // vms/<id>: made empty (already_exists when the id is taken), listed, removed with its content.
   [[nodiscard]] std::filesystem::path vm_dir(const std::string& id) const;

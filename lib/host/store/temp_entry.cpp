@@ -33,7 +33,9 @@ Result<base::Fd> lock_file(const path& file, int operation) {
 
 bool owner_is_gone(const path& holder) {
   const base::Fd owner(::open((holder / kOwnerFile).c_str(), O_RDWR | O_CLOEXEC));
-  return !owner || ::flock(owner.get(), LOCK_EX | LOCK_NB) == 0;
+  // Any other failure (out of descriptors) says nothing about it.
+  if (!owner) return errno == ENOENT || errno == ENOTDIR;
+  return ::flock(owner.get(), LOCK_EX | LOCK_NB) == 0;
 }
 
 Result<void> sync_files(const path& dir) {
@@ -80,19 +82,15 @@ Result<TempEntry> TempEntry::create(const path& tmp_dir) {
   return entry;
 }
 
-Result<void> TempEntry::collect(const path& tmp_dir) {
-  std::vector<path> leftovers;
-  {
-    const auto looking = lock_file(tmp_dir / kTmpLock, LOCK_EX);
-    if (!looking) return fail(looking.error());
-    const auto names = list_dir(tmp_dir);
-    if (!names) return fail(names.error());
-    for (const auto& name : *names)
-      if (name != kTmpLock && owner_is_gone(tmp_dir / name)) leftovers.push_back(tmp_dir / name);
-  }
-  // Names are random and never used again, so this needs no lock.
-  for (const auto& leftover : leftovers) remove_tree(leftover);
-  return {};
+Result<std::vector<path>> TempEntry::leftovers(const path& tmp_dir) {
+  const auto looking = lock_file(tmp_dir / kTmpLock, LOCK_EX);
+  if (!looking) return fail(looking.error());
+  const auto names = list_dir(tmp_dir);
+  if (!names) return fail(names.error());
+  std::vector<path> found;
+  for (const auto& name : *names)
+    if (name != kTmpLock && owner_is_gone(tmp_dir / name)) found.push_back(tmp_dir / name);
+  return found;
 }
 
 Result<base::Fd> TempEntry::create_file(const std::string& name) const {

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
@@ -37,9 +38,9 @@ class TempEntry {
  private:
   friend class Store;
   static Result<TempEntry> create(const std::filesystem::path& tmp_dir);
-  // Removes the leftovers of processes that are gone. Safe against concurrent create() and
-  // collect() of any process.
-  static Result<void> collect(const std::filesystem::path& tmp_dir);
+  // What processes that are gone left there. Names are random and never used again, so they can be
+  // removed without a lock. Safe against concurrent create() and removal by any process.
+  static Result<std::vector<std::filesystem::path>> leftovers(const std::filesystem::path& tmp_dir);
   // Syncs every file and the directory itself.
   [[nodiscard]] Result<void> sync() const;
 

@@ -2,7 +2,6 @@
 #include "microvm/vm.hpp"
 
 #include <algorithm>
-#include <array>
 #include <thread>
 
 #include "host/vm/environment.hpp"
@@ -25,13 +24,6 @@ void append_bounded(std::string& to, const std::vector<std::byte>& data, size_t 
 }
 
 }  // namespace
-
-const char* vm_state_name(VmState state) noexcept {
-  static constexpr std::array kNames = {"pending",   "running",     "suspending",
-                                        "suspended", "terminating", "terminated"};
-  const auto index = static_cast<size_t>(state);
-  return index < kNames.size() ? kNames[index] : "unknown";
-}
 
 Vm::Vm(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 

@@ -311,17 +311,30 @@ void remove_remains(const fs::path& vm_dir) noexcept {
   keep_numbered_files(vm_dir, {});
 }
 
+std::optional<UnheldVm> take_unheld(const fs::path& vm_dir) {
+  UnheldVm vm;
+  auto lock = lock_vm(vm_dir);
+  if (lock) {
+    vm.lock = std::move(*lock);
+  } else if (lock.error().code != ErrorCode::not_found || is_young(vm_dir)) {
+    return std::nullopt;
+  }
+  auto record = read_record(vm_dir);
+  if (record) {
+    vm.record = std::move(*record);
+  } else if (record.error().code != ErrorCode::not_found &&
+             record.error().code != ErrorCode::corrupt) {
+    return std::nullopt;  // out of descriptors, say: nothing is known
+  }
+  return vm;
+}
+
 void collect_dead_vms(const Store& store) {
   const auto ids = store.vm_ids();
   if (!ids) return;
   for (const std::string& id : *ids) {
-    const fs::path dir = store.vm_dir(id);
-    const auto lock = open_lock(dir);
-    if (!lock && is_young(dir)) continue;
-    // Held while removing, so that of two collectors one does it.
-    if (lock && ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) continue;
-    const auto record = read_record(dir);
-    if (record && !record->dies_with_owner) continue;
+    const auto vm = take_unheld(store.vm_dir(id));
+    if (!vm || (vm->record && !vm->record->dies_with_owner)) continue;
     [[maybe_unused]] const auto removed = remove_vm(store, id);
   }
 }

@@ -96,6 +96,13 @@ Result<std::string> resolve_vm(const Store& store, const std::string& id_or_name
 Result<void> remove_vm(const Store& store, const std::string& id);
 // Removes what only a Vm that has not ended needs: disks, saved state, socket.
 void remove_remains(const std::filesystem::path& vm_dir) noexcept;
+// A Vm in nobody's hands: no worker, no owner, no resume of it can begin while this is held.
+struct UnheldVm {
+  base::Fd lock;                   // invalid: its launch died before there was one
+  std::optional<VmRecord> record;  // empty: missing or damaged
+};
+// Empty: somebody has it in hand, or that can not be told now.
+std::optional<UnheldVm> take_unheld(const std::filesystem::path& vm_dir);
 // Removes what dead owners left. Entries that cannot be removed stay for the next time.
 void collect_dead_vms(const Store& store);
 

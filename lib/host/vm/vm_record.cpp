@@ -1,9 +1,21 @@
 #include "host/vm/vm_record.hpp"
 
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "host/store/json_fields.hpp"
 #include "host/store/names.hpp"
+
+namespace microvm {
+
+const char* vm_state_name(VmState state) noexcept {
+  static constexpr std::array kNames = {"pending",   "running",     "suspending",
+                                        "suspended", "terminating", "terminated"};
+  const auto index = static_cast<size_t>(state);
+  return index < kNames.size() ? kNames[index] : "unknown";
+}
+
+}  // namespace microvm
 
 namespace microvm::host {
 namespace {
