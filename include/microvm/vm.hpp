@@ -17,6 +17,7 @@
 #include "microvm/files.hpp"
 #include "microvm/idle.hpp"
 #include "microvm/pty.hpp"
+#include "microvm/watch.hpp"
 
 namespace microvm {
 
@@ -171,6 +172,12 @@ class MICROVM_API Vm {
   Result<TransferTotals> upload_tar(const DataSource& tar, const std::string& directory,
                                     const UploadOptions& options = {},
                                     const CallLimits& limits = {});
+
+  // What happens to a file, or in a directory, from now on; see Watch. Links on the way and at the
+  // end are followed. Errors: not_found, invalid_argument, protocol or io (an image of a version
+  // that knows no watches).
+  Result<Watch> watch(const std::string& path, const WatchOptions& options = {},
+                      const CallLimits& limits = {});
 
   // A connected SOCK_STREAM socket to a TCP port on the guest's loopback; the caller owns the fd.
   // Errors: connection_refused, vm_gone, cancelled, deadline_exceeded.

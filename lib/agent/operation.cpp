@@ -9,6 +9,7 @@
 #include "agent/pty.hpp"
 #include "agent/put_files.hpp"
 #include "agent/tcp.hpp"
+#include "agent/watch.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -65,6 +66,8 @@ void dispatch(Guest& guest, Channel& channel, const FrameHeader& header) {
       return move_files(guest, channel, header, run_get_files);
     case FrameType::file:
       return move_files(guest, channel, header, run_file);
+    case FrameType::watch:  // it looks on, and keeps no guest awake
+      return reply(channel, run_watch(guest.root_fd, channel, header));
     case FrameType::freeze:
       return reply_failure(channel, run_freeze(guest, channel, header));
     case FrameType::thaw:

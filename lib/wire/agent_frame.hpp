@@ -38,6 +38,7 @@ enum class FrameType : uint8_t {
   pty_close = 27,   // PtyCloseRequest: hang up → ok when the program has ended
   file = 28,        // FileRequest → as its action says, or failed
   get_files = 29,   // GetFilesRequest → file_entry (+ data frames) …, ok or failed
+  watch = 30,       // WatchRequest → ok, watch_event …, ok when the path is gone; or failed
   thaw = 31,        // Identity (clock, seed): user processes go on → ok
 
   // during an operation
@@ -55,6 +56,8 @@ enum class FrameType : uint8_t {
   put_end = 43,      // host → agent: empty
   arguments = 44,    // host → agent: NUL-terminated strings, "argv[0]\0argv[1]\0…"
   environment = 45,  // host → agent: NUL-terminated strings, the complete environment
+
+  watch_event = 46,  // agent → host: WatchEvent
 
   // during pty_open and pty_attach, besides stdin_data, stdout_data, signal (to the foreground
   // process group) and exited

@@ -157,3 +157,39 @@ TEST_CASE("microvm cp carries files and trees both ways, as docker does") {
   CHECK(std::system(pipe.c_str()) == 0);
   CHECK(shell(vm, "/opt/from-tar/tree/run.sh; cat /opt/from-tar/tree/link") == "ran\ndata");
 }
+
+TEST_CASE("a watch tells what the guest's programs do to files, until the vm sleeps") {
+  using Kind = FileEvent::Kind;
+  const CallLimits soon{nullptr, std::chrono::seconds(60)};
+  RunningVm vm = run_counter();
+  shell(vm, "mkdir -p /root/seen/below");
+  auto watch = vm.watch("/root/seen", {.recursive = true});
+  REQUIRE_MESSAGE(watch, why(watch));
+  shell(vm,
+        "echo x > /root/seen/below/new; mv /root/seen/below/new /root/seen/moved; "
+        "rm /root/seen/moved");
+  const auto comes = [&](Kind kind, const std::string& path, const std::string& old_path = {}) {
+    for (int i = 0; i < 20; ++i) {
+      const auto event = watch->next(soon);
+      REQUIRE_MESSAGE(event, why(event));
+      REQUIRE(event->has_value());
+      const FileEvent& seen = **event;
+      if (seen.kind == kind && seen.path == path && seen.old_path == old_path) return true;
+    }
+    return false;
+  };
+  CHECK(comes(Kind::created, "below/new"));
+  CHECK(comes(Kind::modified, "below/new"));
+  CHECK(comes(Kind::renamed, "moved", "below/new"));
+  CHECK(comes(Kind::removed, "moved"));
+  REQUIRE(vm.suspend());
+  CHECK(watch->next(soon).error().code == ErrorCode::vm_gone);
+  auto again = vm.watch("/root/seen");  // wakes it
+  REQUIRE_MESSAGE(again, why(again));
+  shell(vm, "rmdir /root/seen/below /root/seen");
+  for (auto event = again->next(soon);; event = again->next(soon)) {
+    REQUIRE_MESSAGE(event, why(event));
+    if (!*event) break;
+  }
+  CHECK(vm.watch("/missing").error().code == ErrorCode::not_found);
+}

@@ -1,29 +1,12 @@
 // Takes a tree of files out of the guest, whose every byte may be hostile.
 #include "host/session/agent_messages.hpp"
 #include "host/session/file_transfer.hpp"
+#include "host/session/tree_path.hpp"
 
 namespace microvm::host {
 namespace {
 
 using wire::FrameType;
-
-constexpr size_t kMaxNameBytes = 255;
-constexpr size_t kMaxDepth = 256;
-
-bool is_clean_name(std::string_view name) {
-  return !name.empty() && name != "." && name != ".." && name.size() <= kMaxNameBytes;
-}
-
-// Nothing that a directory of the host could be left with.
-bool is_clean_path(std::string_view path) {
-  for (size_t depth = 0; depth < kMaxDepth; ++depth) {
-    const size_t slash = path.find('/');
-    if (!is_clean_name(path.substr(0, slash))) return false;
-    if (slash == std::string_view::npos) return true;
-    path.remove_prefix(slash + 1);
-  }
-  return false;
-}
 
 bool is_carried(FileType type) {
   return type == FileType::regular || type == FileType::directory || type == FileType::symlink;

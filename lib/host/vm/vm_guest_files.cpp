@@ -1,5 +1,6 @@
 // Files of a Vm's guest.
 #include "host/session/guest_files.hpp"
+#include "host/session/watch.hpp"
 #include "host/transfer/directory_sink.hpp"
 #include "host/transfer/guest_path.hpp"
 #include "host/transfer/tar_sink.hpp"
@@ -141,6 +142,14 @@ Result<void> Vm::rename_file(const std::string& path, const std::string& new_pat
   const Limits bounded(limits, kOperationLimit);
   return once(*impl_, bounded, "rename a file", [&](AgentClient& agent) {
     return GuestFiles(agent.link()).rename(path, new_path, options, bounded);
+  });
+}
+
+Result<Watch> Vm::watch(const std::string& path, const WatchOptions& options,
+                        const CallLimits& limits) {
+  const Limits bounded(limits, kOperationLimit);
+  return impl_->with_agent(bounded, "watch files", [&](AgentClient& agent) {
+    return host::open_watch(agent.link(), path, options, bounded);
   });
 }
 
