@@ -148,6 +148,9 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
   std::error_code ec;
   times.stored_bytes = std::filesystem::file_size(dir / saved->pages.back(), ec);
   release_worker(*session);
+  // Whoever resumes it from now on, in whatever process, waits for this lock or has it.
+  const auto asleep = lock_asleep(Limits({&stop.token, {}}));
+  if (!asleep || !*asleep) return {};
   host::keep_numbered_files(dir, saved->files());
   // The state is as good without it.
   const auto merged = host::merge_saved_layers(*core, dir, *saved, Limits({&stop.token, {}}));
