@@ -8,6 +8,7 @@
 
 #include "host/store/files.hpp"
 #include "host/store/rfc3339.hpp"
+#include "host/vm/layer_checks.hpp"
 #include "host/vm/vm_record.hpp"
 #include "state/pages.hpp"
 #include "sys/file.hpp"
@@ -142,7 +143,8 @@ Result<Captured> capture(const fs::path& vm_dir, ControlClient& client,
 }
 
 Result<SavedState> save_captured(const Captured& captured, const fs::path& vm_dir,
-                                 const fs::path& to, const std::atomic<bool>* stop) {
+                                 const fs::path& to, const std::atomic<bool>* stop,
+                                 const Limits& limits) {
   const auto number = next_file_number(vm_dir);
   if (!number) return base::fail(number.error());
   SavedState saved{.saved = rfc3339_now(),
@@ -172,6 +174,12 @@ Result<SavedState> save_captured(const Captured& captured, const fs::path& vm_di
     ok = write(saved.state, [&](const fs::path& path, const base::Fd& out) {
       return save_state(captured.state.get(), path, out);
     });
+  }
+  // One that can not be read is named by the resume that needs it, and here nothing is carried
+  // over.
+  if (ok) {
+    const auto known = read_saved(vm_dir).value_or(std::nullopt);
+    ok = add_checks(saved, known, to, CallCheck(limits, "check the disk layers"));
   }
   if (!ok) return base::fail(ok.error());
   undo.dismiss();

@@ -28,10 +28,12 @@ Result<Captured> capture(const std::filesystem::path& vm_dir, ControlClient& cli
                          const CaptureOptions& options, const Limits& limits);
 
 // Compresses it into new numbered files of `to`, synced, and gives layers and older pages names
-// there. Nothing refers to them yet: see write_saved(). What it made is removed when it fails.
-// `stop` is looked at between frames. Errors: out_of_disk, io, cancelled.
+// there; reads the layers that were sealed since the last time, for their digests. Nothing refers
+// to them yet: see write_saved(). What it made is removed when it fails. `stop` and `limits` are
+// looked at between frames. Errors: out_of_disk, io, cancelled, deadline_exceeded.
 Result<SavedState> save_captured(const Captured& captured, const std::filesystem::path& vm_dir,
-                                 const std::filesystem::path& to, const std::atomic<bool>* stop);
+                                 const std::filesystem::path& to, const std::atomic<bool>* stop,
+                                 const Limits& limits);
 
 // The pages of a saved state as one overlay in memory. Errors: corrupt, naming the file, …
 Result<base::Fd> expand_pages(const std::filesystem::path& dir, const SavedState& saved,

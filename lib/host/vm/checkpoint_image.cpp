@@ -8,6 +8,7 @@
 #include "host/vm/capture.hpp"
 #include "host/vm/checkpoints.hpp"
 #include "host/vm/image_files.hpp"
+#include "host/vm/layer_checks.hpp"
 
 namespace microvm::host {
 namespace {
@@ -52,7 +53,8 @@ Result<ImageInfo> commit_image_of(const Store& store, const Checkpoint& checkpoi
   if (!image) return base::fail(image.error());
   auto entry = store.new_entry();
   if (!entry) return base::fail(entry.error());
-  auto ok = write_memory(*entry, *image, checkpoint, check);
+  auto ok = verify_layers(checkpoint.dir, checkpoint.saved, Limits(check.rest()));
+  if (ok) ok = write_memory(*entry, *image, checkpoint, check);
   if (!ok) return base::fail(ok.error());
   const auto state = read_file(checkpoint.dir / checkpoint.saved.state, 16u << 20);
   if (!state) return base::fail(state.error());

@@ -5,6 +5,7 @@
 
 #include "host/store/files.hpp"
 #include "host/store/sparse_copy.hpp"
+#include "host/vm/layer_checks.hpp"
 
 namespace microvm::host {
 namespace {
@@ -46,6 +47,23 @@ Result<void> merge_pair(Core& core, const fs::path& dir, const std::string& lowe
   return core.spawner->merge_layers(below->get(), above->get(), limits);
 }
 
+// A merge that is cut short leaves the lowest layer as good, but not as it was.
+Result<void> forget_check(const fs::path& dir, const std::string& lower, SavedState& saved) {
+  if (lower != saved.layers[0] || saved.checks.empty()) return {};
+  saved.checks[0] = {};
+  return write_saved(dir, saved);
+}
+
+// After the two lowest layers became one.
+Result<void> renew_check(const fs::path& dir, SavedState& merged, const Limits& limits) {
+  if (merged.checks.empty()) return {};
+  merged.checks.erase(merged.checks.begin() + 1);
+  auto check = check_layer(dir, merged.layers[0], CallCheck(limits, "merge disk layers"));
+  if (!check) return base::fail(check.error());
+  merged.checks[0] = std::move(*check);
+  return {};
+}
+
 }  // namespace
 
 Result<void> merge_saved_layers(Core& core, const fs::path& dir, SavedState& saved,
@@ -59,8 +77,10 @@ Result<void> merge_saved_layers(Core& core, const fs::path& dir, SavedState& sav
       if (!copy) return base::fail(copy.error());
       lower = std::move(*copy);
     }
+    if (auto ok = forget_check(dir, lower, saved); !ok) return ok;
     if (auto ok = merge_pair(core, dir, lower, merged.layers[1], limits); !ok) return ok;
     merged.layers.erase(merged.layers.begin() + 1);
+    if (auto ok = renew_check(dir, merged, limits); !ok) return ok;
     if (auto ok = write_saved(dir, merged); !ok) return ok;
     saved = std::move(merged);
     keep_numbered_files(dir, saved.files());

@@ -5,6 +5,7 @@
 #include "host/store/files.hpp"
 #include "host/vm/capture.hpp"
 #include "host/vm/image_files.hpp"
+#include "host/vm/layer_checks.hpp"
 #include "host/vm/new_vm.hpp"
 
 namespace microvm::host {
@@ -53,6 +54,9 @@ Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& 
   if (!pages) return base::fail(pages.error());
   const auto state = open_file(checkpoint.dir / checkpoint.saved.state, O_RDONLY | O_NOFOLLOW);
   if (!state) return base::fail(state.error());
+  if (auto ok = verify_layers(checkpoint.dir, checkpoint.saved, limits); !ok) {
+    return base::fail(ok.error());
+  }
   const NewVmOrigin origin{.layer_dir = checkpoint.dir,
                            .layers = checkpoint.saved.layers,
                            .overlays = {pages->get()},

@@ -4,6 +4,7 @@
 #include "host/store/files.hpp"
 #include "host/store/rfc3339.hpp"
 #include "host/vm/checkpoints.hpp"
+#include "host/vm/layer_checks.hpp"
 #include "host/vm/transition.hpp"
 #include "host/vm/vm_impl.hpp"
 
@@ -22,6 +23,7 @@ Result<host::SavedState> link_saved(const host::Checkpoint& checkpoint,
   uint64_t number = *first;
   host::SavedState saved;
   saved.saved = checkpoint.saved.saved;
+  saved.checks = checkpoint.saved.checks;
   const auto link = [&](const std::string& name, VmFileKind kind, std::string& as) -> Result<void> {
     as = host::numbered_file(kind, number++);
     if (::link((checkpoint.dir / name).c_str(), (dir / as).c_str()) == 0) return {};
@@ -59,7 +61,7 @@ Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limit
   if (!change) return base::fail(change.error());
   const auto captured = capture_frozen(**awake, {.run_on = true}, true, limits);
   if (!captured) return base::fail(captured.error());
-  const auto saved = host::save_captured(*captured, dir, entry->dir(), nullptr);
+  const auto saved = host::save_captured(*captured, dir, entry->dir(), nullptr, limits);
   if (!saved) return base::fail(saved.error());
   CheckpointInfo info;
   info.name = name;
@@ -96,6 +98,7 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   // A damaged checkpoint is found while there is still something to go on with.
   const auto pages = host::expand_pages(checkpoint->dir, checkpoint->saved, record.memory_bytes);
   if (!pages) return base::fail(pages.error());
+  if (auto ok = host::verify_layers(checkpoint->dir, checkpoint->saved, limits); !ok) return ok;
   const auto saved = link_saved(*checkpoint, dir);
   if (!saved) return base::fail(saved.error());
   if (auto ok = host::write_saved(dir, *saved); !ok) return ok;

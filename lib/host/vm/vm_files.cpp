@@ -55,6 +55,16 @@ std::vector<std::string> read_names(const Fields& fields, const char* key, VmFil
   return names;
 }
 
+std::vector<LayerCheck> read_checks(const Fields& fields) {
+  std::vector<LayerCheck> checks;
+  if (!fields.has("checks")) return checks;
+  for (const Fields& each : fields.children("checks", kMaxStateFiles)) {
+    checks.push_back({each.digest_or_empty("sha256"), each.number("size_bytes", UINT64_MAX),
+                      each.number("inode", UINT64_MAX), each.number("mtime_ns", UINT64_MAX)});
+  }
+  return checks;
+}
+
 // A worker writes the header of a layer before anything else happens to it.
 bool was_begun(const fs::path& path) {
   struct stat info{};
@@ -126,11 +136,17 @@ Result<VmRun> parse_run(std::string_view text, const std::string& file) {
 }
 
 std::string encode_saved(const SavedState& saved) {
-  const nlohmann::json object = {{"schema", 1},
-                                 {"saved", saved.saved},
-                                 {"layers", saved.layers},
-                                 {"pages", saved.pages},
-                                 {"state", saved.state}};
+  nlohmann::json object = {{"schema", 1},
+                           {"saved", saved.saved},
+                           {"layers", saved.layers},
+                           {"pages", saved.pages},
+                           {"state", saved.state}};
+  for (const LayerCheck& check : saved.checks) {
+    object["checks"].push_back({{"sha256", check.sha256},
+                                {"size_bytes", check.size_bytes},
+                                {"inode", check.inode},
+                                {"mtime_ns", check.mtime_ns}});
+  }
   return dump_json(object, "a saved state's record").value_or("");
 }
 
@@ -148,6 +164,10 @@ Result<SavedState> parse_saved(std::string_view text, const std::string& file) {
     fields.report("state", "is a file name that is none of ours");
   }
   if (saved.layers.empty()) fields.report("layers", "is empty");
+  saved.checks = read_checks(fields);
+  if (!saved.checks.empty() && saved.checks.size() != saved.layers.size()) {
+    fields.report("checks", "are not as many as the layers");
+  }
   if (errors.first) return base::fail(*errors.first);
   return saved;
 }

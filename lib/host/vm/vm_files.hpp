@@ -42,17 +42,26 @@ struct VmRun {
   bool pages_known = true;  // false: it began with pages that no file of its own has (a fork)
 };
 
+// A sealed layer as it was when it was read whole.
+struct LayerCheck {
+  std::string sha256;  // hex, by digest_sparse_file(); empty: not known
+  uint64_t size_bytes = 0;
+  uint64_t inode = 0;
+  uint64_t mtime_ns = 0;
+};
+
 struct SavedState {
   std::string saved;                // RFC 3339, UTC
   std::vector<std::string> layers;  // lowest first
   std::vector<std::string> pages;   // oldest first
   std::string state;
+  std::vector<LayerCheck> checks = {};  // of each layer; none where it was not looked at
 
   [[nodiscard]] std::vector<std::string> files() const;
 };
 
 inline constexpr size_t kMaxStateFiles = 64;
-inline constexpr size_t kMaxStateRecordBytes = 16 * 1024;
+inline constexpr size_t kMaxStateRecordBytes = 64 * 1024;
 
 std::string encode_run(const VmRun& run);
 Result<VmRun> parse_run(std::string_view text, const std::string& file);

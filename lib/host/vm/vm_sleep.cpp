@@ -8,6 +8,7 @@
 
 #include "host/store/files.hpp"
 #include "host/vm/admission.hpp"
+#include "host/vm/layer_checks.hpp"
 #include "host/vm/merge_layers.hpp"
 #include "host/vm/transition.hpp"
 #include "host/vm/vm_directory.hpp"
@@ -131,7 +132,7 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
                                         const host::Suspension::Stop& stop,
                                         const std::string& cause, SuspendTimes& times) {
   tell(VmEvent::Kind::suspending, cause, times.acknowledged_us);
-  auto saved = host::save_captured(captured, dir, dir, &stop.flag);
+  auto saved = host::save_captured(captured, dir, dir, &stop.flag, Limits({&stop.token, {}}));
   Result<void> done;
   if (!saved) done = base::fail(saved.error());
   if (done) done = host::sync_path(dir / "vm.json");
@@ -311,6 +312,7 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   auto layers = host::open_layers(dir, saved.layers);
   if (!layers) return base::fail(layers.error());
   point.layers = std::move(*layers);
+  if (auto ok = host::verify_layers(dir, saved, limits); !ok) return base::fail(ok.error());
 
   // What a run that was killed has left is of no use any more.
   host::keep_numbered_files(dir, saved.files());

@@ -93,7 +93,7 @@ Captured captured_with(char content) {
 }
 
 Result<void> save(const fs::path& dir, const Captured& captured) {
-  const auto saved = save_captured(captured, dir, dir, nullptr);
+  const auto saved = save_captured(captured, dir, dir, nullptr, Limits(CallLimits{}));
   if (!saved) return base::fail(saved.error());
   return write_saved(dir, *saved);
 }
