@@ -48,8 +48,11 @@ void IdleJudge::remember(Time now, const Sight& sight) {
     last_.reset();
   } else {
     asleep_since_.reset();
+    // A sleep between two looks is not seen as one.
+    if (sight.resumes != resumes_) last_.reset();
     if (!is_idle(now, sight)) busy_at_ = now;
     last_ = sight.activity;
+    resumes_ = sight.resumes;
   }
   last_look_ = now;
 }

@@ -23,6 +23,7 @@ class IdleJudge {
     VmState state = VmState::running;
     std::optional<GuestActivity> activity;  // none: the guest could not be asked; it is not idle
     bool kept_awake = false;                // by a KeepAwake
+    uint64_t resumes = 0;                   // so far: the time counts anew from each
   };
   // What is to be done now.
   IdleAction look(Time now, const Sight& sight);
@@ -42,6 +43,7 @@ class IdleJudge {
   std::optional<Time> asleep_since_;
   Time busy_at_;
   std::optional<GuestActivity> last_;  // of the same run
+  uint64_t resumes_ = 0;
 };
 
 }  // namespace microvm::host

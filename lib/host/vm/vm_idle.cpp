@@ -28,9 +28,12 @@ class Target : public host::IdleTarget {
 
   host::IdleJudge::Sight look() override {
     const auto vm = vm_.lock();
-    if (!vm) return {.state = VmState::terminated, .activity = {}, .kept_awake = false};
-    host::IdleJudge::Sight sight{
-        .state = vm->state(), .activity = {}, .kept_awake = vm->keepers.load() > 0};
+    if (!vm)
+      return {.state = VmState::terminated, .activity = {}, .kept_awake = false, .resumes = 0};
+    host::IdleJudge::Sight sight{.state = vm->state(),
+                                 .activity = {},
+                                 .kept_awake = vm->keepers.load() > 0,
+                                 .resumes = vm->resumes.load()};
     if (sight.state != VmState::running) return sight;
     if (const auto running = vm->running_session()) {
       if (auto seen = running->agent.activity(Limits({}, kLookLimit))) sight.activity = *seen;

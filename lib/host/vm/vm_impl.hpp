@@ -90,6 +90,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   const ImageConfig config;
   const std::filesystem::path dir;
   std::atomic<uint32_t> keepers{0};               // KeepAwake handles
+  std::atomic<uint64_t> resumes{0};               // by this process
   std::shared_ptr<host::IdleTarget> idle_target;  // none: the policy has no times
 
  private:

@@ -205,8 +205,10 @@ Result<void> Vm::Impl::resume(const Limits& limits, std::string_view cause) {
   Waking waking(*this);
   const auto woken = wake(waking, limits);
   if (!woken) return base::fail(woken.error());
-  if (*woken) inform_resumed(std::string(cause), limits);
-  if (*woken) tell(VmEvent::Kind::resumed, std::string(cause), clock.us());
+  if (!*woken) return {};
+  ++resumes;
+  inform_resumed(std::string(cause), limits);
+  tell(VmEvent::Kind::resumed, std::string(cause), clock.us());
   return {};
 }
 

@@ -18,6 +18,7 @@ struct Look {
   bool kept_awake = false;
   bool answers = true;
   IdleAction wanted = IdleAction::none;
+  uint64_t resumes = 0;
 };
 
 struct Story {
@@ -48,6 +49,13 @@ const std::vector<Story> kStories = {
     {"a guest that does nothing is suspended in time",
      idle_after(60),
      {{10}, {30}, {50}, {69}, {71, kRuns, {}, false, true, kSuspend}}},
+    {"a sleep between two looks begins the count anew",
+     idle_after(60),
+     {{10},
+      {69},
+      {72, kRuns, {}, false, true, IdleAction::none, 1},
+      {131, kRuns, {}, false, true, IdleAction::none, 1},
+      {133, kRuns, {}, false, true, kSuspend, 1}}},
     {"a program of exec keeps it awake, the count begins after it",
      idle_after(60),
      {{10, kRuns, {.programs = 1}},
@@ -123,7 +131,10 @@ TEST_CASE("idle judge: its decisions, by a table") {
     IdleJudge judge(story.policy, start);
     for (const Look& look : story.looks) {
       INFO("at ", look.at_s, " s");
-      IdleJudge::Sight sight{.state = look.state, .activity = {}, .kept_awake = look.kept_awake};
+      IdleJudge::Sight sight{.state = look.state,
+                             .activity = {},
+                             .kept_awake = look.kept_awake,
+                             .resumes = look.resumes};
       if (look.answers && look.state == VmState::running) sight.activity = look.guest;
       CHECK(judge.look(start + std::chrono::seconds(look.at_s), sight) == look.wanted);
     }
