@@ -231,8 +231,9 @@ TEST_CASE("the continuity of a vm over 200 suspensions") {
     const auto text =
         shell(vm, "c=$(cat /root/cycles); echo $((c+1)) > /root/cycles; cat /root/cycles");
     CHECK(text == cycles + "\n");
+    if (cycle % 5 != 0) continue;
     const auto row = static_cast<uint16_t>(24 + cycle % 7);
-    press_key(vm, "screen", cycle - 1, {.rows = row, .columns = 80});
+    press_key(vm, "screen", cycle / 5 - 1, {.rows = row, .columns = 80});
     if (cycle % 20 != 0) continue;
     check_goes_on(vm, last);
     last = read_witness(vm);
