@@ -1,7 +1,9 @@
 // One change of a Vm's state at a time. Many may wait for the same resume; it is done once.
 #pragma once
 
+#include <condition_variable>
 #include <mutex>
+#include <utility>
 
 #include "host/vm/vm_impl.hpp"
 
@@ -11,17 +13,43 @@ class Vm::Impl::Transition {
  public:
   // Waits for the change under way. Errors: cancelled, deadline_exceeded.
   static Result<Transition> begin(Impl& vm, const host::Limits& limits, std::string_view what) {
-    constexpr std::chrono::milliseconds kCheckInterval{20};
-    std::unique_lock lock(vm.transition_, std::defer_lock);
-    while (!lock.try_lock_for(kCheckInterval)) {
+    std::unique_lock lock(vm.change_mutex_);
+    while (vm.changing_) {
       if (auto ok = limits.check(what); !ok) return base::fail(ok.error());
+      wait(vm, lock, limits);
     }
-    return Transition(std::move(lock));
+    vm.changing_ = true;
+    return Transition(vm);
+  }
+  Transition(Transition&& other) noexcept : vm_(std::exchange(other.vm_, nullptr)) {}
+  Transition& operator=(Transition&&) = delete;
+  ~Transition() {
+    if (vm_ == nullptr) return;
+    {
+      const std::scoped_lock lock(vm_->change_mutex_);
+      vm_->changing_ = false;
+    }
+    vm_->changed_.notify_one();
   }
 
  private:
-  explicit Transition(std::unique_lock<std::timed_mutex> lock) : lock_(std::move(lock)) {}
-  std::unique_lock<std::timed_mutex> lock_;
+  explicit Transition(Impl& vm) : vm_(&vm) {}
+
+  // Only a token has to be looked at again and again: a thousand callers of one resume that did so
+  // would leave it no time. Who was woken and finds its own limits over was not waiting any more,
+  // and looks at `changing_` before them: no wake-up is lost.
+  static void wait(Impl& vm, std::unique_lock<std::mutex>& lock, const host::Limits& limits) {
+    constexpr std::chrono::milliseconds kCheckInterval{20};
+    if (limits.cancel() != nullptr) {
+      vm.changed_.wait_for(lock, kCheckInterval);
+    } else if (limits.deadline()) {
+      vm.changed_.wait_until(lock, *limits.deadline());
+    } else {
+      vm.changed_.wait(lock);
+    }
+  }
+
+  Impl* vm_;
 };
 
 // From hold() to its end other callers find the Vm asleep: they wait for the resume hook as they do

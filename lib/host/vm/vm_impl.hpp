@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -151,7 +152,11 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   void clean_up();
   Result<void> end_suspended();
 
-  std::timed_mutex transition_;
+  // Of a Transition.
+  std::mutex change_mutex_;
+  std::condition_variable changed_;
+  bool changing_ = false;
+
   std::mutex mutex_;  // of what follows
   std::shared_ptr<Session> session_;
   std::optional<host::Worker> worker_;  // started by this process
