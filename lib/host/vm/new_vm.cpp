@@ -69,12 +69,10 @@ Result<void> check_payload(const ImageInfo& image, const std::string& payload) {
   return {};
 }
 
-}  // namespace
-
-Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core,
-                                               const ImageFiles& image, const NewVmOrigin& origin,
-                                               const RunOptions& options, const Limits& limits,
-                                               const LaunchClock& clock) {
+// All but the run hook.
+Result<std::shared_ptr<Vm::Impl>> launch(const std::shared_ptr<Core>& core, const ImageFiles& image,
+                                         const NewVmOrigin& origin, const RunOptions& options,
+                                         const Limits& limits, const LaunchClock& clock) {
   const ImageManifest& manifest = image.image.manifest;
   if (auto ok = check_payload(manifest.info, options.run_hook_payload); !ok) {
     return base::fail(ok.error());
@@ -112,6 +110,19 @@ Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core
   directory->keep();
   vm->own(std::move(*started));
   core->pool->fill_in_background(shape);
+  return vm;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core,
+                                               const ImageFiles& image, const NewVmOrigin& origin,
+                                               const RunOptions& options, const Limits& starting,
+                                               const Limits& limits, const LaunchClock& clock) {
+  auto vm = launch(core, image, origin, options, starting, clock);
+  if (!vm) return vm;
+  auto begun = (*vm)->begin_run(options.run_hook_payload, limits, clock);
+  if (!begun) return base::fail(begun.error());
   return vm;
 }
 

@@ -17,11 +17,12 @@ struct NewVmOrigin {
   int state = -1;                   // borrowed; -1: the image's
 };
 
-// Takes a worker, makes the directory and starts it; begin_run() is for the caller. Nothing stays
-// behind when it fails. Errors: invalid_argument (the payload), …
+// Takes a worker, makes the directory, starts it and calls its run hook. Nothing stays behind when
+// it fails. `starting` bounds the start; the hook has a time of its own within `limits`. Errors:
+// invalid_argument (the payload), …
 Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core,
                                                const ImageFiles& image, const NewVmOrigin& origin,
-                                               const RunOptions& options, const Limits& limits,
-                                               const LaunchClock& clock);
+                                               const RunOptions& options, const Limits& starting,
+                                               const Limits& limits, const LaunchClock& clock);
 
 }  // namespace microvm::host

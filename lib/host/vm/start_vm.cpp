@@ -9,19 +9,6 @@
 #include "host/vm/new_vm.hpp"
 
 namespace microvm::host {
-namespace {
-
-// The run hook has a time of its own, beside that of the start.
-Result<std::shared_ptr<Vm::Impl>> begun(Result<std::shared_ptr<Vm::Impl>> vm,
-                                        const RunOptions& options, const Limits& limits,
-                                        const LaunchClock& clock) {
-  if (!vm) return vm;
-  auto done = (*vm)->begin_run(options.run_hook_payload, limits, clock);
-  if (!done) return base::fail(done.error());
-  return vm;
-}
-
-}  // namespace
 
 Result<void> verify_image(const Store& store, const std::string& reference,
                           const CallLimits& limits) {
@@ -38,7 +25,7 @@ Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
   const Limits limits(call_limits, options.start_timeout);
   const auto files = open_image_files(core->store, image, limits);
   if (!files) return base::fail(files.error());
-  return begun(start_new_vm(core, *files, {}, options, limits, clock), options, whole, clock);
+  return start_new_vm(core, *files, {}, options, limits, whole, clock);
 }
 
 Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& core,
@@ -61,7 +48,7 @@ Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& 
                            .layers = checkpoint.saved.layers,
                            .overlays = {pages->get()},
                            .state = state->get()};
-  return begun(start_new_vm(core, *files, origin, options, limits, clock), options, whole, clock);
+  return start_new_vm(core, *files, origin, options, limits, whole, clock);
 }
 
 Result<std::shared_ptr<Vm::Impl>> attach_vm(const std::shared_ptr<Core>& core,

@@ -64,18 +64,11 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   std::vector<Result<std::shared_ptr<Impl>>> forks(options.count);
   std::atomic<uint32_t> next{0};
   std::atomic<bool> failed{false};
-  const auto start = [&](const RunOptions& run) -> Result<std::shared_ptr<Impl>> {
-    const host::LaunchClock own_clock;
-    auto vm =
-        host::start_new_vm(core, *image, origin, run, limits.within(run.start_timeout), own_clock);
-    if (!vm) return vm;
-    auto begun = (*vm)->begin_run(run.run_hook_payload, limits, own_clock);
-    if (!begun) return base::fail(begun.error());
-    return vm;
-  };
   const auto start_some = [&] {
     for (uint32_t i = next++; i < options.count && !failed; i = next++) {
-      forks[i] = start(run_options(options, i));
+      forks[i] =
+          host::start_new_vm(core, *image, origin, run_options(options, i),
+                             limits.within(options.start_timeout), limits, host::LaunchClock());
       if (!forks[i]) failed = true;
     }
   };
