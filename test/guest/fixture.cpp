@@ -213,6 +213,20 @@ Holdings count_holdings() {
           entries_in(data_dir() / "vms"), images->size()};
 }
 
+Holdings settled_holdings() {
+  Holdings last = count_holdings();
+  const bool settled = eventually([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    return std::exchange(last, count_holdings()) == last;
+  });
+  CHECK(settled);
+  return last;
+}
+
+void check_nothing_left(const Holdings& before) {
+  if (!eventually([&] { return count_holdings() == before; })) CHECK(count_holdings() == before);
+}
+
 std::ostream& operator<<(std::ostream& out, const Holdings& holdings) {
   return out << holdings.workers << " workers, " << holdings.fds << " fds, "
              << holdings.temp_entries << " temp entries, " << holdings.vms << " vms, "

@@ -92,6 +92,10 @@ struct Holdings {
   bool operator==(const Holdings&) const = default;
 };
 Holdings count_holdings();
+// Once the pool has the worker it misses.
+Holdings settled_holdings();
+// Waits for what is still ending.
+void check_nothing_left(const Holdings& before);
 std::ostream& operator<<(std::ostream& out, const Holdings& holdings);
 
 // Entries of the store ("kernels", "images") under the same names in another data directory.

@@ -123,14 +123,14 @@ std::vector<std::string> failures_of(const Vm& vm) {
 }
 
 void check_build_fails(const std::string& fail, const std::string& expected) {
-  const Holdings before = count_holdings();
+  const Holdings before = settled_holdings();
   const TempDir context;
   const auto image = runtime().build(build_options(context, fail));
   REQUIRE_FALSE(image);
   INFO(image.error().message);
   CHECK(image.error().code == ErrorCode::build_failed);
   CHECK(image.error().message.find(expected) != std::string::npos);
-  CHECK(count_holdings() == before);
+  check_nothing_left(before);
 }
 
 }  // namespace
@@ -153,14 +153,14 @@ TEST_CASE("hooks: ready is asked until it is, run comes before the vm") {
 
 TEST_CASE("hooks: a run hook that fails ends the vm, with the reason") {
   RunningVm other = run_hooks();  // so that the pool and the image are as they will be
-  const Holdings before = count_holdings();
+  const Holdings before = settled_holdings();
   RunOptions options;
   options.run_hook_payload = "500 no such tenant";
   const auto vm = runtime().run("hooks", options);
   REQUIRE_FALSE(vm);
   CHECK(vm.error().code == ErrorCode::guest_failed);
   CHECK(vm.error().message == "run hook: the app answered 500: no such tenant");
-  CHECK(count_holdings() == before);
+  check_nothing_left(before);
   const auto events = events_of({});
   REQUIRE(events.size() >= 2);
   const VmEvent& failed = events[events.size() - 2];

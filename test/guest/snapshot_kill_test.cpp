@@ -205,7 +205,7 @@ TEST_CASE("a worker killed at a hundred points of a snapshot leaves no part of a
   REQUIRE_MESSAGE(first, why(first));
   check_whole_and_remove(*first);
   microseconds whole = builds.took();
-  const Holdings before = count_holdings();
+  const Holdings before = settled_holdings();
 
   size_t killed = 0;
   for (size_t attempt = 0; killed < kKills && attempt < 2 * kKills; ++attempt) {
@@ -220,7 +220,7 @@ TEST_CASE("a worker killed at a hundred points of a snapshot leaves no part of a
     INFO(image.error().message);
     CHECK(image.error().code == ErrorCode::vm_gone);
     CHECK(runtime().image(kTag).error().code == ErrorCode::not_found);
-    if (!eventually([&] { return count_holdings() == before; })) CHECK(count_holdings() == before);
+    check_nothing_left(before);
   }
   CHECK(killed == kKills);
   MESSAGE("a snapshot takes ", whole.count(), " us here");
@@ -232,7 +232,7 @@ TEST_CASE("a worker killed at a hundred points of a snapshot leaves no part of a
 
 TEST_CASE("a build whose worker is killed in its snapshot has failed, and the next one works") {
   runtime();
-  const Holdings before = count_holdings();
+  const Holdings before = settled_holdings();
   std::atomic<bool> give_up{false};
   std::thread killer;
   const auto image = build_whole([&](const Progress& progress) {
@@ -245,7 +245,7 @@ TEST_CASE("a build whose worker is killed in its snapshot has failed, and the ne
   CHECK(image.error().code == ErrorCode::guest_failed);
   CHECK(image.error().message.find("killed") != std::string::npos);
   CHECK(runtime().image(kTag).error().code == ErrorCode::not_found);
-  if (!eventually([&] { return count_holdings() == before; })) CHECK(count_holdings() == before);
+  check_nothing_left(before);
 
   const auto next = build_whole({});
   REQUIRE_MESSAGE(next, why(next));

@@ -270,8 +270,8 @@ Result<VmStepRunner::Files> VmStepRunner::open_snapshot_files(const Store& store
 template <class Request>
 Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& machine, Files files,
                                                          Request request, const Limits& limits) {
-  auto worker =
-      core_->pool->take({machine.memory_bytes, static_cast<uint16_t>(machine.vcpus), 1}, limits);
+  const Shape shape{machine.memory_bytes, static_cast<uint16_t>(machine.vcpus), 1};
+  auto worker = core_->pool->take(shape, limits);
   if (!worker) return base::fail(worker.error());
   auto identity = make_identity("build");
   if (!identity) return base::fail(identity.error());
@@ -282,6 +282,7 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
   auto doorbell = launch_guest(*worker, std::move(request), files.fds(), std::move(*identity),
                                limits, clock, times);
   if (!doorbell) return base::fail(doorbell.error());
+  core_->pool->fill_in_background(shape);
   return std::make_unique<VmBuildGuest>(core_, std::move(*worker), std::move(files.scratch),
                                         std::move(*doorbell), times.ready_us / 1000);
 }

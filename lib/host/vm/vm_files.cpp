@@ -65,6 +65,14 @@ std::vector<LayerCheck> read_checks(const Fields& fields) {
   return checks;
 }
 
+// A digest that is not known is left out.
+nlohmann::json to_json(const LayerCheck& check) {
+  nlohmann::json object = {
+      {"size_bytes", check.size_bytes}, {"inode", check.inode}, {"mtime_ns", check.mtime_ns}};
+  if (!check.sha256.empty()) object["sha256"] = check.sha256;
+  return object;
+}
+
 // A worker writes the header of a layer before anything else happens to it.
 bool was_begun(const fs::path& path) {
   struct stat info{};
@@ -141,12 +149,7 @@ std::string encode_saved(const SavedState& saved) {
                            {"layers", saved.layers},
                            {"pages", saved.pages},
                            {"state", saved.state}};
-  for (const LayerCheck& check : saved.checks) {
-    object["checks"].push_back({{"sha256", check.sha256},
-                                {"size_bytes", check.size_bytes},
-                                {"inode", check.inode},
-                                {"mtime_ns", check.mtime_ns}});
-  }
+  for (const LayerCheck& check : saved.checks) object["checks"].push_back(to_json(check));
   return dump_json(object, "a saved state's record").value_or("");
 }
 

@@ -299,7 +299,8 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   const host::LaunchClock clock;
   const auto image = host::open_image_files(core->store, record.image, limits);
   if (!image) return base::fail(image.error());
-  auto worker = core->pool->take(host::shape_of(image->image.manifest), limits);
+  const host::Shape shape = host::shape_of(image->image.manifest);
+  auto worker = core->pool->take(shape, limits);
   if (!worker) return base::fail(worker.error());
   LaunchTimes times;
   times.worker_us = clock.us();
@@ -330,8 +331,10 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   if (!identity) return base::fail(identity.error());
   identity->machine_id = record.machine_id;
   identity->boot_id = record.boot_id;
-  return host::start_worker(std::move(*worker), record, *image, point, std::move(*files),
-                            std::move(*identity), limits, clock, times);
+  auto started = host::start_worker(std::move(*worker), record, *image, point, std::move(*files),
+                                    std::move(*identity), limits, clock, times);
+  if (started) core->pool->fill_in_background(shape);
+  return started;
 }
 
 }  // namespace microvm
