@@ -27,13 +27,13 @@ Pty attach(Vm& vm, const std::string& id, const PtyAttachOptions& options = {}) 
 
 std::string read_until(Pty& pty, std::string_view text) {
   std::string out;
+  CAPTURE(out);
   while (out.find(text) == std::string::npos) {
     const auto output = pty.read(kPatience);
     REQUIRE_MESSAGE(output, why(output));
     if (!*output) break;
     out.append(reinterpret_cast<const char*>((*output)->data.data()), (*output)->data.size());
   }
-  CAPTURE(out);
   CHECK(out.find(text) != std::string::npos);
   return out;
 }
@@ -58,9 +58,13 @@ TEST_CASE("a shell on a terminal: job control, its size, UTF-8, its exit code") 
   REQUIRE(pty.resize({.rows = 50, .columns = 132}));
   type(pty, "stty size\r");
   read_until(pty, "50 132\r\n");
-  type(pty, "cat\rmeow\r");
-  read_until(pty, "meow\r\nmeow\r\n");  // cat runs; a shell about to start it takes a Ctrl-C itself
-  type(pty, "\x03");                    // ends cat, not the shell
+  // A shell about to start cat would take the Ctrl-C itself, and the line before it is its own.
+  type(pty, "echo go; cat\r");
+  read_until(pty, "\rgo\r\n");
+  type(pty, "meow\r");
+  read_until(pty, "meow\r\nmeow\r\n");
+  type(pty, "\x03");      // ends cat, not the shell
+  read_until(pty, "> ");  // before that cat may still take a line
   type(pty, "echo status=$?\r");
   read_until(pty, "status=130");
   type(pty, "kill %1; exit 7\r");
