@@ -6,65 +6,86 @@ namespace microvm::host {
 
 using Clock = std::chrono::steady_clock;
 
+namespace {
+
+// What a guest that answers is through with.
+constexpr std::chrono::milliseconds kPatience{50};
+
+}  // namespace
+
 IdleMonitor::~IdleMonitor() {
   stop();
 }
 
 void IdleMonitor::stop() {
+  std::vector<std::thread> threads;
   {
     const std::scoped_lock lock(mutex_);
     stopped_ = true;
+    threads.swap(threads_);
   }
   changed_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  for (std::thread& thread : threads) thread.join();
 }
 
 void IdleMonitor::add(std::weak_ptr<IdleTarget> target, const IdlePolicy& policy) {
   const auto now = Clock::now();
-  IdleJudge judge(policy, now);
-  const auto due = now + judge.interval();
+  const IdleJudge judge(policy, now);
   const std::scoped_lock lock(mutex_);
   if (stopped_) return;
-  watched_.push_back(std::make_shared<Watched>(Watched{std::move(target), judge, due}));
-  if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+  watched_.push_back(
+      std::make_shared<Watched>(Watched{std::move(target), judge, now + judge.interval()}));
+  if (threads_.empty()) start_thread();
   changed_.notify_all();
 }
 
+void IdleMonitor::start_thread() {
+  threads_.emplace_back([this] { run(); });
+}
+
+// One thread is enough while guests answer at once. What is overdue because of one that does not is
+// taken over by the thread that is waiting.
 void IdleMonitor::run() {
-  std::unique_lock lock(mutex_);
+  Lock lock(mutex_);
   while (!stopped_) {
-    if (watched_.empty()) {
+    const auto next = next_due();
+    if (next == nullptr) {
       changed_.wait(lock);
       continue;
     }
-    const auto next = std::ranges::min(watched_, {}, [](const auto& w) { return w->due; })->due;
-    if (changed_.wait_until(lock, next) == std::cv_status::no_timeout) continue;
-    look_at_due(lock);
+    const auto when = working_ == 0 ? next->due : next->due + kPatience;
+    if (changed_.wait_until(lock, when) == std::cv_status::no_timeout) continue;
+    // While this one slept another may have taken it, or finished and gone on with it.
+    if (!stopped_ && !next->in_work && next->due <= Clock::now()) work(next, lock);
   }
 }
 
+std::shared_ptr<IdleMonitor::Watched> IdleMonitor::next_due() const {
+  std::shared_ptr<Watched> next;
+  for (const auto& watched : watched_) {
+    if (!watched->in_work && (next == nullptr || watched->due < next->due)) next = watched;
+  }
+  return next;
+}
+
 // Looking asks the guest and acting takes as long as a suspend: without the lock.
-void IdleMonitor::look_at_due(std::unique_lock<std::mutex>& lock) {
-  const auto now = Clock::now();
-  std::vector<std::shared_ptr<Watched>> due;
-  std::ranges::copy_if(watched_, std::back_inserter(due),
-                       [&](const auto& watched) { return watched->due <= now; });
+void IdleMonitor::work(const std::shared_ptr<Watched>& watched, Lock& lock) {
+  watched->in_work = true;
+  // The others have a thread that waits for them.
+  if (++working_ == threads_.size()) start_thread();
   lock.unlock();
-  std::vector<std::shared_ptr<Watched>> gone;
-  for (const auto& watched : due) {
-    const auto target = watched->target.lock();
-    if (!target) {
-      gone.push_back(watched);
-      continue;
-    }
+  bool gone = true;
+  if (const auto target = watched->target.lock()) {
     const auto sight = target->look();
     const auto action = watched->judge.look(Clock::now(), sight);
     if (action != IdleAction::none) target->act(action);
-    if (sight.state == VmState::terminated) gone.push_back(watched);
+    gone = sight.state == VmState::terminated;
   }
   lock.lock();
-  for (const auto& watched : due) watched->due = Clock::now() + watched->judge.interval();
-  std::erase_if(watched_, [&](const auto& w) { return std::ranges::count(gone, w) != 0; });
+  --working_;
+  watched->in_work = false;
+  watched->due = Clock::now() + watched->judge.interval();
+  if (gone) std::erase(watched_, watched);
 }
 
 }  // namespace microvm::host

@@ -1,5 +1,6 @@
-// Carries out the idle policies of one Runtime's Vms, on a thread of its own that exists as soon as
-// there is a Vm with a policy.
+// Carries out the idle policies of one Runtime's Vms, on threads of its own: one as soon as there
+// is a Vm with a policy, more while guests are slow to answer, so that none delays the others'
+// turn.
 #pragma once
 
 #include <condition_variable>
@@ -25,7 +26,7 @@ class IdleTarget {
 class IdleMonitor {
  public:
   IdleMonitor() = default;
-  // Waits for the look under way.
+  // Waits for the looks under way.
   ~IdleMonitor();
   IdleMonitor(const IdleMonitor&) = delete;
   IdleMonitor& operator=(const IdleMonitor&) = delete;
@@ -39,15 +40,21 @@ class IdleMonitor {
     std::weak_ptr<IdleTarget> target;
     IdleJudge judge;
     IdleJudge::Time due;
+    bool in_work = false;  // by one of the threads
   };
+  using Lock = std::unique_lock<std::mutex>;
+
   void run();
-  void look_at_due(std::unique_lock<std::mutex>& lock);
+  [[nodiscard]] std::shared_ptr<Watched> next_due() const;
+  void work(const std::shared_ptr<Watched>& watched, Lock& lock);
+  void start_thread();
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::shared_ptr<Watched>> watched_;
   bool stopped_ = false;
-  std::thread thread_;
+  size_t working_ = 0;  // of the threads
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace microvm::host
