@@ -217,7 +217,8 @@ Holdings settled_holdings() {
   Holdings last = count_holdings();
   const bool settled = eventually([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    return std::exchange(last, count_holdings()) == last;
+    const Holdings previous = std::exchange(last, count_holdings());
+    return previous == last;
   });
   CHECK(settled);
   return last;

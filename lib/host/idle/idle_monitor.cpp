@@ -1,7 +1,5 @@
 #include "host/idle/idle_monitor.hpp"
 
-#include <algorithm>
-
 namespace microvm::host {
 
 using Clock = std::chrono::steady_clock;
@@ -43,8 +41,8 @@ void IdleMonitor::start_thread() {
   threads_.emplace_back([this] { run(); });
 }
 
-// One thread is enough while guests answer at once. What is overdue because of one that does not is
-// taken over by the thread that is waiting.
+// While guests answer at once one thread does all the work, for it goes on before the others'
+// patience ends. What is overdue because of a guest that does not is taken over by one that waits.
 void IdleMonitor::run() {
   Lock lock(mutex_);
   while (!stopped_) {

@@ -1,6 +1,6 @@
-// Carries out the idle policies of one Runtime's Vms, on threads of its own: one as soon as there
-// is a Vm with a policy, more while guests are slow to answer, so that none delays the others'
-// turn.
+// Carries out the idle policies of one Runtime's Vms, on threads of its own. There are none before
+// the first Vm with a policy; from then on one waits while others look, so that a guest that is
+// slow to answer delays nobody else's turn. They stay until stop().
 #pragma once
 
 #include <condition_variable>

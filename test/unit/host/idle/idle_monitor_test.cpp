@@ -4,11 +4,11 @@
 
 #include <atomic>
 #include <future>
+#include <thread>
 
 using namespace microvm;
 using namespace microvm::host;
 using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 namespace {
 
