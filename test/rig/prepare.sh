@@ -15,9 +15,10 @@ run_with_progress() {
   if [ -t 1 ]; then "$@"; else run_quietly "$@"; fi
 }
 
+# build_checkout TARGET...: everything when none is named.
 build_checkout() {
   [ -f build/build.ninja ] || run_quietly meson setup build || return
-  run_with_progress ninja -C build
+  run_with_progress ninja -C build "$@"
 }
 
 # prepare_guest_inputs: downloads or makes what the guests boot from, and imports it into a data directory below build/
