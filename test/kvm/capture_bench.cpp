@@ -1,16 +1,18 @@
 // How long a capture stops a tiny guest, and how long a clone takes to start from it: at once, from
-// the capture's form at rest (a resume), and each of a hundred (a fork). Not a test:
-// it runs when it is asked for, by
+// the capture's form at rest (a resume), and each of a hundred (a fork). And what captures cost a
+// guest that goes on writing its memory. Not tests: they run when they are asked for, by
 //   kvm_tests --no-skip -tc='bench: capture*'
-// and prints one line of JSON for each shape of the written pages. RUNS in the environment: how
-// often (50).
+// and print a line of JSON for each shape of the written pages, and one for the guest that writes.
+// RUNS in the environment: how often (50).
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <thread>
 
 #include "bench_series.hpp"
 #include "captured.hpp"
 #include "state/pages.hpp"
+#include "vmm/machine/layout.hpp"
 
 using namespace microvm;
 using namespace microvm::vmm::test;
@@ -75,15 +77,15 @@ double microseconds_per_fork(const base::Fd& memory, uint32_t pages, uint32_t st
 }
 
 void measure(const char* name, uint32_t pages, uint32_t stride, int runs) {
-  WorkerProcess worker;
-  worker.run(touching_guest(pages, stride), kShape);
-  worker.kernel_log(100);
   Series pause;
   Captured captured;
   for (int run = 0; run < runs; ++run) {
+    // A new one each time: in memory without a file, pages that a capture read count as written.
+    WorkerProcess worker;
+    worker.run(touching_guest(pages, stride), kShape);
+    worker.kernel_log(100);
     captured = capture(worker.owner());
     pause.add(static_cast<double>(captured.reply.pause_us));
-    worker.kernel_log(worker.kernel_log().size() + 1);
   }
   const auto zeros = zero_memory(kShape.memory_bytes);
   Restored restored;
@@ -106,12 +108,71 @@ void measure(const char* name, uint32_t pages, uint32_t stride, int runs) {
   std::printf("}\n");
 }
 
+int runs_wanted() {
+  const char* text = std::getenv("RUNS");
+  return text != nullptr ? std::atoi(text) : 50;
+}
+
+constexpr uint32_t kWrittenPages = 4096;
+
+// Writes 16 MiB again and again, and prints a character every four times.
+Code writing_guest() {
+  Code code;
+  for (int pass = 0; pass < 4; ++pass) code.touch_pages(kTouchedAddress, kWrittenPages, kPage);
+  return code.write_port(vmm::layout::kSerialPort, '.').jump_to(0);
+}
+
+// Page faults of a process so far that needed no reading from a disk.
+uint64_t minor_faults(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string field;
+  for (int i = 0; i < 10; ++i) stat >> field;
+  return std::stoull(field);
+}
+
+// The time the writing guest takes for so much, and the faults of its process meanwhile.
+struct Stretch {
+  Series us, faults;
+  void measure(WorkerProcess& worker) {
+    constexpr size_t kCharacters = 4;
+    const size_t printed = worker.kernel_log().size();
+    worker.kernel_log(printed + 1);
+    const uint64_t faults_before = minor_faults(worker.pid());
+    const auto from = Clock::now();
+    worker.kernel_log(printed + 1 + kCharacters);
+    us.add(microseconds(Clock::now() - from));
+    faults.add(static_cast<double>(minor_faults(worker.pid()) - faults_before));
+  }
+};
+
 }  // namespace
 
 TEST_CASE("bench: capture of a tiny guest and a clone from it" * doctest::skip()) {
-  const char* text = std::getenv("RUNS");
-  const int runs = text != nullptr ? std::atoi(text) : 50;
+  const int runs = runs_wanted();
   measure("few", 1, kPage, runs);
   measure("4 MiB in one piece", 1024, kPage, runs);
-  measure("4 MiB in 1024 pieces", 1024, 2 * kPage, runs);
+  measure("4 MiB, every second page", 1024, 2 * kPage, runs);
+  measure("4 MiB, every sixteenth page", 1024, 16 * kPage, runs);
+}
+
+TEST_CASE("bench: capture of a guest that writes its memory, and its speed" * doctest::skip()) {
+  WorkerProcess worker;
+  worker.run(writing_guest(), kShape);
+  worker.kernel_log(3);
+  const int runs = runs_wanted();
+  Stretch never_captured, after_capture, later;
+  for (int run = 0; run < runs; ++run) never_captured.measure(worker);
+  for (int run = 0; run < runs; ++run) {
+    capture(worker.owner());
+    after_capture.measure(worker);
+    later.measure(worker);
+  }
+  std::printf("{\"bench\":\"writing\",\"written_mib\":16,\"runs\":%d", runs);
+  never_captured.us.print("never_captured_us");
+  never_captured.faults.print("never_captured_faults");
+  after_capture.us.print("after_capture_us");
+  after_capture.faults.print("after_capture_faults");
+  later.us.print("later_us");
+  later.faults.print("later_faults");
+  std::printf("}\n");
 }

@@ -49,9 +49,6 @@ Result<void> check_file(int fd, const char* name, uint64_t size) {
                                             " bytes, the machine " + std::to_string(size));
 }
 
-// The kernel allows a process 65530 mappings.
-constexpr size_t kMaxOverlayRanges = 4096;
-
 Result<PageRanges> find_overlay_ranges(int fd, uint64_t size) {
   const auto corrupt = [](const char* what) {
     return base::fail(ErrorCode::corrupt, std::string("memory overlay: ") + what);
@@ -62,7 +59,7 @@ Result<PageRanges> find_overlay_ranges(int fd, uint64_t size) {
         // Half a page of data would hide, and half a hole would show, what is below.
         if (offset % kPageSize != 0 || length % kPageSize != 0) return corrupt("holes in a page");
         if (!base::range_fits(offset, length, size)) return corrupt("changed while it was mapped");
-        if (ranges.size() == kMaxOverlayRanges) return corrupt("too many pieces");
+        if (ranges.size() == GuestMemory::kMaxOverlayRanges) return corrupt("too many pieces");
         ranges.push_back({offset, length});
         return {};
       });

@@ -28,6 +28,10 @@ struct MemoryRegion {
 
 class GuestMemory {
  public:
+  // Pieces of data in an overlay. The kernel allows a process 65530 mappings, a piece may make two
+  // more of them, and a machine has at most four overlays (wire/control.hpp).
+  static constexpr size_t kMaxOverlayRanges = 4096;
+
   // Reserves address space only; the regions' host addresses stay the same for life, so KVM's
   // memory slots can be made before it is known what backs them. `bytes`: a multiple of 2 MiB.
   static Result<GuestMemory> reserve(uint64_t bytes);
@@ -42,8 +46,8 @@ class GuestMemory {
   Result<void> back_with_file(int fd);
   // Lays the data of a sparse file, which must be exactly size() long, over what backs the memory
   // so far, as a private copy-on-write mapping too; its holes change nothing. Untrusted: error
-  // corrupt, also when its data are more than 4096 pieces or no whole pages. After a failure the
-  // memory is of no further use.
+  // corrupt, also when its data are more than kMaxOverlayRanges pieces or no whole pages. After a
+  // failure the memory is of no further use.
   Result<void> add_overlay(int fd);
 
   // The pages written since the memory was backed. Overlays do not count as written.

@@ -23,6 +23,20 @@ PageRanges join_across(const PageRanges& ranges, uint64_t gap, size_t fills) {
   return joined;
 }
 
+size_t count_to_fill(const std::vector<uint64_t>& sorted_gaps, uint64_t bytes,
+                     const GapFilling& filling) {
+  size_t fills = 0;
+  uint64_t filled = 0;
+  for (const uint64_t gap : sorted_gaps) {
+    const size_t ranges = sorted_gaps.size() + 1 - fills;
+    filled += gap;
+    const bool worth_it = gap <= filling.narrow || (ranges > filling.enough && filled <= bytes);
+    if (!worth_it && ranges <= filling.most) break;
+    ++fills;
+  }
+  return fills;
+}
+
 }  // namespace
 
 PageRanges join(PageRanges a, const PageRanges& b) {
@@ -31,19 +45,18 @@ PageRanges join(PageRanges a, const PageRanges& b) {
   return join_across(a, 0, 0);
 }
 
-PageRanges fill_gaps(PageRanges ranges, size_t most) {
-  if (ranges.size() <= most) return ranges;
+PageRanges fill_gaps(PageRanges ranges, const GapFilling& filling) {
   std::vector<uint64_t> gaps;
   for (size_t i = 1; i < ranges.size(); ++i) {
     gaps.push_back(ranges[i].offset - ranges[i - 1].end());
   }
-  const size_t surplus = ranges.size() - most;
-  const auto widest = gaps.begin() + static_cast<std::ptrdiff_t>(surplus - 1);
-  std::ranges::nth_element(gaps, widest);
+  std::ranges::sort(gaps);
+  const size_t fills = count_to_fill(gaps, total_bytes(ranges), filling);
+  if (fills == 0) return ranges;
+  const uint64_t widest = gaps[fills - 1];
   // Of the gaps as wide as the widest to be filled, only as many as need be.
-  const auto narrower =
-      std::count_if(gaps.begin(), widest, [&](uint64_t gap) { return gap < *widest; });
-  return join_across(ranges, *widest, surplus - static_cast<size_t>(narrower));
+  const auto narrower = std::ranges::lower_bound(gaps, widest) - gaps.begin();
+  return join_across(ranges, widest, fills - static_cast<size_t>(narrower));
 }
 
 uint64_t total_bytes(const PageRanges& ranges) {

@@ -20,9 +20,15 @@ using PageRanges = std::vector<PageRange>;
 // What is in either list, in order; ranges that touch or overlap become one.
 [[nodiscard]] PageRanges join(PageRanges a, const PageRanges& b);
 
-// At most `most` ranges (at least one) that cover all of these, which are as join() leaves them:
-// the smallest gaps are filled.
-[[nodiscard]] PageRanges fill_gaps(PageRanges ranges, size_t most);
+// Which gaps between ranges are filled, the smallest first.
+struct GapFilling {
+  uint64_t narrow = 0;  // bytes: gaps up to this wide, always
+  size_t enough = 1;  // ranges: above it, as long as what is filled is no more than what was there
+  size_t most = 1;    // ranges, at least one: above it, whatever they hold
+};
+
+// Ranges that cover all of these, which are as join() leaves them.
+[[nodiscard]] PageRanges fill_gaps(PageRanges ranges, const GapFilling& filling);
 
 [[nodiscard]] uint64_t total_bytes(const PageRanges& ranges);
 

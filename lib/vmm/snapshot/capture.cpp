@@ -7,8 +7,11 @@
 namespace microvm::vmm::snapshot {
 namespace {
 
-// Each is a mapping of its own in every clone, and the kernel's limit is 65530 for all of them.
-constexpr size_t kMaxPieces = 256;
+// Each piece is a mapping of its own in every clone, which costs more than the copy of a page or
+// two (capture_bench.cpp measures both). A guest whose writes are far apart has many pieces all the
+// same: filling between them would save the whole memory.
+constexpr GapFilling kFilling{
+    .narrow = 2 * kPageSize, .enough = 256, .most = GuestMemory::kMaxOverlayRanges};
 
 class OverlayWriter {
  public:
@@ -62,7 +65,7 @@ class OverlayWriter {
 PageRanges choose(const GuestMemory& memory, Pages pages) {
   PageRanges ranges = memory.written_ranges();
   if (pages == Pages::and_overlays) ranges = join(std::move(ranges), memory.overlay_ranges());
-  return fill_gaps(std::move(ranges), kMaxPieces);
+  return fill_gaps(std::move(ranges), kFilling);
 }
 
 }  // namespace

@@ -25,13 +25,30 @@ TEST_CASE("page ranges: join sorts, and makes one of what touches or overlaps") 
   CHECK(total_bytes(joined) == 9 * kPage);
 }
 
-TEST_CASE("page ranges: the smallest gaps are filled, and no more of them than need be") {
+TEST_CASE("page ranges: above the limit the smallest gaps are filled, and no more of them") {
   const PageRanges ranges = {pages(0, 1), pages(2, 1), pages(10, 1), pages(12, 1), pages(30, 1)};
-  CHECK(fill_gaps(ranges, 5) == ranges);
-  CHECK(fill_gaps(ranges, 4) == PageRanges{pages(0, 3), pages(10, 1), pages(12, 1), pages(30, 1)});
-  CHECK(fill_gaps(ranges, 3) == PageRanges{pages(0, 3), pages(10, 3), pages(30, 1)});
-  CHECK(fill_gaps(ranges, 2) == PageRanges{pages(0, 13), pages(30, 1)});
-  CHECK(fill_gaps(ranges, 1) == PageRanges{pages(0, 31)});
+  const auto fill = [&](size_t most) { return fill_gaps(ranges, {.enough = 5, .most = most}); };
+  CHECK(fill(5) == ranges);
+  CHECK(fill(4) == PageRanges{pages(0, 3), pages(10, 1), pages(12, 1), pages(30, 1)});
+  CHECK(fill(3) == PageRanges{pages(0, 3), pages(10, 3), pages(30, 1)});
+  CHECK(fill(2) == PageRanges{pages(0, 13), pages(30, 1)});
+  CHECK(fill(1) == PageRanges{pages(0, 31)});
+}
+
+TEST_CASE("page ranges: narrow gaps are filled however few the ranges are") {
+  const PageRanges ranges = {pages(0, 1), pages(3, 1), pages(7, 1)};
+  CHECK(fill_gaps(ranges, {.narrow = 2 * kPage, .enough = 9, .most = 9}) ==
+        PageRanges{pages(0, 4), pages(7, 1)});
+  CHECK(fill_gaps({}, {.narrow = kPage, .enough = 9, .most = 9}).empty());
+}
+
+TEST_CASE("page ranges: wide gaps are filled up to as many bytes as the ranges have") {
+  // Four pages, with gaps of 3, 2 and 1.
+  const PageRanges ranges = {pages(0, 1), pages(4, 1), pages(7, 1), pages(9, 1)};
+  CHECK(fill_gaps(ranges, {.enough = 1, .most = 9}) == PageRanges{pages(0, 1), pages(4, 6)});
+  CHECK(fill_gaps(ranges, {.enough = 3, .most = 9}) ==
+        PageRanges{pages(0, 1), pages(4, 1), pages(7, 3)});
+  CHECK(fill_gaps(ranges, {.enough = 1, .most = 1}) == PageRanges{pages(0, 10)});
 }
 
 TEST_CASE("page ranges: filled gaps lose no page, whatever the ranges") {
@@ -44,8 +61,9 @@ TEST_CASE("page ranges: filled gaps lose no page, whatever the ranges") {
       page += count + 1 + random() % 5;
     }
     const size_t most = 1 + random() % 300;
-    const PageRanges filled = fill_gaps(ranges, most);
-    CHECK(filled.size() == most);
+    const PageRanges filled =
+        fill_gaps(ranges, {.narrow = random() % 3 * kPage, .enough = 300, .most = most});
+    CHECK(filled.size() <= most);
     CHECK(join(filled, ranges) == filled);
   }
 }
