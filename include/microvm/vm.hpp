@@ -194,9 +194,10 @@ class MICROVM_API Vm {
   // process that opens the data directory (only here if it dies with its owner). Streams of the
   // host (exec, connect, log) end when the worker is gone; programs and connections inside go on
   // later as if nothing had been, with the right wall clock and a monotonic one that did not jump.
-  // A resume before the state is durable is served from memory. A suspended Vm stays suspended (no
-  // error). A suspend hook is called first; how it ends does not matter. Errors: busy (it is being
-  // suspended), out_of_disk (the Vm runs on), vm_gone, cancelled, deadline_exceeded.
+  // A resume before the state is durable is served from memory; other processes wait until it is,
+  // as they do for every change of a Vm's state. A suspended Vm stays suspended (no error). A
+  // suspend hook is called first; how it ends does not matter. Errors: busy (this process is
+  // suspending it), out_of_disk (the Vm runs on), vm_gone, cancelled, deadline_exceeded.
   Result<SuspendTimes> suspend(const SuspendOptions& options = {}, const CallLimits& limits = {});
   // Returns when the guest's programs run and the resume hook, if there is one, is through; at once
   // when they do. Many callers share one resume; calls of this process that need the guest wait for

@@ -181,9 +181,10 @@ pid_t start_cli(const std::vector<std::string>& arguments) {
   ::_exit(127);
 }
 
-void wait_for(pid_t child) {
+int wait_for(pid_t child) {
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 size_t count_workers() {

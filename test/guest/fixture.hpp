@@ -75,7 +75,8 @@ struct CliResult {
 CliResult run_cli(const std::vector<std::string>& arguments);
 // The same, not waited for.
 pid_t start_cli(const std::vector<std::string>& arguments);
-void wait_for(pid_t child);
+// Its exit status; -1: a signal ended it.
+int wait_for(pid_t child);
 
 // Processes named like workers that are still there.
 size_t count_workers();

@@ -254,6 +254,27 @@ TEST_CASE("another process suspends and resumes a vm that outlives its owner") {
   check_goes_on(vm, before);
 }
 
+TEST_CASE("several processes suspend and use a vm at once") {
+  RunningVm vm = run_detached();
+  shell(vm, kWitness);
+  const Witness before = read_witness(vm);
+  const auto all = [&](const std::vector<std::vector<std::string>>& calls) {
+    std::vector<pid_t> children;
+    for (const auto& arguments : calls) children.push_back(start_cli(arguments));
+    for (const pid_t child : children) CHECK(wait_for(child) == 0);
+  };
+  for (int round = 0; round < 3; ++round) {
+    INFO("round ", round);
+    all({{"suspend", vm.id()}, {"suspend", vm.id()}});
+    CHECK(vm.info()->state == VmState::suspended);
+    const std::vector<std::string> exec = {"exec", vm.id(), "true"};
+    all({exec, exec, exec, exec, exec, exec});
+    all({{"checkpoint", "create", vm.id()}, {"checkpoint", "create", vm.id()}});
+  }
+  CHECK(count_workers() == 1);
+  check_goes_on(vm, before);
+}
+
 TEST_CASE("a worker killed after a resume leaves the last saved state, whole") {
   RunningVm vm = run_detached();
   shell(vm, kWitness);

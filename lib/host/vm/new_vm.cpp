@@ -69,10 +69,16 @@ Result<void> check_payload(const ImageInfo& image, const std::string& payload) {
   return {};
 }
 
+// Others find it and reach its guest only when the hold is gone.
+struct Launched {
+  std::shared_ptr<Vm::Impl> vm;
+  ChangeHold hold;
+};
+
 // All but the run hook.
-Result<std::shared_ptr<Vm::Impl>> launch(const std::shared_ptr<Core>& core, const ImageFiles& image,
-                                         const NewVmOrigin& origin, const RunOptions& options,
-                                         const Limits& limits, const LaunchClock& clock) {
+Result<Launched> launch(const std::shared_ptr<Core>& core, const ImageFiles& image,
+                        const NewVmOrigin& origin, const RunOptions& options, const Limits& limits,
+                        const LaunchClock& clock) {
   const ImageManifest& manifest = image.image.manifest;
   if (auto ok = check_payload(manifest.info, options.run_hook_payload); !ok) {
     return base::fail(ok.error());
@@ -86,6 +92,8 @@ Result<std::shared_ptr<Vm::Impl>> launch(const std::shared_ptr<Core>& core, cons
 
   auto directory = NewVmDirectory::create(core->store, options.name);
   if (!directory) return base::fail(directory.error());
+  auto hold = hold_change(directory->path(), limits, "run");
+  if (!hold) return base::fail(hold.error());
   auto identity = make_identity(options.name.empty() ? directory->id() : options.name);
   if (!identity) return base::fail(identity.error());
   auto point = make_point(origin, directory->path());
@@ -107,10 +115,11 @@ Result<std::shared_ptr<Vm::Impl>> launch(const std::shared_ptr<Core>& core, cons
                               std::move(*identity), limits, clock, times);
   if (!started) return base::fail(started.error());
   auto vm = std::make_shared<Vm::Impl>(core, record, manifest.info.config);
+  vm->keep_change_hold(*hold);
   directory->keep();
   vm->own(std::move(*started));
   core->pool->fill_in_background(shape);
-  return vm;
+  return Launched{std::move(vm), std::move(*hold)};
 }
 
 }  // namespace
@@ -119,11 +128,11 @@ Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core
                                                const ImageFiles& image, const NewVmOrigin& origin,
                                                const RunOptions& options, const Limits& starting,
                                                const Limits& limits, const LaunchClock& clock) {
-  auto vm = launch(core, image, origin, options, starting, clock);
-  if (!vm) return vm;
-  auto begun = (*vm)->begin_run(options.run_hook_payload, limits, clock);
+  const auto launched = launch(core, image, origin, options, starting, clock);
+  if (!launched) return base::fail(launched.error());
+  auto begun = launched->vm->begin_run(options.run_hook_payload, limits, clock);
   if (!begun) return base::fail(begun.error());
-  return vm;
+  return launched->vm;
 }
 
 }  // namespace microvm::host

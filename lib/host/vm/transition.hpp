@@ -1,4 +1,5 @@
-// One change of a Vm's state at a time. Many may wait for the same resume; it is done once.
+// One change of a Vm's state at a time, in this process and among all of them. Many may wait for
+// the same resume; it is done once.
 #pragma once
 
 #include <condition_variable>
@@ -11,8 +12,47 @@ namespace microvm {
 
 class Vm::Impl::Transition {
  public:
-  // Waits for the change under way. Errors: cancelled, deadline_exceeded.
+  // Waits for the change under way. Errors: cancelled, deadline_exceeded, io.
   static Result<Transition> begin(Impl& vm, const host::Limits& limits, std::string_view what) {
+    auto transition = begin_here(vm, limits, what);
+    if (!transition) return transition;
+    // That of a suspension of ours which is not through: a resume goes on from there.
+    transition->hold_ = vm.change_hold();
+    if (transition->hold_) return transition;
+    auto hold = host::hold_change(vm.dir, limits, what);
+    if (!hold) return base::fail(hold.error());
+    transition->hold_ = std::move(*hold);
+    vm.keep_change_hold(transition->hold_);
+    return transition;
+  }
+  // The same, but a process that does not end its change is not waited for beyond the limits.
+  static Result<Transition> begin_in_any_case(Impl& vm, const host::Limits& limits,
+                                              std::string_view what) {
+    auto transition = begin(vm, limits, what);
+    return transition ? std::move(transition) : begin_here(vm, limits, what);
+  }
+
+  Transition(Transition&& other) noexcept
+      : vm_(std::exchange(other.vm_, nullptr)), hold_(std::move(other.hold_)) {}
+  Transition& operator=(Transition&&) = delete;
+  ~Transition() {
+    if (vm_ == nullptr) return;
+    hold_.reset();
+    {
+      const std::scoped_lock lock(vm_->change_mutex_);
+      vm_->changing_ = false;
+    }
+    vm_->changed_.notify_one();
+  }
+
+  // For what goes on after it: other processes wait for that too.
+  [[nodiscard]] host::ChangeHold hold() const { return hold_; }
+
+ private:
+  explicit Transition(Impl& vm) : vm_(&vm) {}
+
+  static Result<Transition> begin_here(Impl& vm, const host::Limits& limits,
+                                       std::string_view what) {
     std::unique_lock lock(vm.change_mutex_);
     while (vm.changing_) {
       if (auto ok = limits.check(what); !ok) return base::fail(ok.error());
@@ -21,19 +61,6 @@ class Vm::Impl::Transition {
     vm.changing_ = true;
     return Transition(vm);
   }
-  Transition(Transition&& other) noexcept : vm_(std::exchange(other.vm_, nullptr)) {}
-  Transition& operator=(Transition&&) = delete;
-  ~Transition() {
-    if (vm_ == nullptr) return;
-    {
-      const std::scoped_lock lock(vm_->change_mutex_);
-      vm_->changing_ = false;
-    }
-    vm_->changed_.notify_one();
-  }
-
- private:
-  explicit Transition(Impl& vm) : vm_(&vm) {}
 
   // Only a token has to be looked at again and again: a thousand callers of one resume that did so
   // would leave it no time. Who was woken and finds its own limits over was not waiting any more,
@@ -50,6 +77,7 @@ class Vm::Impl::Transition {
   }
 
   Impl* vm_;
+  host::ChangeHold hold_;
 };
 
 // From hold() to its end other callers find the Vm asleep: they wait for the resume hook as they do

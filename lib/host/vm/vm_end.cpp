@@ -70,8 +70,8 @@ void Vm::Impl::stop_suspension() {
 
 Result<void> Vm::Impl::terminate(const std::string& cause) {
   const host::LaunchClock clock;
-  const auto change =
-      Transition::begin(*this, Limits({}, transition_patience(config.hooks)), "terminate");
+  const auto change = Transition::begin_in_any_case(
+      *this, Limits({}, transition_patience(config.hooks)), "terminate");
   if (!change) return base::fail(change.error());
   stop_suspension();
   if (const auto running = running_session()) {

@@ -35,7 +35,7 @@ class Target : public host::IdleTarget {
                                  .kept_awake = vm->keepers.load() > 0,
                                  .resumes = vm->resumes.load()};
     if (sight.state != VmState::running) return sight;
-    if (const auto running = vm->running_session()) {
+    if (const auto running = vm->settled_session()) {
       if (auto seen = running->agent.activity(Limits({}, kLookLimit))) sight.activity = *seen;
     }
     return sight;

@@ -140,6 +140,33 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::running_session() {
   return phase() == VmPhase::running ? attach() : nullptr;
 }
 
+host::ChangeHold Vm::Impl::change_hold() {
+  const std::scoped_lock lock(change_mutex_);
+  return change_hold_.lock();
+}
+
+void Vm::Impl::keep_change_hold(const host::ChangeHold& hold) {
+  const std::scoped_lock lock(change_mutex_);
+  change_hold_ = hold;
+}
+
+bool Vm::Impl::is_changing() {
+  {
+    const std::scoped_lock lock(change_mutex_);
+    if (changing_) return true;
+  }
+  return host::is_change_held(dir);
+}
+
+std::shared_ptr<Vm::Impl::Session> Vm::Impl::settled_session() {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (waking_ || (suspension_ && !suspension_->over())) return nullptr;
+    if (converses()) return session_;
+  }
+  return is_changing() ? nullptr : running_session();
+}
+
 // To the worker that another process has started.
 std::shared_ptr<Vm::Impl::Session> Vm::Impl::attach() {
   auto control = host::connect_control(dir);
@@ -154,13 +181,17 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::attach() {
 Result<std::shared_ptr<Vm::Impl::Session>> Vm::Impl::session(const Limits& limits,
                                                              std::string_view what) {
   for (int attempt = 0; attempt < kSettleAttempts; ++attempt) {
-    if (auto running = running_session()) return running;
+    if (auto settled = settled_session()) return settled;
     const VmState now = state();
     if (now == VmState::terminated) {
       return base::fail(ErrorCode::vm_gone, std::string(what) + ": microvm " + record.id +
                                                 " has ended: " + end_reason());
     }
-    if (now == VmState::running) {
+    if (now == VmState::running && is_changing()) {
+      if (const auto over = Transition::begin(*this, limits, what); !over) {
+        return base::fail(over.error());
+      }
+    } else if (now == VmState::running) {
       std::this_thread::sleep_for(kSettlePause);
     } else if (!record.idle.auto_resume) {
       return base::fail(ErrorCode::busy, std::string(what) + ": microvm " + record.id + " is " +

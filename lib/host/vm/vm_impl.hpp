@@ -11,6 +11,7 @@
 
 #include "host/session/agent_client.hpp"
 #include "host/vm/capture.hpp"
+#include "host/vm/change_lock.hpp"
 #include "host/vm/control_client.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/start_worker.hpp"
@@ -37,6 +38,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
 
   // Takes over a guest that was just started.
   void own(host::StartedWorker started);
+  // For other processes a change of this Vm is under way as long as the caller has `hold`.
+  void keep_change_hold(const host::ChangeHold& hold);
 
   // vm_impl.cpp: the present
   [[nodiscard]] VmState state();
@@ -44,6 +47,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   VmInfo info();
   // The worker, if there is one; never wakes a Vm that sleeps.
   std::shared_ptr<Session> running_session();
+  // The same unless a change is under way: the agent of a worker that somebody is just starting
+  // would end the stream.
+  std::shared_ptr<Session> settled_session();
   // The same, after a resume where that is needed and the policy allows it. Errors: vm_gone, busy,
   // those of resume().
   Result<std::shared_ptr<Session>> session(const host::Limits& limits, std::string_view what);
@@ -115,6 +121,10 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   std::shared_ptr<Session> attach();
   // The state without regard to a resume hook under way.
   [[nodiscard]] VmState guest_state();
+  // Here or in another process.
+  [[nodiscard]] bool is_changing();
+  // Of a change of ours; null: none is under way.
+  [[nodiscard]] host::ChangeHold change_hold();
   // With mutex_ held.
   [[nodiscard]] bool converses() const;
   [[nodiscard]] host::VmPhase phase(bool locked_by_us = false);
@@ -156,6 +166,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   std::mutex change_mutex_;
   std::condition_variable changed_;
   bool changing_ = false;
+  std::weak_ptr<const base::Fd> change_hold_;
 
   std::mutex mutex_;  // of what follows
   std::shared_ptr<Session> session_;

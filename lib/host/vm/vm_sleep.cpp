@@ -106,13 +106,14 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
     times->changed_bytes = captured->page_bytes;
     acknowledged = *times;  // from here on the thread writes to them
     const auto shared = std::make_shared<Captured>(std::move(*captured));
-    auto started = host::Suspension::start(
-        [this, session = running, shared, times, clock, cause](const auto& stop) {
-          auto saved = save_and_release(session, *shared, stop, cause, *times);
-          times->durable_us = clock.us();
-          if (saved) tell(VmEvent::Kind::suspended, cause, times->durable_us);
-          return saved;
-        });
+    auto started = host::Suspension::start([this, session = running, shared, times, clock, cause,
+                                            hold = change->hold()](const auto& stop) mutable {
+      auto saved = save_and_release(session, *shared, stop, cause, *times);
+      times->durable_us = clock.us();
+      if (saved) tell(VmEvent::Kind::suspended, cause, times->durable_us);
+      hold.reset();
+      return saved;
+    });
     if (!started) {
       static_cast<void>(wake_in_memory(Limits({}, kThawLimit)));
       inform(*running, kResumeHook, cause, Limits({}));

@@ -1,0 +1,63 @@
+#include "host/vm/change_lock.hpp"
+
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "unit/host/temp_dir.hpp"
+
+using namespace microvm;
+using namespace microvm::host;
+using std::chrono::milliseconds;
+
+TEST_CASE("change lock: one has it, others wait for its last copy") {
+  const test::TempDir dir;
+  CHECK_FALSE(is_change_held(dir.path()));
+  auto hold = hold_change(dir.path(), Limits({}), "change");
+  REQUIRE(hold);
+  const ChangeHold copy = *hold;
+  hold->reset();
+  CHECK(is_change_held(dir.path()));
+  const auto late = hold_change(dir.path(), Limits({}, milliseconds(30)), "change");
+  REQUIRE_FALSE(late);
+  CHECK(late.error().code == ErrorCode::deadline_exceeded);
+}
+
+TEST_CASE("change lock: who waits gets it when it is free") {
+  const test::TempDir dir;
+  auto hold = hold_change(dir.path(), Limits({}), "change");
+  REQUIRE(hold);
+  std::jthread releases([&] {
+    std::this_thread::sleep_for(milliseconds(50));
+    hold->reset();
+  });
+  CHECK(hold_change(dir.path(), Limits({}, std::chrono::seconds(20)), "change"));
+}
+
+TEST_CASE("change lock: a wait for it can be cancelled") {
+  const test::TempDir dir;
+  const auto hold = hold_change(dir.path(), Limits({}), "change");
+  CancelToken token;
+  token.cancel();
+  const auto cancelled = hold_change(dir.path(), Limits({&token, {}}), "change");
+  REQUIRE_FALSE(cancelled);
+  CHECK(cancelled.error().code == ErrorCode::cancelled);
+}
+
+TEST_CASE("change lock: it ends with the process that has it") {
+  const test::TempDir dir;
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(hold_change(dir.path(), Limits({}), "change") ? 0 : 1);
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  CHECK_FALSE(is_change_held(dir.path()));
+}
+
+TEST_CASE("change lock: of a vm that was removed nobody has to wait") {
+  const test::TempDir dir;
+  CHECK(hold_change(dir.path() / "gone", Limits({}), "change"));
+  CHECK_FALSE(is_change_held(dir.path() / "gone"));
+}
