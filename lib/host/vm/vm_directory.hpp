@@ -4,6 +4,7 @@
 //   exit         how its worker ended, written by the worker. It also holds a flock on it as long
 //                as it lives, so that any process can tell the living from the dead. The owner of a
 //                Vm that dies with it holds the same lock: nobody else collects or resumes it
+//   change       locked by who changes its state (change_lock.hpp)
 //   control.sock where the worker listens
 //   kernel.log, app.log   written by the worker at its end, read by the next one
 //   disk-*, pages-*, state-*, run.json, saved.json   see vm_files.hpp
