@@ -1,6 +1,6 @@
 """What goes on in the guest of the soak: counts in memory, in a file and over a connection that stays open.
 
-Writes the counts to /dev/shm and /root, where test/soak/rounds reads them; ends when the connection lost something.
+Writes the counts to /dev/shm and /root, where test/soak/cycles.cpp reads them; ends when the connection lost something.
 """
 import os
 import socket
