@@ -116,7 +116,7 @@ ExecResult shell_result(Vm& vm, const std::string& script) {
 
 std::string shell(Vm& vm, const std::string& script) {
   const auto result = shell_result(vm, script);
-  INFO(result.err);
+  INFO(result.err << result.status.message);
   REQUIRE(result.status.code == 0);
   return result.out;
 }

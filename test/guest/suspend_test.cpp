@@ -269,7 +269,8 @@ TEST_CASE("several processes suspend and use a vm at once") {
     CHECK(vm.info()->state == VmState::suspended);
     const std::vector<std::string> exec = {"exec", vm.id(), "true"};
     all({exec, exec, exec, exec, exec, exec});
-    all({{"checkpoint", "create", vm.id()}, {"checkpoint", "create", vm.id()}});
+    const std::vector<std::string> checkpoint = {"checkpoint", "create", vm.id()};
+    all({checkpoint, {"suspend", vm.id()}, checkpoint, {"suspend", vm.id()}});
   }
   CHECK(count_workers() == 1);
   check_goes_on(vm, before);

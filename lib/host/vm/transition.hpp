@@ -80,6 +80,11 @@ class Vm::Impl::Transition {
   host::ChangeHold hold_;
 };
 
+struct Vm::Impl::Awake {
+  Transition change;
+  std::shared_ptr<Session> session;
+};
+
 // From hold() to its end other callers find the Vm asleep: they wait for the resume hook as they do
 // for the rest of the resume. Used inside a Transition.
 class Vm::Impl::Waking {

@@ -55,11 +55,9 @@ Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limit
   auto entry = core->store.new_entry();
   if (!entry) return base::fail(entry.error());
   if (auto ok = shed_layers(limits); !ok) return base::fail(ok.error());
-  const auto awake = session(limits, kWhat);
+  const auto awake = hold_awake(limits, kWhat);
   if (!awake) return base::fail(awake.error());
-  const auto change = Transition::begin(*this, limits, kWhat);
-  if (!change) return base::fail(change.error());
-  const auto captured = capture_frozen(**awake, {.run_on = true}, true, limits);
+  const auto captured = capture_frozen(*awake->session, {.run_on = true}, true, limits);
   if (!captured) return base::fail(captured.error());
   const auto saved = host::save_captured(*captured, dir, entry->dir(), nullptr, limits);
   if (!saved) return base::fail(saved.error());

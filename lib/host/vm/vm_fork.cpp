@@ -50,11 +50,10 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   const auto image = host::open_image_files(core->store, record.image, limits);
   if (!image) return base::fail(image.error());
   if (auto ok = shed_layers(limits); !ok) return base::fail(ok.error());
-  const auto awake = session(limits, kWhat);
+  const auto awake = hold_awake(limits, kWhat);
   if (!awake) return base::fail(awake.error());
-  const auto change = Transition::begin(*this, limits, kWhat);
-  if (!change) return base::fail(change.error());
-  const auto captured = capture_frozen(**awake, {.run_on = true, .all_pages = true}, true, limits);
+  const auto captured =
+      capture_frozen(*awake->session, {.run_on = true, .all_pages = true}, true, limits);
   if (!captured) return base::fail(captured.error());
 
   const host::NewVmOrigin origin{.layer_dir = dir,

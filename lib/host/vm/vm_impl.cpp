@@ -205,6 +205,17 @@ Result<std::shared_ptr<Vm::Impl::Session>> Vm::Impl::session(const Limits& limit
                     std::string(what) + ": microvm " + record.id + " does not answer");
 }
 
+// Somebody may suspend it between the look and the right to change it: then it is woken once more.
+Result<Vm::Impl::Awake> Vm::Impl::hold_awake(const Limits& limits, std::string_view what) {
+  for (;;) {
+    if (const auto awake = session(limits, what); !awake) return base::fail(awake.error());
+    auto change = Transition::begin(*this, limits, what);
+    if (!change) return base::fail(change.error());
+    if (auto running = running_session()) return Awake{std::move(*change), std::move(running)};
+    if (auto ok = limits.check(what); !ok) return base::fail(ok.error());
+  }
+}
+
 // Whether a call that found its worker gone is worth another attempt.
 bool Vm::Impl::fell_asleep() {
   const VmState now = state();

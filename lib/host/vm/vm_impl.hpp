@@ -103,6 +103,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
  private:
   // One change of state at a time; others wait for it within their limits.
   class Transition;
+  // A guest that runs, and does not fall asleep before this ends.
+  struct Awake;
   // Around a wake-up.
   class Waking;
 
@@ -129,6 +131,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   [[nodiscard]] bool converses() const;
   [[nodiscard]] host::VmPhase phase(bool locked_by_us = false);
   bool fell_asleep();
+
+  // Errors: those of session().
+  Result<Awake> hold_awake(const host::Limits& limits, std::string_view what);
 
   // A capture with the guest's programs stopped around it.
   Result<host::Captured> capture_frozen(Session& session, const host::CaptureOptions& options,

@@ -26,6 +26,8 @@ namespace {
 // A guest that does not stop its programs in time is stopped as it is: for its own resume nothing
 // in it has to be still.
 constexpr std::chrono::seconds kFreezeLimit{2};
+// Where they have to be: the agent gives up before that, and says why.
+constexpr std::chrono::seconds kMustFreezeLimit{10};
 constexpr std::chrono::seconds kThawLimit{30};
 constexpr std::chrono::seconds kCaptureLimit{60};
 constexpr std::chrono::seconds kReleaseLimit{5};
@@ -44,7 +46,8 @@ constexpr const char* kKeepLock = "keep the microvm's lock";
 Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureOptions& options,
                                           bool must_freeze, const Limits& limits) {
   const auto frozen =
-      session.agent.freeze(host::AgentClient::FreezeFor::state, limits.within(kFreezeLimit));
+      session.agent.freeze(host::AgentClient::FreezeFor::state,
+                           limits.within(must_freeze ? kMustFreezeLimit : kFreezeLimit));
   if (!frozen && must_freeze) {
     // The agent may still be at it, and succeed when nobody waits any more.
     static_cast<void>(session.agent.thaw(Limits({}, kThawLimit)));
