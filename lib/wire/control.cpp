@@ -114,6 +114,7 @@ template <class C, class M>
 void disks(C& c, M& m) {
   c.list(m, kMaxDisks, [](C& inner, auto& disk) {
     inner.flag(disk.read_only);
+    inner.flag(disk.hold_when_full);
     inner.number(disk.layers);
   });
 }

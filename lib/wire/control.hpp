@@ -46,7 +46,8 @@ struct ProbeRequest {};
 // layer (lib/vmm/disk), the last of them writable unless the disk is read-only.
 struct DiskSpec {
   bool read_only = false;
-  uint16_t layers = 0;  // number of fds, base first
+  bool hold_when_full = false;  // what the host has no room for waits for it, and does not fail
+  uint16_t layers = 0;          // number of fds, base first
 };
 
 // How a Vm outlives or follows its owner, and what it leaves on disk.

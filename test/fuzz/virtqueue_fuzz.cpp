@@ -44,7 +44,7 @@ class Machine {
     auto disk = DiskStack::open(*loop_, std::move(files), {});
     if (!disk) std::abort();
     std::memset(memory_.translate(0, kUsedMemory), 0, kUsedMemory);
-    add(std::make_unique<BlockDevice>(std::move(*disk), "fuzz", nullptr));
+    add(std::make_unique<BlockDevice>(std::move(*disk), WhenFull::fail, "fuzz", nullptr));
     add(std::make_unique<RngDevice>());
   }
   ~Machine() { drain(); }

@@ -76,7 +76,8 @@ Started start_worker(bool plain_io) {
 
 std::vector<wire::DiskSpec> specs_of(const WorkerProcess::Disks& disks) {
   std::vector<wire::DiskSpec> specs;
-  for (const auto& layers : disks) specs.push_back({false, static_cast<uint16_t>(layers.size())});
+  for (const auto& layers : disks)
+    specs.push_back({.layers = static_cast<uint16_t>(layers.size())});
   return specs;
 }
 

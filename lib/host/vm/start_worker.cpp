@@ -34,7 +34,7 @@ wire::RestoreRequest restore_request(const VmRecord& record, const ImageFiles& i
   wire::RestoreRequest request;
   request.attachment = {record.id, record.dies_with_owner};
   const auto layers = static_cast<uint16_t>(image.layers.size() + point.layers.size() + 1);
-  request.disks = {{.read_only = false, .layers = layers}};
+  request.disks = {{.hold_when_full = true, .layers = layers}};
   request.overlays = static_cast<uint16_t>(point.overlays.size());
   request.working_set = has_working_set(image, point);
   return request;

@@ -234,9 +234,9 @@ Result<void> Worker::attach_devices(VmFiles& files, const std::vector<wire::Disk
     auto disk = DiskStack::open(loop_, std::move(files.disks[index]), options);
     if (!disk) return base::fail(disk.error());
     if (!options.read_only) writable_disks_.push_back(disk->get());
-    auto block =
-        std::make_unique<BlockDevice>(std::move(*disk), "disk" + std::to_string(index), log_sink(),
-                                      [this](int error) { on_disk_error(error); });
+    auto block = std::make_unique<BlockDevice>(
+        std::move(*disk), disks[index].hold_when_full ? WhenFull::hold : WhenFull::fail,
+        "disk" + std::to_string(index), log_sink(), [this](int error) { on_disk_error(error); });
     if (auto ok = machine_->attach(layout::kFirstDiskSlot + index, std::move(block)); !ok)
       return ok;
   }

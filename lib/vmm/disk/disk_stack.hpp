@@ -27,6 +27,7 @@ class DiskStack {
   [[nodiscard]] bool read_only() const noexcept { return engine_->stack().top() == nullptr; }
   [[nodiscard]] uint32_t granule_bytes() const noexcept;
   [[nodiscard]] size_t in_flight() const noexcept { return engine_->in_flight(); }
+  [[nodiscard]] sys::Loop& loop() const noexcept { return loop_; }
 
   // The memory behind the buffers stays valid until `done`; the list itself need not. Ranges that
   // are empty or reach beyond the disk, and writes to a read-only disk, complete with EINVAL and

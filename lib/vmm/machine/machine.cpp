@@ -5,6 +5,7 @@
 #include "vmm/arch/x86_64/acpi.hpp"
 #include "vmm/arch/x86_64/boot.hpp"
 #include "vmm/platform/generation_id.hpp"
+#include "vmm/virtio/block.hpp"
 
 namespace microvm::vmm {
 namespace {
@@ -15,6 +16,8 @@ using Clock = std::chrono::steady_clock;
 // A vCPU leaves the guest within microseconds, or after the reset of a device that waits for I/O.
 constexpr milliseconds kParkDeadline = MmioTransport::kResetDeadline + milliseconds(3000);
 constexpr milliseconds kDrainDeadline{30'000};  // a slow disk; the caller sees an error after it
+// There may be room again, and the device has not looked yet.
+constexpr milliseconds kHeldPatience = 2 * BlockDevice::kRetryInterval;
 constexpr milliseconds kEndDeadline{2000};
 
 }  // namespace
@@ -130,14 +133,27 @@ Result<void> Machine::pause() {
 Result<void> Machine::quiesce() {
   if (auto ok = pause(); !ok) return ok;
   loop_.run_once(milliseconds(0));  // an end that a vCPU reported before it parked
-  const bool idle = run_loop_until(kDrainDeadline, [this] {
-    return std::ranges::all_of(slots_, [](const auto& slot) { return slot->transport->idle(); });
-  });
+  const auto patience = Clock::now() + kHeldPatience;
+  bool idle = false;
+  Result<void> held;
+  static_cast<void>(run_loop_until(kDrainDeadline, [&] {
+    idle = std::ranges::all_of(slots_, [](const auto& slot) { return slot->transport->idle(); });
+    held = check_held();
+    return idle || (!held && Clock::now() > patience);
+  }));
+  if (!idle && !held) return held;
   if (!idle) {
     return base::fail(ErrorCode::deadline_exceeded,
                       "disk requests of the guest do not finish; try again");
   }
   return flush_devices();
+}
+
+Result<void> Machine::check_held() const {
+  for (const auto& slot : slots_) {
+    if (auto ok = slot->transport->device().check_held(); !ok) return ok;
+  }
+  return {};
 }
 
 Result<void> Machine::flush_devices() {

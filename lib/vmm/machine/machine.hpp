@@ -143,6 +143,7 @@ class Machine {
   void ring(VirtioSlot& slot, uint16_t queue);
   template <class Done>
   [[nodiscard]] bool run_loop_until(std::chrono::milliseconds limit, Done&& done);
+  [[nodiscard]] Result<void> check_held() const;
   Result<void> flush_devices();
   Result<void> note_clocks();
   void continue_clocks();

@@ -74,23 +74,32 @@ BlockConfig make_config(const DiskStack& disk) {
   return config;
 }
 
+bool is_out_of_space(int error) {
+  return error == ENOSPC || error == EDQUOT;
+}
+
 }  // namespace
 
 struct BlockDevice::Request {
   Chain chain;
   RequestHeader header{};
+  RangeSegment range{};
   std::byte* status = nullptr;
+  bool held = false;
 };
 
-BlockDevice::BlockDevice(std::unique_ptr<DiskStack> disk, std::string serial, base::LogSink log,
-                         ErrorSink failed)
+BlockDevice::BlockDevice(std::unique_ptr<DiskStack> disk, WhenFull when_full, std::string serial,
+                         base::LogSink log, ErrorSink failed)
     : disk_(std::move(disk)),
+      when_full_(when_full),
       serial_(std::move(serial)),
       log_(std::move(log)),
       failed_(std::move(failed)),
       config_(make_config(*disk_)) {}
 
-BlockDevice::~BlockDevice() = default;
+BlockDevice::~BlockDevice() {
+  if (retry_timer_) disk_->loop().cancel(*retry_timer_);
+}
 
 std::span<const uint16_t> BlockDevice::queue_sizes() const {
   return kQueueSizes;
@@ -155,21 +164,18 @@ void BlockDevice::begin_transfer(Request& request, bool write) {
       (write && disk_->read_only())) {
     return answer(request, kStatusIoError, 0);
   }
-  const auto done = [this, &request](int error) { disk_done(request, error); };
-  const uint64_t offset = sector * kDiskSectorBytes;
   ++(write ? stats_.writes : stats_.reads);
-  if (write) return disk_->write(request.chain.readable, offset, done);
-  disk_->read(request.chain.writable, offset, done);
+  submit(request);
 }
 
 void BlockDevice::begin_flush(Request& request) {
   ++stats_.flushes;
-  disk_->flush([this, &request](int error) { disk_done(request, error); });
+  submit(request);
 }
 
 void BlockDevice::begin_range(Request& request) {
   const bool discard = request.header.type == kTypeDiscard;
-  RangeSegment range{};
+  RangeSegment& range = request.range;
   if (disk_->read_only() || !take_front(request.chain, range) ||
       request.chain.readable_bytes != 0) {
     return answer(request, kStatusIoError, 0);
@@ -179,12 +185,27 @@ void BlockDevice::begin_range(Request& request) {
   if (range.sectors > most || range.sector >= config_.capacity_sectors) {
     return answer(request, kStatusIoError, 0);
   }
-  const auto done = [this, &request](int error) { disk_done(request, error); };
-  const uint64_t offset = range.sector * kDiskSectorBytes;
-  const uint64_t length = uint64_t{range.sectors} * kDiskSectorBytes;
   request.chain.writable_bytes = 0;
-  if (discard) return disk_->discard(offset, length, done);
-  disk_->write_zeroes(offset, length, done);
+  submit(request);
+}
+
+void BlockDevice::submit(Request& request) {
+  const auto done = [this, &request](int error) { disk_done(request, error); };
+  const uint64_t offset = request.header.sector * kDiskSectorBytes;
+  const uint64_t range_offset = request.range.sector * kDiskSectorBytes;
+  const uint64_t range_bytes = uint64_t{request.range.sectors} * kDiskSectorBytes;
+  switch (request.header.type) {
+    case kTypeIn:
+      return disk_->read(request.chain.writable, offset, done);
+    case kTypeOut:
+      return disk_->write(request.chain.readable, offset, done);
+    case kTypeDiscard:
+      return disk_->discard(range_offset, range_bytes, done);
+    case kTypeWriteZeroes:
+      return disk_->write_zeroes(range_offset, range_bytes, done);
+    default:
+      return disk_->flush(done);
+  }
 }
 
 void BlockDevice::get_id(Request& request) {
@@ -194,12 +215,35 @@ void BlockDevice::get_id(Request& request) {
 }
 
 void BlockDevice::disk_done(Request& request, int error) {
+  if (is_out_of_space(error) && when_full_ == WhenFull::hold) return hold(request);
+  release(request);
   if (error != 0) note_error(error);
   const bool read = request.header.type == kTypeIn;
   const auto guard = host_->lock();
   answer(request, error == 0 ? kStatusOk : kStatusIoError,
          read && error == 0 ? request.chain.writable_bytes : 0);
   host_->publish_soon(0);
+}
+
+void BlockDevice::hold(Request& request) {
+  if (!std::exchange(request.held, true) && ++held_ == 1) {
+    say("the host's disk is full; the guest waits for room");
+  }
+  retries_.push_back(&request);
+  if (!retry_timer_) retry_timer_ = disk_->loop().after(kRetryInterval, [this] { retry(); });
+}
+
+void BlockDevice::retry() {
+  retry_timer_.reset();
+  for (Request* request : std::exchange(retries_, {})) submit(*request);
+}
+
+void BlockDevice::release(Request& request) {
+  if (std::exchange(request.held, false) && --held_ == 0) say("there is room again");
+}
+
+void BlockDevice::say(const std::string& what) const {
+  if (log_) log_(base::LogLevel::error, "virtio block " + serial_ + ": " + what);
 }
 
 void BlockDevice::answer(Request& request, uint8_t status, uint32_t data_bytes) {
@@ -211,13 +255,12 @@ void BlockDevice::answer(Request& request, uint8_t status, uint32_t data_bytes) 
 // One line each time the count doubles: a full host disk fails requests by the thousand.
 void BlockDevice::note_error(int error) {
   ++stats_.errors;
-  if (error == ENOSPC || error == EDQUOT) ++stats_.out_of_space;
+  if (is_out_of_space(error)) ++stats_.out_of_space;
   // A range beyond the disk is the guest's own mistake.
   if (failed_ && error != EINVAL) failed_(error);
-  if (!log_ || !std::has_single_bit(stats_.errors)) return;
-  log_(base::LogLevel::error,
-       "virtio block " + serial_ + ": " + std::generic_category().message(error) + " (" +
-           std::to_string(stats_.errors) + " failed requests so far); the guest sees an I/O error");
+  if (!std::has_single_bit(stats_.errors)) return;
+  say(std::generic_category().message(error) + " (" + std::to_string(stats_.errors) +
+      " failed requests so far); the guest sees an I/O error");
 }
 
 void BlockDevice::flush(FlushDone done) {
@@ -225,6 +268,12 @@ void BlockDevice::flush(FlushDone done) {
     if (error == 0) return done({});
     done(base::fail_errno("flush disk", error));
   });
+}
+
+Result<void> BlockDevice::check_held() const {
+  if (held_ == 0) return {};
+  return base::fail(ErrorCode::out_of_disk, "the host's disk is full: " + std::to_string(held_) +
+                                                " requests of the guest wait for room");
 }
 
 wire::Bytes BlockDevice::save() const {

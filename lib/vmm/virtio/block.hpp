@@ -1,11 +1,16 @@
 // virtio-blk (virtio 1.2 §5.2) over a DiskStack: one queue, many requests in flight, the guest's
 // buffers handed to the disk as they are.
+//
+// An error is the end of most guests' file systems. So what the host has no room for need not fail:
+// it may be held, and tried again until there is room.
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,17 +54,20 @@ struct BlockStats {
   uint64_t out_of_space = 0;  // of them, because the host's disk is full
 };
 
+enum class WhenFull { fail, hold };
+
 class BlockDevice final : public Device {
  public:
   static constexpr uint16_t kQueueSize = 256;
+  static constexpr std::chrono::milliseconds kRetryInterval{500};
 
   // The host's errno of a request it could not do; on the loop's thread, before the guest sees it.
   using ErrorSink = std::function<void(int error)>;
 
   // `serial`: what the guest sees in /sys/block/vdX/serial, at most 20 bytes. Both sinks may be
   // empty.
-  BlockDevice(std::unique_ptr<DiskStack> disk, std::string serial, base::LogSink log,
-              ErrorSink failed = {});
+  BlockDevice(std::unique_ptr<DiskStack> disk, WhenFull when_full, std::string serial,
+              base::LogSink log, ErrorSink failed = {});
   ~BlockDevice() override;
 
   // Loop's thread.
@@ -73,6 +81,7 @@ class BlockDevice final : public Device {
   void process(uint16_t queue) override;
   void reset() override { host_ = nullptr; }
   void flush(FlushDone done) override;
+  [[nodiscard]] Result<void> check_held() const override;
   [[nodiscard]] wire::Bytes save() const override;
   [[nodiscard]] Result<void> restore(wire::ByteView body) override;
 
@@ -84,12 +93,19 @@ class BlockDevice final : public Device {
   void begin_transfer(Request& request, bool write);
   void begin_range(Request& request);
   void begin_flush(Request& request);
+  // What touches the disk: begun once, or again after it was held.
+  void submit(Request& request);
   void get_id(Request& request);
   void answer(Request& request, uint8_t status, uint32_t data_bytes);
   void disk_done(Request& request, int error);
+  void hold(Request& request);
+  void retry();
+  void release(Request& request);
+  void say(const std::string& what) const;
   void note_error(int error);
 
   const std::unique_ptr<DiskStack> disk_;
+  const WhenFull when_full_;
   const std::string serial_;
   const base::LogSink log_;
   const ErrorSink failed_;
@@ -98,6 +114,9 @@ class BlockDevice final : public Device {
   BlockStats stats_;
   std::vector<std::unique_ptr<Request>> requests_;
   std::vector<Request*> free_requests_;
+  size_t held_ = 0;
+  std::vector<Request*> retries_;  // of them, those that are not at the disk again
+  std::optional<sys::Loop::TimerId> retry_timer_;
 };
 
 }  // namespace microvm::vmm

@@ -77,6 +77,10 @@ class Device {
   using FlushDone = std::function<void(Result<void>)>;
   virtual void flush(FlushDone done) { done({}); }
 
+  // An error when some of what is in flight waits for something that the host does not have, and
+  // nobody knows for how long. Loop's thread, without the mutex.
+  [[nodiscard]] virtual Result<void> check_held() const { return {}; }
+
   // The body of the device's state section (registry.hpp has its id and version). The device is
   // idle. restore() gets untrusted bytes and runs before activate().
   [[nodiscard]] virtual wire::Bytes save() const { return {}; }

@@ -22,13 +22,15 @@ TEST_CASE("control: requests survive encode and decode") {
   CHECK(shape.memory_bytes == 128u << 20);
   CHECK(shape.vcpus == 2);
 
-  const auto boot = round_trip(BootRequest{"quiet", {"abc", false}, {{true, 1}, {false, 3}}});
+  const auto boot =
+      round_trip(BootRequest{"quiet", {"abc", false}, {{true, false, 1}, {false, true, 3}}});
   CHECK(boot.cmdline == "quiet");
   CHECK_FALSE(boot.attachment.dies_with_owner);
   REQUIRE(boot.disks.size() == 2);
   CHECK(boot.disks[1].layers == 3);
+  CHECK(boot.disks[1].hold_when_full);
 
-  const auto restore = round_trip(RestoreRequest{{"abc", true}, {{false, 2}}, 3, true});
+  const auto restore = round_trip(RestoreRequest{{"abc", true}, {{false, false, 2}}, 3, true});
   CHECK(restore.disks.size() == 1);
   CHECK(restore.working_set);
 
@@ -47,7 +49,7 @@ TEST_CASE("control: what captures are asked with and started from survives") {
   const auto reply = round_trip(CaptureReply{uint64_t{3} << 40, 17});
   CHECK(reply.page_bytes == uint64_t{3} << 40);
   CHECK(reply.pause_us == 17);
-  const auto restore = round_trip(RestoreRequest{{"abc", true}, {{false, 2}}, 3});
+  const auto restore = round_trip(RestoreRequest{{"abc", true}, {{false, false, 2}}, 3});
   CHECK(restore.attachment.vm_id == "abc");
   CHECK(restore.disks.size() == 1);
   CHECK(restore.overlays == 3);
@@ -76,7 +78,7 @@ TEST_CASE("control: replies and events survive encode and decode") {
 }
 
 TEST_CASE("control: every truncation and every trailing byte is refused") {
-  Bytes bytes = encode({1, BootRequest{"quiet", {"abc", true}, {{false, 2}}}});
+  Bytes bytes = encode({1, BootRequest{"quiet", {"abc", true}, {{false, false, 2}}}});
   for (size_t size = 0; size < bytes.size(); ++size)
     CHECK_FALSE(decode(ByteView(bytes).first(size)));
   bytes.push_back(std::byte{0});

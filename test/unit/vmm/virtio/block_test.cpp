@@ -29,8 +29,9 @@ struct Header {
 };
 
 struct Fixture {
-  explicit Fixture(bool read_only = false, std::unique_ptr<sys::Loop> given = nullptr)
-      : loop(given ? std::move(given) : std::move(*sys::Loop::create())) {
+  explicit Fixture(bool read_only = false, std::unique_ptr<sys::Loop> given = nullptr,
+                   vmm::WhenFull full = vmm::WhenFull::fail)
+      : when_full(full), loop(given ? std::move(given) : std::move(*sys::Loop::create())) {
     files.write_file("base", pattern(kBase, 1));
     names = read_only ? std::vector<std::string>{"base"} : std::vector<std::string>{"base", "top"};
     options.read_only = read_only;
@@ -41,7 +42,7 @@ struct Fixture {
     auto disk = vmm::DiskStack::open(*loop, files.open_all(names, options.read_only), options);
     REQUIRE(disk);
     auto made = std::make_unique<BlockDevice>(
-        std::move(*disk), "disk-0",
+        std::move(*disk), when_full, "disk-0",
         [this](base::LogLevel, std::string_view line) { log.emplace_back(line); },
         [this](int error) { failures.push_back(error); });
     block = made.get();
@@ -105,6 +106,7 @@ struct Fixture {
     return value;
   }
 
+  vmm::WhenFull when_full;
   vmm::GuestMemory memory = make_memory();
   DiskFiles files;
   std::unique_ptr<sys::Loop> loop;
@@ -117,6 +119,17 @@ struct Fixture {
   BlockDevice* block = nullptr;
   std::unique_ptr<vmm::MmioTransport> transport;
   uint32_t last_written = 0;
+};
+
+class FullDisk final : public ForwardingLoop {
+ public:
+  using ForwardingLoop::ForwardingLoop;
+  void write_file(int fd, std::span<const iovec> buffers, uint64_t offset,
+                  IoHandler done) override {
+    if (!full) return ForwardingLoop::write_file(fd, buffers, offset, std::move(done));
+    post([done = std::move(done)] { done(-ENOSPC); });
+  }
+  bool full = true;
 };
 
 Data slice(const Data& data, size_t offset, size_t size) {
@@ -284,13 +297,6 @@ TEST_CASE("block: a request without header or status needs a reset") {
 }
 
 TEST_CASE("block: a full host disk is the guest's I/O error, a count and one line") {
-  class FullDisk final : public ForwardingLoop {
-   public:
-    using ForwardingLoop::ForwardingLoop;
-    void write_file(int, std::span<const iovec>, uint64_t, IoHandler done) override {
-      post([done = std::move(done)] { done(-ENOSPC); });
-    }
-  };
   Fixture t(false, std::make_unique<FullDisk>(std::move(*sys::Loop::create())));
   t.start();
   for (int i = 0; i < 3; ++i) {
@@ -302,6 +308,51 @@ TEST_CASE("block: a full host disk is the guest's I/O error, a count and one lin
   REQUIRE(t.log.size() == 2);  // the first and the second: doublings
   CHECK(t.log[0].find("virtio block disk-0: No space left on device") == 0);
   CHECK(t.read(0, 512) == slice(pattern(kBase, 1), 0, 512));
+}
+
+TEST_CASE("block: what a full host disk has no room for waits until it has") {
+  auto loop = std::make_unique<FullDisk>(std::move(*sys::Loop::create()));
+  bool& full = loop->full;
+  Fixture t(false, std::move(loop), vmm::WhenFull::hold);
+  t.start();
+  (void)t.memory.write_bytes(kData, pattern(512, 1));
+  (void)t.memory.write(kData + 4096, std::array<uint64_t, 2>{20, 4});  // sector, count and flags
+  t.offer(0, {kOut, 0, 9}, 512, false);
+  t.offer(1, {kWriteZeroes, 0, 0}, 16, false);
+  t.transport->kick(0);
+  REQUIRE(run_until(*t.loop, [&] { return !t.block->check_held(); }));
+  CHECK(t.block->check_held().error().code == ErrorCode::out_of_disk);
+  const auto later = std::chrono::steady_clock::now() + 3 * BlockDevice::kRetryInterval;
+  run_until(*t.loop, [&] { return std::chrono::steady_clock::now() > later; });
+  CHECK(t.ring.used_index() == 0);
+  CHECK(t.status(0) == kUntouched);
+  CHECK(t.log == std::vector<std::string>{
+                     "virtio block disk-0: the host's disk is full; the guest waits for room"});
+
+  full = false;
+  for (int i = 0; i < 2; ++i) REQUIRE(t.wait_used());
+  CHECK(t.status(0) == kOk);
+  CHECK(t.status(1) == kOk);
+  CHECK(t.block->check_held());
+  CHECK(t.log.back() == "virtio block disk-0: there is room again");
+  CHECK(t.failures.empty());
+  CHECK(t.block->stats().errors == 0);
+  CHECK(t.read(9, 512) == pattern(512, 1));
+  CHECK(t.read(20, 2048) == Data(2048));
+  CHECK(t.read(8, 512) == slice(pattern(kBase, 1), 4096, 512));
+}
+
+TEST_CASE("block: a disk may go while requests wait for room") {
+  Fixture t(false, std::make_unique<FullDisk>(std::move(*sys::Loop::create())),
+            vmm::WhenFull::hold);
+  t.start();
+  t.offer(0, {kOut, 0, 9}, 512, false);
+  t.transport->kick(0);
+  REQUIRE(run_until(*t.loop, [&] { return !t.block->check_held(); }));
+  t.transport.reset();
+  const auto later = std::chrono::steady_clock::now() + 2 * BlockDevice::kRetryInterval;
+  run_until(*t.loop, [&] { return std::chrono::steady_clock::now() > later; });
+  CHECK(t.loop->io_in_flight() == 0);
 }
 
 TEST_CASE("block: reset and removal with I/O in flight") {
