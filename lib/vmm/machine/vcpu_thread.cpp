@@ -119,12 +119,13 @@ bool VcpuThread::wait_for_work() {
 
 // The exit request is cleared before `wanted_` is looked at: whoever asks to park writes them in
 // the other order, so one of the two is always seen. KVM_RUN is called at least once even then,
-// because registers that were set lazily reach KVM only there.
+// because registers that were set lazily reach KVM only there. A request that was taken back before
+// we saw it is cleared on the next round: left standing, it would end every entry at once.
 void VcpuThread::run_guest() {
-  vcpu_.clear_exit_request();
-  if (wanted_ != Wanted::run) vcpu_.request_exit();
   if (first_run_.load() == Clock::time_point{}) first_run_ = Clock::now();
   do {
+    vcpu_.clear_exit_request();
+    if (wanted_ != Wanted::run) vcpu_.request_exit();
     if (!run_to_interruption()) return stop_by_itself();
   } while (wanted_ == Wanted::run);
 }

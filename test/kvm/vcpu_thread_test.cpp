@@ -1,0 +1,73 @@
+// The thread of a vCPU, around a guest that does nothing but leave.
+#include "vmm/machine/vcpu_thread.hpp"
+
+#include <thread>
+
+#include "raw_guest.hpp"
+
+using namespace microvm;
+using namespace microvm::vmm;
+using namespace microvm::vmm::test;
+using namespace std::chrono_literals;
+
+asm(R"(
+  .pushsection .rodata.vcpu_thread_test, "a", @progbits
+  leaving_guest:
+    outb %al, $0x11
+    jmp leaving_guest
+  leaving_guest_end:
+  .popsection
+)");
+extern "C" {
+extern const std::byte leaving_guest[], leaving_guest_end[];
+}
+
+namespace {
+
+struct Running {
+  RawGuest guest{{leaving_guest, leaving_guest_end}};
+  std::atomic<uint64_t> left{0};
+  std::unique_ptr<VcpuThread> thread = must(VcpuThread::start(
+      std::move(guest.vcpu), 0,
+      [this](kvm::Exit&) {
+        ++left;
+        return true;
+      },
+      [] {}));
+
+  bool goes_on() {
+    const uint64_t before = left;
+    const auto end = std::chrono::steady_clock::now() + 2s;
+    while (left == before && std::chrono::steady_clock::now() < end) {
+      std::this_thread::sleep_for(1ms);
+    }
+    return left != before;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("vcpu thread: it parks when asked, and goes on") {
+  Running vcpu;
+  CHECK(vcpu.thread->parked());
+  for (int round = 0; round < 20; ++round) {
+    vcpu.thread->run();
+    REQUIRE(vcpu.goes_on());
+    vcpu.thread->request_park();
+    REQUIRE(vcpu.thread->wait_parked(2s));
+    const uint64_t parked = vcpu.left;
+    std::this_thread::sleep_for(1ms);
+    CHECK(vcpu.left == parked);
+  }
+}
+
+TEST_CASE("vcpu thread: a request to park that was taken back at once leaves nothing behind") {
+  Running vcpu;
+  vcpu.thread->run();
+  for (int round = 0; round < 200; ++round) {
+    REQUIRE(vcpu.goes_on());
+    vcpu.thread->request_park();
+    vcpu.thread->run();
+  }
+  CHECK(vcpu.goes_on());
+}
