@@ -73,22 +73,29 @@ Result<base::Fd> open_kvm() {
   return base::fail(ErrorCode::kvm_unavailable, std::move(message));
 }
 
-Result<void> WorkerSpawner::open_once() {
+Result<int> WorkerSpawner::program() {
+  const std::scoped_lock lock(mutex_);
+  if (!program_) {
+    auto program = sys::executable_from_bytes("microvm-vmm", embedded_worker());
+    if (!program) return base::fail(program.error());
+    program_ = std::move(*program);
+  }
+  return program_.get();
+}
+
+Result<int> WorkerSpawner::kvm() {
   const std::scoped_lock lock(mutex_);
   if (!kvm_) {
     auto kvm = open_kvm();
     if (!kvm) return base::fail(kvm.error());
     kvm_ = std::move(*kvm);
   }
-  if (program_) return {};
-  auto program = sys::executable_from_bytes("microvm-vmm", embedded_worker());
-  if (!program) return base::fail(program.error());
-  program_ = std::move(*program);
-  return {};
+  return kvm_.get();
 }
 
 Result<Worker> WorkerSpawner::start() {
-  if (auto ok = open_once(); !ok) return base::fail(ok.error());
+  const auto program = this->program();
+  if (!program) return base::fail(program.error());
   auto pair = sys::seqpacket_pair();
   if (!pair) return base::fail(pair.error());
   if (auto ok = sys::set_nonblocking(pair->first.get()); !ok) return base::fail(ok.error());
@@ -97,17 +104,18 @@ Result<Worker> WorkerSpawner::start() {
   options.fds = {pair->second.get()};
   static_assert(wire::kWorkerControlFd == 3);
   options.new_session = true;  // a Ctrl-C is the embedder's to act on
-  auto process = sys::spawn(program_.get(), options);
+  auto process = sys::spawn(*program, options);
   if (!process) return base::fail(process.error());
   return Worker(std::move(*process), std::move(pair->first));
 }
 
 Result<Worker> WorkerSpawner::start_shaped(const Shape& shape) {
+  const auto kvm = this->kvm();
+  if (!kvm) return base::fail(kvm.error());
   auto worker = start();
   if (!worker) return worker;
   const wire::ShapeRequest request{shape.memory_bytes, shape.vcpus, shape.disks};
-  const int kvm = kvm_.get();
-  auto sent = send_control(worker->control(), {kShapeRequestId, request}, {&kvm, 1},
+  auto sent = send_control(worker->control(), {kShapeRequestId, request}, {&*kvm, 1},
                            Limits({}, kShapeLimit), "start a worker");
   if (!sent) return base::fail(sent.error());
   return worker;
@@ -124,12 +132,14 @@ Result<void> WorkerSpawner::merge_layers(int lower, int upper, const Limits& lim
 }
 
 Result<void> WorkerSpawner::probe(const Limits& limits) {
+  const auto kvm = this->kvm();
+  if (!kvm) return base::fail(kvm.error());
   auto worker = start();
   if (!worker) return base::fail(worker.error());
   const Limits bounded = limits.within(kProbeLimit);
-  const int kvm = kvm_.get();
   constexpr std::string_view kWhat = "probe /dev/kvm";
-  auto sent = send_control(worker->control(), {1, wire::ProbeRequest{}}, {&kvm, 1}, bounded, kWhat);
+  auto sent =
+      send_control(worker->control(), {1, wire::ProbeRequest{}}, {&*kvm, 1}, bounded, kWhat);
   if (!sent) return sent;
   return expect_ok(worker->control(), 1, bounded, kWhat);
 }

@@ -48,7 +48,7 @@ class Worker {
   base::Fd control_;
 };
 
-// Starts workers of one Runtime: program and /dev/kvm are opened at the first need.
+// Starts workers of one Runtime: program and /dev/kvm are each opened at the first need.
 class WorkerSpawner {
  public:
   // A worker that was told to shape itself; its reply is still to be read.
@@ -61,7 +61,8 @@ class WorkerSpawner {
 
  private:
   Result<Worker> start();
-  Result<void> open_once();
+  Result<int> program();
+  Result<int> kvm();
 
   std::mutex mutex_;
   base::Fd program_;
