@@ -197,7 +197,8 @@ class MICROVM_API Vm {
   // A resume before the state is durable is served from memory; other processes wait until it is,
   // as they do for every change of a Vm's state. A suspended Vm stays suspended (no error). A
   // suspend hook is called first; how it ends does not matter. Errors: busy (this process is
-  // suspending it), out_of_disk (the Vm runs on), vm_gone, cancelled, deadline_exceeded.
+  // suspending it), out_of_disk (the Vm runs on; what its guest writes to a full disk waits until
+  // there is room, and the kernel's log says so), vm_gone, cancelled, deadline_exceeded.
   Result<SuspendTimes> suspend(const SuspendOptions& options = {}, const CallLimits& limits = {});
   // Returns when the guest's programs run and the resume hook, if there is one, is through; at once
   // when they do. Many callers share one resume; calls of this process that need the guest wait for
@@ -214,8 +215,8 @@ class MICROVM_API Vm {
 
   // Keeps its present state, which goes on unchanged when the Vm does; it is paused only while its
   // changed pages are copied. Returns when the checkpoint is on the disk. `name` may be empty.
-  // Errors: already_exists, invalid_argument (the name), out_of_disk, guest_failed (its programs do
-  // not stop), vm_gone, …
+  // Errors: already_exists, invalid_argument (the name), out_of_disk, deadline_exceeded (its
+  // programs do not stop), vm_gone, …
   Result<CheckpointInfo> checkpoint(const std::string& name = {}, const CallLimits& limits = {});
   // Back to a checkpoint of this Vm: same id, identity and name; what it did since is lost. Streams
   // of the host end. Errors: not_found, invalid_argument (of another Vm), corrupt (then it goes on
