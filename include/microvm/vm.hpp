@@ -27,7 +27,8 @@ MICROVM_API const char* vm_state_name(VmState state) noexcept;
 struct RunOptions {
   std::string name;             // empty: none; unique in the Runtime, usable instead of the id
   bool dies_with_owner = true;  // false: the Vm outlives the process that started it
-  std::chrono::milliseconds start_timeout{30'000};  // until the agent is ready
+  // Until the agent is ready; the first launch of an image checks its files before that.
+  std::chrono::milliseconds start_timeout{30'000};
   IdlePolicy idle;
   // For the image's run hook (hooks.hpp): UTF-8, at most 64 KiB. Error invalid_argument when it is
   // not, or when the image has no such hook.

@@ -22,9 +22,10 @@ Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
                                            const CallLimits& call_limits) {
   const LaunchClock clock;
   const Limits whole(call_limits);
-  const Limits limits(call_limits, options.start_timeout);
-  const auto files = open_image_files(core->store, image, limits);
+  // The first time reads the whole image, however large it is: not part of the guest's time.
+  const auto files = open_image_files(core->store, image, whole);
   if (!files) return base::fail(files.error());
+  const Limits limits(call_limits, options.start_timeout);
   return start_new_vm(core, *files, {}, options, limits, whole, clock);
 }
 
@@ -34,20 +35,20 @@ Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& 
                                                    const CallLimits& call_limits) {
   const LaunchClock clock;
   const Limits whole(call_limits);
-  const Limits limits(call_limits, options.start_timeout);
-  const auto files = open_image_files(core->store, checkpoint.info.image, limits);
+  const auto files = open_image_files(core->store, checkpoint.info.image, whole);
   if (!files) return base::fail(files.error());
   const auto pages = expand_pages(checkpoint.dir, checkpoint.saved, checkpoint.info.memory_bytes);
   if (!pages) return base::fail(pages.error());
   const auto state = open_file(checkpoint.dir / checkpoint.saved.state, O_RDONLY | O_NOFOLLOW);
   if (!state) return base::fail(state.error());
-  if (auto ok = verify_layers(checkpoint.dir, checkpoint.saved, limits); !ok) {
+  if (auto ok = verify_layers(checkpoint.dir, checkpoint.saved, whole); !ok) {
     return base::fail(ok.error());
   }
   const NewVmOrigin origin{.layer_dir = checkpoint.dir,
                            .layers = checkpoint.saved.layers,
                            .overlays = {pages->get()},
                            .state = state->get()};
+  const Limits limits(call_limits, options.start_timeout);
   return start_new_vm(core, *files, origin, options, limits, whole, clock);
 }
 

@@ -288,7 +288,7 @@ Result<void> Vm::Impl::start_from_saved(const Limits& limits) {
   base::Fd own_lock = std::move(**taken);
   auto kept = sys::duplicate(own_lock.get(), kKeepLock);
   if (!kept) return base::fail(kept.error());
-  auto started = start_saved_worker(**saved, std::move(own_lock), limits.within(kStartLimit));
+  auto started = start_saved_worker(**saved, std::move(own_lock), limits);
   if (!started) {
     static_cast<void>(mark_suspended(*kept));
     host::keep_numbered_files(dir, (*saved)->files());
@@ -336,7 +336,7 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   identity->machine_id = record.machine_id;
   identity->boot_id = record.boot_id;
   auto started = host::start_worker(std::move(*worker), record, *image, point, std::move(*files),
-                                    std::move(*identity), limits, clock, times);
+                                    std::move(*identity), limits.within(kStartLimit), clock, times);
   if (started) core->pool->fill_in_background(shape);
   return started;
 }
