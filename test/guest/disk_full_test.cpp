@@ -3,6 +3,8 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <array>
+#include <cstdio>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -42,12 +44,13 @@ class SmallDisk {
 };
 
 uint64_t allocated_bytes(const fs::path& dir) {
-  uint64_t total = 0;
-  const std::string command = "du -sk '" + dir.string() + "' | cut -f1";
+  const std::string command = "du -sk '" + dir.string() + "'";
   FILE* pipe = ::popen(command.c_str(), "r");
-  if (pipe != nullptr && std::fscanf(pipe, "%lu", &total) == 1) total *= 1024;
-  if (pipe != nullptr) ::pclose(pipe);
-  return total;
+  REQUIRE(pipe != nullptr);
+  std::array<char, 64> line{};
+  REQUIRE(std::fgets(line.data(), static_cast<int>(line.size()), pipe) != nullptr);
+  ::pclose(pipe);
+  return std::stoull(line.data()) * 1024;
 }
 
 // A directory seen at another place as well.

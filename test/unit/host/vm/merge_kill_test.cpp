@@ -2,7 +2,6 @@
 // the next merge ends what this one began.
 #include "host/vm/merge_layers.hpp"
 
-#include <dirent.h>
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -86,23 +85,12 @@ pid_t start_merge(const fs::path& store, const fs::path& dir) {
   return pid;
 }
 
-// The worker that it has right now, or none.
+// The worker that its first thread has right now, or 0.
 pid_t child_of(pid_t parent) {
-  pid_t found = 0;
-  DIR* processes = ::opendir("/proc");
-  while (const dirent* entry = ::readdir(processes)) {
-    const auto pid = static_cast<pid_t>(std::atoi(entry->d_name));
-    if (pid <= 0) continue;
-    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
-    const std::string text((std::istreambuf_iterator<char>(stat)), {});
-    int its_parent = 0;
-    const size_t name_end = text.rfind(')');
-    if (name_end == std::string::npos) continue;
-    if (std::sscanf(text.c_str() + name_end, ") %*c %d", &its_parent) == 1 && its_parent == parent)
-      found = pid;
-  }
-  ::closedir(processes);
-  return found;
+  const std::string process = std::to_string(parent);
+  pid_t child = 0;
+  std::ifstream("/proc/" + process + "/task/" + process + "/children") >> child;
+  return child;
 }
 
 }  // namespace

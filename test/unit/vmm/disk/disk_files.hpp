@@ -62,6 +62,7 @@ class DiskFiles {
   [[nodiscard]] std::vector<base::Fd> open_all(const std::vector<std::string>& names,
                                                bool read_only = false) const {
     std::vector<base::Fd> fds;
+    fds.reserve(names.size());
     for (size_t i = 0; i < names.size(); ++i) {
       fds.push_back(open(names[i], i + 1 < names.size() || read_only ? O_RDONLY : O_RDWR));
     }

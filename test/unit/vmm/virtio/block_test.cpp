@@ -137,6 +137,33 @@ Data slice(const Data& data, size_t offset, size_t size) {
   return {begin, begin + static_cast<ptrdiff_t>(size)};
 }
 
+void check_many_requests(sys::Loop::Backend backend) {
+  Fixture t(false, std::move(*sys::Loop::create(backend)));
+  t.start();
+  constexpr uint16_t kCount = 80;
+  for (uint16_t slot = 0; slot < kCount; ++slot) {
+    (void)t.memory.write_bytes(kData + slot * 4096ul, pattern(4096, 1000u + slot));
+    t.offer(slot, {kOut, 0, slot * 8ul}, 4096, false);
+  }
+  t.ring.set_interrupt_event(0);
+  t.transport->kick(0);
+  std::vector<bool> seen(kCount);
+  for (int i = 0; i < kCount; ++i) {
+    t.ring.set_interrupt_event(t.ring.seen_used);
+    const auto used = t.wait_used();
+    REQUIRE(used);
+    REQUIRE(used->id % 3 == 0);
+    CHECK_FALSE(seen[used->id / 3]);
+    seen[used->id / 3] = true;
+    CHECK(t.status(static_cast<uint16_t>(used->id / 3)) == kOk);
+  }
+  // Where the kernel does them by and by, how many come at once is its affair.
+  if (backend == sys::Loop::Backend::plain) CHECK(t.irq.count < kCount / 2);
+  for (uint16_t slot = 0; slot < kCount; slot = static_cast<uint16_t>(slot + 7)) {
+    CHECK(t.read(slot * 8ul, 4096) == pattern(4096, 1000u + slot));
+  }
+}
+
 }  // namespace
 
 TEST_CASE("block: configuration space") {
@@ -202,29 +229,8 @@ TEST_CASE("block: buffers cut in odd places") {
 }
 
 TEST_CASE("block: many requests in flight, interrupts in batches") {
-  Fixture t;
-  t.start();
-  constexpr uint16_t kCount = 80;
-  for (uint16_t slot = 0; slot < kCount; ++slot) {
-    (void)t.memory.write_bytes(kData + slot * 4096ul, pattern(4096, 1000u + slot));
-    t.offer(slot, {kOut, 0, slot * 8ul}, 4096, false);
-  }
-  t.ring.set_interrupt_event(0);
-  t.transport->kick(0);
-  std::vector<bool> seen(kCount);
-  for (int i = 0; i < kCount; ++i) {
-    t.ring.set_interrupt_event(t.ring.seen_used);
-    const auto used = t.wait_used();
-    REQUIRE(used);
-    REQUIRE(used->id % 3 == 0);
-    CHECK_FALSE(seen[used->id / 3]);
-    seen[used->id / 3] = true;
-    CHECK(t.status(static_cast<uint16_t>(used->id / 3)) == kOk);
-  }
-  CHECK(t.irq.count < kCount / 2);
-  for (uint16_t slot = 0; slot < kCount; slot = static_cast<uint16_t>(slot + 7)) {
-    CHECK(t.read(slot * 8ul, 4096) == pattern(4096, 1000u + slot));
-  }
+  check_many_requests(sys::Loop::Backend::plain);
+  check_many_requests(sys::Loop::Backend::automatic);
 }
 
 TEST_CASE("block: what the disk or the standard does not allow gets a status, not a reset") {
