@@ -57,10 +57,7 @@ Machine::~Machine() {
   for (const auto& slot : slots_) {
     if (slot->transport) slot->transport->pause();
   }
-  static_cast<void>(run_loop_until(kEndDeadline, [this] {
-    return std::ranges::all_of(
-        slots_, [](const auto& slot) { return !slot->transport || slot->transport->idle(); });
-  }));
+  static_cast<void>(run_loop_until(kEndDeadline, [this] { return idle(); }));
   for (const auto& slot : slots_) {
     for (const auto& doorbell : slot->doorbells) loop_.unwatch(doorbell.watch);
   }
@@ -134,19 +131,17 @@ Result<void> Machine::quiesce() {
   if (auto ok = pause(); !ok) return ok;
   loop_.run_once(milliseconds(0));  // an end that a vCPU reported before it parked
   const auto patience = Clock::now() + kHeldPatience;
-  bool idle = false;
-  Result<void> held;
-  static_cast<void>(run_loop_until(kDrainDeadline, [&] {
-    idle = std::ranges::all_of(slots_, [](const auto& slot) { return slot->transport->idle(); });
-    held = check_held();
-    return idle || (!held && Clock::now() > patience);
-  }));
-  if (!idle && !held) return held;
-  if (!idle) {
-    return base::fail(ErrorCode::deadline_exceeded,
-                      "disk requests of the guest do not finish; try again");
-  }
-  return flush_devices();
+  const bool settled = run_loop_until(
+      kDrainDeadline, [&] { return idle() || (Clock::now() > patience && !check_held()); });
+  if (idle()) return flush_devices();
+  if (settled) return check_held();
+  return base::fail(ErrorCode::deadline_exceeded,
+                    "disk requests of the guest do not finish; try again");
+}
+
+bool Machine::idle() const {
+  return std::ranges::all_of(
+      slots_, [](const auto& slot) { return !slot->transport || slot->transport->idle(); });
 }
 
 Result<void> Machine::check_held() const {

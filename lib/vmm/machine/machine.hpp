@@ -143,6 +143,8 @@ class Machine {
   void ring(VirtioSlot& slot, uint16_t queue);
   template <class Done>
   [[nodiscard]] bool run_loop_until(std::chrono::milliseconds limit, Done&& done);
+  // Nothing is in flight at any device.
+  [[nodiscard]] bool idle() const;
   [[nodiscard]] Result<void> check_held() const;
   Result<void> flush_devices();
   Result<void> note_clocks();

@@ -8,7 +8,6 @@
 
 #include <csignal>
 #include <filesystem>
-#include <random>
 #include <thread>
 
 #include "host/vm/vm_files.hpp"
@@ -42,12 +41,7 @@ struct SleepingVm {
   void write_some(const std::vector<std::string>& names, unsigned seed) {
     auto disk = open_disk(*loop, files, names, {.format_bytes = kDisk});
     REQUIRE(disk);
-    std::mt19937 random(seed);
-    for (int i = 0; i < 30; ++i) {
-      const size_t length = (1 + random() % 64) * 512;
-      const uint64_t offset = random() % ((kDisk - length) / 512) * 512;
-      REQUIRE(disk->write(offset, pattern(length, static_cast<unsigned>(random()))) == 0);
-    }
+    REQUIRE(scribble(*disk, kDisk, seed) == 0);
     REQUIRE(disk->flush() == 0);
   }
   [[nodiscard]] fs::path dir() const { return fs::path(files.path("base")).parent_path(); }
@@ -133,4 +127,5 @@ TEST_CASE("a merge killed at a hundred points changes nothing that the disk read
   }
   MESSAGE(cut << " merges were cut short, " << workers_killed << " by their worker's end");
   CHECK(cut > 0);
+  CHECK(workers_killed > 0);
 }

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fstream>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -113,6 +114,20 @@ class BlockingDisk {
   }
   sys::Loop& loop_;
 };
+
+// Writes and zeroes at random places. 0, or the errno of the first that failed.
+inline int scribble(BlockingDisk& disk, size_t disk_bytes, unsigned seed) {
+  std::mt19937 random(seed);
+  for (int i = 0; i < 40; ++i) {
+    const size_t length = (1 + random() % 50) * 512;
+    const uint64_t offset = random() % ((disk_bytes - length) / 512) * 512;
+    const int error = i % 5 == 0
+                          ? disk.write_zeroes(offset, length)
+                          : disk.write(offset, pattern(length, static_cast<unsigned>(random())));
+    if (error != 0) return error;
+  }
+  return 0;
+}
 
 inline std::optional<BlockingDisk> open_disk(sys::Loop& loop, const DiskFiles& files,
                                              const std::vector<std::string>& names,

@@ -3,8 +3,6 @@
 
 #include <doctest/doctest.h>
 
-#include <random>
-
 #include "vmm/disk/disk_files.hpp"
 
 using namespace microvm;
@@ -27,16 +25,7 @@ struct Fixture {
     auto disk =
         open_disk(*loop, files, names, {.granule_bytes = granule, .format_bytes = format_bytes});
     REQUIRE(disk);
-    std::mt19937 random(seed);
-    for (int i = 0; i < 40; ++i) {
-      const size_t length = (1 + random() % 50) * 512;
-      const uint64_t offset = random() % ((kDisk - length) / 512) * 512;
-      if (i % 5 == 0) {
-        REQUIRE(disk->write_zeroes(offset, length) == 0);
-      } else {
-        REQUIRE(disk->write(offset, pattern(length, static_cast<unsigned>(random()))) == 0);
-      }
-    }
+    REQUIRE(scribble(*disk, kDisk, seed) == 0);
     REQUIRE(disk->write(kDisk - 512, pattern(512, seed)) == 0);
     REQUIRE(disk->flush() == 0);
   }
