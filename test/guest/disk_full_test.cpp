@@ -68,6 +68,14 @@ class BindMount {
   fs::path to_;
 };
 
+Runtime open_runtime(const fs::path& data_directory) {
+  RuntimeOptions options;
+  options.data_dir = data_directory;
+  auto opened = Runtime::open(options);
+  REQUIRE_MESSAGE(opened, why(opened));
+  return std::move(*opened);
+}
+
 // A data directory with what a build needs, on a disk with so much more room.
 class SmallStore {
  public:
@@ -77,11 +85,7 @@ class SmallStore {
                              allocated_bytes(data_dir() / "images") + free_bytes)) {
     if (!disk_.mounted()) return;
     copy_store(disk_.path(), {"kernels", "bases", "base-names", "images"});
-    RuntimeOptions options;
-    options.data_dir = disk_.path();
-    auto opened = Runtime::open(options);
-    REQUIRE_MESSAGE(opened, why(opened));
-    runtime_.emplace(std::move(*opened));
+    runtime_.emplace(open_runtime(disk_.path()));
   }
   [[nodiscard]] bool mounted() const { return disk_.mounted(); }
   [[nodiscard]] Runtime& runtime() { return *runtime_; }
@@ -105,11 +109,7 @@ class VmOnSmallDisk {
     for (const char* name : {"images", "kernels", "bases"}) {
       shared_.push_back(std::make_unique<BindMount>(data_dir() / name, disk_.path() / name));
     }
-    RuntimeOptions options;
-    options.data_dir = disk_.path();
-    auto opened = Runtime::open(options);
-    REQUIRE_MESSAGE(opened, why(opened));
-    runtime_.emplace(std::move(*opened));
+    runtime_.emplace(open_runtime(disk_.path()));
     auto started = runtime_->run("counter");
     REQUIRE_MESSAGE(started, why(started));
     vm_.emplace(std::move(*started));
@@ -218,22 +218,29 @@ TEST_CASE("a guest that writes onto a full disk waits for room, and has lost not
                                     "head -c 3000000 /dev/zero | tr '\\0' x > /root/large; "
                                     "sync && sha256sum /root/large && touch /root/after"}});
   REQUIRE_MESSAGE(writing, why(writing));
-  const auto has_said = [&](const std::string& what) {
-    return vm->logs(LogSource::kernel)->find(what) != std::string::npos;
+  const auto says = [&](const std::string& what) {
+    for (int i = 0; i < 600; ++i) {
+      if (vm->logs(LogSource::kernel)->find(what) != std::string::npos) return true;
+      ::usleep(100'000);
+    }
+    return false;
   };
-  while (!has_said("the host's disk is full; the guest waits for room")) ::usleep(100'000);
+  REQUIRE(says("the host's disk is full; the guest waits for room"));
   const auto slept = vm->suspend();
   REQUIRE_FALSE(slept);
   CHECK(slept.error().code == ErrorCode::out_of_disk);
   // Its programs have to stand still for that, and one of them is at the disk.
-  CHECK_FALSE(vm->checkpoint("full"));
+  const auto kept = vm->checkpoint("full");
+  REQUIRE_FALSE(kept);
+  CHECK(kept.error().code == ErrorCode::deadline_exceeded);
+  CHECK(kept.error().message.find("did not freeze") != std::string::npos);
   CHECK(shell(*vm, "echo runs on") == "runs on\n");
 
   vm.disk().make_room();
   const auto status = writing->wait();
   REQUIRE_MESSAGE(status, why(status));
   CHECK(status->code == 0);
-  CHECK(has_said("there is room again"));
+  CHECK(says("there is room again"));
   const auto again = vm->suspend();
   REQUIRE_MESSAGE(again, why(again));
   CHECK(shell(*vm, "tr -d x < /root/large | wc -c; wc -c < /root/large; ls /root/after") ==
