@@ -258,7 +258,7 @@ LOOP_TEST_CASE("run_once returns at its limit, and at once when a timer is due")
   CHECK(std::chrono::steady_clock::now() - start >= 1ms);  // a signal may cut it short
   bool fired = false;
   loop.after(1ms, [&] { fired = true; });
-  loop.run_once(5s);
+  for (int round = 0; round < 10 && !fired; ++round) loop.run_once(5s);  // that too
   CHECK(fired);
   CHECK(std::chrono::steady_clock::now() - start < 4s);
 }
