@@ -142,6 +142,8 @@ void fields(C& c, M& m) {
   } else if constexpr (Is<CaptureRequest, M>) {
     c.flag(m.all_pages);
     c.flag(m.run_on);
+  } else if constexpr (Is<ResumeRequest, M>) {
+    c.flag(m.drop_layers);
   } else if constexpr (Is<TerminateRequest, M>) {
     c.flag(m.suspended);
   } else if constexpr (Is<LogsRequest, M>) {

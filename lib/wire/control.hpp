@@ -112,7 +112,12 @@ struct WorkingSetRequest {};
 
 struct PauseRequest {};
 // After a pause or a capture: the guest's clocks go on where they stood.
-struct ResumeRequest {};
+struct ResumeRequest {
+  // The layers that a capture without run_on put on top are taken away again: their files become
+  // empty. Only for the connection that asked for that capture, and when nothing names the layers
+  // below as they were then; else of no effect.
+  bool drop_layers = false;
+};
 
 // The last bytes of a log; with follow, the stream goes on until the Vm ends or the reader closes.
 // Reply: OkReply with one fd to read from.

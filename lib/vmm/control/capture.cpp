@@ -18,7 +18,10 @@ Result<std::vector<NewLayer>> Worker::format_layers(Request& request) const {
   std::vector<NewLayer> layers;
   for (size_t i = 0; i < writable_disks_.size(); ++i) {
     auto layer = writable_disks_[i]->format_layer(std::move(request.fds[kCaptureFiles + i]));
-    if (!layer) return base::fail(layer.error());
+    if (!layer) {
+      for (const NewLayer& formatted : layers) formatted.layer.give_up();
+      return base::fail(layer.error());
+    }
     layers.push_back(std::move(*layer));
   }
   return layers;
@@ -33,9 +36,12 @@ Worker::Outcome Worker::serve(Request& request, const wire::CaptureRequest& capt
   const auto page_bytes = snapshot::capture(
       *machine_, {request.fds[0].get(), request.fds[1].get()},
       capture.all_pages ? snapshot::Pages::and_overlays : snapshot::Pages::written);
-  if (page_bytes) {
-    for (size_t i = 0; i < layers->size(); ++i) {
-      writable_disks_[i]->push_layer(std::move((*layers)[i]));
+  for (size_t i = 0; i < layers->size(); ++i) {
+    NewLayer& layer = (*layers)[i];
+    if (page_bytes) {
+      writable_disks_[i]->push_layer(std::move(layer));
+    } else {
+      layer.layer.give_up();
     }
   }
   // One that was paused before stays so.

@@ -183,8 +183,11 @@ Worker::Outcome Worker::serve(Request&, const wire::PauseRequest&) {
   return Answer{wire::OkReply{}, {}};
 }
 
-Worker::Outcome Worker::serve(Request&, const wire::ResumeRequest&) {
+Worker::Outcome Worker::serve(Request& request, const wire::ResumeRequest& resume) {
   if (auto ok = check_stage(Stage::started); !ok) return base::fail(ok.error());
+  if (resume.drop_layers && stands_for_ == request.from) {
+    for (DiskStack* disk : writable_disks_) disk->pop_layer();
+  }
   stands_for_.reset();
   machine_->run();
   return Answer{wire::OkReply{}, {}};

@@ -94,7 +94,7 @@ class Worker {
   Outcome serve(Request& request, const wire::MergeRequest&);
   Outcome serve(Request& request, const wire::WorkingSetRequest&);
   Outcome serve(Request& request, const wire::PauseRequest&);
-  Outcome serve(Request& request, const wire::ResumeRequest&);
+  Outcome serve(Request& request, const wire::ResumeRequest& resume);
   Outcome serve(Request& request, const wire::LogsRequest& logs);
   Outcome serve(Request& request, const wire::InfoRequest&);
   Outcome serve(Request& request, const wire::TerminateRequest& terminate);

@@ -44,6 +44,11 @@ void DiskEngine::push_layer(NewLayer top) {
   top_ = stack_.top();
 }
 
+void DiskEngine::pop_layer() {
+  stack_.pop();
+  top_ = stack_.top();
+}
+
 // For what is done at once: the caller hears of it only after its call has returned.
 void DiskEngine::post_complete(DiskOp& op, int error) {
   op.error = error;

@@ -58,6 +58,7 @@ class DiskEngine : public std::enable_shared_from_this<DiskEngine> {
   void discard(uint64_t offset, uint64_t length, Done done);
   void flush(Done done);
   void push_layer(NewLayer top);
+  void pop_layer();
 
   void detach() noexcept { attached_ = false; }  // nobody waits for the rest any more
   [[nodiscard]] LayerStack& stack() noexcept { return stack_; }

@@ -47,6 +47,8 @@ class DiskStack {
   // Nothing may be in flight, and the last flush after the last write was a success: the layers
   // below then are whole on the disk and do not change any more.
   void push_layer(NewLayer top) { engine_->push_layer(std::move(top)); }
+  // Undoes that, before anything was written to the disk since.
+  void pop_layer() { engine_->pop_layer(); }
 
  private:
   explicit DiskStack(std::shared_ptr<DiskEngine> engine, sys::Loop& loop);

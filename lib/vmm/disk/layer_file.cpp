@@ -146,10 +146,17 @@ Result<LayerFile> LayerFile::format(base::Fd fd, const LayerHeader& header) {
   if (::ftruncate(layer.fd.get(), size) != 0) return base::fail_errno("size disk layer");
   const wire::Bytes page = header.encode();
   const ssize_t put = ::pwrite(layer.fd.get(), page.data(), page.size(), 0);
-  if (put < 0) return base::fail_errno("write disk layer");
-  if (static_cast<size_t>(put) != page.size()) return base::fail_errno("write disk layer", ENOSPC);
+  if (put != static_cast<ssize_t>(page.size())) {
+    const int error = put < 0 ? errno : ENOSPC;
+    layer.give_up();
+    return base::fail_errno("write disk layer", error);
+  }
   layer.map = AllocationMap(header.granules());
   return layer;
+}
+
+void LayerFile::give_up() const {
+  [[maybe_unused]] const int emptied = ::ftruncate(fd.get(), 0);
 }
 
 Result<DiskFileInfo> check_disk_file(int fd, DiskFileUse use) {

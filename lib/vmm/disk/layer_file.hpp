@@ -59,6 +59,8 @@ struct LayerFile {
                                 std::optional<uint64_t> lower_bytes);
   // Writes the header of an empty file and gives it its full, sparse size.
   static Result<LayerFile> format(base::Fd fd, const LayerHeader& header);
+  // Makes its file empty again: by that everyone sees that it is in no stack.
+  void give_up() const;
 };
 
 }  // namespace microvm::vmm

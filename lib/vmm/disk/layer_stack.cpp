@@ -104,6 +104,12 @@ void LayerStack::push(NewLayer top) {
   layers_.push_back(std::move(top.layer));
 }
 
+void LayerStack::pop() {
+  layers_.back().give_up();
+  layers_.pop_back();
+  files_.pop_back();
+}
+
 void LayerStack::map(uint64_t offset, uint64_t length, std::vector<Segment>& out) const {
   map_below(layers_.size(), offset, offset + length, out);
 }

@@ -50,6 +50,8 @@ class LayerStack {
   [[nodiscard]] Result<NewLayer> format_layer(base::Fd fd) const;
   // Puts it on top; nothing writes to the layers below any more.
   void push(NewLayer top);
+  // Takes it away again and empties its file; it was pushed, and nothing was written to it.
+  void pop();
 
   // Adds the pieces of a range inside the disk, in order.
   void map(uint64_t offset, uint64_t length, std::vector<Segment>& out) const;

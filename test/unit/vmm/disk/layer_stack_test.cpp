@@ -1,6 +1,8 @@
 #include "vmm/disk/layer_stack.hpp"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 
 #include <functional>
 
@@ -47,6 +49,15 @@ TEST_CASE("layers: an empty top layer is formatted, sparse, and opens again") {
   CHECK(t.code({"base", "top"}, {.read_only = true}) == kOk);
   CHECK(t.code({"base"}, {.read_only = true}) == kOk);
   CHECK(t.code({"base", "top", "next"}) == kOk);
+}
+
+TEST_CASE("layers: a file that could not be made a layer is empty again") {
+  base::Fd file(::memfd_create("layer", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  REQUIRE(::fcntl(file.get(), F_ADD_SEALS, F_SEAL_WRITE) == 0);  // it may grow all the same
+  const base::Fd seen(::dup(file.get()));
+  CHECK_FALSE(vmm::LayerFile::format(
+      std::move(file), {.granule_bytes = 4096, .virtual_bytes = kBase, .lower_bytes = kBase}));
+  CHECK(::lseek(seen.get(), 0, SEEK_END) == 0);
 }
 
 TEST_CASE("layers: read-only means the host enforces it") {

@@ -81,6 +81,24 @@ TEST_CASE("push layer: the disk reads as before, and what comes after goes to th
   }
 }
 
+TEST_CASE("push layer: one that is taken away again leaves the disk and its files as before") {
+  Fixture t;
+  BlockingDisk disk = t.open({"base", "one"});
+  Data model = t.files.read_file("base");
+  for (unsigned round = 1; round <= 3; ++round) {
+    const Data data = pattern(8192, round);
+    REQUIRE(disk.write(round * 4096, data) == 0);
+    put(model, round * 4096, data);
+    REQUIRE(disk.flush() == 0);
+    t.push(disk, "two");
+    disk.disk->pop_layer();
+    CHECK(t.files.read_file("two").empty());
+    CHECK(disk.read(0, kBase) == model);
+  }
+  REQUIRE(disk.flush() == 0);
+  CHECK(t.open({"base", "one"}, {.read_only = true}).read(0, kBase) == model);
+}
+
 TEST_CASE("push layer: a file that does not fit is refused and the disk goes on") {
   Fixture t;
   t.files.write_file("full", pattern(512, 1));
