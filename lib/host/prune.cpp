@@ -135,6 +135,7 @@ void Pruner::vm(const std::string& id) {
   const fs::path dir = store_.vm_dir(id);
   const auto unheld = take_unheld(dir);
   if (!unheld) return;
+  if (is_unreadable_sleeper(*unheld, dir)) return;
   const auto& record = unheld->record;
   if (record && !record->dies_with_owner && find_phase(dir, true) != VmPhase::ended) {
     return orphan_files(id, dir);

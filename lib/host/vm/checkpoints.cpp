@@ -107,11 +107,14 @@ Result<Checkpoint> open_checkpoint(const Store& store, const std::string& id_or_
   const auto infos = list_checkpoints(store);
   if (!infos) return base::fail(infos.error());
   std::vector<const CheckpointInfo*> matches;
-  for (const CheckpointInfo& info : *infos) {
-    if (!id_or_name.empty() && (info.id.starts_with(id_or_name) || info.name == id_or_name)) {
-      matches.push_back(&info);
+  const auto match = [&](auto&& fits) {
+    for (const CheckpointInfo& info : *infos) {
+      if (!id_or_name.empty() && fits(info)) matches.push_back(&info);
     }
-  }
+  };
+  match([&](const auto& info) { return info.id == id_or_name || info.name == id_or_name; });
+  // Whole, it says which one is meant, however many ids begin like it.
+  if (matches.empty()) match([&](const auto& info) { return info.id.starts_with(id_or_name); });
   if (matches.empty()) {
     return base::fail(ErrorCode::not_found, "no checkpoint " + one_line(id_or_name));
   }

@@ -329,12 +329,22 @@ std::optional<UnheldVm> take_unheld(const fs::path& vm_dir) {
   return vm;
 }
 
+bool is_unreadable_sleeper(const UnheldVm& vm, const fs::path& vm_dir) {
+  std::error_code ec;
+  return !vm.record && fs::exists(vm_dir / kSavedFile, ec);
+}
+
+// One that outlives its owner is not even locked: who resumes or ends it at this moment shall not
+// find it held.
 void collect_dead_vms(const Store& store) {
   const auto ids = store.vm_ids();
   if (!ids) return;
   for (const std::string& id : *ids) {
-    const auto vm = take_unheld(store.vm_dir(id));
+    const fs::path dir = store.vm_dir(id);
+    if (const auto record = read_record(dir); record && !record->dies_with_owner) continue;
+    const auto vm = take_unheld(dir);
     if (!vm || (vm->record && !vm->record->dies_with_owner)) continue;
+    if (is_unreadable_sleeper(*vm, dir)) continue;
     [[maybe_unused]] const auto removed = remove_vm(store, id);
   }
 }

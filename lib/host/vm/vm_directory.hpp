@@ -104,6 +104,8 @@ struct UnheldVm {
 };
 // Empty: somebody has it in hand, or that can not be told now.
 std::optional<UnheldVm> take_unheld(const std::filesystem::path& vm_dir);
+// One that may sleep: nobody knows whether it should live, so it is kept until it is removed by id.
+bool is_unreadable_sleeper(const UnheldVm& vm, const std::filesystem::path& vm_dir);
 // Removes what dead owners left. Entries that cannot be removed stay for the next time.
 void collect_dead_vms(const Store& store);
 

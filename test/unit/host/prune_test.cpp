@@ -189,6 +189,18 @@ TEST_CASE("prune: ended vms go, sleeping ones and those in somebody's hands stay
   CHECK(fixture.has_vm(starting->id()));
 }
 
+TEST_CASE("prune: a sleeping vm whose record is damaged stays until it is removed by its id") {
+  Fixture fixture;
+  const auto id = fixture.add_suspended("app:1");
+  std::ofstream(fixture.store.vm_dir(id) / "vm.json") << "{";
+  collect_dead_vms(fixture.store);
+  CHECK(fixture.has_vm(id));
+  CHECK(names(fixture.prune(), Kind::vm).empty());
+  CHECK(fixture.has_vm(id));
+  std::filesystem::remove(fixture.store.vm_dir(id) / "saved.json");
+  CHECK(names(fixture.prune(), Kind::vm) == Names{id});
+}
+
 TEST_CASE("prune: of a sleeping vm only files that its state does not name go") {
   Fixture fixture;
   const auto id = fixture.add_suspended("app:1");

@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <fstream>
+#include <thread>
 
 #include "host/store/rfc3339.hpp"
 #include "sys/file.hpp"
@@ -109,6 +111,21 @@ TEST_CASE("vm directory: the lock tells the living from the dead, and the dead a
   CHECK(fixture.exists(detached.id()));
   CHECK(fixture.exists(running.id()));
   CHECK(resolve_vm(fixture.store, "owned").error().code == ErrorCode::not_found);
+}
+
+TEST_CASE("vm directory: looking for the dead does not hold one that outlives its owner") {
+  Fixture fixture;
+  NewVmDirectory detached = fixture.create("detached", false);
+  detached.keep();
+  REQUIRE(detached.make_files("disk-1.layer"));
+  std::atomic<bool> enough = false;
+  std::jthread looking([&] {
+    while (!enough) collect_dead_vms(fixture.store);
+  });
+  int held = 0;
+  for (int i = 0; i < 2000; ++i) held += lock_vm(detached.path()).has_value() ? 0 : 1;
+  enough = true;
+  CHECK(held == 0);
 }
 
 TEST_CASE("vm directory: the exit record says why a vm ended") {
