@@ -93,6 +93,20 @@ TEST_CASE("checkpoints that make no sense are refused") {
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == ErrorCode::corrupt);
   CHECK(shell(vm, "echo unharmed") == "unharmed\n");
+  REQUIRE(vm.suspend({.wait_durable = false}));
+  CHECK(vm.rollback("mine").error().code == ErrorCode::corrupt);
+  CHECK(shell(vm, "echo unharmed") == "unharmed\n");
+  remove(taken);
+}
+
+TEST_CASE("who does not own a vm that dies with its owner cannot roll it back, and does no harm") {
+  RunningVm vm = run_counter();
+  const CheckpointInfo taken = checkpoint(vm, "mine");
+  shell(vm, "echo memory > /dev/shm/mark");
+  const auto worker = vm.info()->worker_pid;
+  CHECK(run_cli({"rollback", vm.id(), "mine"}).code == 1);
+  CHECK(vm.info()->worker_pid == worker);
+  CHECK(shell(vm, "cat /dev/shm/mark") == "memory\n");
   remove(taken);
 }
 

@@ -37,6 +37,9 @@ class SmallDisk {
     }
   }
   void make_room() const { fs::remove(path() / "filler"); }
+  void make_room(uint64_t bytes) const {
+    fs::resize_file(path() / "filler", fs::file_size(path() / "filler") - bytes);
+  }
 
  private:
   TempDir dir_;
@@ -186,13 +189,25 @@ TEST_CASE("onto a full disk a vm is not suspended but runs on, and from one it i
     return shell(*vm, "sha256sum -c /dev/shm/sum") == "/dev/shm/large: OK\n";
   };
 
+  // With room for the files of a suspend, but not for the pages.
   vm.disk().fill();
-  const auto slept = vm->suspend();
-  REQUIRE_FALSE(slept);
-  INFO(slept.error().message);
-  CHECK(slept.error().code == ErrorCode::out_of_disk);
-  CHECK(vm->info()->state == VmState::running);
-  CHECK(is_whole());
+  vm.disk().make_room(1 << 20);
+  const auto layers = [&] {
+    std::ifstream file(vm.disk().path() / "vms" / vm->id() / "run.json");
+    const std::string run(std::istreambuf_iterator<char>(file), {});
+    size_t count = 0;
+    for (size_t at = 0; (at = run.find(".layer", at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    const auto slept = vm->suspend();
+    REQUIRE_FALSE(slept);
+    INFO(slept.error().message);
+    CHECK(slept.error().code == ErrorCode::out_of_disk);
+    CHECK(vm->info()->state == VmState::running);
+    CHECK(is_whole());
+    CHECK(layers() <= 2);  // a disk takes a limited number of them
+  }
 
   vm.disk().make_room();
   const auto again = vm->suspend();

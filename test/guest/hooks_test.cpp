@@ -33,6 +33,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         name = self.path.removeprefix("/microvm/runtime/v1/")
+        print("asked", name, flush=True)
         what, _, why = plan(name, body).partition(" ")
         if what == "sleep":
             time.sleep(float(why))
@@ -219,6 +220,32 @@ TEST_CASE("hooks: a suspend that its caller gives up is taken back") {
   CHECK(times.error().code == ErrorCode::deadline_exceeded);
   CHECK(vm.info()->state == VmState::running);
   CHECK(hooks_of(vm).find(told(vm, "resume")) != std::string::npos);
+}
+
+TEST_CASE("hooks: a program begun while the app is told of an idle vm's suspend keeps it awake") {
+  RunOptions options;
+  options.idle.idle_after = seconds(4);
+  options.idle.cpu_threshold = 0.4;
+  RunningVm vm = run_hooks(options);
+  shell(vm, "echo sleep 6 > /fail-suspend");
+  const auto asked = [&] {
+    return vm.logs(LogSource::app)->find("asked suspend") != std::string::npos;
+  };
+  REQUIRE((eventually(asked) || eventually(asked)));
+  CHECK(shell(vm, "sleep 8; echo done") == "done\n");
+}
+
+TEST_CASE("hooks: a vm that is just being resumed has not slept too long") {
+  RunOptions options;
+  options.idle.suspended_for = seconds(6);
+  RunningVm vm = run_hooks(options);
+  shell(vm, "echo sleep 5 > /fail-resume");
+  REQUIRE(vm.suspend());
+  std::this_thread::sleep_for(seconds(4));
+  REQUIRE(vm.resume());
+  std::this_thread::sleep_for(seconds(5));
+  CHECK(vm.info()->state == VmState::running);
+  CHECK(shell(vm, "echo here") == "here\n");
 }
 
 TEST_CASE("hooks: forks and runs of a checkpoint are runs, a rollback is a resume") {

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
@@ -193,6 +194,42 @@ TEST_CASE("a resume before the state is durable is served from memory") {
   check_goes_on(vm, before);
   suspend(vm);
   check_goes_on(vm, before);
+}
+
+TEST_CASE("a caller who gives up at any point leaves the vm running or asleep, and whole") {
+  RunningVm vm = run_counter();
+  shell(vm, kWitness);
+  shell(vm, "head -c 8000000 /dev/urandom > /root/large; sha256sum /root/large > /dev/shm/sum");
+  const Witness before = read_witness(vm);
+  for (int i = 0; i < 8; ++i) {
+    INFO(i);
+    const CallLimits soon{.timeout = std::chrono::milliseconds(1 << i)};
+    static_cast<void>(vm.suspend({}, soon));
+    const auto first = std::to_string(i);
+    CHECK(shell(vm, "echo " + first + " > /root/mark; cat /root/mark") == first + "\n");
+    REQUIRE(vm.suspend({.wait_durable = false}));
+    static_cast<void>(vm.resume(soon));
+    CHECK(shell(vm, "cat /root/mark") == first + "\n");
+  }
+  suspend(vm);
+  CHECK(shell(vm, "sha256sum -c /dev/shm/sum; cat /root/mark") == "/root/large: OK\n7\n");
+  check_goes_on(vm, before);
+}
+
+TEST_CASE("threads that reach a vm of another process at the same time do not disturb each other") {
+  RunningVm vm = run_detached();
+  for (int round = 0; round < 3; ++round) {
+    auto attached = runtime().attach(vm.id());
+    REQUIRE_MESSAGE(attached, why(attached));
+    std::array<Result<ExecResult>, 8> results;
+    {
+      std::vector<std::jthread> threads;
+      for (auto& result : results) {
+        threads.emplace_back([&] { result = attached->exec_collect({.argv = {"true"}}); });
+      }
+    }
+    for (const auto& result : results) CHECK_MESSAGE(result, why(result));
+  }
 }
 
 TEST_CASE("many cycles write only what changed in each, and keep the chain short") {

@@ -19,6 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kWhat = "take the state of the microvm";
+// A guest with dirty gigabytes on a slow disk is through with it well before.
+constexpr std::chrono::seconds kAnswerLimit{60};
 // Restoring reads every one of them; then the next one has all pages.
 constexpr size_t kMaxPagesFiles = 8;
 constexpr unsigned kMaxThreads = 4;
@@ -99,6 +101,7 @@ Result<void> link_into(const fs::path& from, const fs::path& to, const std::stri
 
 Result<Captured> capture(const fs::path& vm_dir, ControlClient& client,
                          const CaptureOptions& options, const Limits& limits) {
+  if (auto ok = limits.check(kWhat); !ok) return base::fail(ok.error());
   auto run = read_run(vm_dir);
   if (!run) return base::fail(run.error());
   const bool all_pages =
@@ -121,13 +124,15 @@ Result<Captured> capture(const fs::path& vm_dir, ControlClient& client,
   auto layer = create_numbered_file(vm_dir, top);
   if (!layer) return base::fail(layer.error());
   const int fds[] = {pages->get(), state->get(), layer->get()};
-  const auto reply =
-      client.call(wire::CaptureRequest{all_pages, options.run_on}, fds, limits, kWhat);
+  // Once it is asked the answer is waited for, whoever gave up: it says on which layer the guest
+  // goes on, and whether it stands.
+  const auto reply = client.call(wire::CaptureRequest{all_pages, options.run_on}, fds,
+                                 Limits({}, kAnswerLimit), kWhat);
   if (!reply) {
-    // Without an answer it may have been done; then the layer is in use.
-    if (const auto size = sys::file_size(layer->get()); size && *size == 0) {
-      ::unlink((vm_dir / top).c_str());
-    }
+    // A worker that answers has emptied what it does not use; one that did not may yet begin it.
+    const auto size = sys::file_size(layer->get());
+    const bool answered = reply.error().code != ErrorCode::deadline_exceeded;
+    if (answered && size && *size == 0) ::unlink((vm_dir / top).c_str());
     return base::fail(reply.error());
   }
   const auto* taken = std::get_if<wire::CaptureReply>(&reply->message);

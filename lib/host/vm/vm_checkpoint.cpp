@@ -89,17 +89,28 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   }
   const auto change = Transition::begin(*this, limits, kWhat);
   if (!change) return base::fail(change.error());
-  stop_suspension();
-  if (state() == VmState::terminated) {
-    return base::fail(ErrorCode::vm_gone, "roll back: microvm " + record.id + " has ended");
-  }
+  if (auto ok = check_may_restart(kWhat); !ok) return ok;
   // A damaged checkpoint is found while there is still something to go on with.
   const auto pages = host::expand_pages(checkpoint->dir, checkpoint->saved, record.memory_bytes);
   if (!pages) return base::fail(pages.error());
   if (auto ok = host::verify_layers(checkpoint->dir, checkpoint->saved, limits); !ok) return ok;
+  const bool stands = stop_suspension();
+  if (state() == VmState::terminated) {
+    return base::fail(ErrorCode::vm_gone, "roll back: microvm " + record.id + " has ended");
+  }
   const auto saved = link_saved(*checkpoint, dir);
-  if (!saved) return base::fail(saved.error());
-  if (auto ok = host::write_saved(dir, *saved); !ok) return ok;
+  Result<void> committed;
+  if (saved) {
+    committed = host::write_saved(dir, *saved);
+  } else {
+    committed = base::fail(saved.error());
+  }
+  if (!committed) {
+    if (const auto session = stands ? running_session() : nullptr) {
+      take_back(*session, "call", NewTop::drop);
+    }
+    return committed;
+  }
   if (const auto running = running_session()) release_worker(*running);
   Waking waking(*this);
   waking.hold();

@@ -23,6 +23,8 @@ constexpr std::chrono::milliseconds kExitPatience{1000};
 // A resume that is under way is bounded by the limits of its caller; after this, and what its hooks
 // may take, it has gone wrong.
 constexpr std::chrono::seconds kTransitionPatience{60};
+// Of a process that only looks at one that sleeps.
+constexpr std::chrono::seconds kLockPatience{5};
 
 std::chrono::milliseconds transition_patience(const Hooks& hooks) {
   return kTransitionPatience + std::max({hooks.run, hooks.suspend + hooks.resume});
@@ -57,23 +59,27 @@ void Vm::Impl::kill_stranger() {
 }
 
 // A resume from here on finds nothing to stop.
-void Vm::Impl::stop_suspension() {
+bool Vm::Impl::stop_suspension() {
   std::shared_ptr<host::Suspension> suspension;
   {
     const std::scoped_lock lock(mutex_);
     suspension = std::exchange(suspension_, nullptr);
   }
-  if (!suspension) return;
+  if (!suspension) return false;
   suspension->request_stop();
-  static_cast<void>(suspension->wait(Limits({})));
+  const auto saved = suspension->wait(Limits({}));
+  return !saved && saved.error().code == ErrorCode::cancelled;
 }
 
-Result<void> Vm::Impl::terminate(const std::string& cause) {
+Result<void> Vm::Impl::terminate(const std::string& cause,
+                                 const std::function<bool()>& still_wanted) {
   const host::LaunchClock clock;
   const auto change = Transition::begin_in_any_case(
       *this, Limits({}, transition_patience(config.hooks)), "terminate");
   if (!change) return base::fail(change.error());
-  stop_suspension();
+  if (still_wanted && !still_wanted()) return {};
+  const bool stands = stop_suspension();
+  if (stands && kTerminateHook.is_on(config.hooks)) static_cast<void>(wake_in_memory(NewTop::drop));
   if (const auto running = running_session()) {
     inform(*running, kTerminateHook, cause, Limits({}));
     const Limits limits({}, kTerminatePatience);
@@ -102,10 +108,10 @@ Result<void> Vm::Impl::terminate(const std::string& cause) {
 // It has no worker that could write the record.
 Result<void> Vm::Impl::end_suspended() {
   base::Fd taken;
-  if (!lock_) {
-    auto lock = host::lock_vm(dir);
-    if (!lock) return base::fail(lock.error());
-    taken = std::move(*lock);
+  if (auto lock = lock_asleep(Limits({}, kLockPatience)); !lock) {
+    return base::fail(lock.error());
+  } else if (*lock) {
+    taken = std::move(**lock);
   }
   const std::scoped_lock guard(mutex_);
   const base::Fd& record_file = lock_ ? lock_ : taken;

@@ -74,7 +74,10 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   {
     const unsigned count = std::clamp(std::thread::hardware_concurrency(), 1u, kMaxThreads);
     std::vector<std::jthread> threads;
-    for (unsigned i = 1; i < count && i < options.count; ++i) threads.emplace_back(start_some);
+    try {
+      for (unsigned i = 1; i < count && i < options.count; ++i) threads.emplace_back(start_some);
+    } catch (const std::system_error&) {  // the host has no more: fewer start at a time
+    }
     start_some();
   }
   std::vector<std::shared_ptr<Impl>> started;

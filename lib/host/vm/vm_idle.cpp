@@ -44,16 +44,29 @@ class Target : public host::IdleTarget {
   void act(IdleAction action) override {
     const auto vm = vm_.lock();
     if (!vm) return;
-    if (action == IdleAction::suspend_idle) suspend(*vm, "idle");
+    if (action == IdleAction::suspend_idle) {
+      suspend(*vm, "idle", [&](Vm::Impl::Session& guest) { return is_idle(*vm, guest); });
+    }
     if (action == IdleAction::suspend_asked) suspend(*vm, "the guest asked for it");
-    if (action == IdleAction::terminate_slept) static_cast<void>(vm->terminate("slept too long"));
+    if (action == IdleAction::terminate_slept) {
+      const auto still_asleep = [&] { return vm->state() == VmState::suspended; };
+      static_cast<void>(vm->terminate("slept too long", still_asleep));
+    }
     if (action == IdleAction::terminate_lifetime) static_cast<void>(vm->terminate("lifetime"));
   }
 
  private:
-  static void suspend(Vm::Impl& vm, const std::string& cause) {
+  // Somebody may have begun to use it since the look: the suspend hook takes its time.
+  static bool is_idle(const Vm::Impl& vm, Vm::Impl::Session& guest) {
+    if (vm.keepers.load() > 0) return false;
+    const auto seen = guest.agent.activity(Limits({}, kLookLimit));
+    return !seen || (seen->programs == 0 && !seen->kept_awake);
+  }
+
+  static void suspend(Vm::Impl& vm, const std::string& cause,
+                      const Vm::Impl::StillWanted& still_wanted = {}) {
     const Limits limits({}, kActLimit + vm.config.hooks.suspend);
-    const auto done = vm.suspend({.wait_durable = false}, limits, cause);
+    const auto done = vm.suspend({.wait_durable = false}, limits, cause, still_wanted);
     if (!done) vm.core->log("suspend microvm " + vm.record.id + ": " + done.error().message);
   }
 

@@ -173,6 +173,10 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::attach() {
   if (!control) return nullptr;
   auto session = make_session(std::move(*control));
   const std::scoped_lock lock(mutex_);
+  if (converses()) {  // another thread was first, and may be using its own
+    session->client->close();
+    return session_;
+  }
   if (session_) session_->client->close();
   session_ = session;
   return session;

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -62,14 +63,19 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // vm_end.cpp
   // Why it ended; call only once it has.
   std::string end_reason();
-  Result<void> terminate(const std::string& cause = "call");
+  // `still_wanted` is asked once nobody else can change its state; false: it lives on.
+  Result<void> terminate(const std::string& cause = "call",
+                         const std::function<bool()>& still_wanted = {});
   // Ends it if needed and removes everything.
   Result<void> remove();
 
   // vm_sleep.cpp
+  // Asked when the guest's programs stand: false lets them go on (error busy).
+  using StillWanted = std::function<bool(Session&)>;
   // `cause` is for the event: "call", "idle", "exec" …
   Result<SuspendTimes> suspend(const SuspendOptions& options, const host::Limits& limits,
-                               const std::string& cause = "call");
+                               const std::string& cause = "call",
+                               const StillWanted& still_wanted = {});
   Result<void> resume(const host::Limits& limits, std::string_view cause = "call");
 
   // vm_hooks.cpp
@@ -137,7 +143,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
 
   // A capture with the guest's programs stopped around it.
   Result<host::Captured> capture_frozen(Session& session, const host::CaptureOptions& options,
-                                        bool must_freeze, const host::Limits& limits);
+                                        bool must_freeze, const host::Limits& limits,
+                                        const StillWanted& still_wanted = {});
+  void run_on(Session& session);
   // The work of a Suspension.
   Result<void> save_and_release(const std::shared_ptr<Session>& session,
                                 const host::Captured& captured, const host::Suspension::Stop& stop,
@@ -149,8 +157,13 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   void release_worker(Session& session);
   // The app is told before, and once more when nothing comes of it.
   Result<host::Captured> capture_to_suspend(Session& session, const std::string& cause,
+                                            const StillWanted& still_wanted,
                                             const host::Limits& limits);
-  Result<void> wake_in_memory(const host::Limits& limits);
+  // The layer that the capture put on top: it stays where a record may name those below it.
+  enum class NewTop : uint8_t { keep, drop };
+  void take_back(Session& session, const std::string& cause, NewTop top);
+  Result<void> wake_in_memory(NewTop top);
+  Result<void> check_may_restart(std::string_view what);
   Result<void> start_from_saved(const host::Limits& limits);
   // The lock of one that sleeps; nothing when it no longer does.
   Result<std::optional<base::Fd>> lock_asleep(const host::Limits& limits);
@@ -159,7 +172,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   Result<host::StartedWorker> start_saved_worker(const host::SavedState& saved, base::Fd lock,
                                                  const host::Limits& limits);
 
-  void stop_suspension();
+  // True when it leaves the guest standing in its worker.
+  bool stop_suspension();
   void kill_stranger();
   // Once its conversation is over: the child is reaped, so that its lock is free.
   void reap_worker(std::chrono::milliseconds patience = std::chrono::seconds(1));

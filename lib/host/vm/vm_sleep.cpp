@@ -29,9 +29,9 @@ constexpr std::chrono::seconds kFreezeLimit{2};
 // Where they have to be: the agent gives up before that, and says why.
 constexpr std::chrono::seconds kMustFreezeLimit{10};
 constexpr std::chrono::seconds kThawLimit{30};
-constexpr std::chrono::seconds kCaptureLimit{60};
 constexpr std::chrono::seconds kReleaseLimit{5};
 constexpr std::chrono::seconds kStartLimit{60};
+constexpr std::chrono::milliseconds kLookAgain{2};
 
 // So that a later process finds it suspended, and not killed.
 Result<void> mark_suspended(const base::Fd& exit_record) {
@@ -44,7 +44,8 @@ constexpr const char* kKeepLock = "keep the microvm's lock";
 }  // namespace
 
 Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureOptions& options,
-                                          bool must_freeze, const Limits& limits) {
+                                          bool must_freeze, const Limits& limits,
+                                          const StillWanted& still_wanted) {
   const auto frozen =
       session.agent.freeze(host::AgentClient::FreezeFor::state,
                            limits.within(must_freeze ? kMustFreezeLimit : kFreezeLimit));
@@ -53,22 +54,40 @@ Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureO
     static_cast<void>(session.agent.thaw(Limits({}, kThawLimit)));
     return base::fail(frozen.error());
   }
-  auto captured = host::capture(dir, *session.client, options, limits.within(kCaptureLimit));
+  Result<Captured> captured;
+  if (still_wanted && !still_wanted(session)) {
+    captured = base::fail(ErrorCode::busy, "microvm " + record.id + " is in use again");
+  } else {
+    captured = host::capture(dir, *session.client, options, limits);
+  }
   if (captured && !options.run_on) return captured;
+  if (!captured) run_on(session);
   // Whatever became of it, the programs go on.
   const auto thawed = session.agent.thaw(Limits({}, kThawLimit));
   if (captured && !thawed) core->log("microvm " + record.id + ": " + thawed.error().message);
   return captured;
 }
 
+// It may stand although there was no answer, or one that came too late.
+void Vm::Impl::run_on(Session& session) {
+  constexpr std::chrono::milliseconds kBusyPause{20};
+  const Limits limits({}, kThawLimit);
+  for (;;) {
+    const auto running = session.client->call(wire::ResumeRequest{}, {}, limits, "resume");
+    if (running || running.error().code != ErrorCode::busy || !limits.check("resume")) return;
+    std::this_thread::sleep_for(kBusyPause);
+  }
+}
+
 Result<Captured> Vm::Impl::capture_to_suspend(Session& session, const std::string& cause,
+                                              const StillWanted& still_wanted,
                                               const Limits& limits) {
   inform(session, kSuspendHook, cause, limits);
   Result<Captured> captured;
   if (auto ok = limits.check("suspend"); !ok) {
     captured = base::fail(ok.error());
   } else {
-    captured = capture_frozen(session, {.run_on = false}, false, limits);
+    captured = capture_frozen(session, {.run_on = false}, false, limits, still_wanted);
   }
   // Not within the limits of a caller who gave up: the app would wait for good.
   if (!captured) inform(session, kResumeHook, cause, Limits({}));
@@ -76,7 +95,7 @@ Result<Captured> Vm::Impl::capture_to_suspend(Session& session, const std::strin
 }
 
 Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limits& limits,
-                                       const std::string& cause) {
+                                       const std::string& cause, const StillWanted& still_wanted) {
   constexpr std::string_view kWhat = "suspend";
   const host::LaunchClock clock;
   const auto times = std::make_shared<SuspendTimes>();
@@ -102,7 +121,7 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
       return base::fail(ErrorCode::busy,
                         "suspend: microvm " + record.id + " is changing its state; try again");
     }
-    auto captured = capture_to_suspend(*running, cause, limits);
+    auto captured = capture_to_suspend(*running, cause, still_wanted, limits);
     if (!captured) return base::fail(captured.error());
     times->acknowledged_us = clock.us();
     times->pause_us = captured->pause_us;
@@ -118,8 +137,7 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
       return saved;
     });
     if (!started) {
-      static_cast<void>(wake_in_memory(Limits({}, kThawLimit)));
-      inform(*running, kResumeHook, cause, Limits({}));
+      take_back(*running, cause, NewTop::drop);
       return base::fail(started.error());
     }
     suspension = *started;
@@ -141,12 +159,13 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
   if (!saved) done = base::fail(saved.error());
   if (done) done = host::sync_path(dir / "vm.json");
   if (done) done = host::sync_path(dir.parent_path());
+  // From here on the record may name the layers that were taken: nothing writes to them any more.
+  const NewTop top = done ? NewTop::keep : NewTop::drop;
   if (done) done = host::write_saved(dir, *saved);
   if (!done) {
     if (done.error().code == ErrorCode::cancelled) return done;  // the resume goes on from here
     tell(VmEvent::Kind::runs_on, cause, 0, done.error().message);
-    static_cast<void>(wake_in_memory(Limits({}, kThawLimit)));
-    inform(*session, kResumeHook, cause, Limits({}));
+    take_back(*session, cause, top);
     return base::fail(done.error().code,
                       "suspend: " + done.error().message + "; the microvm runs on");
   }
@@ -172,10 +191,19 @@ bool Vm::Impl::has_many_layers() const {
 
 Result<void> Vm::Impl::shed_layers(const Limits& limits) {
   if (!has_many_layers()) return {};
+  if (auto ok = check_may_restart("merge disk layers"); !ok) return ok;
   if (const auto slept = suspend({.wait_durable = true}, limits); !slept) {
     return base::fail(slept.error());
   }
   return resume(limits);
+}
+
+// Its next worker must hold the lock that its owner keeps.
+Result<void> Vm::Impl::check_may_restart(std::string_view what) {
+  const std::scoped_lock lock(mutex_);
+  if (!record.dies_with_owner || lock_) return {};
+  return base::fail(ErrorCode::busy, std::string(what) + ": microvm " + record.id +
+                                         " dies with another process: only that one can do this");
 }
 
 // Its state is safe: the worker and its memory go.
@@ -189,15 +217,24 @@ void Vm::Impl::release_worker(Session& session) {
   if (!lock_ && !session.client->ended()) kill_stranger();
 }
 
-// The guest is still in its paused worker.
-Result<void> Vm::Impl::wake_in_memory(const Limits& limits) {
+// Nothing has come of a suspend.
+void Vm::Impl::take_back(Session& session, const std::string& cause, NewTop top) {
+  static_cast<void>(wake_in_memory(top));
+  inform(session, kResumeHook, cause, Limits({}));
+}
+
+// The guest is still in its paused worker. Not within the limits of a caller who may have given up:
+// somebody has to wake it.
+Result<void> Vm::Impl::wake_in_memory(NewTop top) {
+  const Limits limits({}, kThawLimit);
   std::shared_ptr<Session> session;
   {
     const std::scoped_lock lock(mutex_);
     session = session_;
   }
   if (!session) return base::fail(ErrorCode::vm_gone, "resume: its worker has ended");
-  const auto running = session->client->call(wire::ResumeRequest{}, {}, limits, "resume");
+  const wire::ResumeRequest request{.drop_layers = top == NewTop::drop};
+  const auto running = session->client->call(request, {}, limits, "resume");
   if (!running) return base::fail(running.error());
   return session->agent.thaw(limits);
 }
@@ -221,6 +258,7 @@ Result<bool> Vm::Impl::wake(Waking& waking, const Limits& limits) {
     if (!done) return base::fail(done.error());
     return true;
   };
+  if (auto ok = limits.check("resume"); !ok) return base::fail(ok.error());
   if (guest_state() == VmState::suspending) waking.hold();
   std::shared_ptr<host::Suspension> suspension;
   {
@@ -229,19 +267,24 @@ Result<bool> Vm::Impl::wake(Waking& waking, const Limits& limits) {
   }
   if (suspension) {
     if (!has_many_layers()) suspension->request_stop();
-    const auto saved = suspension->wait(Limits({}, kCaptureLimit));
+    // What was stopped has to be woken, so its end is waited for in any case; it comes soon.
+    const auto saved = suspension->wait(Limits({}));
     if (!saved && saved.error().code == ErrorCode::cancelled) {
-      return woken(wake_in_memory(limits));
+      return woken(wake_in_memory(NewTop::drop));
     }
   }
-  switch (guest_state()) {
-    case VmState::suspended:
+  for (;;) {
+    const VmState now = guest_state();
+    if (now == VmState::suspended) {
       waking.hold();
       return woken(start_from_saved(limits));
-    case VmState::terminated:
+    }
+    if (now == VmState::terminated) {
       return base::fail(ErrorCode::vm_gone, "resume: microvm " + record.id + " has ended");
-    default:
-      return false;
+    }
+    if (running_session()) return false;
+    if (auto ok = limits.check("resume"); !ok) return base::fail(ok.error());
+    std::this_thread::sleep_for(kLookAgain);
   }
 }
 
@@ -254,10 +297,10 @@ void Vm::Impl::tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_
               .detail = std::move(detail)});
 }
 
-// Others hold it for a moment only: the worker before, on its way out, or a process that is about
-// to resume it as well.
+// Others hold it for a moment only: the worker before, on its way out, a process that is about to
+// resume it as well, or one that only looks what has died. A Vm whose worker was killed seems to
+// run meanwhile, but nobody answers.
 Result<std::optional<base::Fd>> Vm::Impl::lock_asleep(const Limits& limits) {
-  constexpr std::chrono::milliseconds kCheckInterval{2};
   for (;;) {
     {
       const std::scoped_lock lock(mutex_);
@@ -269,10 +312,12 @@ Result<std::optional<base::Fd>> Vm::Impl::lock_asleep(const Limits& limits) {
     }
     auto taken = host::lock_vm(dir);
     if (!taken && record.dies_with_owner) return base::fail(taken.error());
-    if (phase(taken.has_value()) != host::VmPhase::suspended) return std::optional<base::Fd>();
-    if (taken) return std::optional(std::move(*taken));
+    const host::VmPhase now = phase(taken.has_value());
+    if (now == host::VmPhase::ended) return std::optional<base::Fd>();
+    if (now == host::VmPhase::suspended && taken) return std::optional(std::move(*taken));
+    if (now == host::VmPhase::running && running_session()) return std::optional<base::Fd>();
     if (auto ok = limits.check("resume"); !ok) return base::fail(ok.error());
-    std::this_thread::sleep_for(kCheckInterval);
+    std::this_thread::sleep_for(kLookAgain);
   }
 }
 

@@ -4,49 +4,12 @@
 
 #include <thread>
 
-#include "sys/socket.hpp"
+#include "unit/host/vm/worker_pair.hpp"
 
 using namespace microvm;
 using namespace microvm::host;
-
-namespace {
-
-// Counted from each call: a fixed one would have passed before the later tests run.
-Limits limits() {
-  return Limits({}, std::chrono::seconds(5));
-}
-
-// A client and a worker's end that the test plays.
-struct Pair {
-  Pair() {
-    auto sockets = sys::seqpacket_pair();
-    REQUIRE(sockets);
-    worker = std::move(sockets->first);
-    REQUIRE(sys::set_nonblocking(worker.get()));
-    REQUIRE(sys::set_nonblocking(sockets->second.get()));
-    client = ControlClient::start(*reactor, std::move(sockets->second), {});
-  }
-  ~Pair() { client->close(); }
-
-  // Answers one request.
-  void answer(wire::Message message, std::vector<int> fds = {}) {
-    const auto request = receive_control(worker.get(), limits(), "test");
-    REQUIRE(request);
-    send({request->envelope.request_id, std::move(message)}, fds);
-  }
-  void send(const wire::Envelope& envelope, std::vector<int> fds = {}) {
-    REQUIRE(send_control(worker.get(), envelope, fds, limits(), "test"));
-  }
-  Result<ControlClient::Reply> call() {
-    return client->call(wire::InfoRequest{}, {}, limits(), "ask");
-  }
-
-  std::unique_ptr<Reactor> reactor = std::move(*Reactor::create());
-  base::Fd worker;
-  std::shared_ptr<ControlClient> client;
-};
-
-}  // namespace
+using test::limits;
+using Pair = test::WorkerPair;
 
 TEST_CASE("control client: replies find their callers in any order") {
   Pair pair;

@@ -1,0 +1,48 @@
+// A conversation with a worker whose end the test plays.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <vector>
+
+#include "host/vm/control_client.hpp"
+#include "sys/socket.hpp"
+
+namespace microvm::test {
+
+// Counted from each call: a fixed one would have passed before the later tests run.
+inline host::Limits limits() {
+  return host::Limits({}, std::chrono::seconds(5));
+}
+
+// A client and a worker's end that the test plays.
+struct WorkerPair {
+  WorkerPair() {
+    auto sockets = sys::seqpacket_pair();
+    REQUIRE(sockets);
+    worker = std::move(sockets->first);
+    REQUIRE(sys::set_nonblocking(worker.get()));
+    REQUIRE(sys::set_nonblocking(sockets->second.get()));
+    client = host::ControlClient::start(*reactor, std::move(sockets->second), {});
+  }
+  ~WorkerPair() { client->close(); }
+
+  // Answers one request.
+  void answer(wire::Message message, std::vector<int> fds = {}) {
+    const auto request = host::receive_control(worker.get(), limits(), "test");
+    REQUIRE(request);
+    send({request->envelope.request_id, std::move(message)}, fds);
+  }
+  void send(const wire::Envelope& envelope, std::vector<int> fds = {}) {
+    REQUIRE(host::send_control(worker.get(), envelope, fds, limits(), "test"));
+  }
+  Result<host::ControlClient::Reply> call() {
+    return client->call(wire::InfoRequest{}, {}, limits(), "ask");
+  }
+
+  std::unique_ptr<host::Reactor> reactor = std::move(*host::Reactor::create());
+  base::Fd worker;
+  std::shared_ptr<host::ControlClient> client;
+};
+
+}  // namespace microvm::test
