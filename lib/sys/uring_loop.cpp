@@ -24,6 +24,11 @@ uint64_t file_data(uint64_t op) {
   return op << 2 | static_cast<uint64_t>(Tag::file);
 }
 
+// A multishot poll goes on after this completion.
+bool has_more(const io_uring_cqe& cqe) {
+  return (cqe.flags & IORING_CQE_F_MORE) != 0;
+}
+
 __kernel_timespec to_timespec(nanoseconds limit) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(limit);
   return {seconds.count(), (limit - seconds).count()};
@@ -51,10 +56,11 @@ Result<void> UringLoop::open_ring() {
     if (error == -EINVAL) continue;
     if (error < 0) break;
     open_ = true;
-    constexpr unsigned kNeeded =
-        IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE;
+    // Multishot polls have no feature bit; resource tags came with the same kernel.
+    constexpr unsigned kNeeded = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP |
+                                 IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_RSRC_TAGS;
     if ((params.features & kNeeded) != kNeeded) {
-      return base::fail(ErrorCode::unsupported, "io_uring: the kernel is older than 5.11");
+      return base::fail(ErrorCode::unsupported, "io_uring: the kernel is older than 5.13");
     }
     restrict_ring(ring_);  // where it cannot be, the ring still does what we ask
     return {};
@@ -84,7 +90,7 @@ void UringLoop::drain() {
     while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
       const auto tag = static_cast<Tag>(cqe->user_data & kTagMask);
       if (tag == Tag::file) --io_in_kernel_;
-      if (tag == Tag::poll) --polls_in_kernel_;
+      if (tag == Tag::poll && !has_more(*cqe)) --polls_in_kernel_;
       io_uring_cqe_seen(&ring_, cqe);
     }
   }
@@ -106,8 +112,10 @@ void UringLoop::rearm(WatchId id, uint32_t poll_events) {
   if (found == watches_.end()) return;
   Watch& watch = *found->second;
   watch.wanted = poll_events;
-  // A poll that waits for more than is wanted stays: what it reports is filtered.
-  if ((watch.armed & poll_events) == poll_events) return;
+  // A poll that waits for more than is wanted stays: what it reports is filtered. A multishot one
+  // would not report that again when it is wanted.
+  const uint32_t served = watch.changes_only ? watch.armed : watch.armed & poll_events;
+  if (served == poll_events) return;
   cancel_poll(id, watch);
   arm_later(id, watch);
 }
@@ -168,8 +176,9 @@ void UringLoop::wait(std::optional<nanoseconds> limit) {
     if (io_uring_peek_cqe(&ring_, &cqe) != 0) return;  // a nested run_once() took them
     const uint64_t user_data = cqe->user_data;
     const int32_t result = cqe->res;
+    const bool more = has_more(*cqe);
     io_uring_cqe_seen(&ring_, cqe);
-    dispatch(user_data, result);
+    dispatch(user_data, result, more);
   }
 }
 
@@ -224,7 +233,11 @@ void UringLoop::arm(WatchId id) {
   watch.armed = watch.wanted;
   ++watch.generation;
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
-  io_uring_prep_poll_add(sqe, watch.fd, watch.wanted);
+  if (watch.changes_only) {
+    io_uring_prep_poll_multishot(sqe, watch.fd, watch.wanted);
+  } else {
+    io_uring_prep_poll_add(sqe, watch.fd, watch.wanted);
+  }
   io_uring_sqe_set_data64(sqe, poll_data(id, watch.generation));
   ++polls_in_kernel_;
 }
@@ -251,10 +264,10 @@ void UringLoop::prepare(OpIndex index) {
   ++io_in_kernel_;
 }
 
-void UringLoop::dispatch(uint64_t user_data, int32_t result) {
+void UringLoop::dispatch(uint64_t user_data, int32_t result, bool more) {
   switch (static_cast<Tag>(user_data & kTagMask)) {
     case Tag::poll:
-      poll_done(user_data, result);
+      poll_done(user_data, result, more);
       break;
     case Tag::file:
       file_done(user_data >> 2, result);
@@ -264,16 +277,19 @@ void UringLoop::dispatch(uint64_t user_data, int32_t result) {
   }
 }
 
-void UringLoop::poll_done(uint64_t user_data, int32_t result) {
-  --polls_in_kernel_;
+void UringLoop::poll_done(uint64_t user_data, int32_t result, bool more) {
+  if (!more) --polls_in_kernel_;
   const WatchId id = user_data >> 18;
   const auto found = watches_.find(id);
   if (found == watches_.end()) return;
   const std::shared_ptr<Watch> watch = found->second;  // the handler may unwatch itself
   if (poll_data(id, watch->generation) != user_data || watch->armed == 0) return;
-  watch->armed = 0;
   const uint32_t seen = result < 0 ? POLLNVAL : static_cast<uint32_t>(result);
   const uint32_t events = watch->wanted == 0 ? 0 : seen & (watch->wanted | kAlwaysReported);
+  if (more && events == 0) return;
+  if (more) cancel_poll(id, *watch);  // the next one tells what is there after the handler
+  watch->armed = 0;
+  watch->changes_only = events == 0 && (seen & POLLRDHUP) != 0;
   if (events == POLLNVAL) watch->wanted = 0;  // a bad fd would be reported for ever
   if (events != 0) {
     watch->running = true;

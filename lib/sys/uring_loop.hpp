@@ -27,7 +27,9 @@ class UringLoop final : public LoopCore {
   void wait(std::optional<std::chrono::nanoseconds> limit) override;
 
  private:
-  // Polls are one-shot and armed again after the handler: that makes them level-triggered.
+  // Polls are one-shot and armed again after the handler: that makes them level-triggered. One that
+  // ended for nothing that is wanted (the kernel always reports a half-closed peer) would do so
+  // again at once: the next one is multishot and reports what changes.
   struct Watch {
     int fd = -1;
     uint32_t wanted = 0;
@@ -35,6 +37,7 @@ class UringLoop final : public LoopCore {
     uint16_t generation = 0;  // of that poll; completions of earlier ones are ignored
     bool queued = false;
     bool running = false;
+    bool changes_only = false;  // the poll, or the next one, is multishot
     FdHandler handler;
   };
   using OpIndex = size_t;  // in ops_, whose elements stay where they are
@@ -54,8 +57,8 @@ class UringLoop final : public LoopCore {
   void arm(WatchId id);
   void prepare(OpIndex index);
   void enter(std::optional<std::chrono::nanoseconds> limit);
-  void dispatch(uint64_t user_data, int32_t result);
-  void poll_done(uint64_t user_data, int32_t result);
+  void dispatch(uint64_t user_data, int32_t result, bool more);
+  void poll_done(uint64_t user_data, int32_t result, bool more);
   void file_done(OpIndex index, int32_t result);
   void drain();
 

@@ -121,6 +121,57 @@ LOOP_TEST_CASE("rearm(0) inside the handler silences it") {
   CHECK(calls == 2);
 }
 
+LOOP_TEST_CASE("a watch for a hang-up alone sleeps until there is one") {
+  auto [ours, theirs] = socket_pair();
+  int calls = 0;
+  const auto id = loop.watch(ours.get(), POLLPRI, [&](uint32_t events) {
+    CHECK(events == POLLHUP);
+    ++calls;
+  });
+  send_byte(theirs);
+  REQUIRE(::shutdown(theirs.get(), SHUT_WR) == 0);
+  int rounds = 0;
+  for (const auto end = std::chrono::steady_clock::now() + 50ms;
+       std::chrono::steady_clock::now() < end; ++rounds) {
+    loop.run_once(50ms);
+  }
+  CHECK(rounds < 20);
+  CHECK(calls == 0);
+  theirs.reset();
+  CHECK(run_until(loop, [&] { return calls == 3; }));  // it stays
+  loop.rearm(id, 0);
+  for (int i = 0; i < 3; ++i) loop.run_once(1ms);
+  CHECK(calls == 3);
+}
+
+LOOP_TEST_CASE("a half-closed peer does not hide what is wanted later") {
+  auto [ours, theirs] = socket_pair();
+  uint32_t seen = 0;
+  const auto id = loop.watch(ours.get(), POLLPRI, [&](uint32_t events) { seen |= events; });
+  REQUIRE(::shutdown(theirs.get(), SHUT_WR) == 0);
+  for (int i = 0; i < 3; ++i) loop.run_once(1ms);
+  loop.rearm(id, POLLIN);
+  CHECK(run_until(loop, [&] { return seen == POLLIN; }));
+  loop.rearm(id, POLLPRI);
+  for (int i = 0; i < 3; ++i) loop.run_once(1ms);
+  loop.unwatch(id);
+  for (int i = 0; i < 3; ++i) loop.run_once(1ms);
+  CHECK(seen == POLLIN);
+}
+
+LOOP_TEST_CASE("the writing end of a pipe hears that its reader has gone") {
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+  Fd reader(ends[0]);
+  const Fd writer(ends[1]);
+  uint32_t seen = 0;
+  loop.watch(writer.get(), POLLPRI, [&](uint32_t events) { seen |= events; });
+  for (int i = 0; i < 3; ++i) loop.run_once(1ms);
+  CHECK(seen == 0);
+  reader.reset();
+  CHECK(run_until(loop, [&] { return seen == POLLERR; }));
+}
+
 LOOP_TEST_CASE("a handler may unwatch itself and others; nothing is called after that") {
   auto [a, a_peer] = socket_pair();
   auto [b, b_peer] = socket_pair();
