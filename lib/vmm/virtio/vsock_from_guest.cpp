@@ -50,7 +50,12 @@ void VsockDevice::handle_known(Connection& connection, const VsockHeader& header
   }
 }
 
+// Until the guest has been sent the transport reset it is owed, what it asks for is refused: it
+// would take the answer before the reset and then end the new connection with the old ones. A
+// request that stood in the ring at the snapshot always comes here first, for
+// MmioTransport::resume() serves the queues in their order and the event queue is the last.
 void VsockDevice::handle_request(const VsockHeader& header) {
+  if (transport_reset_owed_) return refuse(header);
   const auto listener = listeners_.find(header.dst_port);
   if (listener == listeners_.end() || connections_.size() >= limits_.connections) {
     return refuse(header);

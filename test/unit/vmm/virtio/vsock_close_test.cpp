@@ -278,6 +278,33 @@ TEST_CASE("vsock: a restored device resets the transport and goes on with new po
   }
 }
 
+TEST_CASE("vsock: a request from before the snapshot is refused, one after the reset is not") {
+  Open t;
+  t.transport->pause();
+  t.send(VsockOp::request, 9, kListened);  // stands in the ring
+  t.settle();
+  state::Writer out;
+  REQUIRE(t.transport->save(out, 0));
+  const wire::Bytes file = out.finish();
+  const auto in = state::Reader::parse(file);
+  REQUIRE(in);
+  t.transport = t.make_transport({});
+  REQUIRE(t.transport->restore(*in, 0));
+  t.device().listen(kListened, [](Fd) {});
+  t.transport->resume();
+
+  const auto refused = t.take_packet();
+  REQUIRE(refused);
+  CHECK(refused->op == VsockOp::rst);
+  CHECK(refused->dst_port == 9);
+  CHECK(t.event.take_used() == UsedElement{0, 4});
+  CHECK(t.device().connections() == 0);
+  t.send(VsockOp::request, 9, kListened);
+  const auto taken = t.wait_packet();
+  REQUIRE(taken);
+  CHECK(taken->op == VsockOp::response);
+}
+
 TEST_CASE("vsock: a bad state body is refused") {
   auto loop = std::move(*sys::Loop::create());
   vmm::VsockDevice device(*loop);
