@@ -155,6 +155,9 @@ void VsockDevice::end(Connection& connection) {
 void VsockDevice::drain_or_erase(Connection& connection) {
   if (connection.stream.has_unsent()) return update_watch(connection);
   if (connection.watch != 0) loop_.unwatch(connection.watch);
+  // Nobody takes it out of the line while the guest gives no receive buffers, and meanwhile a guest
+  // can end any number of connections. Nothing that serve() calls comes here.
+  if (connection.queued) std::erase(ready_, connection.id);
   connections_.erase(connection.id);
 }
 

@@ -1,5 +1,6 @@
 // How connections end, and what hostile packets, resets and snapshots do to them.
 #include <doctest/doctest.h>
+#include <malloc.h>
 #include <sys/socket.h>
 
 #include <thread>
@@ -207,6 +208,25 @@ TEST_CASE("vsock: RSTs for a guest that takes none are limited") {
   int answers = 0;
   while (t.take_packet()) ++answers;
   CHECK(answers == 3);
+}
+
+TEST_CASE("vsock: connections that come and go cost no memory without receive buffers") {
+  VsockGuest t({}, 0);
+  t.device().listen(kListened, [](Fd) {});
+  t.send(VsockOp::rw, 1, 2);  // its RST waits at the front
+  const auto come_and_go = [&t](int times) {
+    for (int i = 0; i < times; ++i) {
+      t.send(VsockOp::request, 9, kListened);
+      t.send(VsockOp::rst, 9, kListened);
+      if (i % 50 == 0) t.settle();
+    }
+    t.settle();
+  };
+  come_and_go(1000);
+  CHECK(t.device().connections() == 0);
+  const size_t before = ::mallinfo2().uordblks;
+  come_and_go(20'000);
+  CHECK(::mallinfo2().uordblks < before + 64 * 1024);
 }
 
 TEST_CASE("vsock: a driver's reset ends everything, and the next driver starts clean") {
