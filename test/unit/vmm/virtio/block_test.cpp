@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 
 #include "vmm/disk/disk_files.hpp"
@@ -258,6 +259,36 @@ TEST_CASE("block: what the disk or the standard does not allow gets a status, no
   CHECK(read_only.request({kDiscard}, 16) == kIoError);
   CHECK(read_only.read(0, 512) == slice(pattern(kBase, 1), 0, 512));
   CHECK(read_only.request({kFlush}) == kOk);
+}
+
+TEST_CASE("block: a transfer has a largest size, however little memory it names") {
+  constexpr uint32_t kMost = 4u << 20;
+  constexpr uint32_t kPiece = 32 * 1024;
+  Fixture t;
+  t.names = {"base", "large"};
+  t.options.format_bytes = 2 * kMost;
+  t.renew();
+  t.start();
+  const auto transfer = [&](uint32_t type, uint32_t bytes) {
+    (void)t.memory.write(kHeaders, Header{type, 0, 0});
+    (void)t.memory.write(kHeaders + 16, kUntouched);
+    std::vector<Descriptor> buffers{{kHeaders, 16}};
+    const auto flags = static_cast<uint16_t>(type == kIn ? kWrite : 0);
+    for (uint32_t left = bytes; left > 0; left -= buffers.back().length) {
+      buffers.push_back({kData, std::min(left, kPiece), flags});
+    }
+    buffers.push_back({kHeaders + 16, 1, kWrite});
+    t.ring.describe_chain(0, buffers);
+    t.ring.set_interrupt_event(t.ring.seen_used);
+    t.ring.offer(0);
+    t.transport->kick(0);
+    REQUIRE(t.wait_used());
+    return t.status(0);
+  };
+  for (const uint32_t type : {kIn, kOut}) {
+    CHECK(transfer(type, kMost) == kOk);
+    CHECK(transfer(type, kMost + 512) == kIoError);
+  }
 }
 
 TEST_CASE("block: discard and write zeroes") {
