@@ -13,6 +13,8 @@ namespace {
 constexpr uint64_t kZeroBytes = 64 * 1024;
 std::byte zeros[kZeroBytes];  // only read; stays the kernel's shared zero page
 
+constexpr int kMaxPunches = 64;  // of one discard
+
 }  // namespace
 
 uint64_t DiskEngine::first_granule(const DiskOp& op) const {
@@ -162,15 +164,18 @@ void DiskEngine::write_zero_bytes(DiskOp& op, uint64_t offset, uint64_t length) 
   write(slice_, offset, length, [&op](int error) { op.engine->piece_done(op, -error, 0); });
 }
 
-// Only a hint: frees the granules that are held, and leaves alone what a write is about to fill.
+// Only a hint: frees the granules that are held, and leaves alone what a write is about to fill and
+// what would take too many system calls on the loop's thread.
 void DiskEngine::discard(uint64_t offset, uint64_t length, Done done) {
   DiskOp& op = start(std::move(done), offset, length);
   const uint64_t end = (offset + length) / granule_bytes_;
   uint64_t granule = (offset + granule_bytes_ - 1) / granule_bytes_;
   int error = 0;
-  while (granule < end && error == 0 && !conflicts(op)) {
+  int punches = 0;
+  while (granule < end && error == 0 && punches < kMaxPunches && !conflicts(op)) {
     const uint64_t run = top_->map.run_end(granule, end);
     if (top_->map.test(granule)) {
+      ++punches;
       error = punch(granule * granule_bytes_, (run - granule) * granule_bytes_);
     }
     granule = run;

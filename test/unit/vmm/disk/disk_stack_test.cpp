@@ -180,6 +180,28 @@ TEST_CASE("disk: zeroes and discards free the layer's space and keep the rest") 
   CHECK(again.read(0, kBase) == model);
 }
 
+TEST_CASE("disk: a discard of scattered granules frees some, of a whole range all") {
+  constexpr uint64_t kGranule = 4096;
+  constexpr uint64_t kDisk = 1024 * kGranule;
+  Fixture t;
+  BlockingDisk scattered = t.open({"base", "scattered"}, {.format_bytes = kDisk});
+  for (uint64_t at = 0; at < kDisk; at += 2 * kGranule) {
+    REQUIRE(scattered.write(at, pattern(kGranule, 4)) == 0);
+  }
+  REQUIRE(scattered.flush() == 0);
+  const uint64_t before = t.files.allocated_bytes("scattered");
+  REQUIRE(scattered.discard(0, kDisk) == 0);
+  const uint64_t freed = before - t.files.allocated_bytes("scattered");
+  CHECK(freed > 0);
+  CHECK(freed <= 64 * kGranule);
+
+  BlockingDisk whole = t.open({"base", "whole"}, {.format_bytes = kDisk});
+  REQUIRE(whole.write(0, pattern(kDisk, 5)) == 0);
+  REQUIRE(whole.flush() == 0);
+  REQUIRE(whole.discard(0, kDisk) == 0);
+  CHECK(t.files.allocated_bytes("whole") < kDisk / 10);
+}
+
 TEST_CASE("disk: what does not fit is refused, later and by errno") {
   Fixture t;
   BlockingDisk disk = t.open({"base", "top"});
