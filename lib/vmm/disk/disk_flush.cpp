@@ -20,12 +20,14 @@ void DiskEngine::start_flush_round() {
   sync_top(*flushing_.front(), &DiskEngine::data_synced);
 }
 
+// A failure is for good, so it is not told as a lack of room, which may come to an end.
 void DiskEngine::sync_top(DiskOp& op, DiskOp::Step next) {
   op.next = next;
   op.pending = 1;
   loop_.sync_file(top_->fd.get(), [&op](int64_t result) {
     if (result < 0) op.engine->sync_failed_ = true;
-    op.engine->piece_done(op, result, 0);
+    const bool no_room = result == -ENOSPC || result == -EDQUOT;
+    op.engine->piece_done(op, no_room ? -EIO : result, 0);
   });
 }
 

@@ -220,7 +220,7 @@ void BlockDevice::get_id(Request& request) {
 
 void BlockDevice::disk_done(Request& request, int error) {
   if (is_out_of_space(error) && when_full_ == WhenFull::hold) return hold(request);
-  release(request);
+  release(request, error);
   if (error != 0) note_error(error);
   const bool read = request.header.type == kTypeIn;
   const auto guard = host_->lock();
@@ -242,8 +242,9 @@ void BlockDevice::retry() {
   for (Request* request : std::exchange(retries_, {})) submit(*request);
 }
 
-void BlockDevice::release(Request& request) {
-  if (std::exchange(request.held, false) && --held_ == 0) say("there is room again");
+void BlockDevice::release(Request& request, int error) {
+  if (!std::exchange(request.held, false) || --held_ > 0) return;
+  if (error == 0) say("there is room again");
 }
 
 void BlockDevice::say(const std::string& what) const {

@@ -100,7 +100,7 @@ class BlockDevice final : public Device {
   void disk_done(Request& request, int error);
   void hold(Request& request);
   void retry();
-  void release(Request& request);
+  void release(Request& request, int error);
   void say(const std::string& what) const;
   void note_error(int error);
 

@@ -122,7 +122,7 @@ struct Fixture {
   uint32_t last_written = 0;
 };
 
-class FullDisk final : public ForwardingLoop {
+class FullDisk : public ForwardingLoop {
  public:
   using ForwardingLoop::ForwardingLoop;
   void write_file(int fd, std::span<const iovec> buffers, uint64_t offset,
@@ -131,6 +131,15 @@ class FullDisk final : public ForwardingLoop {
     post([done = std::move(done)] { done(-ENOSPC); });
   }
   bool full = true;
+};
+
+// As file systems that find room only when they write back.
+class FullOnSync final : public FullDisk {
+ public:
+  using FullDisk::FullDisk;
+  void sync_file(int, IoHandler done) override {
+    post([done = std::move(done)] { done(-ENOSPC); });
+  }
 };
 
 Data slice(const Data& data, size_t offset, size_t size) {
@@ -381,6 +390,31 @@ TEST_CASE("block: what a full host disk has no room for waits until it has") {
   CHECK(t.read(9, 512) == pattern(512, 1));
   CHECK(t.read(20, 2048) == Data(2048));
   CHECK(t.read(8, 512) == slice(pattern(kBase, 1), 4096, 512));
+}
+
+TEST_CASE("block: a flush that can never succeed is not held, nor is what came before it") {
+  auto loop = std::make_unique<FullOnSync>(std::move(*sys::Loop::create()));
+  bool& full = loop->full;
+  Fixture t(false, std::move(loop), vmm::WhenFull::hold);
+  t.start();
+  SUBCASE("nothing was held") {
+    full = false;
+    CHECK(t.write(0, pattern(512, 1)) == kOk);
+    CHECK(t.request({kFlush, 0, 0}) == kIoError);
+    CHECK(t.request({kFlush, 0, 0}) == kIoError);
+    CHECK(t.failures == std::vector{EIO, EIO});
+    for (const std::string& line : t.log) CHECK(line.find("room") == std::string::npos);
+  }
+  SUBCASE("a write was") {
+    t.offer(1, {kOut, 0, 9}, 512, false);
+    t.transport->kick(0);
+    REQUIRE(run_until(*t.loop, [&] { return !t.block->check_held(); }));
+    CHECK(t.request({kFlush, 0, 0}) == kIoError);
+    REQUIRE(t.wait_used());
+    CHECK(t.status(1) == kIoError);
+    CHECK(t.log.back() != "virtio block disk-0: there is room again");
+  }
+  CHECK(t.block->check_held());
 }
 
 TEST_CASE("block: a disk may go while requests wait for room") {
