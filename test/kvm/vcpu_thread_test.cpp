@@ -61,6 +61,15 @@ TEST_CASE("vcpu thread: it parks when asked, and goes on") {
   }
 }
 
+TEST_CASE("vcpu thread: a request to park that meets it on its way into the guest is not lost") {
+  Running vcpu;
+  for (int round = 0; round < 1000; ++round) {
+    vcpu.thread->run();
+    vcpu.thread->request_park();
+    REQUIRE(vcpu.thread->wait_parked(2s));
+  }
+}
+
 TEST_CASE("vcpu thread: a request to park that was taken back at once leaves nothing behind") {
   Running vcpu;
   vcpu.thread->run();

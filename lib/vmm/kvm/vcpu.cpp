@@ -50,12 +50,15 @@ Exit Vcpu::run() {
   return {.kind = Exit::Kind::failed, .detail = std::string("KVM_RUN: ") + strerrordesc_np(errno)};
 }
 
+// Both in the one order that all threads see: callers look at what they want of the vCPU next to
+// it (VcpuThread::run_guest()), and a clearing that became visible only after such a look could
+// wipe out a request that the look had missed.
 void Vcpu::request_exit() noexcept {
-  std::atomic_ref(run_->immediate_exit).store(1, std::memory_order_release);
+  std::atomic_ref(run_->immediate_exit).store(1, std::memory_order_seq_cst);
 }
 
 void Vcpu::clear_exit_request() noexcept {
-  std::atomic_ref(run_->immediate_exit).store(0, std::memory_order_release);
+  std::atomic_ref(run_->immediate_exit).store(0, std::memory_order_seq_cst);
 }
 
 Result<void> Vcpu::complete_pending_access() {

@@ -114,14 +114,17 @@ void Machine::run() {
   for (const auto& vcpu : vcpus_) vcpu->run();
 }
 
+// Asked again in each round: that costs a signal, a request that was lost the whole deadline.
+bool Machine::all_park() {
+  for (const auto& vcpu : vcpus_) vcpu->request_park();
+  return std::ranges::all_of(vcpus_,
+                             [](const auto& vcpu) { return vcpu->wait_parked(milliseconds(1)); });
+}
+
 Result<void> Machine::pause() {
   running_ = false;
-  for (const auto& vcpu : vcpus_) vcpu->request_park();
   // The loop has to run meanwhile, see MmioTransport::kResetDeadline.
-  const bool all_parked = run_loop_until(kParkDeadline, [this] {
-    return std::ranges::all_of(vcpus_,
-                               [](const auto& vcpu) { return vcpu->wait_parked(milliseconds(1)); });
-  });
+  const bool all_parked = run_loop_until(kParkDeadline, [this] { return all_park(); });
   if (!all_parked) return base::fail(ErrorCode::deadline_exceeded, "a vcpu does not stop");
   for (const auto& slot : slots_) slot->transport->pause();
   return note_clocks();

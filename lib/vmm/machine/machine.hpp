@@ -143,6 +143,7 @@ class Machine {
   void ring(VirtioSlot& slot, uint16_t queue);
   template <class Done>
   [[nodiscard]] bool run_loop_until(std::chrono::milliseconds limit, Done&& done);
+  [[nodiscard]] bool all_park();
   // Nothing is in flight at any device.
   [[nodiscard]] bool idle() const;
   [[nodiscard]] Result<void> check_held() const;
