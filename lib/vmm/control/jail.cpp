@@ -1,5 +1,6 @@
 #include "vmm/control/jail.hpp"
 
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/kvm.h>
@@ -7,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,6 +16,8 @@
 #include <cerrno>
 #include <cstddef>
 #include <vector>
+
+#include "sys/page_map_scan.hpp"
 
 namespace microvm::vmm::control {
 namespace {
@@ -39,7 +43,6 @@ constexpr auto kAllowed = std::to_array<uint32_t>({
     SYS_fdatasync,
     SYS_fsync,
     SYS_close,
-    SYS_fcntl,
     SYS_dup,
     // control connections, vsock streams, log readers
     SYS_recvmsg,
@@ -47,7 +50,6 @@ constexpr auto kAllowed = std::to_array<uint32_t>({
     SYS_recvfrom,
     SYS_sendto,
     SYS_accept4,
-    SYS_socketpair,
     SYS_shutdown,
     SYS_getsockopt,
     SYS_setsockopt,
@@ -85,8 +87,6 @@ constexpr auto kAllowed = std::to_array<uint32_t>({
     SYS_exit,
     SYS_exit_group,
 });
-
-constexpr uint32_t kPageMapIoctlType = 'f';
 
 uint32_t argument_offset(unsigned index) {
   return static_cast<uint32_t>(offsetof(seccomp_data, args) + index * sizeof(uint64_t));
@@ -136,9 +136,14 @@ std::vector<sock_filter> build_filter() {
   // ioctls first: KVM_RUN is the call that counts.
   constexpr uint32_t kTypeMask = 0xff00;
   filter.allow_if(SYS_ioctl, 1, kTypeMask, KVMIO << 8);
-  filter.allow_if(SYS_ioctl, 1, kTypeMask, kPageMapIoctlType << 8);
+  filter.allow_if(SYS_ioctl, 1, ~0u, static_cast<uint32_t>(sys::kPageMapScan));
   filter.allow_if(SYS_ioctl, 1, ~0u, FIONREAD);  // vsock streams
   for (const uint32_t number : kAllowed) filter.allow(number);
+  // Not the commands by which an fd sends signals, to any process of the same user.
+  for (const uint32_t command : std::to_array<uint32_t>({F_DUPFD_CLOEXEC, F_GETFL, F_SETFL})) {
+    filter.allow_if(SYS_fcntl, 1, ~0u, command);
+  }
+  filter.allow_if(SYS_socketpair, 0, ~0u, AF_UNIX);  // vsock streams
   filter.allow_if(SYS_mmap, 2, PROT_EXEC, 0);
   filter.allow_if(SYS_mprotect, 2, PROT_EXEC, 0);
   filter.allow_if(SYS_prctl, 0, ~0u, PR_SET_NAME);

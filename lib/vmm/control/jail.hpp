@@ -1,6 +1,6 @@
 // What a worker may ask of the kernel once its machine is shaped: use the fds it has. No file can
-// be opened, no program run, no thread or process made, no network socket, no memory made
-// executable.
+// be opened, no program run, no thread or process made, no other process signalled, no network
+// socket, no memory made executable.
 #pragma once
 
 #include "base/error.hpp"

@@ -8,34 +8,17 @@
 #include <array>
 #include <utility>
 
-namespace microvm::vmm {
-namespace {
+#include "sys/page_map_scan.hpp"
 
-// <linux/fs.h> of kernel 6.7 and later; Debian 12 builds against 6.1.
-struct PageRegion {
-  uint64_t start;
-  uint64_t end;
-  uint64_t categories;
-};
-struct ScanArguments {
-  uint64_t size;
-  uint64_t flags;
-  uint64_t start;
-  uint64_t end;
-  uint64_t walk_end;
-  uint64_t vec;
-  uint64_t vec_len;
-  uint64_t max_pages;
-  uint64_t category_inverted;
-  uint64_t category_mask;
-  uint64_t category_anyof_mask;
-  uint64_t return_mask;
-};
-static_assert(sizeof(ScanArguments) == 96);
-constexpr unsigned long kPageMapScan = _IOWR('f', 16, ScanArguments);
-constexpr uint64_t kPageIsFile = 1 << 2;
-constexpr uint64_t kPageIsPresent = 1 << 3;
-constexpr uint64_t kPageIsSwapped = 1 << 4;
+namespace microvm::vmm {
+
+using sys::kPageIsFile;
+using sys::kPageIsPresent;
+using sys::kPageIsSwapped;
+using sys::PageMapScan;
+using sys::PageRegion;
+
+namespace {
 
 // The categories a page must have (or not have: inverted), and some of which it must have.
 struct Wanted {
@@ -47,9 +30,9 @@ struct Wanted {
 constexpr Wanted kPrivateCopy{kPageIsFile, kPageIsFile, kPageIsPresent | kPageIsSwapped};
 constexpr Wanted kFilePage{0, kPageIsFile | kPageIsPresent, 0};
 
-ScanArguments arguments_for(const Wanted& wanted, uint64_t start, uint64_t end,
-                            std::span<PageRegion> regions) {
-  return {.size = sizeof(ScanArguments),
+PageMapScan arguments_for(const Wanted& wanted, uint64_t start, uint64_t end,
+                          std::span<PageRegion> regions) {
+  return {.size = sizeof(PageMapScan),
           .flags = 0,
           .start = start,
           .end = end,
@@ -117,8 +100,8 @@ std::optional<PageRanges> PageScan::scan(uint64_t begin, uint64_t end, Kind kind
   std::array<PageRegion, 256> regions{};
   PageRanges ranges;
   for (uint64_t at = begin; at < end;) {
-    ScanArguments arguments = arguments_for(wanted, at, end, regions);
-    const int count = ::ioctl(page_map_.get(), kPageMapScan, &arguments);
+    PageMapScan arguments = arguments_for(wanted, at, end, regions);
+    const int count = ::ioctl(page_map_.get(), sys::kPageMapScan, &arguments);
     if (count < 0 || arguments.walk_end <= at) return std::nullopt;
     for (const PageRegion& region : std::span(regions).first(static_cast<size_t>(count))) {
       append(ranges, {region.start - begin, region.end - region.start});
