@@ -10,6 +10,12 @@
 #include "sys/file.hpp"
 
 namespace microvm::vmm::control {
+namespace {
+
+// A watch for nothing of its own: that the reader has gone is always reported.
+constexpr uint32_t kOnlyHangUp = POLLPRI;
+
+}  // namespace
 
 Log::~Log() {
   while (!readers_.empty()) drop(readers_.begin());
@@ -46,8 +52,10 @@ Result<base::Fd> Log::open_reader(bool follow) {
   const auto reader = readers_.insert(readers_.end(), Reader{std::move(write_end), ring_.begin(),
                                                              ring_.end(), follow && !closed_, 0});
   if (reader->follow) ++followers_;
-  reader->watch =
-      loop_.watch(reader->pipe.get(), POLLOUT, [this, reader](uint32_t) { feed(reader); });
+  reader->watch = loop_.watch(reader->pipe.get(), POLLOUT, [this, reader](uint32_t events) {
+    if ((events & POLLERR) != 0) return drop(reader);
+    feed(reader);
+  });
   return read_end;
 }
 
@@ -75,7 +83,7 @@ void Log::feed(Place reader) {
     const uint64_t left = reader->follow ? buffer.size() : reader->stop_at - reader->position;
     const size_t most = std::min<uint64_t>(left, buffer.size());
     const auto chunk = ring_.read(reader->position, std::span(buffer).first(most));
-    if (chunk.bytes == 0) return loop_.rearm(reader->watch, 0);
+    if (chunk.bytes == 0) return loop_.rearm(reader->watch, kOnlyHangUp);
     const ssize_t put = ::write(reader->pipe.get(), buffer.data(), chunk.bytes);
     if (put < 0 && errno == EAGAIN) return loop_.rearm(reader->watch, POLLOUT);
     if (put < 0) return drop(reader);
