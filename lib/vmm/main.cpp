@@ -4,9 +4,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <string_view>
 
@@ -27,6 +29,15 @@ bool is_control_socket(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
 }
 
+// The guest's streams alone may be as many as the usual soft limit, which is for who uses select().
+void raise_fd_limit() {
+  constexpr rlim_t kWanted = 4096;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::max(limit.rlim_cur, std::min(limit.rlim_max, kWanted));
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 // Nothing of the embedder's comes with us: not its fds, not its privileges through exec. One heap
 // for all threads keeps an idle worker small.
 void settle_process() {
@@ -37,6 +48,7 @@ void settle_process() {
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGXFSZ, SIG_IGN);
   ::mallopt(M_ARENA_MAX, 1);
+  raise_fd_limit();
   pthread_setname_np(pthread_self(), "microvm-vmm");
 }
 

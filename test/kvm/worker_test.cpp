@@ -2,7 +2,9 @@
 #include <doctest/doctest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -42,6 +44,14 @@ wire::ExitEvent run_to_end(const Code& guest, bool plain_io = false) {
   CHECK(exit_record(worker).reason == event.reason);
   CHECK(exit_record(worker).detail == event.detail);
   return event;
+}
+
+std::chrono::nanoseconds processor_time(pid_t pid) {
+  clockid_t clock{};
+  timespec time{};
+  REQUIRE(::clock_getcpuclockid(pid, &clock) == 0);
+  REQUIRE(::clock_gettime(clock, &time) == 0);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 }  // namespace
@@ -126,6 +136,38 @@ TEST_CASE("worker: with a machine it is locked down, all threads of it") {
     ++threads;
   }
   CHECK(threads >= 3);
+}
+
+TEST_CASE("worker: it raises its limit on fds as far as it may") {
+  rlimit ours{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &ours) == 0);
+  if (ours.rlim_max < 4096) return;
+  const rlimit usual{1024, ours.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &usual) == 0);
+  WorkerProcess worker;
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &ours) == 0);
+  CHECK(error_code(worker.owner().call(wire::InfoRequest{}).message) == ErrorCode::busy);
+  rlimit its{};
+  REQUIRE(::prlimit(worker.pid(), RLIMIT_NOFILE, nullptr, &its) == 0);
+  CHECK(its.rlim_cur >= 2048);
+}
+
+TEST_CASE("worker: a client it has no fd for waits without costing time") {
+  for (const bool plain_io : {false, true}) {
+    WorkerProcess worker(plain_io);
+    worker.run(counting_guest());
+    worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});
+    rlimit old{};
+    REQUIRE(::prlimit(worker.pid(), RLIMIT_NOFILE, nullptr, &old) == 0);
+    const rlimit none{3, old.rlim_max};  // standard input, output and error
+    REQUIRE(::prlimit(worker.pid(), RLIMIT_NOFILE, &none, nullptr) == 0);
+    auto client = worker.connect();
+    const auto before = processor_time(worker.pid());
+    ::usleep(400'000);
+    CHECK(processor_time(worker.pid()) - before < milliseconds(100));
+    REQUIRE(::prlimit(worker.pid(), RLIMIT_NOFILE, &old, nullptr) == 0);
+    CHECK(client.call_for<wire::InfoReply>(wire::InfoRequest{}).paused);
+  }
 }
 
 TEST_CASE("worker: info tells what runs") {

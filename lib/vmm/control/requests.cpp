@@ -133,7 +133,7 @@ void Worker::start(const Request& request, VmFiles files, const wire::Attachment
   app_log_file_ = std::move(files.app_log);
   leases_ = std::move(files.leases);
   if (sys::set_nonblocking(listener_.get())) {
-    loop_.watch(listener_.get(), POLLIN, [this](uint32_t) { accept_client(); });
+    listener_watch_ = loop_.watch(listener_.get(), POLLIN, [this](uint32_t) { accept_client(); });
   }
   name_process(attachment.vm_id);
 }
@@ -243,7 +243,7 @@ Result<void> Worker::attach_devices(VmFiles& files, const std::vector<wire::Disk
     if (auto ok = machine_->attach(layout::kFirstDiskSlot + index, std::move(block)); !ok)
       return ok;
   }
-  auto vsock = std::make_unique<VsockDevice>(loop_);
+  auto vsock = std::make_unique<VsockDevice>(loop_, VsockLimits{.connections = max_streams_});
   vsock_ = vsock.get();
   vsock_->listen(wire::kAgentDoorbellPort, [this](base::Fd fd) { on_agent(std::move(fd)); });
   vsock_->listen(wire::kAppLogPort, [this](base::Fd fd) { app_streams_.add(std::move(fd)); });

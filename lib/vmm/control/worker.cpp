@@ -1,6 +1,7 @@
 #include "vmm/control/worker.hpp"
 
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +20,19 @@ constexpr size_t kMaxConnections = 64;
 constexpr size_t kMaxDetailBytes = 1024;
 // For peers and log readers to take what they have not read yet.
 constexpr milliseconds kGoodbyeDeadline{1000};
+constexpr milliseconds kAcceptPause{100};
+
+// How many streams of the guest the limit on fds has room for, besides all else: the layers of the
+// disks, vCPUs, doorbells, clients, log readers, the fds of a request, ends on their way to a
+// client. A request whose fds do not fit ends the connection it came on.
+size_t stream_limit() {
+  constexpr rlim_t kOtherFds = 640;
+  constexpr rlim_t kFewest = 64;
+  rlimit fds{};
+  if (::getrlimit(RLIMIT_NOFILE, &fds) != 0) return kFewest;
+  const rlim_t left = fds.rlim_cur - std::min(fds.rlim_cur, kOtherFds);
+  return std::clamp<rlim_t>(left, kFewest, VsockLimits().connections);
+}
 
 // The file system lets only the owner's user reach the socket; this holds if it was passed on.
 bool is_same_user(int socket) {
@@ -39,7 +53,11 @@ void write_file(const base::Fd& file, wire::ByteView bytes) {
 }  // namespace
 
 Worker::Worker(sys::Loop& loop, base::Fd owner)
-    : loop_(loop), kernel_log_(loop), app_log_(loop), app_streams_(loop, app_log_) {
+    : loop_(loop),
+      max_streams_(stream_limit()),
+      kernel_log_(loop),
+      app_log_(loop),
+      app_streams_(loop, app_log_) {
   add_connection(kOwner, std::move(owner));
 }
 
@@ -63,12 +81,19 @@ void Worker::add_connection(ConnectionId id, base::Fd socket) {
 
 bool Worker::accept_client() {
   auto client = sys::accept_unix(listener_.get());
+  if (!client) pause_accepting();
   if (!client || !client->valid()) return false;
   if (connections_.size() >= kMaxConnections || !is_same_user(client->get())) return true;
   if (!sys::set_nonblocking(client->get())) return true;
   add_connection(next_connection_++, std::move(*client));
   offer_agent();
   return true;
+}
+
+// A client that there is no fd for goes on waiting, and the listener to be readable.
+void Worker::pause_accepting() {
+  loop_.rearm(listener_watch_, 0);
+  loop_.after(kAcceptPause, [this] { loop_.rearm(listener_watch_, POLLIN); });
 }
 
 void Worker::on_message(ConnectionId from, wire::Envelope envelope, std::vector<base::Fd> fds) {

@@ -67,7 +67,8 @@ class Worker {
 
   // worker.cpp: peers
   void add_connection(ConnectionId id, base::Fd socket);
-  bool accept_client();  // false: nobody waits
+  bool accept_client();  // false: nobody waits, or nobody can be taken
+  void pause_accepting();
   void on_message(ConnectionId from, wire::Envelope envelope, std::vector<base::Fd> fds);
   void on_closed(ConnectionId id);
   void reply(ConnectionId to, uint32_t request_id, Outcome outcome);
@@ -112,6 +113,7 @@ class Worker {
   void run_on_if_abandoned();
 
   sys::Loop& loop_;
+  const size_t max_streams_;  // of the guest; from before the jail, where no limit can be read
   std::map<ConnectionId, std::unique_ptr<Connection>> connections_;
   ConnectionId next_connection_ = kOwner + 1;
   bool owner_is_there_ = true;
@@ -127,6 +129,7 @@ class Worker {
   Clock::time_point start_received_;
 
   base::Fd listener_;
+  sys::Loop::WatchId listener_watch_ = 0;
   base::Fd exit_record_;
   base::Fd kernel_log_file_;
   base::Fd app_log_file_;
