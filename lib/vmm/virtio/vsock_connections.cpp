@@ -90,14 +90,17 @@ void VsockDevice::socket_ready(ConnectionId id, uint32_t events) {
   VsockStream& stream = connection->stream;
   if (stream.has_unsent()) stream.flush();
   if (connection->state == State::draining) return drain_or_erase(*connection);
-  if (stream.reader_gone()) shut_down(*connection, kShutdownReceive);
+  const bool hung_up = (events & (POLLHUP | POLLERR)) != 0;
+  // What the host wrote before waits for the guest's credit; that nobody is left to read does not.
+  const bool reader_gone = stream.reader_gone() || (connection->readable && hung_up);
+  if (reader_gone) shut_down(*connection, kShutdownReceive);
   report_credit(*connection);
   const bool reads =
       !connection->host_ended && (connection->guest_shutdown & kShutdownReceive) == 0;
-  if (reads && (events & (POLLIN | POLLHUP | POLLERR)) != 0) {
+  if (reads && (hung_up || (events & POLLIN) != 0)) {
     connection->readable = true;
     enqueue(*connection);
-  } else if ((events & (POLLHUP | POLLERR)) != 0) {
+  } else if (hung_up) {
     shut_down(*connection, kShutdownBoth);
   }
   update_watch(*connection);
@@ -106,14 +109,19 @@ void VsockDevice::socket_ready(ConnectionId id, uint32_t events) {
 }
 
 // While the guest has no room or no buffers for what is there, the socket stays unread and its
-// writer blocks.
+// writer blocks. A hang-up does not go away again, so it is waited for until the guest is told and
+// no longer: first that the host receives no more, after the last byte that it sends none either.
 void VsockDevice::update_watch(Connection& connection) {
   if (connection.watch == 0) return;
   const bool reads = connection.state == State::open && !connection.host_ended &&
                      (connection.guest_shutdown & kShutdownReceive) == 0;
   uint32_t wanted = connection.stream.has_unsent() ? POLLOUT : 0;
-  if (reads && !connection.readable) wanted |= POLLIN;
-  if (!reads && connection.our_shutdown != kShutdownBoth) wanted |= kOnlyHangUp;
+  const uint32_t at_hang_up = reads ? kShutdownReceive : kShutdownBoth;
+  if (reads && !connection.readable) {
+    wanted |= POLLIN;
+  } else if ((connection.our_shutdown & at_hang_up) != at_hang_up) {
+    wanted |= kOnlyHangUp;
+  }
   loop_.rearm(connection.watch, wanted);
 }
 

@@ -19,6 +19,14 @@ namespace {
 using Open = ConnectedVsockGuest;
 constexpr uint32_t kListened = Open::kHostPort;
 
+// With nothing to do: a watch for what is there already would wake the loop again and again.
+bool sleeps(sys::Loop& loop) {
+  int rounds = 0;
+  const auto end = std::chrono::steady_clock::now() + 50ms;
+  for (; std::chrono::steady_clock::now() < end; ++rounds) loop.run_once(50ms);
+  return rounds < 20;
+}
+
 }  // namespace
 
 TEST_CASE("vsock: the guest closes its writing side") {
@@ -113,6 +121,44 @@ TEST_CASE("vsock: the host goes away while the guest sends") {
   for (int i = 0; i < 100; ++i) t.send_op(VsockOp::rw, std::string(4000, 'n'));
   t.settle();
   while ((packet = t.take_packet())) CHECK(packet->op == VsockOp::credit_update);
+}
+
+TEST_CASE("vsock: a host that goes away while the guest has no room") {
+  for (const auto backend : {sys::Loop::Backend::automatic, sys::Loop::Backend::plain}) {
+    Open t({}, 0, backend);
+    CHECK(write_some(t.host, "question") == 8);
+    CHECK(t.wait_packet()->op == VsockOp::credit_request);
+    ::shutdown(t.host.get(), SHUT_WR);
+    CHECK(sleeps(*t.loop));
+    CHECK_FALSE(t.take_packet());
+    t.host.reset();
+    const auto packet = t.wait_packet();
+    REQUIRE(packet);
+    CHECK(packet->op == VsockOp::shutdown);
+    CHECK(packet->flags == vmm::kShutdownReceive);
+    CHECK(sleeps(*t.loop));
+    CHECK_FALSE(t.take_packet());
+
+    t.send_op(VsockOp::credit_update);
+    CHECK(t.wait_packet()->data == "question");
+    const auto last = t.wait_packet();
+    REQUIRE(last);
+    CHECK(last->op == VsockOp::shutdown);
+    CHECK(last->flags == vmm::kShutdownBoth);
+  }
+}
+
+TEST_CASE("vsock: a host's last word keeps its meaning until there is room for it") {
+  Open t({}, 0);
+  CHECK(write_some(t.host, "question") == 8);
+  ::shutdown(t.host.get(), SHUT_WR);
+  CHECK(t.wait_packet()->op == VsockOp::credit_request);
+  t.send_op(VsockOp::credit_update);
+  CHECK(t.wait_packet()->data == "question");
+  CHECK(t.wait_packet()->flags == vmm::kShutdownSend);
+  CHECK(sleeps(*t.loop));
+  t.send_op(VsockOp::rw, "answer");
+  CHECK(read_some(t.host) == "answer");
 }
 
 TEST_CASE("vsock: a guest that does not acknowledge the end is reset after a while") {

@@ -28,8 +28,9 @@ struct ConnectedVsockGuest : VsockGuest {
   static constexpr uint32_t kHostPort = 1024;
   static constexpr uint32_t kGuestPort = 5000;
 
-  explicit ConnectedVsockGuest(vmm::VsockLimits limits = {}, uint32_t guest_room = 64 * 1024)
-      : VsockGuest(limits) {
+  explicit ConnectedVsockGuest(vmm::VsockLimits limits = {}, uint32_t guest_room = 64 * 1024,
+                               sys::Loop::Backend backend = sys::Loop::Backend::automatic)
+      : VsockGuest(limits, kSize, backend) {
     device().listen(kHostPort, [this](base::Fd fd) { host = std::move(fd); });
     auto request = header(vmm::VsockOp::request, kGuestPort, kHostPort);
     request.buf_alloc = guest_room;
