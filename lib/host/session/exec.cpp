@@ -12,7 +12,7 @@ namespace microvm {
 using host::Limits;
 using wire::FrameType;
 
-// The reading thread owns `ended` and reads; writers only send, which the operation serialises.
+// The reading thread owns `ended` and reads; writers only push, which the operation serialises.
 struct [[gnu::visibility("hidden")]] Exec::Impl {
   explicit Impl(host::Operation op) : operation(std::move(op)) {}
 
@@ -73,17 +73,17 @@ Result<std::optional<ExecOutput>> Exec::read(const CallLimits& limits) {
 }
 
 Result<void> Exec::write_stdin(std::span<const std::byte> data, const CallLimits& call_limits) {
-  return impl_->operation.send_data(FrameType::stdin_data, data, Limits(call_limits));
+  return impl_->operation.push_data(FrameType::stdin_data, data, Limits(call_limits));
 }
 
 Result<void> Exec::close_stdin() {
-  return impl_->operation.send(FrameType::stdin_end, {}, Limits({}, std::chrono::seconds(10)));
+  return impl_->operation.push(FrameType::stdin_end, {}, Limits({}, std::chrono::seconds(10)));
 }
 
 Result<void> Exec::kill(int signal) {
   microvm_agent_SignalRequest request{};
   request.signal = static_cast<uint32_t>(signal);
-  return impl_->operation.send(FrameType::signal, host::encode_message(request),
+  return impl_->operation.push(FrameType::signal, host::encode_message(request),
                                Limits({}, std::chrono::seconds(10)));
 }
 

@@ -49,10 +49,16 @@ Result<void> Operation::send(FrameType type, wire::ByteView body, const Limits& 
   return base::fail(link_->broken(what_));
 }
 
-Result<void> Operation::send_data(wire::FrameType type, wire::ByteView data, const Limits& limits) {
+Result<void> Operation::push(FrameType type, wire::ByteView body, const Limits& limits) {
+  auto sent = writer_->write(stream_.get(), type, body, limits, what_);
+  if (sent || sent.error().code != ErrorCode::vm_gone) return sent;
+  return base::fail(link_->broken(what_));
+}
+
+Result<void> Operation::push_data(FrameType type, wire::ByteView data, const Limits& limits) {
   while (!data.empty()) {
     const auto piece = data.first(std::min<size_t>(data.size(), wire::kDataChunk));
-    if (auto sent = send(type, piece, limits); !sent) return sent;
+    if (auto sent = push(type, piece, limits); !sent) return sent;
     data = data.subspan(piece.size());
   }
   return {};

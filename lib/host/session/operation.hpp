@@ -14,9 +14,13 @@ class Operation {
   static Result<Operation> open(std::shared_ptr<AgentLink> link, std::string what,
                                 const Limits& limits);
 
+  // Where one thread does all of an operation: an agent that gave up has said why, and that is the
+  // error.
   Result<void> send(wire::FrameType type, wire::ByteView body, const Limits& limits);
+  // Reads nothing, so any thread may while another one receives.
+  Result<void> push(wire::FrameType type, wire::ByteView body, const Limits& limits);
   // As many frames as it takes.
-  Result<void> send_data(wire::FrameType type, wire::ByteView data, const Limits& limits);
+  Result<void> push_data(wire::FrameType type, wire::ByteView data, const Limits& limits);
   // The next frame. An early end is an error with the Vm's reason, a `failed` frame one with the
   // agent's.
   Result<Frame> receive(const Limits& limits);

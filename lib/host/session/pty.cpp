@@ -51,7 +51,7 @@ Result<void> check_size(PtySize size) {
 
 }  // namespace
 
-// The reading thread owns `ended`, `lost` and reads; writers only send, which the operation
+// The reading thread owns `ended`, `lost` and reads; writers only push, which the operation
 // serialises.
 struct [[gnu::visibility("hidden")]] Pty::Impl {
   explicit Impl(host::Operation op) : operation(std::move(op)) {}
@@ -96,7 +96,7 @@ Result<void> Pty::Impl::on_exited(const host::Frame& frame) {
   ended = to_status(*exited);
   // The agent need not keep it for others; where it does not hear that, it keeps a bounded number.
   [[maybe_unused]] const auto told =
-      operation.send(FrameType::pty_collect, {}, Limits({}, kSendLimit));
+      operation.push(FrameType::pty_collect, {}, Limits({}, kSendLimit));
   return {};
 }
 
@@ -151,14 +151,14 @@ Result<std::optional<PtyOutput>> Pty::read(const CallLimits& limits) {
 
 Result<void> Pty::write(std::span<const std::byte> data, const CallLimits& call_limits) {
   if (auto ok = impl_->check_writer(); !ok) return ok;
-  return impl_->operation.send_data(FrameType::stdin_data, data, Limits(call_limits));
+  return impl_->operation.push_data(FrameType::stdin_data, data, Limits(call_limits));
 }
 
 Result<void> Pty::resize(PtySize size) {
   if (auto ok = check_size(size); !ok) return ok;
   if (auto ok = impl_->check_writer(); !ok) return ok;
   const microvm_agent_PtySize message{size.rows, size.columns};
-  return impl_->operation.send(FrameType::pty_resize, host::encode_message(message),
+  return impl_->operation.push(FrameType::pty_resize, host::encode_message(message),
                                Limits({}, kSendLimit));
 }
 
@@ -166,7 +166,7 @@ Result<void> Pty::signal(int signal) {
   if (auto ok = impl_->check_writer(); !ok) return ok;
   microvm_agent_SignalRequest request{};
   request.signal = static_cast<uint32_t>(signal);
-  return impl_->operation.send(FrameType::signal, host::encode_message(request),
+  return impl_->operation.push(FrameType::signal, host::encode_message(request),
                                Limits({}, kSendLimit));
 }
 

@@ -6,8 +6,10 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <future>
 
 #include "agent/operation.hpp"
+#include "host/session/agent_messages.hpp"
 #include "unit/agent/operation_client.hpp"
 #include "unit/host/session/local_link.hpp"
 #include "unit/host/temp_dir.hpp"
@@ -57,6 +59,12 @@ void send_frame(const base::Fd& stream, FrameType type, const std::string& body)
   bytes += body;
   CHECK(::send(stream.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
         static_cast<ssize_t>(bytes.size()));
+}
+
+// Reads the request of an exec.
+void read_command(const base::Fd& stream) {
+  FrameReader reader;
+  for (int frame = 0; frame < 3; ++frame) CHECK(reader.read(stream.get(), limits(), "test"));
 }
 
 // Waits until the host has hung up.
@@ -147,6 +155,28 @@ TEST_CASE("session: a writer that nobody reads from waits, and obeys its limits"
       program->write_stdin(much, {.cancel = nullptr, .timeout = std::chrono::milliseconds(100)});
   REQUIRE_FALSE(written);
   CHECK(written.error().code == ErrorCode::deadline_exceeded);
+}
+
+TEST_CASE("session: a write that fails takes nothing from the one who reads") {
+  std::promise<void> deaf;
+  AgentClient client(std::make_shared<LocalLink>([&](base::Fd stream) {
+    read_command(stream);
+    microvm_agent_Exited exited{};
+    exited.code = 3;
+    send_frame(stream, FrameType::started, "");
+    send_frame(stream, FrameType::stdout_data, "out\n");
+    send_frame(stream, FrameType::exited, std::string(wire::as_text(encode_message(exited))));
+    ::shutdown(stream.get(), SHUT_RD);
+    deaf.set_value();
+  }));
+  auto program = client.exec(shell("true"), limits());
+  REQUIRE(program);
+  deaf.get_future().wait();
+  const auto written = program->write_stdin(wire::as_bytes("x"));
+  REQUIRE_FALSE(written);
+  CHECK(written.error().code == ErrorCode::vm_gone);
+  CHECK(collect(*program) == "out\n");
+  CHECK(program->wait()->code == 3);
 }
 
 TEST_CASE("session: bad commands are refused before anything is sent") {
