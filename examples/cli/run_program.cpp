@@ -50,7 +50,7 @@ void StdinPump::pump() {
     const auto data = std::span(buffer).first(static_cast<size_t>(got));
     if (!program_.write_stdin(data, CallLimits{&stop_, {}})) return;
   }
-  [[maybe_unused]] const auto closed = program_.close_stdin();
+  [[maybe_unused]] const auto closed = program_.close_stdin(CallLimits{&stop_, {}});
 }
 
 int pass_through(Exec& program, const CallLimits& limits) {

@@ -48,9 +48,12 @@ class MICROVM_API Exec {
   // output was read. Blocks; the guest is slowed down when nobody reads (flow control).
   Result<std::optional<ExecOutput>> read(const CallLimits& limits = {});
 
-  // Blocks while the program does not read. Errors: vm_gone, cancelled, deadline_exceeded.
+  // Blocks while the program does not read. Errors: vm_gone, cancelled, deadline_exceeded; after
+  // the last two a part of the data may be on its way.
   Result<void> write_stdin(std::span<const std::byte> data, const CallLimits& limits = {});
-  Result<void> close_stdin();
+  // The program reads what was written, then the end. Blocks and fails as write_stdin(); may be
+  // repeated, the program meets one end.
+  Result<void> close_stdin(const CallLimits& limits = {});
   Result<void> kill(int signal);
 
   // Discards output that was not read and waits for the end.

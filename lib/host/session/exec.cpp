@@ -76,8 +76,8 @@ Result<void> Exec::write_stdin(std::span<const std::byte> data, const CallLimits
   return impl_->operation.push_data(FrameType::stdin_data, data, Limits(call_limits));
 }
 
-Result<void> Exec::close_stdin() {
-  return impl_->operation.push(FrameType::stdin_end, {}, Limits({}, std::chrono::seconds(10)));
+Result<void> Exec::close_stdin(const CallLimits& call_limits) {
+  return impl_->operation.push(FrameType::stdin_end, {}, Limits(call_limits));
 }
 
 Result<void> Exec::kill(int signal) {

@@ -67,6 +67,17 @@ void read_command(const base::Fd& stream) {
   for (int frame = 0; frame < 3; ++frame) CHECK(reader.read(stream.get(), limits(), "test"));
 }
 
+// Up to the end of the stream.
+int count_frames(const base::Fd& stream, FrameType type) {
+  FrameReader reader;
+  int count = 0;
+  for (;;) {
+    const auto frame = reader.read(stream.get(), limits(), "test");
+    if (!frame || !*frame) return count;
+    if ((*frame)->type == type) ++count;
+  }
+}
+
 // Waits until the host has hung up.
 void drain(const base::Fd& stream) {
   char buffer[4096];
@@ -155,6 +166,30 @@ TEST_CASE("session: a writer that nobody reads from waits, and obeys its limits"
       program->write_stdin(much, {.cancel = nullptr, .timeout = std::chrono::milliseconds(100)});
   REQUIRE_FALSE(written);
   CHECK(written.error().code == ErrorCode::deadline_exceeded);
+}
+
+TEST_CASE("session: the end of stdin waits for a program that does not read") {
+  std::promise<void> reading;
+  std::promise<int> ends_seen;
+  AgentClient client(std::make_shared<LocalLink>([&](base::Fd stream) {
+    read_command(stream);
+    send_frame(stream, FrameType::started, "");
+    reading.get_future().wait_for(std::chrono::seconds(20));
+    ends_seen.set_value(count_frames(stream, FrameType::stdin_end));
+  }));
+  {
+    auto program = client.exec(shell("true"), limits());
+    REQUIRE(program);
+    const CallLimits short_time{.cancel = nullptr, .timeout = std::chrono::milliseconds(50)};
+    const std::vector<std::byte> much(8u << 20);
+    CHECK(program->write_stdin(much, short_time).error().code == ErrorCode::deadline_exceeded);
+    const auto closed = program->close_stdin(short_time);
+    CHECK_FALSE(closed);
+    if (!closed) CHECK(closed.error().code == ErrorCode::deadline_exceeded);
+    reading.set_value();
+    CHECK(program->close_stdin());
+  }
+  CHECK(ends_seen.get_future().get() == 1);
 }
 
 TEST_CASE("session: a write that fails takes nothing from the one who reads") {
