@@ -40,17 +40,10 @@ Result<FrameReader::State> FrameReader::start_body() {
 Result<FrameReader::State> FrameReader::advance(int fd) {
   if (!in_body_) {
     auto state = fill(fd, header_.data(), header_.size());
-    if (state && *state == State::end && have_ > 0) {
-      return base::fail(ErrorCode::protocol, "the agent's stream ended inside a frame");
-    }
     if (!state || *state != State::frame) return state;
     if (auto body = start_body(); !body) return body;
   }
-  auto state = fill(fd, frame_.body.data(), frame_.body.size());
-  if (state && *state == State::end) {
-    return base::fail(ErrorCode::protocol, "the agent's stream ended inside a frame");
-  }
-  return state;
+  return fill(fd, frame_.body.data(), frame_.body.size());
 }
 
 Frame FrameReader::take() {

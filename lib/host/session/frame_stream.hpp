@@ -23,8 +23,9 @@ class FrameReader {
  public:
   enum class State { frame, would_block, end };
 
-  // Reads what is there without waiting; `frame` once a whole one is in. Errors: protocol (a body
-  // above the bound, an end inside a frame), io.
+  // Reads what is there without waiting; `frame` once a whole one is in. A stream may end anywhere:
+  // inside a frame, too, it only tells that the guest or its connection is gone. Errors: protocol
+  // (a body above the bound), io.
   Result<State> advance(int fd);
   Frame take();
 

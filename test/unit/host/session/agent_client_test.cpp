@@ -293,5 +293,5 @@ TEST_CASE("session: hostile agents get typed errors") {
     ::shutdown(stream.get(), SHUT_WR);
     drain(stream);
   });
-  CHECK(cut.code == ErrorCode::protocol);
+  CHECK(cut.code == ErrorCode::vm_gone);
 }

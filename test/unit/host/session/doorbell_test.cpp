@@ -73,6 +73,11 @@ TEST_CASE("doorbell: out of turn, hung up, too slow") {
   gone.ring(false);
   gone.guest.reset();
   CHECK(gone.doorbell->wait_ready(limits()).error().code == ErrorCode::vm_gone);
+  Bell cut;
+  const auto header = wire::FrameHeader{10, FrameType::hello}.encode();
+  REQUIRE(::send(cut.guest.get(), header.data(), 3, MSG_NOSIGNAL) == 3);
+  cut.guest.reset();
+  CHECK(cut.doorbell->wait_ready(limits()).error().code == ErrorCode::vm_gone);
   Bell slow;
   const auto late = slow.doorbell->wait_ready(Limits({}, std::chrono::milliseconds(20)));
   CHECK(late.error().code == ErrorCode::deadline_exceeded);

@@ -70,6 +70,24 @@ TEST_CASE("watch: a broken stream is vm_gone") {
   CHECK(watch->next(kSoon).error().code == ErrorCode::vm_gone);
 }
 
+TEST_CASE("watch: a stream that breaks inside an event is vm_gone") {
+  const auto link = std::make_shared<LocalLink>([](base::Fd stream) {
+    FrameWriter writer;
+    CHECK(writer.write(stream.get(), wire::FrameType::ok, {}, soon(), "test"));
+    const auto header = wire::FrameHeader{100, wire::FrameType::watch_event}.encode();
+    CHECK(::send(stream.get(), header.data(), header.size(), MSG_NOSIGNAL) == 5);
+    CHECK(::send(stream.get(), "half a body", 11, MSG_NOSIGNAL) == 11);
+    ::shutdown(stream.get(), SHUT_WR);
+    char request[4096];
+    while (::recv(stream.get(), request, sizeof request, 0) > 0) {
+    }
+  });
+  auto watch = open_watch(link, "/top", {}, soon());
+  REQUIRE(watch);
+  CHECK(watch->next(kSoon).error().code == ErrorCode::vm_gone);
+  CHECK(watch->next(kSoon).error().code == ErrorCode::vm_gone);
+}
+
 TEST_CASE("watch: nothing an agent sends is believed") {
   CHECK(next_after(event_frame(Kind::created, "a/b"))->value().path == "a/b");
   for (const char* path : {"/etc/passwd", "..", "a/../../b", "a//b", "a/", "./a"}) {
