@@ -54,6 +54,8 @@ class MICROVM_API Exec {
   // The program reads what was written, then the end. Blocks and fails as write_stdin(); may be
   // repeated, the program meets one end.
   Result<void> close_stdin(const CallLimits& limits = {});
+  // To the program's process group, after it was handed what was written to stdin before. Errors:
+  // invalid_argument (no such signal), vm_gone, deadline_exceeded (10 s).
   Result<void> kill(int signal);
 
   // Discards output that was not read and waits for the end.

@@ -88,7 +88,8 @@ class MICROVM_API Pty {
   Result<void> write(std::span<const std::byte> data, const CallLimits& limits = {});
   // Only a writer's counts; the program gets SIGWINCH. Error: busy, as write().
   Result<void> resize(PtySize size);
-  // To the foreground process group of the terminal. Error: busy, as write().
+  // To the foreground process group of the terminal. Errors: invalid_argument (no such signal);
+  // busy, as write().
   Result<void> signal(int signal);
 
   // Closes this client's connection; further calls fail. The program goes on.

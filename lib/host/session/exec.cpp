@@ -81,10 +81,9 @@ Result<void> Exec::close_stdin(const CallLimits& call_limits) {
 }
 
 Result<void> Exec::kill(int signal) {
-  microvm_agent_SignalRequest request{};
-  request.signal = static_cast<uint32_t>(signal);
-  return impl_->operation.push(FrameType::signal, host::encode_message(request),
-                               Limits({}, std::chrono::seconds(10)));
+  const auto request = host::signal_request(signal);
+  if (!request) return base::fail(request.error());
+  return impl_->operation.push(FrameType::signal, *request, Limits({}, std::chrono::seconds(10)));
 }
 
 Result<ExitStatus> Exec::wait(const CallLimits& call_limits) {

@@ -1,5 +1,7 @@
 #include "host/session/operation.hpp"
 
+#include <csignal>
+
 #include "host/session/agent_messages.hpp"
 
 namespace microvm::host {
@@ -111,6 +113,15 @@ Result<wire::Bytes> string_list(const std::vector<std::string>& strings, std::st
     return base::fail(ErrorCode::invalid_argument, std::string(name) + " of more than 256 KiB");
   }
   return out.take();
+}
+
+Result<wire::Bytes> signal_request(int signal) {
+  if (signal < 1 || signal > SIGRTMAX) {
+    return base::fail(ErrorCode::invalid_argument, "no such signal: " + std::to_string(signal));
+  }
+  microvm_agent_SignalRequest request{};
+  request.signal = static_cast<uint32_t>(signal);
+  return encode_message(request);
 }
 
 Result<void> send_command(Operation& operation, FrameType type, const AgentCommand& command,

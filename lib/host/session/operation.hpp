@@ -44,6 +44,10 @@ class Operation {
 // The two raw frames that follow exec and start. Error: invalid_argument.
 Result<wire::Bytes> string_list(const std::vector<std::string>& strings, std::string_view name);
 
+// The body of a signal frame. Error: invalid_argument, as the agent takes a number that is no
+// signal for a broken stream.
+Result<wire::Bytes> signal_request(int signal);
+
 // Sends exec or start with the two lists.
 Result<void> send_command(Operation& operation, wire::FrameType type, const AgentCommand& command,
                           const Limits& limits);

@@ -163,11 +163,10 @@ Result<void> Pty::resize(PtySize size) {
 }
 
 Result<void> Pty::signal(int signal) {
+  const auto request = host::signal_request(signal);
+  if (!request) return base::fail(request.error());
   if (auto ok = impl_->check_writer(); !ok) return ok;
-  microvm_agent_SignalRequest request{};
-  request.signal = static_cast<uint32_t>(signal);
-  return impl_->operation.push(FrameType::signal, host::encode_message(request),
-                               Limits({}, kSendLimit));
+  return impl_->operation.push(FrameType::signal, *request, Limits({}, kSendLimit));
 }
 
 // The descriptor stays until the handle goes: another thread may be waiting on it.

@@ -140,6 +140,24 @@ TEST_CASE("session: stdin, signals and time limits") {
   CHECK(late->wait()->timed_out);
 }
 
+TEST_CASE("session: a signal that does not exist is refused, and the program goes on") {
+  RealAgent agent;
+  AgentCommand cat = shell("cat");
+  cat.stdin_open = true;
+  auto program = agent.client.exec(cat, limits());
+  REQUIRE(program);
+  for (const int signal : {0, -1, SIGRTMAX + 1}) {
+    const auto sent = program->kill(signal);
+    REQUIRE_FALSE(sent);
+    CHECK(sent.error().code == ErrorCode::invalid_argument);
+    CHECK(sent.error().message == "no such signal: " + std::to_string(signal));
+  }
+  REQUIRE(program->write_stdin(wire::as_bytes("still here")));
+  REQUIRE(program->close_stdin());
+  CHECK(collect(*program) == "still here");
+  CHECK(program->wait()->code == 0);
+}
+
 TEST_CASE("session: a call that is cut short can be repeated and loses nothing") {
   RealAgent agent;
   auto program = agent.client.exec(shell("sleep 0.3; echo late"), limits());

@@ -95,6 +95,9 @@ TEST_CASE("session: a terminal's output, keys, size, signals and exit code") {
   CHECK(read_until(*pty, "[key]").find("[key]") != std::string::npos);
   REQUIRE(pty->resize({.rows = 30, .columns = 40}));
   CHECK(read_until(*pty, "30 40").find("30 40") != std::string::npos);
+  for (const int signal : {0, -1, SIGRTMAX + 1}) {
+    CHECK(pty->signal(signal).error().code == ErrorCode::invalid_argument);
+  }
   REQUIRE(pty->signal(SIGTERM));
   const auto status = pty->wait(kSoon);
   REQUIRE(status);
