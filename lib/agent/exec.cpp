@@ -15,6 +15,7 @@
 #include "agent/program.hpp"
 #include "agent/spawn.hpp"
 #include "agent/time.hpp"
+#include "agent/vsock.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -48,6 +49,8 @@ class ExecSession {
   using Polls = std::array<pollfd, kSlots>;
 
   Polls wait_for_something();
+  [[nodiscard]] int timeout_ms() const;
+  [[nodiscard]] bool host_gone(const Polls& polls) const;
   void send_started();
   void send_exited();
   void take_input(const Polls& polls);
@@ -55,6 +58,7 @@ class ExecSession {
   void expire();
   void note_end();
   void abandon();
+  [[nodiscard]] bool reads_host() const { return !input_.blocked() && !broken_; }
   [[nodiscard]] bool drained() const { return !outputs_[0].open() && !outputs_[1].open(); }
 
   int connection_;
@@ -76,7 +80,7 @@ Outcome<void> ExecSession::run() {
   send_started();
   while (!status_ || !drained() || !outgoing_.empty()) {
     const Polls polls = wait_for_something();
-    if (is_set(polls[kHost], POLLRDHUP | POLLHUP | POLLERR) || !outgoing_.flush(connection_)) {
+    if (host_gone(polls) || !outgoing_.flush(connection_)) {
       abandon();
       return {};
     }
@@ -97,15 +101,25 @@ ExecSession::Polls ExecSession::wait_for_something() {
   for (auto& slot : polls) slot = {.fd = -1, .events = POLLIN, .revents = 0};
   polls[kHost] = {.fd = connection_, .events = POLLRDHUP, .revents = 0};
   if (!outgoing_.empty()) polls[kHost].events |= POLLOUT;
-  if (!input_.blocked() && !broken_) polls[kHost].events |= POLLIN;
+  if (reads_host()) polls[kHost].events |= POLLIN;
   if (input_.blocked() && !status_)
     polls[kStdin] = {.fd = input_.stdin_fd(), .events = POLLOUT, .revents = 0};
   if (!status_) polls[kEnd].fd = child_.pidfd.get();
   for (size_t i = 0; i < outputs_.size(); i++) {
     if (outgoing_.empty() && outputs_[i].open()) polls[kFirstOutput + i].fd = outputs_[i].fd.get();
   }
-  poll(polls.data(), polls.size(), deadline_.poll_timeout_ms());
+  poll(polls.data(), polls.size(), timeout_ms());
   return polls;
+}
+
+int ExecSession::timeout_ms() const {
+  const int limit = deadline_.poll_timeout_ms();
+  return reads_host() ? limit : earlier(limit, kLeaveCheckMs);
+}
+
+bool ExecSession::host_gone(const Polls& polls) const {
+  if (is_set(polls[kHost], POLLRDHUP | POLLHUP | POLLERR)) return true;
+  return !reads_host() && host_left(connection_);
 }
 
 void ExecSession::send_started() {
@@ -169,7 +183,8 @@ void ExecSession::send_exited() {
   while (!outgoing_.empty()) {
     if (!outgoing_.flush(connection_)) return;
     pollfd host{.fd = connection_, .events = POLLOUT, .revents = 0};
-    if (!outgoing_.empty()) poll(&host, 1, -1);
+    // A host that left shows in the next flush.
+    if (!outgoing_.empty()) poll(&host, 1, kLeaveCheckMs);
   }
 }
 

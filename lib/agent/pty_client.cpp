@@ -1,6 +1,7 @@
 #include "agent/pty_client.hpp"
 
 #include "agent/channel.hpp"
+#include "agent/vsock.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -29,7 +30,8 @@ pollfd PtyClient::interest() const {
 
 Outcome<void> PtyClient::receive(FrameSink& sink, short events) {
   if ((events & POLLIN) != 0) return input_.receive(connection_.get(), sink);
-  if ((events & (POLLRDHUP | POLLHUP | POLLERR)) != 0)
+  const bool closed = (events & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+  if (closed || (blocked() && host_left(connection_.get())))
     return fail("the host closed the connection", ECONNRESET);
   return {};
 }

@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "agent/exec_input.hpp"
+#include "agent/vsock.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -19,11 +20,6 @@ constexpr size_t kRestBytes = 64 * 1024;
 static_assert(kHoldBytes + kChunkBytes + kRestBytes < kPtyRingBytes,
               "who keeps up with the program loses nothing at its end");
 constexpr int64_t kQuietMs = 200;
-
-int earlier(int one_ms, int other_ms) {
-  if (one_ms < 0 || other_ms < 0) return std::max(one_ms, other_ms);
-  return std::min(one_ms, other_ms);
-}
 
 // The connection is new and the reply small, so this does not block.
 void refuse(PtyWish wish, Failed failure) {
@@ -185,8 +181,10 @@ pollfd PtySession::terminal_interest() {
 
 int PtySession::timeout_ms() const {
   int timeout = earlier(kill_at_.poll_timeout_ms(), quiet_until_.poll_timeout_ms());
-  for (const auto& client : clients_)
+  for (const auto& client : clients_) {
     timeout = earlier(timeout, client.patience().poll_timeout_ms());
+    if (client.blocked()) timeout = earlier(timeout, kLeaveCheckMs);
+  }
   return timeout;
 }
 

@@ -9,11 +9,12 @@
 #include <cstddef>
 #include <vector>
 
+#include "agent/vsock.hpp"
+
 namespace microvm::agent {
 namespace {
 
 constexpr size_t kBufferBytes = 32 * 1024;
-constexpr int kLeaveCheckMs = 1000;
 
 enum class Step { done, wait, broken };
 
@@ -69,12 +70,6 @@ short interest(bool read, bool write) {
   return static_cast<short>((read ? POLLIN : 0) | (write ? POLLOUT : 0));
 }
 
-// vsock has no event for a peer that closes after it had half-closed; an empty send shows it. What
-// it sent before is with the application, which saw an orderly end.
-bool host_left(int host) {
-  return send(host, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN && errno != EINTR;
-}
-
 // The application sees a reset, not an orderly end.
 void break_stream(int tcp) {
   const linger at_once{.l_onoff = 1, .l_linger = 0};
@@ -88,6 +83,7 @@ void relay(base::Fd host, base::Fd tcp, std::atomic<uint64_t>& moved_bytes) {
   Direction out(tcp.get(), host.get(), moved_bytes);
   for (;;) {
     if (in.move() == Step::broken || out.move() == Step::broken) return break_stream(tcp.get());
+    // What a host sent that left is with the application, which saw an orderly end.
     if (in.ended() && (out.ended() || host_left(host.get()))) return;
     std::array<pollfd, 2> polls{{{.fd = host.get(), .events = 0, .revents = 0},
                                  {.fd = tcp.get(), .events = 0, .revents = 0}}};

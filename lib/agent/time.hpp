@@ -1,6 +1,7 @@
 // Points on CLOCK_MONOTONIC, which a snapshot stops and a restore continues.
 #pragma once
 
+#include <algorithm>
 #include <climits>
 #include <cstdint>
 #include <ctime>
@@ -16,6 +17,12 @@ namespace microvm::agent {
 inline void sleep_ms(int64_t duration_ms) {
   const timespec duration{.tv_sec = duration_ms / 1000, .tv_nsec = duration_ms % 1000 * 1'000'000};
   nanosleep(&duration, nullptr);
+}
+
+// The earlier of two timeouts for poll(); -1 waits forever.
+[[nodiscard]] inline int earlier(int one_ms, int other_ms) {
+  if (one_ms < 0 || other_ms < 0) return std::max(one_ms, other_ms);
+  return std::min(one_ms, other_ms);
 }
 
 class Deadline {

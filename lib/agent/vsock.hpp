@@ -20,4 +20,10 @@ inline constexpr uint32_t kAppLogPort = 1026;     // guest → host
 // The next connection of the host; those of anybody else (a program of this guest) are closed.
 [[nodiscard]] base::Fd accept_host(int listener);
 
+// Whether the host takes nothing more on this stream. poll() does not tell of a host that closes
+// while we have not read all it sent, or after it had half-closed; who waits meanwhile asks this
+// often.
+[[nodiscard]] bool host_left(int stream);
+inline constexpr int kLeaveCheckMs = 1000;
+
 }  // namespace microvm::agent

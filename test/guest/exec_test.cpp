@@ -14,6 +14,11 @@ ExecResult collect(Vm& vm, const ExecOptions& options, size_t max_bytes = 1u << 
   return *result;
 }
 
+bool ends_soon(Vm& vm, uint32_t pid) {
+  return shell(vm, "for i in $(seq 100); do [ -d /proc/" + std::to_string(pid) +
+                       " ] || { echo gone; exit; }; sleep 0.1; done") == "gone\n";
+}
+
 }  // namespace
 
 TEST_CASE("a program's streams and exit code come back") {
@@ -123,9 +128,26 @@ TEST_CASE("a dropped handle ends its program") {
     REQUIRE_MESSAGE(program, why(program));
     pid = program->pid();
   }
-  const std::string number = std::to_string(pid);
-  CHECK(shell(vm, "for i in $(seq 100); do [ -d /proc/" + number +
-                      " ] || { echo gone; exit; }; sleep 0.1; done") == "gone\n");
+  CHECK(ends_soon(vm, pid));
+}
+
+TEST_CASE("a dropped handle ends its program, also one that has not read its input") {
+  RunningVm vm = run_counter();
+  uint32_t pid = 0;
+  {
+    ExecOptions options;
+    options.argv = {"sleep", "1000"};
+    options.stdin_open = true;
+    auto program = vm.exec(options);
+    REQUIRE_MESSAGE(program, why(program));
+    pid = program->pid();
+    const std::vector<std::byte> much(4u << 20);
+    const auto written =
+        program->write_stdin(much, {.cancel = nullptr, .timeout = std::chrono::milliseconds(200)});
+    REQUIRE_FALSE(written);
+    CHECK(written.error().code == ErrorCode::deadline_exceeded);
+  }
+  CHECK(ends_soon(vm, pid));
 }
 
 TEST_CASE("the app answers on its port; a port nobody listens on is refused") {

@@ -244,6 +244,31 @@ TEST_SUITE("agent exec") {
     CHECK(wait_until_gone(pid));
   }
 
+  TEST_CASE("a host that leaves while its input waits takes the program with it") {
+    TestGuest guest;
+    OperationClient client(guest);
+    send_exec(client, {.argv = {"sleep", "1000"}, .stdin_open = true});
+    const auto frame = client.read();
+    REQUIRE(frame);
+    const auto started = decode<microvm_agent_Started>(*frame, microvm_agent_Started_fields);
+    REQUIRE(started);
+    client.fill_stdin();
+    const auto before = std::chrono::steady_clock::now();
+    shutdown(client.fd(), SHUT_RD);  // as a vsock whose host closes then
+    CHECK(wait_until_gone(std::to_string(started->pid)));
+    CHECK(std::chrono::steady_clock::now() - before < std::chrono::seconds(3));
+  }
+
+  TEST_CASE("the timeout counts while input waits") {
+    TestGuest guest;
+    OperationClient client(guest);
+    send_exec(client, {.argv = {"sleep", "1000"}, .timeout_ms = 1500, .stdin_open = true});
+    client.fill_stdin();
+    const auto outcome = read_exec(client);
+    REQUIRE(outcome.exited);
+    CHECK(outcome.exited->timed_out);
+  }
+
   TEST_CASE("a background process does not hold the end up") {
     TestGuest guest;
     const auto before = std::chrono::steady_clock::now();

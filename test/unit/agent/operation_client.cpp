@@ -14,6 +14,7 @@ namespace microvm::agent {
 namespace {
 
 constexpr int kReadTimeoutMs = 10'000;
+constexpr int kFullAfterMs = 500;
 
 std::string join(const std::vector<std::string>& strings) {
   std::string joined;
@@ -66,6 +67,20 @@ void OperationClient::send_raw(std::string_view bytes) {
     const ssize_t count = ::send(host_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (count <= 0) return;
     bytes.remove_prefix(static_cast<size_t>(count));
+  }
+}
+
+void OperationClient::fill_stdin() {
+  const auto header =
+      FrameHeader{.body_size = wire::kDataChunk, .type = FrameType::stdin_data}.encode();
+  std::string frame(reinterpret_cast<const char*>(header.data()), header.size());
+  frame.append(wire::kDataChunk, 'x');
+  pollfd room{.fd = host_.get(), .events = POLLOUT, .revents = 0};
+  for (size_t at = 0; poll(&room, 1, kFullAfterMs) > 0; at %= frame.size()) {
+    const ssize_t count =
+        ::send(host_.get(), frame.data() + at, frame.size() - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (count < 0 && errno != EAGAIN) return;
+    if (count > 0) at += static_cast<size_t>(count);
   }
 }
 

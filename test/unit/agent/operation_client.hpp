@@ -33,6 +33,8 @@ class OperationClient {
   OperationClient& send(FrameType type, std::string_view body = {});
   OperationClient& send_message(FrameType type, const pb_msgdesc_t* fields, const void* message);
   void send_raw(std::string_view bytes);
+  // Sends stdin until nobody takes it any more.
+  void fill_stdin();
   // The next frame; empty when the agent closed the connection. Waits 10 s at most.
   std::optional<Frame> read();
   [[nodiscard]] int fd() const { return host_.get(); }

@@ -1,5 +1,6 @@
 // Terminal sessions: their clients, and what stays when these leave.
 #include <doctest/doctest.h>
+#include <sys/socket.h>
 
 #include <csignal>
 #include <memory>
@@ -92,6 +93,17 @@ TEST_SUITE("agent pty clients") {
     const auto infos = list_terminals(guest);
     CHECK(infos.size() == kMaxEndedPtys);
     CHECK(std::string(infos.front().id) == "4");
+  }
+
+  TEST_CASE("a client that leaves while its keys wait is dropped") {
+    TestGuest guest;
+    TestTerminal terminal(guest);
+    terminal.open(script("stty raw -echo; echo ready; exec sleep 100"));
+    REQUIRE(terminal.read_until("ready"));
+    terminal.client.fill_stdin();
+    CHECK(list_terminals(guest).at(0).clients == 1);
+    shutdown(terminal.client.fd(), SHUT_RD);  // as a vsock whose host closes then
+    CHECK(eventually([&] { return list_terminals(guest).at(0).clients == 0; }));
   }
 
   TEST_CASE("several readers see the same") {
