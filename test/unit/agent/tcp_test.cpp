@@ -8,8 +8,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
+#include <string>
+#include <thread>
 
+#include "agent/loopback.hpp"
+#include "agent/relay.hpp"
 #include "unit/agent/operation_client.hpp"
 
 namespace microvm::agent {
@@ -61,6 +66,14 @@ void send_text(int fd, const std::string& text) {
     if (count <= 0) return;
     at += static_cast<size_t>(count);
   }
+}
+
+// Answers as soon as something arrives, and closes without reading it.
+void answer_unread(Listener& listener, const std::string& answer) {
+  const base::Fd app = listener.accept();
+  pollfd request{.fd = app.get(), .events = POLLIN, .revents = 0};
+  poll(&request, 1, 10'000);
+  send_text(app.get(), answer);
 }
 
 std::string wait_port(Guest& guest, uint32_t port, uint32_t timeout_ms) {
@@ -156,6 +169,41 @@ TEST_SUITE("agent tcp") {
     setsockopt(app.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     app.reset();
     CHECK(read_to_end(client.fd()).empty());
+  }
+
+  TEST_CASE("an answer to what was not read reaches the host") {
+    TestGuest guest;
+    Listener listener;
+    const std::string request(4 * 1024 * 1024, 'x');
+    for (int i = 0; i < 20; i++) {
+      OperationClient client(guest);
+      send_connect(client, listener.port());
+      client.read();
+      std::thread app([&] { answer_unread(listener, "413"); });
+      send_text(client.fd(), request);
+      CHECK(read_to_end(client.fd()).substr(0, 3) == "413");
+      app.join();
+    }
+  }
+
+  // It pours all of its request before it reads, and its stream holds less than the answer.
+  TEST_CASE("an answer to what was not read reaches a slow host whole") {
+    Listener listener;
+    auto tcp = connect_loopback(listener.port());
+    REQUIRE(tcp);
+    std::array<int, 2> ends{};
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+    const base::Fd client(ends[0]);
+    const int smallest = 0;
+    setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &smallest, sizeof smallest);
+    std::atomic<uint64_t> moved_bytes{0};
+    std::thread relaying([&] { relay(base::Fd(ends[1]), std::move(*tcp), moved_bytes); });
+    const std::string answer(50'000, 'a');
+    std::thread app([&] { answer_unread(listener, answer); });
+    send_text(client.get(), std::string(4 * 1024 * 1024, 'x'));
+    CHECK(read_to_end(client.get()).substr(0, answer.size()) == answer);
+    app.join();
+    relaying.join();
   }
 
   TEST_CASE("nothing listens") {
