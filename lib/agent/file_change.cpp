@@ -101,6 +101,9 @@ Outcome<void> write_new_content(int root, Channel& channel, const Request& reque
 Outcome<void> append_content(int root, Channel& channel, const Request& request) {
   const auto target = find_write_place(root, request);
   if (!target) return fail(target.error());
+  const auto attributes =
+      choose_attributes(root, request, target->existing.value_or(Attributes{0, 0, kFileMode}));
+  if (!attributes) return fail(attributes.error());
   const std::string shown = shown_path(request.path);
   const auto& place = target->place;
   const int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
@@ -109,9 +112,6 @@ Outcome<void> append_content(int root, Channel& channel, const Request& request)
   struct stat status{};
   if (!file || fstat(file.get(), &status) != 0) return fail_errno(shown);
   if (!S_ISREG(status.st_mode)) return fail(shown + ": not a regular file", EINVAL);
-  const auto attributes =
-      choose_attributes(root, request, target->existing.value_or(Attributes{0, 0, kFileMode}));
-  if (!attributes) return fail(attributes.error());
   if (!target->existing && !set_attributes(file.get(), *attributes)) return fail_errno(shown);
   return copy_until_end(channel, file.get(), shown);
 }

@@ -232,8 +232,11 @@ TEST_SUITE("session files") {
     CHECK(code_of(guest.files.remove("/dir/..", {}, soon())) == ErrorCode::invalid_argument);
     WriteFileOptions nobody;
     nobody.owner = "nobody-of-this-name";
-    CHECK(code_of(guest.files.write("/f", Content::replaces, Files::source("x"), nobody, soon())) ==
-          ErrorCode::not_found);
+    for (const Content content : {Content::replaces, Content::is_appended}) {
+      CHECK(code_of(guest.files.write("/f", content, Files::source("x"), nobody, soon())) ==
+            ErrorCode::not_found);
+      CHECK(code_of(guest.files.stat("/f", false, soon())) == ErrorCode::not_found);
+    }
     CHECK(guest.count() == 3);
   }
 
