@@ -31,16 +31,24 @@ Outcome<std::vector<std::string>> split_path(const std::string& path) {
   return parts;
 }
 
+// The directory at `path`, whose parent is open. Another operation may make it at the same time.
+base::Fd open_or_make(int root, const std::string& path, int parent, const char* name) {
+  base::Fd directory = open_in_root(root, path.c_str(), O_PATH | O_DIRECTORY);
+  if (directory || errno != ENOENT) return directory;
+  const bool made = mkdirat(parent, name, kParentMode) == 0;
+  if (!made && errno != EEXIST) return directory;
+  directory = open_in_root(root, path.c_str(), O_PATH | O_DIRECTORY);
+  if (!directory && !made && errno == ENOENT) errno = EEXIST;  // a link to nowhere
+  return directory;
+}
+
 // Each step is resolved from the root again, so a link to an absolute path stays inside it.
 Outcome<base::Fd> open_or_make_parent(int root, const std::vector<std::string>& parts) {
   base::Fd directory = open_in_root(root, ".", O_PATH | O_DIRECTORY);
   std::string path;
   for (size_t i = 0; directory && i + 1 < parts.size(); i++) {
     path += "/" + parts[i];
-    base::Fd next = open_in_root(root, path.c_str(), O_PATH | O_DIRECTORY);
-    if (!next && errno == ENOENT && mkdirat(directory.get(), parts[i].c_str(), kParentMode) == 0)
-      next = open_in_root(root, path.c_str(), O_PATH | O_DIRECTORY);
-    directory = std::move(next);
+    directory = open_or_make(root, path, directory.get(), parts[i].c_str());
   }
   if (!directory) return fail_errno(path);
   return directory;

@@ -4,6 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <barrier>
+#include <thread>
+
+#include "agent/place.hpp"
 #include "unit/agent/operation_client.hpp"
 #include "unit/agent/temporary_root.hpp"
 
@@ -141,6 +146,23 @@ TEST_SUITE("agent put_files") {
     CHECK(root.read("usr/lib/b") == "b");
     CHECK(root.read("usr/lib/c") == "c");
     CHECK(std::filesystem::is_symlink(root / "lib"));
+  }
+
+  TEST_CASE("two that make the same directories at once both succeed") {
+    constexpr int kRounds = 300;
+    const TemporaryRoot root;
+    std::barrier together(2);
+    std::atomic<int> made{0};
+    const auto make = [&] {
+      for (int i = 0; i < kRounds; i++) {
+        together.arrive_and_wait();
+        if (make_place(root.fd(), "/" + std::to_string(i) + "/a/b/c/d/file")) made++;
+      }
+    };
+    std::thread other(make);
+    make();
+    other.join();
+    CHECK(made == 2 * kRounds);
   }
 
   TEST_CASE("failures name the path, and leave nothing half done") {

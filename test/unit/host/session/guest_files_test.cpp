@@ -4,6 +4,10 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <atomic>
+#include <barrier>
+#include <thread>
+
 #include "unit/host/session/file_agents.hpp"
 
 using namespace microvm;
@@ -175,6 +179,30 @@ TEST_SUITE("session files") {
     CHECK(guest.files.remove("/a/b/c/moved/two", {}, soon()));
     REQUIRE(guest.files.remove("/a", {.recursive = true}, soon()));
     CHECK(guest.count() == 0);
+  }
+
+  TEST_CASE("two that make a directory with its parents at once both succeed") {
+    constexpr int kRounds = 100;
+    Files guest;
+    // A link is one thread's.
+    const auto other_link = std::make_shared<LocalLink>(
+        [&](base::Fd stream) { agent::serve_operation(guest.guest, std::move(stream)); });
+    MakeDirectoryOptions options;
+    options.owner = me();
+    options.parents = true;
+    std::barrier together(2);
+    std::atomic<int> made{0};
+    const auto make = [&](GuestFiles files) {
+      for (int i = 0; i < kRounds; ++i) {
+        together.arrive_and_wait();
+        const std::string path = "/" + std::to_string(i) + "/a/b/c";
+        if (files.make_directory(path, options, soon())) ++made;
+      }
+    };
+    std::thread other(make, GuestFiles(other_link));
+    make(guest.files);
+    other.join();
+    CHECK(made == 2 * kRounds);
   }
 
   TEST_CASE("removing a tree follows no link") {
