@@ -11,8 +11,7 @@ namespace microvm {
 
 struct ProbeItem {
   enum class Status { ok, degraded, missing };
-  std::string name;  // "kvm", "kernel", "io_uring", "userfaultfd", "pagemap_scan", "cgroup",
-                     // "disk", "memory"
+  std::string name;  // "kvm", "kernel", "io_uring", "pagemap_scan", "disk", "memory"
   Status status = Status::ok;
   std::string detail;  // what was found
   std::string advice;  // what to do, empty when nothing

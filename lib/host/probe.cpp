@@ -2,9 +2,7 @@
 #include "microvm/probe.hpp"
 
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <linux/io_uring.h>
-#include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -16,8 +14,8 @@
 #include <filesystem>
 
 #include "base/fd.hpp"
-#include "host/probe_cgroup.hpp"
 #include "host/vm/core.hpp"
+#include "sys/page_map_scan.hpp"
 
 namespace microvm {
 namespace {
@@ -59,30 +57,16 @@ ProbeItem probe_io_uring() {
       "sysctl kernel.io_uring_disabled=0, and allow io_uring in the container's seccomp profile"};
 }
 
-ProbeItem probe_userfaultfd() {
-  const base::Fd fd(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY)));
-  if (fd) return {"userfaultfd", Status::ok, "available", ""};
-  return {"userfaultfd", Status::degraded, base::fail_errno("userfaultfd").value().message,
-          "sysctl vm.unprivileged_userfaultfd=1, or give access to /dev/userfaultfd"};
-}
-
-// struct pm_scan_arg of linux/fs.h since 6.7; Debian 12's headers are older.
-struct PagemapScan {
-  uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-  uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-constexpr unsigned long kPagemapScan = _IOWR('f', 16, PagemapScan);
-
 ProbeItem probe_pagemap_scan() {
   const base::Fd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-  PagemapScan scan{};
+  sys::PageMapScan scan{};
   scan.size = sizeof scan;
-  if (pagemap && ::ioctl(pagemap.get(), kPagemapScan, &scan) >= 0) {
+  if (pagemap && ::ioctl(pagemap.get(), sys::kPageMapScan, &scan) >= 0) {
     return {"pagemap_scan", Status::ok, "available", ""};
   }
   return {"pagemap_scan", Status::degraded,
           base::fail_errno("PAGEMAP_SCAN").value().message +
-              "; changed pages of a running microvm are found by KVM's dirty log",
+              "; changed pages are found in the page map, which takes longer",
           "a kernel of 6.7 or newer"};
 }
 
@@ -124,8 +108,8 @@ Result<void> probe_kvm() {
 }
 
 std::vector<ProbeItem> probe_host(const std::filesystem::path& data_dir) {
-  return {probe_kvm_item(),     probe_kernel(),       probe_io_uring(),     probe_userfaultfd(),
-          probe_pagemap_scan(), host::probe_cgroup(), probe_disk(data_dir), probe_memory()};
+  return {probe_kvm_item(),     probe_kernel(),       probe_io_uring(),
+          probe_pagemap_scan(), probe_disk(data_dir), probe_memory()};
 }
 
 }  // namespace microvm
