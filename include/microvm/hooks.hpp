@@ -11,8 +11,8 @@
 //   validate  build: in a throw-away clone of        {}                           the build fails
 //             the finished snapshot
 //   run       once in each new Vm, forks and those   {"microvmId": its id,        the Vm is
-//             of checkpoints too, before anyone       "runHookPayload": text}     terminated, the
-//             has it                                                              call fails
+//             of checkpoints too, before the          "runHookPayload": text}     terminated, the
+//             caller has it                                                       call fails
 //   suspend   before a running Vm is suspended       {"microvmId": its id}        event; goes on
 //   resume    after a resume or a rollback, before   {"microvmId": its id}        event; goes on
 //             calls reach the guest; also after a

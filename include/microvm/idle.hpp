@@ -8,10 +8,12 @@
 
 namespace microvm {
 
-// Carried out by the Runtime that started or resumed the Vm, as long as it is open. Zero times mean
-// never. A Vm is idle while none of this holds: a program of exec runs or somebody is attached to a
-// terminal; bytes move between the host and its ports; its programs use more CPU than the
-// threshold; a KeepAwake is held, or the file /run/microvm/keep-awake is there in the guest.
+// Carried out by the Runtime that started or resumed the Vm, as long as it is open; its times count
+// from there. A Runtime keeps no Vm that outlives its owner: of one, the policy ends there with the
+// last copy of the Vm handle that started or resumed it and the last KeepAwake of that handle. Zero
+// times mean never. A Vm is idle while none of this holds: a program of exec runs or somebody is
+// attached to a terminal; bytes move between the host and its ports; its programs use more CPU than
+// the threshold; a KeepAwake is held, or the file /run/microvm/keep-awake is there in the guest.
 struct IdlePolicy {
   std::chrono::milliseconds idle_after{0};     // idle without a break: then it is suspended
   std::chrono::milliseconds suspended_for{0};  // asleep without a break: then it is terminated
@@ -23,7 +25,11 @@ struct IdlePolicy {
   bool auto_resume = true;
 };
 
-// Keeps a Vm from being idle as long as it lives. Movable; any thread.
+// Keeps a Vm from being idle as long as it lives, in the policy that its own handle of the Vm
+// carries out. A handle of attach() carries out none before it has resumed the Vm, so that its
+// KeepAwake has no effect on the policy that runs elsewhere; the file in the guest has. Only of a
+// Vm that dies with this Runtime does attach() give the handle that carries it out. Movable; any
+// thread.
 class MICROVM_API KeepAwake {
  public:
   struct Impl;

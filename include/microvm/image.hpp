@@ -57,7 +57,7 @@ struct ImageInfo {
 
 // Progress of a long call, on the calling thread or one of the library's, never concurrently.
 struct Progress {
-  std::string step;    // "STEP 3/7: RUN apt-get install …"
+  std::string step;    // "STEP 3/7: RUN python3 -m py_compile …"
   uint64_t done = 0;   // in units of total
   uint64_t total = 0;  // 0: not known
   std::string output;  // output of a RUN, raw bytes, when there is some

@@ -224,7 +224,8 @@ class MICROVM_API Vm {
   // as it was), …
   Result<void> rollback(const std::string& checkpoint, const CallLimits& limits = {});
 
-  // From now on it is not idle, until the handle is dropped.
+  // From now on it is not idle for the policy of this handle (idle.hpp), until what is returned is
+  // dropped.
   [[nodiscard]] KeepAwake keep_awake();
 
   // Ends it at once, or when its terminate hook is through; idempotent. Everything it left on the
