@@ -3,10 +3,20 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "microvm/error.hpp"
 
 namespace microvm {
+
+// Values of VmEvent::cause. A suspended Vm that was resumed for the sake of another call has what
+// that call was about to do instead: "exec", "connect", "read a file", …
+inline constexpr std::string_view kCauseCall = "call";                     // suspend(), fork(), …
+inline constexpr std::string_view kCauseIdle = "idle";                     // IdlePolicy::idle_after
+inline constexpr std::string_view kCauseGuest = "the guest asked for it";  // /run/microvm/suspend
+inline constexpr std::string_view kCauseSlept = "slept too long";  // IdlePolicy::suspended_for
+inline constexpr std::string_view kCauseLifetime = "lifetime";     // IdlePolicy::lifetime
+inline constexpr std::string_view kCauseRunHook = "run hook";      // that failed
 
 struct VmEvent {
   enum class Kind {
@@ -24,7 +34,7 @@ struct VmEvent {
   std::string time;  // RFC 3339, UTC
   std::string vm_id;
   Kind kind = Kind::started;
-  std::string cause;     // "call", "idle", "guest", "lifetime", "suspended too long", "exec", …
+  std::string cause;     // kCauseCall, …
   uint64_t took_us = 0;  // what it cost, hooks included
   std::string detail;    // one line, may be empty
 };

@@ -66,7 +66,8 @@ class MICROVM_API Runtime {
   // behind.
   Result<Vm> run(const std::string& image, const RunOptions& options = {},
                  const CallLimits& limits = {});
-  Result<std::vector<VmInfo>> vms() const;  // running ones and ended ones not yet removed
+  // All that are there: running, asleep, or ended and not yet removed.
+  Result<std::vector<VmInfo>> vms() const;
   Result<Vm> attach(const std::string& id_or_name) const;
   Result<void> remove(const std::string& id_or_name);  // ends it if needed; forgets it
 

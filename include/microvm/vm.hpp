@@ -21,7 +21,12 @@
 
 namespace microvm {
 
-enum class VmState { pending, running, suspending, suspended, terminating, terminated };
+enum class VmState {
+  running,
+  suspending,  // seen by the handle that suspends it; others see it run until its worker is gone
+  suspended,
+  terminated,
+};
 MICROVM_API const char* vm_state_name(VmState state) noexcept;
 
 struct RunOptions {
@@ -39,8 +44,8 @@ struct VmInfo {
   std::string id;  // 12 hex digits
   std::string name;
   std::string image;  // "name:version"
-  VmState state = VmState::pending;
-  std::string state_reason;  // why it ended, empty while it runs
+  VmState state = VmState::running;
+  std::string state_reason;  // of a suspended or terminated one: how its last worker ended
   std::string created;       // RFC 3339, UTC
   uint32_t worker_pid = 0;
   uint64_t memory_bytes = 0;

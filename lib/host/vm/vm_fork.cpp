@@ -86,7 +86,7 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   }
   if (!failed) {
     for (const auto& vm : started) core->owned.adopt(vm);
-    tell(VmEvent::Kind::forked, "call", clock.us(),
+    tell(VmEvent::Kind::forked, std::string(kCauseCall), clock.us(),
          std::to_string(started.size()) + ", paused for " + std::to_string(captured->pause_us) +
              " us");
     return started;

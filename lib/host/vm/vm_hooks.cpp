@@ -54,7 +54,7 @@ Result<void> Vm::Impl::call_run_hook(const std::string& payload, const Limits& l
   if (!body) return base::fail(body.error());
   const auto running = running_session();
   if (!running) return base::fail(ErrorCode::vm_gone, "run hook: the microvm has ended");
-  return call_hook(*running, kRunHook, *body, "call", limits);
+  return call_hook(*running, kRunHook, *body, std::string(kCauseCall), limits);
 }
 
 Result<void> Vm::Impl::begin_run(const std::string& payload, const Limits& limits,
@@ -63,10 +63,10 @@ Result<void> Vm::Impl::begin_run(const std::string& payload, const Limits& limit
   const auto told = call_run_hook(payload, limits);
   --keepers;
   if (told) {
-    tell(VmEvent::Kind::started, "call", clock.us(), record.image);
+    tell(VmEvent::Kind::started, std::string(kCauseCall), clock.us(), record.image);
     return {};
   }
-  static_cast<void>(terminate("run hook"));
+  static_cast<void>(terminate(std::string(kCauseRunHook)));
   static_cast<void>(remove());
   return base::fail(run_error(told.error()));
 }

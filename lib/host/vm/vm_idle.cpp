@@ -45,14 +45,13 @@ class Target : public host::IdleTarget {
     const auto vm = vm_.lock();
     if (!vm) return;
     if (action == IdleAction::suspend_idle) {
-      suspend(*vm, "idle", [&](Vm::Impl::Session& guest) { return is_idle(*vm, guest); });
+      suspend(*vm, kCauseIdle, [&](Vm::Impl::Session& guest) { return is_idle(*vm, guest); });
     }
-    if (action == IdleAction::suspend_asked) suspend(*vm, "the guest asked for it");
+    if (action == IdleAction::suspend_asked) suspend(*vm, kCauseGuest);
     if (action == IdleAction::terminate_slept) {
-      const auto still_asleep = [&] { return vm->state() == VmState::suspended; };
-      static_cast<void>(vm->terminate("slept too long", still_asleep));
+      terminate(*vm, kCauseSlept, [&] { return vm->state() == VmState::suspended; });
     }
-    if (action == IdleAction::terminate_lifetime) static_cast<void>(vm->terminate("lifetime"));
+    if (action == IdleAction::terminate_lifetime) terminate(*vm, kCauseLifetime);
   }
 
  private:
@@ -63,11 +62,16 @@ class Target : public host::IdleTarget {
     return !seen || (seen->programs == 0 && !seen->kept_awake);
   }
 
-  static void suspend(Vm::Impl& vm, const std::string& cause,
+  static void suspend(Vm::Impl& vm, std::string_view cause,
                       const Vm::Impl::StillWanted& still_wanted = {}) {
     const Limits limits({}, kActLimit + vm.config.hooks.suspend);
-    const auto done = vm.suspend({.wait_durable = false}, limits, cause, still_wanted);
+    const auto done = vm.suspend({.wait_durable = false}, limits, std::string(cause), still_wanted);
     if (!done) vm.core->log("suspend microvm " + vm.record.id + ": " + done.error().message);
+  }
+
+  static void terminate(Vm::Impl& vm, std::string_view cause,
+                        const std::function<bool()>& still_wanted = {}) {
+    static_cast<void>(vm.terminate(std::string(cause), still_wanted));
   }
 
   std::weak_ptr<Vm::Impl> vm_;

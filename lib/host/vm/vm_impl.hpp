@@ -64,7 +64,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // Why it ended; call only once it has.
   std::string end_reason();
   // `still_wanted` is asked once nobody else can change its state; false: it lives on.
-  Result<void> terminate(const std::string& cause = "call",
+  Result<void> terminate(const std::string& cause = std::string(kCauseCall),
                          const std::function<bool()>& still_wanted = {});
   // Ends it if needed and removes everything.
   Result<void> remove();
@@ -72,11 +72,11 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // vm_sleep.cpp
   // Asked when the guest's programs stand: false lets them go on (error busy).
   using StillWanted = std::function<bool(Session&)>;
-  // `cause` is for the event: "call", "idle", "exec" …
+  // `cause` is for the event (microvm/event.hpp).
   Result<SuspendTimes> suspend(const SuspendOptions& options, const host::Limits& limits,
-                               const std::string& cause = "call",
+                               const std::string& cause = std::string(kCauseCall),
                                const StillWanted& still_wanted = {});
-  Result<void> resume(const host::Limits& limits, std::string_view cause = "call");
+  Result<void> resume(const host::Limits& limits, std::string_view cause = kCauseCall);
 
   // vm_hooks.cpp
   // The last step of a start: the app's run hook, then everyone is told. Without success it is

@@ -9,8 +9,7 @@
 namespace microvm {
 
 const char* vm_state_name(VmState state) noexcept {
-  static constexpr std::array kNames = {"pending",   "running",     "suspending",
-                                        "suspended", "terminating", "terminated"};
+  static constexpr std::array kNames = {"running", "suspending", "suspended", "terminated"};
   const auto index = static_cast<size_t>(state);
   return index < kNames.size() ? kNames[index] : "unknown";
 }
