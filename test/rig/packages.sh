@@ -1,4 +1,4 @@
-# Sourced by the scripts that install what they use: the rig, test/run and examples/quickstart/run.
+# Sourced by every script that installs what it uses.
 # shellcheck shell=bash
 
 as_root() {

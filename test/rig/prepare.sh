@@ -1,5 +1,6 @@
-# Sourced by test/run and examples/quickstart/run, after packages.sh and cache.sh, with the checkout as the current
-# directory: everything that needs the network or a compiler happens here, before anything runs.
+# Sourced by the scripts that build the checkout or boot guests (test/run, test/soak/run, test/fuzz/run, bench/run,
+# examples/quickstart/run), after packages.sh and cache.sh, with the checkout as the current directory: everything that
+# needs the network or a compiler happens here, before anything runs.
 # shellcheck shell=bash
 
 # What building takes on a Debian 12 that has nothing; python3 also reads the doctor's JSON.

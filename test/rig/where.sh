@@ -1,4 +1,4 @@
-# Sourced by test/run and examples/quickstart/run: where things that boot a Linux guest run.
+# Sourced by the scripts that boot Linux guests (test/run, test/soak/run, bench/run, examples/quickstart/run): where they run.
 # shellcheck shell=bash
 
 # choose_place MICROVM: asks the built command line tool whether this machine's KVM can run stock kernels, and sets
