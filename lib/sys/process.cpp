@@ -125,10 +125,6 @@ Result<base::Fd> executable_from_bytes(const std::string& name, std::span<const 
   return fd;
 }
 
-Result<base::Fd> executable_from_file(const std::string& path) {
-  return open_at(AT_FDCWD, path, O_RDONLY);
-}
-
 Result<Process> spawn(int executable_fd, const SpawnOptions& options) {
   ChildPlan plan = make_plan(executable_fd, options);
   int pidfd = -1;

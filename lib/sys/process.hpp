@@ -16,8 +16,6 @@ namespace microvm::sys {
 
 // A sealed memory file with the bytes of a program: nobody can change what spawn() runs.
 Result<base::Fd> executable_from_bytes(const std::string& name, std::span<const std::byte> bytes);
-// An installed program.
-Result<base::Fd> executable_from_file(const std::string& path);
 
 struct SpawnOptions {
   std::vector<std::string> arguments;    // argv[0] first

@@ -148,17 +148,4 @@ Result<SparseDigest> digest_sparse_file(int fd, const std::string& name, const C
   return digest;
 }
 
-Result<SparseSize> measure_sparse_file(int fd, const std::string& name) {
-  const auto size = file_size(fd, name);
-  if (!size) return fail(size.error());
-  SparseSize measured{*size, 0};
-  for (uint64_t offset = 0;;) {
-    const auto extent = next_data(fd, offset, *size, name);
-    if (!extent) return fail(extent.error());
-    if (extent->begin == extent->end) return measured;
-    measured.data_bytes += extent->end - extent->begin;
-    offset = extent->end;
-  }
-}
-
 }  // namespace microvm::host

@@ -44,11 +44,4 @@ struct SparseDigest {
 [[nodiscard]] Result<SparseDigest> digest_sparse_file(int fd, const std::string& name,
                                                       const CallCheck& check);
 
-// Sizes only, without reading: what SEEK_DATA reports.
-struct SparseSize {
-  uint64_t size_bytes = 0;
-  uint64_t data_bytes = 0;
-};
-[[nodiscard]] Result<SparseSize> measure_sparse_file(int fd, const std::string& name);
-
 }  // namespace microvm::host

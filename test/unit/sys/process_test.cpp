@@ -34,7 +34,7 @@ struct Pipe {
 };
 
 std::string run_shell(const std::string& script, SpawnOptions options = {}) {
-  const auto shell = sys::executable_from_file("/bin/sh");
+  const auto shell = sys::open_at(AT_FDCWD, "/bin/sh", O_RDONLY);
   REQUIRE(shell);
   Pipe output;
   options.arguments = {"sh", "-c", script};
@@ -49,7 +49,7 @@ std::string run_shell(const std::string& script, SpawnOptions options = {}) {
 }  // namespace
 
 TEST_CASE("process: exit codes, signals, and a wait that gives up") {
-  const auto shell = sys::executable_from_file("/bin/sh");
+  const auto shell = sys::open_at(AT_FDCWD, "/bin/sh", O_RDONLY);
   const auto spawn = [&](const char* script) {
     return sys::spawn(shell->get(), {.arguments = {"sh", "-c", script}});
   };
@@ -93,7 +93,7 @@ TEST_CASE("process: fds that stand where others must go") {
   const Fd saved4 = above(4);
   const Fd a = above(sys::memory_file("aaa")->get());
   const Fd b = above(sys::memory_file("bbb")->get());
-  const Fd shell = above(sys::executable_from_file("/bin/sh")->get());
+  const Fd shell = above(sys::open_at(AT_FDCWD, "/bin/sh", O_RDONLY)->get());
   const Fd output = above(sys::memory_file("out")->get());
   REQUIRE(::dup3(a.get(), 4, O_CLOEXEC) == 4);
   REQUIRE(::dup3(b.get(), 3, O_CLOEXEC) == 3);

@@ -52,7 +52,6 @@ TEST_CASE("digest: holes and written zeros are the same content") {
   CHECK(a->data_bytes == 4096);
   CHECK(b->data_bytes == 4096);
   CHECK(a->size_bytes == 1 << 20);
-  CHECK(measure_sparse_file(sparse.get(), "sparse")->data_bytes < 1 << 20);
 }
 
 TEST_CASE("digest: where the bytes lie, their value and the size all count") {

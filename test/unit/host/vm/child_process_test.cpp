@@ -1,9 +1,12 @@
 #include "host/vm/child_process.hpp"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 
 #include <csignal>
 #include <thread>
+
+#include "sys/file.hpp"
 
 using namespace microvm;
 using namespace microvm::host;
@@ -12,7 +15,7 @@ using namespace std::chrono_literals;
 namespace {
 
 std::shared_ptr<ChildProcess> start(const std::string& script) {
-  const auto shell = sys::executable_from_file("/bin/sh");
+  const auto shell = sys::open_at(AT_FDCWD, "/bin/sh", O_RDONLY);
   REQUIRE(shell);
   auto process = sys::spawn(shell->get(), {.arguments = {"sh", "-c", script}});
   REQUIRE(process);
