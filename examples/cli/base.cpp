@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include "command.hpp"
+#include "each_id.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "progress.hpp"
@@ -10,16 +11,21 @@ namespace {
 
 int base_import(const Context& context, const Arguments& arguments) {
   OptionParser parser(
-      "base import", "NAME TAR",
+      "base import", "[--disk-size SIZE] NAME TAR",
       "Make a base image, which a Dockerfile's FROM can name, from the tar of a root "
       "file system; prints its digest.");
+  parser.value("disk-size", "SIZE", "Root disk of the microVMs, 16M to 4T (default: 8G)");
   parser.words(2, 2);
   if (!parser.parse(arguments)) return parser.exit_code();
+  const auto disk_size = parse_size(parser.get("disk-size", "8G"));
+  if (!disk_size) return parser.wrong("--disk-size: not a size like 8G");
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
   const auto& words = parser.found_words();
   ProgressPrinter progress;
-  const auto base = runtime->import_base(words[0], words[1], progress.sink(), context.limits());
+  const auto base = runtime->import_base(words[0], words[1],
+                                         {.disk_bytes = *disk_size, .progress = progress.sink()},
+                                         context.limits());
   if (!base) return fail(base.error());
   fmt::print("{}\n", base->digest);
   return kOk;
@@ -45,12 +51,25 @@ int base_ls(const Context& context, const Arguments& arguments) {
   return kOk;
 }
 
+int base_rm(const Context& context, const Arguments& arguments) {
+  OptionParser parser("base rm", "NAME…",
+                      "Remove base images; refused while an image was built on one.");
+  parser.words(1, 1000);
+  if (!parser.parse(arguments)) return parser.exit_code();
+  return for_each_id(context, parser.found_words(), [](auto& runtime, const auto& name) {
+    if (auto removed = runtime.remove_base(name); !removed) return fail(removed.error());
+    fmt::print("{}\n", name);
+    return kOk;
+  });
+}
+
 }  // namespace
 
 int base(const Context& context, const Arguments& arguments) {
   static constexpr Command kCommands[] = {
       {"import", "Import the tar of a root file system", base_import},
       {"ls", "List the base images", base_ls},
+      {"rm", "Remove base images", base_rm},
   };
   return dispatch(context, arguments, "base", kCommands);
 }

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "command.hpp"
+#include "each_id.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "subprocess.hpp"
@@ -102,6 +103,19 @@ int kernel_ls(const Context& context, const Arguments& arguments) {
   return kOk;
 }
 
+int kernel_rm(const Context& context, const Arguments& arguments) {
+  OptionParser parser(
+      "kernel rm", "NAME…",
+      "Remove kernels, by name or digest; refused while an image was built with one.");
+  parser.words(1, 1000);
+  if (!parser.parse(arguments)) return parser.exit_code();
+  return for_each_id(context, parser.found_words(), [](auto& runtime, const auto& name) {
+    if (auto removed = runtime.remove_kernel(name); !removed) return fail(removed.error());
+    fmt::print("{}\n", name);
+    return kOk;
+  });
+}
+
 }  // namespace
 
 int kernel(const Context& context, const Arguments& arguments) {
@@ -109,6 +123,7 @@ int kernel(const Context& context, const Arguments& arguments) {
       {"import", "Import the kernel of a linux-image .deb", kernel_import},
       {"fetch", "Download a Debian cloud kernel and import it", kernel_fetch},
       {"ls", "List the imported kernels", kernel_ls},
+      {"rm", "Remove kernels", kernel_rm},
   };
   return dispatch(context, arguments, "kernel", kCommands);
 }

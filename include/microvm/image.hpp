@@ -64,6 +64,16 @@ struct Progress {
 };
 using ProgressSink = std::function<void(const Progress&)>;
 
+inline constexpr uint64_t kDefaultDiskBytes = 8ull << 30;
+
+struct ImportBaseOptions {
+  // The root disk as the guest sees it, of this base and of every image on it; the file is sparse.
+  // It also bounds how many files there can be: one for each 16 KiB. A multiple of 4096 from 16 MiB
+  // to 4 TiB. Error invalid_argument: also when the tar does not fit.
+  uint64_t disk_bytes = kDefaultDiskBytes;
+  ProgressSink progress;  // done/total in bytes of the tar file
+};
+
 struct BuildOptions {
   std::filesystem::path context;     // directory
   std::filesystem::path dockerfile;  // empty: context / "Dockerfile"

@@ -44,11 +44,17 @@ class MICROVM_API Runtime {
   // From a Debian linux-image .deb. Importing the same kernel again changes nothing.
   Result<KernelInfo> import_kernel(const std::filesystem::path& deb, const CallLimits& limits = {});
   Result<std::vector<KernelInfo>> kernels() const;
+  // Errors: not_found; busy while an image was built with it or is being built; corrupt when an
+  // image can not be read, which may need it.
+  Result<void> remove_kernel(const std::string& name_or_digest);
 
   // From a tar (any compression libarchive knows) of a root file system.
   Result<BaseInfo> import_base(const std::string& name, const std::filesystem::path& tar,
-                               const ProgressSink& progress = {}, const CallLimits& limits = {});
+                               const ImportBaseOptions& options = {},
+                               const CallLimits& limits = {});
   Result<std::vector<BaseInfo>> bases() const;
+  // Its content goes too, unless another name means the same. Errors: as for a kernel.
+  Result<void> remove_base(const std::string& name);
 
   Result<ImageInfo> build(const BuildOptions& options, const CallLimits& limits = {});
   Result<std::vector<ImageInfo>> images() const;

@@ -67,19 +67,24 @@ Result<std::vector<KernelInfo>> Runtime::kernels() const {
   return impl_->infos(*listing);
 }
 
+Result<void> Runtime::remove_kernel(const std::string& name_or_digest) {
+  return impl_->core->store.remove_kernel(name_or_digest);
+}
+
 Result<BaseInfo> Runtime::import_base(const std::string& name, const std::filesystem::path& tar,
-                                      const ProgressSink& progress, const CallLimits& limits) {
-  host::BaseImportOptions options;
-  options.name = name;
-  options.tar = tar;
-  options.progress = progress;
-  return host::import_base(impl_->core->store, options, limits);
+                                      const ImportBaseOptions& options, const CallLimits& limits) {
+  return host::import_base(impl_->core->store, {name, tar, options.disk_bytes, options.progress},
+                           limits);
 }
 
 Result<std::vector<BaseInfo>> Runtime::bases() const {
   const auto listing = impl_->core->store.bases();
   if (!listing) return base::fail(listing.error());
   return impl_->infos(*listing);
+}
+
+Result<void> Runtime::remove_base(const std::string& name) {
+  return impl_->core->store.remove_base(name);
 }
 
 Result<ImageInfo> Runtime::build(const BuildOptions& options, const CallLimits& limits) {

@@ -12,10 +12,10 @@
 namespace microvm::host {
 
 struct BaseImportOptions {
-  std::string name;                  // "debian:bookworm"
-  std::filesystem::path tar;         // any compression libarchive knows
-  uint64_t disk_bytes = 8ull << 30;  // size of the file system the guest sees; the file is sparse
-  ProgressSink progress;             // done/total in bytes of the tar file
+  std::string name;           // "debian:bookworm"
+  std::filesystem::path tar;  // any compression libarchive knows
+  uint64_t disk_bytes = kDefaultDiskBytes;
+  ProgressSink progress;
 };
 
 // The same tar gives the same bytes and so the same digest. Errors: invalid_argument (name, size,

@@ -38,8 +38,7 @@ Result<std::pair<std::string, std::string>> resolve(const path& data_dir, const 
     if (digest) return std::pair(*digest, full);
     if (digest.error().code != ErrorCode::not_found) return fail(digest.error());
   }
-  return fail(ErrorCode::not_found,
-              "base " + name + ": not imported; make one with `base import " + name + " TAR`");
+  return fail(ErrorCode::not_found, "base " + name + ": not imported");
 }
 
 // Digests that something needs: names, and images built on them.
@@ -68,7 +67,7 @@ Result<void> check_no_image_uses_base(const Store& store, const std::string& dig
   for (const auto& image : images->items)
     if (image.base_digest == digest)
       return fail(ErrorCode::busy, "base " + name + ": image " + image.info.name + ":" +
-                                       image.info.version + " was built on it");
+                                       image.info.version + " was built on it: remove that first");
   return {};
 }
 
@@ -117,6 +116,9 @@ Result<BaseEntry> Store::open_base(const std::string& name_or_digest) const {
     return open_entry(data_dir_ / "bases" / name_or_digest, "base " + name_or_digest,
                       parse_base_manifest);
   const auto found = resolve(data_dir_, name_or_digest);
+  if (!found && found.error().code == ErrorCode::not_found)
+    return fail(ErrorCode::not_found,
+                found.error().message + "; make one with `base import " + name_or_digest + " TAR`");
   if (!found) return fail(found.error());
   auto entry =
       open_entry(data_dir_ / "bases" / found->first, "base " + found->second, parse_base_manifest);

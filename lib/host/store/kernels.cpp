@@ -30,7 +30,8 @@ Result<void> check_no_image_uses_kernel(const Store& store, const KernelManifest
   for (const auto& image : images->items)
     if (image.kernel_digest == kernel.info.digest)
       return fail(ErrorCode::busy, "kernel " + kernel.info.name + ": image " + image.info.name +
-                                       ":" + image.info.version + " was built with it");
+                                       ":" + image.info.version +
+                                       " was built with it: remove that first");
   return {};
 }
 
@@ -76,6 +77,7 @@ Result<KernelManifest> Store::commit_kernel(TempEntry entry, const KernelManifes
 }
 
 Result<void> Store::remove_kernel(const std::string& name_or_digest) const {
+  if (name_or_digest.empty()) return fail(ErrorCode::invalid_argument, "remove a kernel: no name");
   path dir;
   KernelManifest kernel;
   {

@@ -1,0 +1,120 @@
+// What the Runtime does with a data directory, without a guest.
+#include "microvm/runtime.hpp"
+
+#include <doctest/doctest.h>
+
+#include <fstream>
+
+#include "host/image/ext4_fixtures.hpp"
+#include "host/store/digest.hpp"
+#include "host/store/store.hpp"
+#include "host/temp_dir.hpp"
+
+using namespace microvm;
+using namespace microvm::host;
+
+namespace {
+
+constexpr uint64_t kDisk = 16u << 20;
+
+std::string digest_of(const std::string& text) {
+  return sha256_hex(std::as_bytes(std::span(text)));
+}
+
+struct Fixture {
+  test::TempDir dir;
+  Runtime runtime = *Runtime::open({.data_dir = dir / "data", .log = {}, .on_event = {}});
+  Store store = *Store::open(dir / "data");
+
+  std::filesystem::path tar() {
+    return test::TarMaker(dir / "root.tar").file("a", "content").done();
+  }
+
+  void add_kernel(const std::string& name) {
+    auto entry = store.new_entry();
+    REQUIRE(entry);
+    REQUIRE(entry->write_file("vmlinux", name));
+    const auto digest = digest_of(name);
+    REQUIRE(store.commit_kernel(
+        std::move(*entry),
+        {{name, digest, name.size()}, 1, {"vmlinux", name.size(), name.size(), digest}, {}}));
+  }
+
+  void add_image(const std::string& name, const std::string& kernel_digest,
+                 const std::string& base_digest) {
+    auto entry = store.new_entry();
+    REQUIRE(entry);
+    REQUIRE(entry->write_file("memory.raw", "abc"));
+    ImageManifest manifest;
+    manifest.info.name = name;
+    manifest.info.vcpus = 1;
+    manifest.kernel_digest = kernel_digest;
+    manifest.base_digest = base_digest;
+    manifest.memory = {"memory.raw", 3, 3, {}};
+    manifest.state = {"state.bin", 1, 1, digest_of("s")};
+    REQUIRE(store.commit_image(std::move(*entry), manifest));
+  }
+
+  // What it was built with is not known then.
+  void damage_image(const std::string& name) {
+    std::ofstream(store.image_dir(name, "1") / "manifest.json") << "{";
+  }
+};
+
+ErrorCode code_of(const Result<void>& result) {
+  REQUIRE_FALSE(result);
+  return result.error().code;
+}
+
+}  // namespace
+
+TEST_CASE("runtime: a kernel is removed unless an image needs it, or may need it") {
+  Fixture fixture;
+  for (const char* name : {"k", "k-old"}) fixture.add_kernel(name);
+  fixture.add_image("app", digest_of("k"), digest_of("b"));
+
+  const auto needed = fixture.runtime.remove_kernel("k");
+  CHECK(code_of(needed) == ErrorCode::busy);
+  CHECK(needed.error().message.find("app:1") != std::string::npos);
+  CHECK(fixture.runtime.remove_kernel(digest_of("k-old")));
+  CHECK(code_of(fixture.runtime.remove_kernel("k-old")) == ErrorCode::not_found);
+  CHECK(code_of(fixture.runtime.remove_kernel("")) == ErrorCode::invalid_argument);
+  fixture.damage_image("app");
+  CHECK(code_of(fixture.runtime.remove_kernel("k")) == ErrorCode::corrupt);
+  CHECK(fixture.runtime.kernels()->size() == 1);
+  std::filesystem::remove_all(fixture.store.image_dir("app", "1"));
+  CHECK(fixture.runtime.remove_kernel("k"));
+  CHECK(fixture.runtime.kernels()->empty());
+}
+
+TEST_CASE("runtime: a base is removed unless an image needs it, and can be imported again") {
+  Fixture fixture;
+  const auto base = fixture.runtime.import_base("debian:12", fixture.tar(), {.disk_bytes = kDisk});
+  REQUIRE(base);
+  fixture.add_image("app", digest_of("k"), base->digest);
+
+  const auto needed = fixture.runtime.remove_base("debian:12");
+  CHECK(code_of(needed) == ErrorCode::busy);
+  CHECK(needed.error().message.find("app:1") != std::string::npos);
+  REQUIRE(fixture.runtime.remove_image("app"));
+  CHECK(fixture.runtime.remove_base("debian:12"));
+  CHECK(fixture.runtime.bases()->empty());
+  CHECK(code_of(fixture.runtime.remove_base("debian:12")) == ErrorCode::not_found);
+  CHECK(fixture.runtime.import_base("debian:12", fixture.tar(), {.disk_bytes = kDisk}));
+}
+
+TEST_CASE("runtime: a base has the disk size it was imported with, within bounds") {
+  Fixture fixture;
+  const auto import = [&](const ImportBaseOptions& options) {
+    return fixture.runtime.import_base("debian:12", fixture.tar(), options);
+  };
+  CHECK(import({.disk_bytes = kDisk})->size_bytes == kDisk);
+  CHECK(import({})->size_bytes == kDefaultDiskBytes);
+  for (const uint64_t bytes : {uint64_t{0}, kDisk - 4096, kDisk + 1, uint64_t{5} << 40}) {
+    CAPTURE(bytes);
+    const auto refused = import({.disk_bytes = bytes});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::invalid_argument);
+  }
+  CHECK(fixture.runtime.bases()->front().size_bytes == kDefaultDiskBytes);
+}
