@@ -70,7 +70,7 @@ Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limit
   info.vcpus = record.vcpus;
   auto kept = host::commit_checkpoint(core->store, std::move(*entry), std::move(info), *saved);
   if (!kept) return kept;
-  tell(VmEvent::Kind::checkpointed, "call", clock.us(),
+  tell(VmEvent::Kind::checkpointed, std::string(kCauseCall), clock.us(),
        kept->id + ", paused for " + std::to_string(captured->pause_us) + " us");
   return kept;
 }
@@ -107,7 +107,7 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   }
   if (!committed) {
     if (const auto session = stands ? running_session() : nullptr) {
-      take_back(*session, "call", NewTop::drop);
+      take_back(*session, std::string(kCauseCall), NewTop::drop);
     }
     return committed;
   }
@@ -115,8 +115,8 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   Waking waking(*this);
   waking.hold();
   if (auto ok = start_from_saved(limits); !ok) return ok;
-  inform_resumed("call", limits);
-  tell(VmEvent::Kind::rolled_back, "call", clock.us(), checkpoint->info.id);
+  inform_resumed(std::string(kCauseCall), limits);
+  tell(VmEvent::Kind::rolled_back, std::string(kCauseCall), clock.us(), checkpoint->info.id);
   return {};
 }
 
