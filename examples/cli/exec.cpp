@@ -2,7 +2,7 @@
 #include "detach_keys.hpp"
 #include "options.hpp"
 #include "output.hpp"
-#include "run_program.hpp"
+#include "run_in_guest.hpp"
 #include "run_terminal.hpp"
 
 namespace cli {

@@ -3,7 +3,7 @@
 #include "command.hpp"
 #include "options.hpp"
 #include "output.hpp"
-#include "run_program.hpp"
+#include "run_in_guest.hpp"
 #include "run_terminal.hpp"
 
 namespace cli {

@@ -14,7 +14,7 @@
 #include "detach_keys.hpp"
 #include "output.hpp"
 #include "raw_terminal.hpp"
-#include "run_program.hpp"
+#include "run_in_guest.hpp"
 
 namespace cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "run_program.hpp"
+#include "run_in_guest.hpp"
 
 #include <fmt/core.h>
 #include <poll.h>
