@@ -2,6 +2,7 @@
 
 #include "command.hpp"
 #include "each_id.hpp"
+#include "json.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "progress.hpp"

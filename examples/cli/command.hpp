@@ -1,7 +1,6 @@
 // What every command of the CLI gets and the table of them.
 #pragma once
 
-#include <span>
 #include <string>
 #include <vector>
 
@@ -29,8 +28,6 @@ struct Command {
   const char* summary;
   int (*run)(const Context& context, const Arguments& arguments);
 };
-
-std::span<const Command> commands();
 
 int doctor(const Context& context, const Arguments& arguments);
 int kernel(const Context& context, const Arguments& arguments);

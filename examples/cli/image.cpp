@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "command.hpp"
+#include "json.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "progress.hpp"

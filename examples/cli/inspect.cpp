@@ -36,7 +36,7 @@ int inspect(const Context& context, const Arguments& arguments) {
     print_error("no microvm and no image " + what);
     return kFailed;
   }
-  print_json(to_json(*image));
+  print_json(*image);
   return kOk;
 }
 

@@ -2,8 +2,6 @@
 
 #include <fmt/core.h>
 
-#include "output.hpp"
-
 namespace cli {
 namespace {
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "command.hpp"
@@ -50,7 +51,6 @@ class OptionParser {
  private:
   struct Parsed;
   void print_help() const;
-  void take_words();
 
   std::string name_;
   std::string notes_;

@@ -1,4 +1,4 @@
-// What the CLI prints for people: one-line errors, tables, sizes; and lists as JSON.
+// What the CLI prints for people: one-line errors, tables, sizes.
 #pragma once
 
 #include <span>
@@ -6,8 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "microvm/image.hpp"
-#include "microvm/vm.hpp"
+#include "microvm/error.hpp"
 
 namespace cli {
 
@@ -25,11 +24,5 @@ void print_table(const std::vector<std::vector<std::string>>& rows);
 std::string human_size(uint64_t bytes);
 // "3 minutes ago" of an RFC 3339 time; the text itself when it is none.
 std::string human_age(const std::string& rfc3339);
-
-void print_json(const microvm::ImageInfo& image);
-void print_json(const std::vector<microvm::KernelInfo>& kernels);
-void print_json(const std::vector<microvm::BaseInfo>& bases);
-void print_json(const std::vector<microvm::ImageInfo>& images);
-void print_json(const std::vector<microvm::VmInfo>& vms);
 
 }  // namespace cli

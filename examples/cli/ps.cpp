@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include "command.hpp"
+#include "json.hpp"
 #include "options.hpp"
 #include "output.hpp"
 
