@@ -10,6 +10,7 @@
 #include "command.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "output_stream.hpp"
 
 namespace cli {
 namespace {
@@ -93,9 +94,11 @@ microvm::Result<Kind> kind_here(const std::string& path, bool follow) {
 
 class Copy {
  public:
-  Copy(const Context& context, microvm::Vm vm, const OptionParser& parser)
+  // `tar` gets the source when the target is "-".
+  Copy(const Context& context, microvm::Vm vm, const OptionParser& parser, OutputStream& tar)
       : context_(context),
         vm_(std::move(vm)),
+        tar_(tar),
         archive_(parser.has("archive")),
         follow_(parser.has("follow-link")) {}
 
@@ -161,7 +164,9 @@ class Copy {
     microvm::DownloadOptions options;
     options.name = from.is_content() ? "." : "";
     options.follow_link = follow_ || from.is_marked_directory();
-    return vm_.download_tar(plain(from), write_stdout, options, context_.limits());
+    return vm_.download_tar(
+        plain(from), [this](std::span<const std::byte> bytes) { return write_tar(bytes); }, options,
+        context_.limits());
   }
 
   microvm::Result<microvm::TransferTotals> from_tar(const Side& to) {
@@ -172,15 +177,9 @@ class Copy {
                           options, context_.limits());
   }
 
-  static microvm::Result<void> write_stdout(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const auto sent = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
-      if (sent < 0)
-        return tl::unexpected(
-            Error{ErrorCode::io, std::string("standard output: ") + ::strerrordesc_np(errno)});
-      bytes = bytes.subspan(static_cast<size_t>(sent));
-    }
-    return {};
+  microvm::Result<void> write_tar(std::span<const std::byte> bytes) {
+    if (tar_.write(bytes)) return {};
+    return tl::unexpected(Error{ErrorCode::io, "standard output takes no more"});
   }
 
   microvm::Result<size_t> read_stdin(std::span<std::byte> out) {
@@ -197,6 +196,7 @@ class Copy {
 
   const Context& context_;
   microvm::Vm vm_;
+  OutputStream& tar_;
   bool archive_;
   bool follow_;
 };
@@ -223,10 +223,12 @@ int cp(const Context& context, const Arguments& arguments) {
   if (!runtime) return fail(runtime.error());
   auto vm = runtime->attach(from.vm.empty() ? to.vm : from.vm);
   if (!vm) return fail(vm.error());
-  const auto totals = Copy(context, *vm, parser).run(from, to);
+  OutputStream tar(STDOUT_FILENO);
+  const auto totals = Copy(context, *vm, parser, tar).run(from, to);
+  if (tar.failed()) return tar.give_up(kFailed);
   if (!totals) return fail(totals.error());
   if (parser.has("quiet")) return kOk;
-  fmt::print(stderr, "copied {} entries, {}\n", totals->entries, human_size(totals->bytes));
+  say(fmt::format("copied {} entries, {}\n", totals->entries, human_size(totals->bytes)));
   if (totals->skipped > 0)
     print_error(fmt::format("{} devices, fifos or sockets were left out", totals->skipped));
   return kOk;

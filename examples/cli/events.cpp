@@ -1,29 +1,30 @@
 // events and wait: what microVMs do over time.
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include "command.hpp"
 #include "json.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "output_stream.hpp"
 
 namespace cli {
 namespace {
 
-void print_event(const microvm::VmEvent& event, bool json) {
-  if (json) {
-    const Json line = {{"time", event.time},
-                       {"vm", event.vm_id},
-                       {"event", microvm::vm_event_name(event.kind)},
-                       {"cause", event.cause},
-                       {"took_us", event.took_us},
-                       {"detail", event.detail}};
-    fmt::print("{}\n", line.dump());
-  } else {
-    fmt::print("{} {} {:<12} {} ({:.1f} ms) {}\n", event.time, event.vm_id,
-               microvm::vm_event_name(event.kind), event.cause,
-               static_cast<double>(event.took_us) / 1000, event.detail);
-  }
-  std::fflush(stdout);
+std::string to_line(const microvm::VmEvent& event) {
+  return fmt::format("{} {} {:<12} {} ({:.1f} ms) {}\n", event.time, event.vm_id,
+                     microvm::vm_event_name(event.kind), event.cause,
+                     static_cast<double>(event.took_us) / 1000, event.detail);
+}
+
+std::string to_json_line(const microvm::VmEvent& event) {
+  const Json line = {{"time", event.time},
+                     {"vm", event.vm_id},
+                     {"event", microvm::vm_event_name(event.kind)},
+                     {"cause", event.cause},
+                     {"took_us", event.took_us},
+                     {"detail", event.detail}};
+  return line.dump() + "\n";
 }
 
 }  // namespace
@@ -35,9 +36,14 @@ int events(const Context& context, const Arguments& arguments) {
   const auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
   const bool json = parser.has("json");
+  OutputStream out(STDOUT_FILENO, *context.cancel);
   const auto done = runtime->events(
-      parser.has("follow"), [&](const microvm::VmEvent& event) { print_event(event, json); },
+      parser.has("follow"),
+      [&](const microvm::VmEvent& event) {
+        out.write(json ? to_json_line(event) : to_line(event));
+      },
       context.limits());
+  if (out.failed()) return out.give_up(kFailed);
   if (!done && !context.cancel->cancelled()) return fail(done.error());
   return kOk;
 }

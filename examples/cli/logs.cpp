@@ -1,18 +1,11 @@
-#include <cstdio>
+#include <unistd.h>
 
 #include "command.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "output_stream.hpp"
 
 namespace cli {
-namespace {
-
-void write_log(std::string_view piece) {
-  std::fwrite(piece.data(), 1, piece.size(), stdout);
-  std::fflush(stdout);
-}
-
-}  // namespace
 
 int logs(const Context& context, const Arguments& arguments) {
   OptionParser parser("logs", "[-f] [--kernel] ID",
@@ -26,14 +19,16 @@ int logs(const Context& context, const Arguments& arguments) {
   auto vm = runtime->attach(parser.found_words()[0]);
   if (!vm) return fail(vm.error());
   const auto source = parser.has("kernel") ? microvm::LogSource::kernel : microvm::LogSource::app;
+  OutputStream out(STDOUT_FILENO, *context.cancel);
   if (parser.has("follow")) {
-    const auto followed = vm->follow_logs(source, write_log, context.limits());
+    const auto followed = vm->follow_logs(
+        source, [&](std::string_view piece) { out.write(piece); }, context.limits());
+    if (out.failed()) return out.give_up(kFailed);
     return followed || context.cancel->cancelled() ? kOk : fail(followed.error());
   }
   const auto text = vm->logs(source);
   if (!text) return fail(text.error());
-  write_log(*text);
-  return kOk;
+  return out.write(*text) ? kOk : out.give_up(kFailed);
 }
 
 }  // namespace cli

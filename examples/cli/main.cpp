@@ -1,13 +1,18 @@
 // microvm: the command line tool over libmicrovm's public headers.
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <system_error>
 
 #include "command.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "output_stream.hpp"
 
 namespace cli {
 namespace {
@@ -117,9 +122,20 @@ int start(Arguments arguments) {
   return found->run(context, {arguments.begin() + 1, arguments.end()});
 }
 
+// What a command has printed may still wait in stdio's buffer.
+int flush_output(int code) {
+  if (std::fflush(stdout) == 0) return code;
+  return output_failed(STDOUT_FILENO, errno, code == kOk ? kFailed : code);
+}
+
 }  // namespace
 }  // namespace cli
 
 int main(int argc, char** argv) {
-  return cli::start({argv + 1, argv + argc});
+  try {
+    return cli::flush_output(cli::start({argv + 1, argv + argc}));
+  } catch (const std::system_error& error) {  // of a fmt::print that filled the buffer
+    if (std::ferror(stdout) == 0) throw;
+    return cli::output_failed(STDOUT_FILENO, error.code().value(), cli::kFailed);
+  }
 }

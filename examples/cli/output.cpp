@@ -1,31 +1,25 @@
 #include "output.hpp"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
+#include <cstdio>
 #include <ctime>
 
 namespace cli {
 
+void say(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
 void print_error(std::string_view message) {
-  fmt::print(stderr, "microvm: {}\n", message);
+  say(fmt::format("microvm: {}\n", message));
 }
 
 int fail(const microvm::Error& error, int exit_code) {
   print_error(error.message);
   return exit_code;
-}
-
-bool write_all(int fd, std::span<const std::byte> data) {
-  while (!data.empty()) {
-    const auto written = ::write(fd, data.data(), data.size());
-    if (written < 0 && errno != EINTR) return false;
-    if (written > 0) data = data.subspan(static_cast<size_t>(written));
-  }
-  return true;
 }
 
 void print_table(const std::vector<std::vector<std::string>>& rows) {

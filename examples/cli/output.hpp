@@ -1,7 +1,6 @@
 // What the CLI prints for people: one-line errors, tables, sizes.
 #pragma once
 
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,13 +9,12 @@
 
 namespace cli {
 
+// On stderr as it is. Lost when that takes no more, where fmt::print would throw.
+void say(std::string_view text);
 // "microvm: <message>" on stderr.
 void print_error(std::string_view message);
 // The same; returns `exit_code`.
 int fail(const microvm::Error& error, int exit_code = 1);
-
-// False when there is nobody to write to any more.
-bool write_all(int fd, std::span<const std::byte> data);
 
 // Columns as wide as their widest cell, the first row is the heading.
 void print_table(const std::vector<std::vector<std::string>>& rows);

@@ -123,7 +123,7 @@ int port(const Context& context, const Arguments& arguments) {
     print_error(fmt::format("listen on 127.0.0.1:{}: {}", ports->host, ::strerrordesc_np(errno)));
     return kFailed;
   }
-  fmt::print(stderr, "127.0.0.1:{} -> {}:{}\n", ports->host, vm->id(), ports->guest);
+  say(fmt::format("127.0.0.1:{} -> {}:{}\n", ports->host, vm->id(), ports->guest));
   return forward(context, *vm, listener, ports->guest);
 }
 

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "output.hpp"
+
 namespace cli {
 namespace {
 
@@ -34,11 +36,11 @@ void ProgressPrinter::on_progress(const microvm::Progress& progress) {
   if (progress.step != step_) {
     erase_bar();
     step_ = progress.step;
-    if (!step_.empty()) fmt::print(stderr, "{}\n", step_);
+    if (!step_.empty()) say(step_ + "\n");
   }
   if (!progress.output.empty()) {
     erase_bar();
-    std::fwrite(progress.output.data(), 1, progress.output.size(), stderr);
+    say(progress.output);
   }
   if (terminal_ && progress.total > 0) draw_bar(progress);
 }
@@ -54,14 +56,12 @@ void ProgressPrinter::draw_bar(const microvm::Progress& progress) {
   const std::string bar = std::string(full, '#') + std::string(kBarCells - full, '-');
   std::string line = fmt::format("[{}] {:3.0f}% {}", bar, share * 100, step_);
   line.resize(std::min(line.size(), terminal_columns() - 1));
-  fmt::print(stderr, "\r\033[K{}", line);
-  std::fflush(stderr);
+  say("\r\033[K" + line);
 }
 
 void ProgressPrinter::erase_bar() {
   if (!drawn_) return;
-  fmt::print(stderr, "\r\033[K");
-  std::fflush(stderr);
+  say("\r\033[K");
   drawn_ = false;
 }
 

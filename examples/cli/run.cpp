@@ -1,22 +1,21 @@
-#include <fmt/core.h>
+#include <unistd.h>
 
 #include "command.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "output_stream.hpp"
 #include "run_in_guest.hpp"
 #include "run_terminal.hpp"
 
 namespace cli {
 namespace {
 
-void write_log(std::string_view piece) {
-  std::fwrite(piece.data(), 1, piece.size(), stdout);
-  std::fflush(stdout);
-}
-
-// Until the microVM ends or Ctrl-C, which ends it.
+// Until the microVM ends; Ctrl-C, or nobody who reads what it prints, ends it.
 int follow(const Context& context, microvm::Vm& vm) {
-  const auto followed = vm.follow_logs(microvm::LogSource::app, write_log, context.limits());
+  OutputStream out(STDOUT_FILENO, *context.cancel);
+  const auto followed = vm.follow_logs(
+      microvm::LogSource::app, [&](std::string_view piece) { out.write(piece); }, context.limits());
+  if (out.failed()) return out.give_up(kMicrovmFailed);
   if (context.cancel->cancelled()) return kOk;
   if (!followed) return fail(followed.error(), kMicrovmFailed);
   const auto reason = vm.wait(context.limits());
@@ -49,8 +48,8 @@ int start(const Context& context, const std::string& image, const microvm::RunOp
   auto vm = runtime->run(image, options, context.limits());
   if (!vm) return fail(vm.error(), kMicrovmFailed);
   if (!options.dies_with_owner) {
-    fmt::print("{}\n", vm->id());
-    return kOk;
+    OutputStream out(STDOUT_FILENO);
+    return out.write(vm->id() + "\n") ? kOk : out.give_up(kMicrovmFailed);
   }
   return run_foreground(context, *vm, foreground);
 }

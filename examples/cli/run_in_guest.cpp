@@ -9,6 +9,7 @@
 
 #include "command.hpp"
 #include "output.hpp"
+#include "output_stream.hpp"
 
 namespace cli {
 namespace {
@@ -54,12 +55,15 @@ void StdinPump::pump() {
 }
 
 int pass_through(Exec& program, const CallLimits& limits) {
+  OutputStream out(STDOUT_FILENO);
+  OutputStream err(STDERR_FILENO);
   for (;;) {
     const auto output = program.read(limits);
     if (!output) return fail(output.error(), kMicrovmFailed);
     if (!*output) break;
-    const bool out = (*output)->stream == ExecOutput::Stream::out;
-    if (!write_all(out ? STDOUT_FILENO : STDERR_FILENO, (*output)->data)) break;
+    OutputStream& ours = (*output)->stream == ExecOutput::Stream::out ? out : err;
+    // The program, which may have no end, is killed when its handle is dropped.
+    if (!ours.write((*output)->data)) return ours.give_up(kMicrovmFailed);
   }
   const auto status = program.wait(limits);
   if (!status) return fail(status.error(), kMicrovmFailed);

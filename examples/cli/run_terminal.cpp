@@ -13,6 +13,7 @@
 #include "command.hpp"
 #include "detach_keys.hpp"
 #include "output.hpp"
+#include "output_stream.hpp"
 #include "raw_terminal.hpp"
 #include "run_in_guest.hpp"
 
@@ -31,6 +32,7 @@ class Coupling {
   int run();
 
  private:
+  int conclude(int code) const;
   int show_output();
   void say_when_demoted();
   void pump_input(RawTerminal& terminal);
@@ -40,6 +42,7 @@ class Coupling {
   Pty& pty_;
   const TerminalUse& use_;
   DetachKeys keys_;
+  OutputStream out_{STDOUT_FILENO};
   CancelToken stop_;
   std::atomic<bool> detached_{false};
   bool wrote_ = false;
@@ -57,12 +60,17 @@ int Coupling::run() {
   } else {
     code = show_output();
   }
-  if (detached_) return say_detached();
-  // A signal: the program goes on, as after detaching.
-  if (failure_ && failure_->code == ErrorCode::cancelled && !use_.detach_keys.empty()) {
-    say_detached();
-    return kMicrovmFailed;
-  }
+  return detached_ ? say_detached() : conclude(code);
+}
+
+// After a signal, or without anybody who sees what it puts out, the program goes on as after
+// detaching.
+int Coupling::conclude(int code) const {
+  const bool cancelled = failure_ && failure_->code == ErrorCode::cancelled;
+  const bool left = (cancelled || out_.failed()) && !use_.detach_keys.empty();
+  if (left) say_detached();
+  if (out_.failed()) return out_.give_up(kMicrovmFailed);
+  if (left) return kMicrovmFailed;
   return failure_ ? fail(*failure_, kMicrovmFailed) : code;
 }
 
@@ -74,9 +82,9 @@ int Coupling::show_output() {
     if (!output) failure_ = output.error();
     if (!output || !*output) break;
     say_when_demoted();
-    if (!write_all(STDOUT_FILENO, (*output)->data)) break;
+    if (!out_.write((*output)->data)) break;
   }
-  if (failure_) return kMicrovmFailed;
+  if (failure_ || out_.failed()) return kMicrovmFailed;
   const auto status = pty_.wait(CallLimits{&stop_, {}});
   if (!status) failure_ = status.error();
   return status ? exit_code_of(*status) : kMicrovmFailed;
@@ -85,7 +93,7 @@ int Coupling::show_output() {
 void Coupling::say_when_demoted() {
   if (!wrote_ || pty_.writer()) return;
   wrote_ = false;
-  fmt::print(stderr, "\r\nmicrovm: another client took the keyboard, this one only watches\r\n");
+  say("\r\nmicrovm: another client took the keyboard, this one only watches\r\n");
 }
 
 void Coupling::pump_input(RawTerminal& terminal) {
@@ -119,8 +127,8 @@ bool Coupling::pass_keys() {
 }
 
 int Coupling::say_detached() const {
-  fmt::print(stderr, "\ndetached; come back with: microvm shell --session {} {}\n", pty_.id(),
-             use_.vm);
+  say(fmt::format("\ndetached; come back with: microvm shell --session {} {}\n", pty_.id(),
+                  use_.vm));
   return kOk;
 }
 
