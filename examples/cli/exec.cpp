@@ -50,8 +50,11 @@ int exec(const Context& context, const Arguments& arguments) {
   auto vm = runtime->attach(split.rest[0]);
   if (!vm) return fail(vm.error(), kMicrovmFailed);
   if (terminal) {
-    const TerminalUse use{.input = program.stdin_open, .detach_keys = *keys, .vm = split.rest[0]};
-    return open_terminal(*vm, program, use, context.limits());
+    const TerminalUse use{.input = program.stdin_open,
+                          .detach_keys = *keys,
+                          .vm = split.rest[0],
+                          .cancel = context.cancel};
+    return open_terminal(*vm, program, use);
   }
   return run_in_guest(*vm, program, context.cancel);
 }

@@ -37,8 +37,9 @@ int run_foreground(const Context& context, microvm::Vm& vm, const Foreground& wh
   program.argv = what.command;
   program.stdin_open = what.stdin_open;
   if (!what.terminal) return run_in_guest(vm, program, context.cancel);
-  const TerminalUse use{.input = what.stdin_open, .detach_keys = {}, .vm = vm.id()};
-  return open_terminal(vm, program, use, context.limits());
+  const TerminalUse use{
+      .input = what.stdin_open, .detach_keys = {}, .vm = vm.id(), .cancel = context.cancel};
+  return open_terminal(vm, program, use);
 }
 
 int start(const Context& context, const std::string& image, const microvm::RunOptions& options,

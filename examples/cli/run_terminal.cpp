@@ -27,7 +27,8 @@ using microvm::Pty;
 
 class Coupling {
  public:
-  Coupling(Pty& pty, const TerminalUse& use) : pty_(pty), use_(use), keys_(use.detach_keys) {}
+  Coupling(Pty& pty, const TerminalUse& use)
+      : pty_(pty), use_(use), keys_(use.detach_keys), stop_(*use.cancel) {}
 
   int run();
 
@@ -43,7 +44,7 @@ class Coupling {
   const TerminalUse& use_;
   DetachKeys keys_;
   OutputStream out_{STDOUT_FILENO};
-  CancelToken stop_;
+  CancelToken stop_;  // shared with the command: signals cancel it, with a raw terminal or without
   std::atomic<bool> detached_{false};
   bool wrote_ = false;
   std::optional<microvm::Error> failure_;
@@ -149,9 +150,8 @@ microvm::PtyOptions terminal_options(const microvm::ExecOptions& program) {
   return options;
 }
 
-int open_terminal(microvm::Vm& vm, const microvm::ExecOptions& program, const TerminalUse& use,
-                  const CallLimits& limits) {
-  auto pty = vm.pty(terminal_options(program), limits);
+int open_terminal(microvm::Vm& vm, const microvm::ExecOptions& program, const TerminalUse& use) {
+  auto pty = vm.pty(terminal_options(program), CallLimits{use.cancel, {}});
   if (!pty) return fail(pty.error(), kMicrovmFailed);
   return run_in_terminal(*pty, use);
 }

@@ -125,7 +125,8 @@ int shell(const Context& context, const Arguments& arguments) {
   if (!vm) return fail(vm.error(), kMicrovmFailed);
   if (parser.has("list")) return list(context, *vm);
   if (parser.has("close")) return close(context, *vm, parser.get("close"));
-  const TerminalUse use{.input = true, .detach_keys = *keys, .vm = split.rest[0]};
+  const TerminalUse use{
+      .input = true, .detach_keys = *keys, .vm = split.rest[0], .cancel = context.cancel};
   return converse(context, *vm, wanted, use);
 }
 
