@@ -6,6 +6,10 @@
 #include <unistd.h>
 
 #include <array>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
 #include <thread>
 
 #include "command.hpp"
@@ -51,7 +55,7 @@ void copy_one_way(int from, int to) {
   }
 }
 
-void relay(Socket client, Socket guest) {
+void relay(const Socket& client, const Socket& guest) {
   std::thread back([&] { copy_one_way(guest.get(), client.get()); });
   copy_one_way(client.get(), guest.get());
   back.join();
@@ -86,22 +90,45 @@ Socket listen_on_loopback(uint16_t port) {
   return listener;
 }
 
-// Until Ctrl-C or the end of the microVM.
-int forward(const Context& context, microvm::Vm& vm, const Socket& listener, uint16_t port) {
+// Where all connections go. The thread of each has a copy, which shares everything with the others.
+struct Target {
+  microvm::Vm vm;
+  uint16_t port;
+  microvm::CancelToken interrupted;  // Ctrl-C
+  microvm::CancelToken ended{};      // the microVM has
+  // Held by each that calls the library: a resume is not left in the middle.
+  std::shared_ptr<std::shared_mutex> connecting = std::make_shared<std::shared_mutex>();
+};
+
+// Says why when there is none.
+std::optional<Socket> connect(Target& target) {
+  const std::shared_lock busy(*target.connecting);
+  const auto guest = target.vm.connect(target.port, {&target.interrupted, {}});
+  if (guest) return Socket(*guest);
+  if (target.interrupted.cancelled()) return std::nullopt;
+  print_error(guest.error().message);
+  const auto info = target.vm.info();
+  if (!info || info->state == microvm::VmState::terminated) target.ended.cancel();
+  return std::nullopt;
+}
+
+// Here and not where it was accepted: a guest that is slow holds no other connection up.
+void serve(const Socket& client, Target target) {
+  if (const auto guest = connect(target)) relay(client, *guest);
+}
+
+// Until Ctrl-C, or a connection finds that the microVM has ended.
+int forward(const Target& target, const Socket& listener) {
   for (;;) {
-    std::array<pollfd, 2> fds = {pollfd{listener.get(), POLLIN, 0},
-                                 pollfd{context.cancel->fd(), POLLIN, 0}};
+    std::array<pollfd, 3> fds = {pollfd{listener.get(), POLLIN, 0},
+                                 pollfd{target.interrupted.fd(), POLLIN, 0},
+                                 pollfd{target.ended.fd(), POLLIN, 0}};
     ::poll(fds.data(), fds.size(), -1);
-    if (context.cancel->cancelled()) return kOk;
+    if (target.interrupted.cancelled()) return kOk;
+    if (target.ended.cancelled()) return kFailed;
+    if (fds[0].revents == 0) continue;
     Socket client(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (client.get() < 0) continue;
-    const auto guest = vm.connect(port, context.limits());
-    if (!guest) {
-      print_error(guest.error().message);
-      if (guest.error().code != microvm::ErrorCode::connection_refused) return kFailed;
-      continue;
-    }
-    std::thread(relay, std::move(client), Socket(*guest)).detach();
+    if (client.get() >= 0) std::thread(serve, std::move(client), target).detach();
   }
 }
 
@@ -124,7 +151,10 @@ int port(const Context& context, const Arguments& arguments) {
     return kFailed;
   }
   say(fmt::format("127.0.0.1:{} -> {}:{}\n", ports->host, vm->id(), ports->guest));
-  return forward(context, *vm, listener, ports->guest);
+  const Target target{*vm, ports->guest, *context.cancel};
+  const int code = forward(target, listener);
+  const std::unique_lock none_connects(*target.connecting);
+  return code;
 }
 
 }  // namespace cli
