@@ -10,6 +10,9 @@
 namespace cli {
 namespace {
 
+// As Vm::wait() says it.
+constexpr std::string_view kPoweredOff = "the guest powered off";
+
 // Until the microVM ends; Ctrl-C, or nobody who reads what it prints, ends it.
 int follow(const Context& context, microvm::Vm& vm) {
   OutputStream out(STDOUT_FILENO, *context.cancel);
@@ -20,6 +23,7 @@ int follow(const Context& context, microvm::Vm& vm) {
   if (!followed) return fail(followed.error(), kMicrovmFailed);
   const auto reason = vm.wait(context.limits());
   if (!reason) return context.cancel->cancelled() ? kOk : fail(reason.error(), kMicrovmFailed);
+  if (*reason == kPoweredOff) return kOk;
   print_error(*reason);
   return kFailed;
 }
@@ -68,7 +72,8 @@ int run(const Context& context, const Arguments& arguments) {
       "is on a terminal, and a shell without a COMMAND. A microVM in the foreground leaves "
       "nothing\n"
       "behind.\n"
-      "Exit status: 0, the COMMAND's own, or 125 when microvm failed.");
+      "Exit status: the COMMAND's own; without one 0 after Ctrl-C or when the guest powered off,\n"
+      "1 when it ended in another way, such as a panic; 125 when microvm failed.");
   parser.flag("d,detach", "Leave it running, print its id")
       .value("name", "NAME", "Name usable instead of the id")
       .value("payload", "TEXT", "For the image's run hook, at most 64 KiB")
