@@ -132,7 +132,9 @@ int commit(const Context& context, const Arguments& arguments) {
   if (!runtime) return fail(runtime.error());
   std::string checkpoint = parser.found_words()[0];
   std::string temporary;
-  if (auto vm = runtime->attach(checkpoint)) {
+  auto vm = runtime->attach(checkpoint);
+  if (!vm && vm.error().code != microvm::ErrorCode::not_found) return fail(vm.error());
+  if (vm) {
     const auto taken = vm->checkpoint({}, context.limits());
     if (!taken) return fail(taken.error());
     checkpoint = temporary = taken->id;

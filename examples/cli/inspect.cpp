@@ -6,14 +6,29 @@
 namespace cli {
 namespace {
 
-Json describe(microvm::Vm& vm, const microvm::VmInfo& info) {
-  Json report = to_json(info);
+using microvm::Error;
+using microvm::ErrorCode;
+
+// There is none of this name, or no image can have it.
+bool is_no_image(const Error& error) {
+  return error.code == ErrorCode::not_found || error.code == ErrorCode::invalid_argument;
+}
+
+Error no_such(const std::string& what) {
+  return {ErrorCode::not_found, "no microvm and no image " + what};
+}
+
+int inspect_vm(const microvm::Vm& vm) {
+  const auto info = vm.info();
+  if (!info) return fail(info.error());
+  Json report = to_json(*info);
   if (const auto counters = vm.counters()) {
     report["counters"] = {{"paused", counters->paused},
                           {"exits", counters->exits},
                           {"start_to_run_ns", counters->start_to_run_ns}};
   }
-  return report;
+  print_json(report);
+  return kOk;
 }
 
 }  // namespace
@@ -25,17 +40,11 @@ int inspect(const Context& context, const Arguments& arguments) {
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
   const std::string& what = parser.found_words()[0];
-  if (auto vm = runtime->attach(what)) {
-    const auto info = vm->info();
-    if (!info) return fail(info.error());
-    print_json(describe(*vm, *info));
-    return kOk;
-  }
+  auto vm = runtime->attach(what);
+  if (vm) return inspect_vm(*vm);
+  if (vm.error().code != ErrorCode::not_found) return fail(vm.error());
   const auto image = runtime->image(what);
-  if (!image) {
-    print_error("no microvm and no image " + what);
-    return kFailed;
-  }
+  if (!image) return fail(is_no_image(image.error()) ? no_such(what) : image.error());
   print_json(*image);
   return kOk;
 }

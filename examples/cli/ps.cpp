@@ -27,8 +27,8 @@ void print_vms(const std::vector<microvm::VmInfo>& vms) {
 }  // namespace
 
 int ps(const Context& context, const Arguments& arguments) {
-  OptionParser parser("ps", "[-a] [-q] [--json]", "List the running microVMs.");
-  parser.flag("a,all", "Ended ones too")
+  OptionParser parser("ps", "[-a] [-q] [--json]", "List the microVMs that have not ended.");
+  parser.flag("a,all", "Those that have ended too")
       .flag("q,quiet", "Only their ids")
       .flag("json", "Print JSON");
   if (!parser.parse(arguments)) return parser.exit_code();

@@ -13,8 +13,10 @@ int remove_one(microvm::Runtime& runtime, const std::string& id, bool force) {
     const auto vm = runtime.attach(id);
     if (!vm) return fail(vm.error());
     const auto info = vm->info();
-    if (info && info->state != microvm::VmState::terminated) {
-      print_error("microvm " + id + " is running: use -f to end and remove it");
+    if (!info) return fail(info.error());
+    if (info->state != microvm::VmState::terminated) {
+      print_error(fmt::format("microvm {} is {}: use -f to end and remove it", id,
+                              microvm::vm_state_name(info->state)));
       return kFailed;
     }
   }
@@ -27,7 +29,7 @@ int remove_one(microvm::Runtime& runtime, const std::string& id, bool force) {
 
 int rm(const Context& context, const Arguments& arguments) {
   OptionParser parser("rm", "[-f] ID…", "Remove ended microVMs.");
-  parser.flag("f,force", "End the running ones first");
+  parser.flag("f,force", "End those first that have not ended");
   parser.words(1, 10000);
   if (!parser.parse(arguments)) return parser.exit_code();
   return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& id) {
