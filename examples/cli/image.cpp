@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "command.hpp"
+#include "each_id.hpp"
 #include "json.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -142,22 +143,23 @@ int image_ls(const Context& context, const Arguments& arguments) {
   return kOk;
 }
 
+int remove_version(microvm::Runtime& runtime, const std::string& reference) {
+  const auto image = runtime.image(reference);
+  if (!image) return fail(image.error());
+  const std::string version = image->name + ":" + image->version;
+  if (auto removed = runtime.remove_image(version); !removed) return fail(removed.error());
+  fmt::print("{}\n", version);
+  return kOk;
+}
+
 int image_rm(const Context& context, const Arguments& arguments) {
-  OptionParser parser("image rm", "NAME[:VERSION]…",
-                      "Remove images; refused while a microVM runs from one.");
+  OptionParser parser(
+      "image rm", "NAME[:VERSION]…", "Remove versions of images; prints NAME:VERSION of each.",
+      "Without VERSION it is the newest, and NAME then means the one before. Refused "
+      "while a\nmicroVM runs or sleeps on it, or a checkpoint needs it.");
   parser.words(1, 1000);
   if (!parser.parse(arguments)) return parser.exit_code();
-  auto runtime = microvm::Runtime::open(context.runtime);
-  if (!runtime) return fail(runtime.error());
-  int code = kOk;
-  for (const std::string& reference : parser.found_words()) {
-    if (auto removed = runtime->remove_image(reference); !removed) {
-      code = fail(removed.error());
-    } else {
-      fmt::print("{}\n", reference);
-    }
-  }
-  return code;
+  return for_each_id(context, parser.found_words(), remove_version);
 }
 
 using Convert = microvm::Result<microvm::ImageInfo> (microvm::Runtime::*)(
@@ -208,7 +210,7 @@ int image(const Context& context, const Arguments& arguments) {
   static constexpr Command kCommands[] = {
       {"build", "Build an image from a Dockerfile", image_build},
       {"ls", "List the images", image_ls},
-      {"rm", "Remove images", image_rm},
+      {"rm", "Remove versions of images", image_rm},
       {"pack", "Compress an image for keeping", image_pack},
       {"unpack", "Make a packed image runnable", image_unpack},
       {"inspect", "Print everything about an image", image_inspect},
