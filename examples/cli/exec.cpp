@@ -2,22 +2,20 @@
 #include "detach_keys.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "program_options.hpp"
 #include "run_in_guest.hpp"
 #include "run_terminal.hpp"
 
 namespace cli {
 
 int exec(const Context& context, const Arguments& arguments) {
-  auto split = split_at_first_word(
-      arguments, {"-e", "--env", "-w", "--workdir", "-u", "--user", "--timeout", "--detach-keys"});
+  auto split = split_at_program(arguments, {"--timeout", "--detach-keys"});
   OptionParser parser(
       "exec", "[OPTIONS] ID [--] COMMAND [ARGUMENT…]", "Run a command in a microVM.",
       "Exit status: the command's own, 128 + signal when a signal ended it, 127 when\n"
       "it was not found, 126 when it cannot be executed, 125 when microvm failed.");
-  parser.value("e,env", "NAME=VALUE", "Set a variable; may be repeated")
-      .value("w,workdir", "DIR", "Working directory (default: the image's)")
-      .value("u,user", "USER", "User, by name or number, with :GROUP (default: the image's)")
-      .flag("i,interactive", "Pass standard input on")
+  add_program_options(parser);
+  parser.flag("i,interactive", "Pass standard input on")
       .flag("t,tty", "On a terminal; with -i it has our keys (see microvm shell)")
       .value("detach-keys", "KEYS", "With -it: leave it running; default \"ctrl-p,ctrl-q\"")
       .value("timeout", "SECONDS", "Kill the command after this time");
@@ -28,9 +26,7 @@ int exec(const Context& context, const Arguments& arguments) {
 
   microvm::ExecOptions program;
   program.argv.assign(split.rest.begin() + 1, split.rest.end());
-  program.env = parser.all("env");
-  program.cwd = parser.get("workdir");
-  program.user = parser.get("user");
+  read_program_options(parser, program);
   if (parser.has("timeout")) {
     const auto seconds = parse_count(parser.get("timeout"));
     if (!seconds || *seconds > 4'000'000) return parser.wrong("--timeout: not a number of seconds");

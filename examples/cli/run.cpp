@@ -4,6 +4,7 @@
 #include "options.hpp"
 #include "output.hpp"
 #include "output_stream.hpp"
+#include "program_options.hpp"
 #include "run_in_guest.hpp"
 #include "run_terminal.hpp"
 
@@ -28,81 +29,101 @@ int follow(const Context& context, microvm::Vm& vm) {
   return kFailed;
 }
 
-struct Foreground {
-  Arguments command;
-  bool stdin_open = false;
+struct Wanted {
+  std::string image;
+  microvm::RunOptions options;
+  microvm::ExecOptions program;
   bool terminal = false;
+  [[nodiscard]] bool has_program() const { return terminal || !program.argv.empty(); }
 };
 
 // The microVM ends with the program, so there is no detaching from it.
-int run_foreground(const Context& context, microvm::Vm& vm, const Foreground& what) {
-  if (what.command.empty() && !what.terminal) return follow(context, vm);
-  microvm::ExecOptions program;
-  program.argv = what.command;
-  program.stdin_open = what.stdin_open;
-  if (!what.terminal) return run_in_guest(vm, program, context.cancel);
-  const TerminalUse use{
-      .input = what.stdin_open, .detach_keys = {}, .vm = vm.id(), .cancel = context.cancel};
-  return open_terminal(vm, program, use);
+int run_foreground(const Context& context, microvm::Vm& vm, const Wanted& wanted) {
+  if (!wanted.has_program()) return follow(context, vm);
+  if (!wanted.terminal) return run_in_guest(vm, wanted.program, context.cancel);
+  const TerminalUse use{.input = wanted.program.stdin_open,
+                        .detach_keys = {},
+                        .vm = vm.id(),
+                        .cancel = context.cancel};
+  return open_terminal(vm, wanted.program, use);
 }
 
-int start(const Context& context, const std::string& image, const microvm::RunOptions& options,
-          const Foreground& foreground) {
+int start(const Context& context, const Wanted& wanted) {
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error(), kMicrovmFailed);
-  auto vm = runtime->run(image, options, context.limits());
+  auto vm = runtime->run(wanted.image, wanted.options, context.limits());
   if (!vm) return fail(vm.error(), kMicrovmFailed);
-  if (!options.dies_with_owner) {
+  if (!wanted.options.dies_with_owner) {
     OutputStream out(STDOUT_FILENO);
     return out.write(vm->id() + "\n") ? kOk : out.give_up(kMicrovmFailed);
   }
-  return run_foreground(context, *vm, foreground);
+  return run_foreground(context, *vm, wanted);
 }
 
-}  // namespace
-
-int run(const Context& context, const Arguments& arguments) {
-  const auto split = split_at_first_word(arguments, {"--name", "--payload"});
+OptionParser make_parser() {
   OptionParser parser(
-      "run", "[-d | -it] [--name NAME] [--payload TEXT] IMAGE [-- COMMAND [ARGUMENT…]]",
+      "run", "[-d | -it] [OPTIONS] IMAGE [-- COMMAND [ARGUMENT…]]",
       "Start a microVM from an image's snapshot.",
-      "In the foreground it shows what the app prints, and Ctrl-C ends the microVM; with a "
-      "COMMAND\n"
-      "it runs that in the microVM instead, ends with it and gives its exit status; with -it that\n"
-      "is on a terminal, and a shell without a COMMAND. A microVM in the foreground leaves "
-      "nothing\n"
-      "behind.\n"
+      "In the foreground it shows what the app prints, and Ctrl-C ends the microVM; with a\n"
+      "COMMAND it runs that in the microVM instead, ends with it and gives its exit status; with\n"
+      "-it that is on a terminal, and a shell without a COMMAND. A microVM in the foreground\n"
+      "leaves nothing behind.\n"
       "Exit status: the COMMAND's own; without one 0 after Ctrl-C or when the guest powered off,\n"
       "1 when it ended in another way, such as a panic; 125 when microvm failed.");
   parser.flag("d,detach", "Leave it running, print its id")
       .value("name", "NAME", "Name usable instead of the id")
       .value("payload", "TEXT", "For the image's run hook, at most 64 KiB")
       .flag("i,interactive", "Pass standard input on to the COMMAND")
-      .flag("t,tty", "Run the COMMAND on a terminal")
-      .flag("rm", "Accepted for docker's habit; always so in the foreground");
+      .flag("t,tty", "Run the COMMAND on a terminal");
+  add_program_options(parser);
+  parser.flag("rm", "Accepted for docker's habit; always so in the foreground");
+  return parser;
+}
+
+Wanted read_wanted(const OptionParser& parser, const Arguments& words) {
+  Wanted wanted;
+  wanted.image = words[0];
+  wanted.options.dies_with_owner = !parser.has("detach");
+  wanted.options.name = parser.get("name");
+  wanted.options.run_hook_payload = parser.get("payload");
+  wanted.program.argv.assign(words.begin() + 1, words.end());
+  if (words.size() > 1 && words[1] == "--") wanted.program.argv.erase(wanted.program.argv.begin());
+  wanted.program.stdin_open = parser.has("interactive");
+  read_program_options(parser, wanted.program);
+  wanted.terminal = parser.has("tty");
+  return wanted;
+}
+
+// Of options with each other, if there is one.
+std::optional<std::string> find_conflict(const OptionParser& parser, const Wanted& wanted) {
+  if (!wanted.options.dies_with_owner) {
+    if (!wanted.program.argv.empty()) {
+      return "-d and a command exclude each other: use microvm exec";
+    }
+    if (parser.has("rm")) return "-d and --rm exclude each other: use microvm rm";
+    if (wanted.program.stdin_open || wanted.terminal) {
+      return "-d and -it exclude each other: use microvm shell";
+    }
+  }
+  if (has_program_options(parser) && !wanted.has_program()) {
+    return "-e, -w and -u are for a COMMAND";
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+int run(const Context& context, const Arguments& arguments) {
+  const auto split = split_at_program(arguments, {"--name", "--payload"});
+  OptionParser parser = make_parser();
   if (!parser.parse(split.options)) return parser.exit_code();
   if (split.rest.empty()) return parser.wrong("give the image");
-  Arguments command(split.rest.begin() + 1, split.rest.end());
-  if (!command.empty() && command[0] == "--") command.erase(command.begin());
-
-  microvm::RunOptions run;
-  run.dies_with_owner = !parser.has("detach");
-  run.name = parser.get("name");
-  run.run_hook_payload = parser.get("payload");
-  if (!run.dies_with_owner && !command.empty()) {
-    return parser.wrong("-d and a command exclude each other: use microvm exec");
-  }
-  if (!run.dies_with_owner && parser.has("rm")) {
-    return parser.wrong("-d and --rm exclude each other: use microvm rm");
-  }
-  const Foreground foreground{command, parser.has("interactive"), parser.has("tty")};
-  if (!run.dies_with_owner && (foreground.stdin_open || foreground.terminal)) {
-    return parser.wrong("-d and -it exclude each other: use microvm shell");
-  }
-  if (foreground.terminal && !can_lend_terminal("run", foreground.stdin_open)) {
+  const Wanted wanted = read_wanted(parser, split.rest);
+  if (const auto conflict = find_conflict(parser, wanted)) return parser.wrong(*conflict);
+  if (wanted.terminal && !can_lend_terminal("run", wanted.program.stdin_open)) {
     return kMicrovmFailed;
   }
-  return start(context, split.rest[0], run, foreground);
+  return start(context, wanted);
 }
 
 }  // namespace cli

@@ -6,6 +6,7 @@
 #include "detach_keys.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "program_options.hpp"
 #include "run_terminal.hpp"
 
 namespace cli {
@@ -72,12 +73,9 @@ OptionParser make_parser() {
   parser.value("session", "NAME", "The session's name (default for a new one: a number)")
       .flag("read-only", "Only watch the session")
       .flag("shared", "Of a new session: all that attach may write, not one at a time")
-      .value("detach-keys", "KEYS", "Default \"ctrl-p,ctrl-q\"; \"\" for none")
-      .value("e,env", "NAME=VALUE", "Set a variable; may be repeated")
-      .value("w,workdir", "DIR", "Working directory (default: the image's)")
-      .value("u,user", "USER", "User, by name or number, with :GROUP (default: the image's)")
-      .flag("l,list", "List the microVM's sessions")
-      .value("close", "NAME", "Hang a session up");
+      .value("detach-keys", "KEYS", "Default \"ctrl-p,ctrl-q\"; \"\" for none");
+  add_program_options(parser);
+  parser.flag("l,list", "List the microVM's sessions").value("close", "NAME", "Hang a session up");
   return parser;
 }
 
@@ -87,9 +85,7 @@ Wanted read_wanted(const OptionParser& parser, const Arguments& words) {
                 .read_only = parser.has("read-only"),
                 .shared = parser.has("shared")};
   wanted.program.argv.assign(words.begin() + 1, words.end());
-  wanted.program.env = parser.all("env");
-  wanted.program.cwd = parser.get("workdir");
-  wanted.program.user = parser.get("user");
+  read_program_options(parser, wanted.program);
   return wanted;
 }
 
@@ -108,8 +104,7 @@ int converse(const Context& context, Vm& vm, const Wanted& wanted, const Termina
 }  // namespace
 
 int shell(const Context& context, const Arguments& arguments) {
-  const auto split = split_at_first_word(arguments, {"--session", "--detach-keys", "-e", "--env",
-                                                     "-w", "--workdir", "-u", "--user", "--close"});
+  const auto split = split_at_program(arguments, {"--session", "--detach-keys", "--close"});
   OptionParser parser = make_parser();
   if (!parser.parse(split.options)) return parser.exit_code();
   if (split.rest.empty()) return parser.wrong("give the microVM");
