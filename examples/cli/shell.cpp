@@ -4,6 +4,7 @@
 
 #include "command.hpp"
 #include "detach_keys.hpp"
+#include "json.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "program_options.hpp"
@@ -23,9 +24,26 @@ std::string state_of(const PtyInfo& info) {
   return fmt::format("ended with {}", info.ended->code);
 }
 
-int list(const Context& context, Vm& vm) {
+Json to_json(const PtyInfo& info) {
+  Json session = {
+      {"id", info.id},           {"command", info.command},
+      {"pid", info.pid},         {"columns", info.size.columns},
+      {"rows", info.size.rows},  {"clients", info.clients},
+      {"writers", info.writers}, {"shared", info.writing == microvm::PtyWriting::shared},
+      {"ended", nullptr}};
+  if (info.ended) session["ended"] = {{"code", info.ended->code}, {"signal", info.ended->signal}};
+  return session;
+}
+
+int list(const Context& context, Vm& vm, bool json) {
   const auto infos = vm.ptys(context.limits());
   if (!infos) return fail(infos.error(), kMicrovmFailed);
+  if (json) {
+    Json all = Json::array();
+    for (const PtyInfo& info : *infos) all.push_back(to_json(info));
+    print_json(all);
+    return kOk;
+  }
   std::vector<std::vector<std::string>> rows = {{"SESSION", "STATE", "SIZE", "COMMAND"}};
   for (const PtyInfo& info : *infos) {
     rows.push_back({info.id, state_of(info),
@@ -75,7 +93,9 @@ OptionParser make_parser() {
       .flag("shared", "Of a new session: all that attach may write, not one at a time")
       .value("detach-keys", "KEYS", "Default \"ctrl-p,ctrl-q\"; \"\" for none");
   add_program_options(parser);
-  parser.flag("l,list", "List the microVM's sessions").value("close", "NAME", "Hang a session up");
+  parser.flag("l,list", "List the microVM's sessions")
+      .flag("json", "With --list: print JSON")
+      .value("close", "NAME", "Hang a session up");
   return parser;
 }
 
@@ -114,11 +134,12 @@ int shell(const Context& context, const Arguments& arguments) {
   if (wanted.read_only && (wanted.session.empty() || !wanted.program.argv.empty())) {
     return parser.wrong("--read-only is for a --session that exists");
   }
+  if (parser.has("json") && !parser.has("list")) return parser.wrong("--json is for --list");
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error(), kMicrovmFailed);
   auto vm = runtime->attach(split.rest[0]);
   if (!vm) return fail(vm.error(), kMicrovmFailed);
-  if (parser.has("list")) return list(context, *vm);
+  if (parser.has("list")) return list(context, *vm, parser.has("json"));
   if (parser.has("close")) return close(context, *vm, parser.get("close"));
   const TerminalUse use{
       .input = true, .detach_keys = *keys, .vm = split.rest[0], .cancel = context.cancel};
