@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "command.hpp"
+#include "each_id.hpp"
 #include "json.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -27,6 +28,16 @@ std::string to_json_line(const microvm::VmEvent& event) {
   return line.dump() + "\n";
 }
 
+// Its line is there as soon as it has ended, whatever the next one does.
+int wait_for_one(const Context& context, microvm::Runtime& runtime, const std::string& id,
+                 OutputStream& out) {
+  auto vm = runtime.attach(id);
+  if (!vm) return fail(vm.error());
+  const auto reason = vm->wait(context.limits());
+  if (!reason) return fail(reason.error());
+  return out.write(*reason + "\n") ? kOk : kFailed;
+}
+
 }  // namespace
 
 int events(const Context& context, const Arguments& arguments) {
@@ -49,17 +60,16 @@ int events(const Context& context, const Arguments& arguments) {
 }
 
 int wait(const Context& context, const Arguments& arguments) {
-  OptionParser parser("wait", "ID", "Wait until a microVM has ended, and print why it did.");
-  parser.words(1, 1);
+  OptionParser parser("wait", "ID…", "Wait until microVMs have ended, and print why they did.",
+                      "One line each, in the order given.");
+  parser.words(1, 10000);
   if (!parser.parse(arguments)) return parser.exit_code();
-  auto runtime = microvm::Runtime::open(context.runtime);
-  if (!runtime) return fail(runtime.error());
-  auto vm = runtime->attach(parser.found_words()[0]);
-  if (!vm) return fail(vm.error());
-  const auto reason = vm->wait(context.limits());
-  if (!reason) return fail(reason.error());
-  fmt::print("{}\n", *reason);
-  return kOk;
+  OutputStream out(STDOUT_FILENO);
+  const int code =
+      for_each_id(context, parser.found_words(), [&](auto& runtime, const std::string& id) {
+        return out.failed() ? kFailed : wait_for_one(context, runtime, id, out);
+      });
+  return out.failed() ? out.give_up(kFailed) : code;
 }
 
 }  // namespace cli

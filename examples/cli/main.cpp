@@ -38,7 +38,7 @@ constexpr std::array kCommands = {
     Command{"commit", "Make an image of a microVM or checkpoint", commit},
     Command{"events", "Show what happened to microVMs, and why", events},
     Command{"stats", "Show what microVMs use of this host", stats},
-    Command{"wait", "Wait until a microVM has ended", wait},
+    Command{"wait", "Wait until microVMs have ended", wait},
     Command{"rm", "Remove microVMs", rm},
     Command{"prune", "Free what nothing needs any more", prune},
 };
