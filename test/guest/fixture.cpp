@@ -70,6 +70,24 @@ World& world() {
   return *instance;
 }
 
+std::string cli_command() {
+  return "'" MICROVM_CLI "' --data-dir '" + data_dir().string() + "'";
+}
+
+// Of a shell's line, both its streams.
+CliResult collect(const std::string& line) {
+  FILE* pipe = ::popen(("exec 2>&1; " + line).c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  CliResult result;
+  std::array<char, 4096> buffer{};
+  for (size_t got; (got = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
+    result.out.append(buffer.data(), got);
+  }
+  const int status = ::pclose(pipe);
+  result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return result;
+}
+
 }  // namespace
 
 TempDir::TempDir() {
@@ -155,18 +173,13 @@ std::string file_digest(const fs::path& path) {
 }
 
 CliResult run_cli(const std::vector<std::string>& arguments) {
-  std::string command = "'" MICROVM_CLI "' --data-dir '" + data_dir().string() + "'";
-  for (const std::string& argument : arguments) command += " '" + argument + "'";
-  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  CliResult result;
-  std::array<char, 4096> buffer{};
-  for (size_t got; (got = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
-    result.out.append(buffer.data(), got);
-  }
-  const int status = ::pclose(pipe);
-  result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return result;
+  std::string line = cli_command();
+  for (const std::string& argument : arguments) line += " '" + argument + "'";
+  return collect(line);
+}
+
+CliResult run_line(const std::string& line) {
+  return collect("microvm() { timeout 60 " + cli_command() + " \"$@\"; }; " + line);
 }
 
 pid_t start_cli(const std::vector<std::string>& arguments) {

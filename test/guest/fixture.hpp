@@ -70,10 +70,12 @@ std::string file_digest(const std::filesystem::path& path);
 // The CLI in a process of its own, on the same data directory.
 struct CliResult {
   int code = 0;
-  std::string out;
+  std::string out;  // and standard error
 };
 CliResult run_cli(const std::vector<std::string>& arguments);
-// The same, not waited for.
+// A shell's line in which "microvm" is the CLI, which is ended after a minute.
+CliResult run_line(const std::string& line);
+// As run_cli(), not waited for.
 pid_t start_cli(const std::vector<std::string>& arguments);
 // Its exit status; -1: a signal ended it.
 int wait_for(pid_t child);
