@@ -78,7 +78,8 @@ UringLoop::~UringLoop() {
 // the thread that ran the loop has ended the kernel has already seen to that and enter() is
 // refused.
 void UringLoop::drain() {
-  pending_.clear();
+  // What was already given up has to be cancelled as well: a multishot poll ends by nothing else.
+  std::erase_if(pending_, [](const Pending& next) { return next.kind != Pending::Kind::cancel; });
   for (auto& [id, watch] : watches_) {
     cancel_poll(id, *watch);
   }

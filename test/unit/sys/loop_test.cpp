@@ -314,6 +314,14 @@ LOOP_TEST_CASE("run_once returns at its limit, and at once when a timer is due")
   CHECK(std::chrono::steady_clock::now() - start < 4s);
 }
 
+LOOP_TEST_CASE("the end of a loop does not wait for a watch that was just given up") {
+  auto ends = socket_pair();
+  ::shutdown(ends[1].get(), SHUT_WR);
+  const auto id = loop.watch(ends[0].get(), POLLPRI, [](uint32_t) {});
+  for (int i = 0; i < 3; ++i) loop.run_once(1ms);
+  loop.unwatch(id);
+}
+
 LOOP_TEST_CASE("post and stop from another thread end a wait") {
   int posted = 0;
   std::thread other([&] {
