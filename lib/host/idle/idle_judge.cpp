@@ -66,8 +66,9 @@ IdleAction IdleJudge::look(Time now, const Sight& sight) {
     return over ? IdleAction::terminate_slept : IdleAction::none;
   }
   if (sight.activity && sight.activity->wants_suspend) return IdleAction::suspend_asked;
-  return is_over(to_ms(now - busy_at_), policy_.idle_after) ? IdleAction::suspend_idle
-                                                            : IdleAction::none;
+  if (!is_over(to_ms(now - busy_at_), policy_.idle_after)) return IdleAction::none;
+  busy_at_ = now;  // when nothing comes of it, on a full disk say, the next one is as far away
+  return IdleAction::suspend_idle;
 }
 
 // A few looks within the shortest of the times, so that none is passed by much.
