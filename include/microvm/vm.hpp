@@ -25,6 +25,7 @@ enum class VmState {
   running,
   suspending,  // seen by the handle that suspends it; others see it run until its worker is gone
   suspended,
+  terminating,  // likewise: its terminate hook is asked, its worker goes
   terminated,
 };
 MICROVM_API const char* vm_state_name(VmState state) noexcept;

@@ -283,7 +283,11 @@ TEST_CASE("hooks: terminate is told, and not waited for beyond its time") {
   CHECK(runtime().remove(vm.id()));
   RunningVm hanging = run_hooks();
   shell(hanging, "echo sleep 100 > /fail-terminate");
-  CHECK(seconds_of([&] { CHECK(hanging.terminate()); }) < 30);
+  {
+    std::jthread ending([&] { CHECK(seconds_of([&] { CHECK(hanging.terminate()); }) < 30); });
+    CHECK(eventually([&] { return hanging.info()->state == VmState::terminating; }));
+  }
+  CHECK(hanging.info()->state == VmState::terminated);
   CHECK(failures_of(hanging) ==
         std::vector<std::string>{"terminate hook: its time is over: no answer"});
 }

@@ -32,6 +32,23 @@ std::chrono::milliseconds transition_patience(const Hooks& hooks) {
 
 }  // namespace
 
+class Vm::Impl::Ending {
+ public:
+  explicit Ending(Impl& vm) : vm_(vm) {
+    const std::scoped_lock lock(vm_.mutex_);
+    vm_.terminating_ = !vm_.cleaned_up_;
+  }
+  ~Ending() {
+    const std::scoped_lock lock(vm_.mutex_);
+    vm_.terminating_ = false;
+  }
+  Ending(const Ending&) = delete;
+  Ending& operator=(const Ending&) = delete;
+
+ private:
+  Impl& vm_;
+};
+
 std::string Vm::Impl::end_reason() {
   const std::scoped_lock lock(mutex_);
   if (reason_) return *reason_;
@@ -78,6 +95,7 @@ Result<void> Vm::Impl::terminate(const std::string& cause,
       *this, Limits({}, transition_patience(config.hooks)), "terminate");
   if (!change) return base::fail(change.error());
   if (still_wanted && !still_wanted()) return {};
+  const Ending ending(*this);
   const bool stands = stop_suspension();
   if (stands && kTerminateHook.is_on(config.hooks)) static_cast<void>(wake_in_memory(NewTop::drop));
   if (const auto running = running_session()) {
@@ -93,7 +111,7 @@ Result<void> Vm::Impl::terminate(const std::string& cause,
       if (!is_child && !lock_) kill_stranger();
     }
     running->client->close();
-  } else if (state() == VmState::suspended) {
+  } else if (guest_state() == VmState::suspended) {
     if (auto done = end_suspended(); !done) return done;
   }
   const bool first_time = !cleaned_up_;

@@ -94,6 +94,7 @@ VmPhase Vm::Impl::phase(bool locked_by_us) {
 VmState Vm::Impl::state() {
   {
     const std::scoped_lock lock(mutex_);
+    if (terminating_) return VmState::terminating;
     if (waking_) return VmState::suspended;
   }
   return guest_state();
@@ -191,11 +192,12 @@ Result<std::shared_ptr<Vm::Impl::Session>> Vm::Impl::session(const Limits& limit
       return base::fail(ErrorCode::vm_gone, std::string(what) + ": microvm " + record.id +
                                                 " has ended: " + end_reason());
     }
-    if (now == VmState::running && is_changing()) {
+    const bool has_worker = now == VmState::running || now == VmState::terminating;
+    if (has_worker && is_changing()) {
       if (const auto over = Transition::begin(*this, limits, what); !over) {
         return base::fail(over.error());
       }
-    } else if (now == VmState::running) {
+    } else if (has_worker) {
       std::this_thread::sleep_for(kSettlePause);
     } else if (!record.idle.auto_resume) {
       return base::fail(ErrorCode::busy, std::string(what) + ": microvm " + record.id + " is " +

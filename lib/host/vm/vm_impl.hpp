@@ -113,6 +113,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   struct Awake;
   // Around a wake-up.
   class Waking;
+  // Around an end.
+  class Ending;
 
   // vm_hooks.cpp: nothing when the image does not have that hook. A failure has been told by an
   // event when they return.
@@ -197,6 +199,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   std::shared_ptr<host::Suspension> suspension_;  // under way or failed; none when it is through
   std::string killed_;  // how our worker died by a signal that was not ours
   std::optional<std::string> reason_;
+  bool terminating_ = false;
   bool cleaned_up_ = false;
   base::Fd kernel_log_;  // kept readable after the directory is gone
   base::Fd app_log_;

@@ -9,7 +9,8 @@
 namespace microvm {
 
 const char* vm_state_name(VmState state) noexcept {
-  static constexpr std::array kNames = {"running", "suspending", "suspended", "terminated"};
+  static constexpr std::array kNames = {"running", "suspending", "suspended", "terminating",
+                                        "terminated"};
   const auto index = static_cast<size_t>(state);
   return index < kNames.size() ? kNames[index] : "unknown";
 }
