@@ -1,4 +1,6 @@
 // Checkpoints: gone back to, run from, made images; nothing they need is ever collected.
+#include <set>
+
 #include "fixture.hpp"
 
 using namespace guest_test;
@@ -27,9 +29,11 @@ TEST_CASE("a vm goes back to its checkpoint, again and again") {
   CHECK(one.vm_id == vm.id());
   shell(vm, "echo two > /root/mark; echo two > /dev/shm/mark; sync");
   const CheckpointInfo two = checkpoint(vm);
+  std::set<std::string> random;
   for (int round = 0; round < 2; ++round) {
     shell(vm, "echo lost > /root/mark; rm /dev/shm/mark");
     REQUIRE_MESSAGE(vm.rollback("first"), "to the first");
+    CHECK(random.insert(shell(vm, "head -c 16 /dev/urandom | od -x")).second);
     CHECK(shell(vm, "cat /root/mark /dev/shm/mark; hostname") == "one\none\n" + hostname);
     const auto later = vm.rollback(two.id);
     REQUIRE_MESSAGE(later, why(later));

@@ -1,4 +1,5 @@
 // The idle policy on a real guest: each kind of activity keeps it awake, nothing else does.
+#include <atomic>
 #include <thread>
 
 #include "fixture.hpp"
@@ -77,6 +78,29 @@ TEST_CASE("a program, a busy cpu and a handle keep a vm awake") {
     CHECK_FALSE(falls_asleep(vm, kAwake));
   }
   CHECK(falls_asleep(vm, kLong));
+}
+
+TEST_CASE("bytes through a port and an attached terminal keep a vm awake") {
+  RunningVm vm = run_idle();
+  std::atomic<bool> enough = false;
+  {
+    std::jthread visitor([&] {
+      while (!enough) {
+        http_get(vm, "/");
+        std::this_thread::sleep_for(milliseconds(500));
+      }
+    });
+    CHECK_FALSE(falls_asleep(vm, kAwake));
+    enough = true;
+  }
+  auto terminal = vm.pty({.argv = {"cat"}, .id = "quiet"});
+  REQUIRE_MESSAGE(terminal, why(terminal));
+  CHECK_FALSE(falls_asleep(vm, kAwake));
+  terminal->detach();
+  CHECK(falls_asleep(vm, kLong));
+  const auto sessions = vm.ptys();
+  REQUIRE_MESSAGE(sessions, why(sessions));
+  CHECK(sessions->size() == 1);
 }
 
 TEST_CASE("the guest keeps itself awake by a file, and asks for its suspension by another") {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
+#include <mutex>
 #include <span>
 #include <thread>
 
@@ -164,6 +165,48 @@ TEST_CASE("a suspended vm is files only, and goes on where it was") {
   CHECK(http_get(vm, "/") != counted);
   const auto now = static_cast<double>(std::time(nullptr));
   CHECK(std::abs(std::stod(shell(vm, "date +%s")) - now) < 3);
+}
+
+TEST_CASE("who subscribes hears of each change of a vm, with its cause and its cost") {
+  std::mutex mutex;
+  std::vector<VmEvent> heard;
+  RuntimeOptions options;
+  options.data_dir = data_dir();
+  options.on_event = [&](const VmEvent& event) {
+    const std::scoped_lock lock(mutex);
+    heard.push_back(event);
+  };
+  {
+    auto own = Runtime::open(options);
+    REQUIRE_MESSAGE(own, why(own));
+    auto started = own->run("counter");
+    REQUIRE_MESSAGE(started, why(started));
+    RunningVm vm(std::move(*started));
+    shell(vm, "head -c 32000000 /dev/urandom > /dev/shm/large");
+    REQUIRE(vm.suspend({.wait_durable = false}));
+    // Again while it is on its way: refused, or nothing to do when it was that fast.
+    const auto again = vm.suspend();
+    if (!again) CHECK(again.error().code == ErrorCode::busy);
+    shell(vm, "true");
+    suspend(vm);
+    REQUIRE(vm.resume());
+    REQUIRE(vm.terminate());
+  }
+  using Kind = VmEvent::Kind;
+  std::vector<std::pair<Kind, std::string>> told;
+  for (const VmEvent& event : heard) {
+    CHECK(event.took_us > 0);
+    CHECK_FALSE(event.time.empty());
+    // The first suspend may be taken back before it is through.
+    if (event.kind != Kind::suspended) told.emplace_back(event.kind, event.cause);
+  }
+  const std::string call(kCauseCall);
+  CHECK(told == std::vector<std::pair<Kind, std::string>>{{Kind::started, call},
+                                                          {Kind::suspending, call},
+                                                          {Kind::resumed, "exec"},
+                                                          {Kind::suspending, call},
+                                                          {Kind::resumed, call},
+                                                          {Kind::terminated, call}});
 }
 
 TEST_CASE("monotonic time does not jump over a sleep") {
