@@ -19,8 +19,8 @@ namespace {
 
 constexpr std::array kCommands = {
     Command{"doctor", "Check what this host can do, and say what to change", doctor},
-    Command{"kernel", "Import, download and list guest kernels", kernel},
-    Command{"base", "Import and list root file systems", base},
+    Command{"kernel", "Import, download, list and remove guest kernels", kernel},
+    Command{"base", "Import, list and remove root file systems", base},
     Command{"image", "Build, list, pack and remove images", image},
     Command{"run", "Start a microVM from an image", run},
     Command{"ps", "List microVMs", ps},
