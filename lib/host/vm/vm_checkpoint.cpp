@@ -15,9 +15,9 @@ using host::VmFileKind;
 
 namespace {
 
-// Under fresh names: those of the checkpoint may mean other files in the Vm's directory.
-Result<host::SavedState> link_saved(const host::Checkpoint& checkpoint,
-                                    const std::filesystem::path& dir) {
+// Makes it the saved state of the Vm. Under fresh names: those of the checkpoint may mean other
+// files in the Vm's directory.
+Result<void> become_saved(const host::Checkpoint& checkpoint, const std::filesystem::path& dir) {
   const auto first = host::next_file_number(dir);
   if (!first) return base::fail(first.error());
   uint64_t number = *first;
@@ -38,8 +38,7 @@ Result<host::SavedState> link_saved(const host::Checkpoint& checkpoint,
   }
   if (ok) ok = link(checkpoint.saved.state, VmFileKind::state, saved.state);
   if (ok) ok = host::sync_path(dir);
-  if (!ok) return base::fail(ok.error());
-  return saved;
+  return ok ? host::write_saved(dir, saved) : ok;
 }
 
 }  // namespace
@@ -98,18 +97,11 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   if (state() == VmState::terminated) {
     return base::fail(ErrorCode::vm_gone, "roll back: microvm " + record.id + " has ended");
   }
-  const auto saved = link_saved(*checkpoint, dir);
-  Result<void> committed;
-  if (saved) {
-    committed = host::write_saved(dir, *saved);
-  } else {
-    committed = base::fail(saved.error());
-  }
-  if (!committed) {
+  if (auto ok = become_saved(*checkpoint, dir); !ok) {
     if (const auto session = stands ? running_session() : nullptr) {
       take_back(*session, std::string(kCauseCall), NewTop::drop);
     }
-    return committed;
+    return ok;
   }
   if (const auto running = running_session()) release_worker(*running);
   Waking waking(*this);

@@ -125,16 +125,15 @@ Result<void> Vm::Impl::terminate(const std::string& cause,
 
 // It has no worker that could write the record.
 Result<void> Vm::Impl::end_suspended() {
-  base::Fd taken;
-  if (auto lock = lock_asleep(Limits({}, kLockPatience)); !lock) {
-    return base::fail(lock.error());
-  } else if (*lock) {
-    taken = std::move(**lock);
+  const auto lock = lock_asleep(Limits({}, kLockPatience));
+  if (!lock) return base::fail(lock.error());
+  if (!*lock) {
+    return base::fail(ErrorCode::busy,
+                      "terminate: microvm " + record.id + " is changing its state; try again");
   }
   const std::scoped_lock guard(mutex_);
-  const base::Fd& record_file = lock_ ? lock_ : taken;
   const auto bytes = wire::encode({0, wire::ExitEvent{wire::ExitEvent::Reason::terminated, {}}});
-  if (auto ok = sys::pwrite_full(record_file.get(), bytes, 0); !ok) return ok;
+  if (auto ok = sys::pwrite_full((*lock)->get(), bytes, 0); !ok) return ok;
   reason_ = host::describe_exit({wire::ExitEvent::Reason::terminated, {}});
   return {};
 }

@@ -147,7 +147,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   Result<host::Captured> capture_frozen(Session& session, const host::CaptureOptions& options,
                                         bool must_freeze, const host::Limits& limits,
                                         const StillWanted& still_wanted = {});
-  void run_on(Session& session);
+  // The layer that the capture put on top: it stays where a record may name those below it.
+  enum class NewTop : uint8_t { keep, drop };
+  Result<void> run_on(Session& session, NewTop top);
   // The work of a Suspension.
   Result<void> save_and_release(const std::shared_ptr<Session>& session,
                                 const host::Captured& captured, const host::Suspension::Stop& stop,
@@ -161,8 +163,6 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   Result<host::Captured> capture_to_suspend(Session& session, const std::string& cause,
                                             const StillWanted& still_wanted,
                                             const host::Limits& limits);
-  // The layer that the capture put on top: it stays where a record may name those below it.
-  enum class NewTop : uint8_t { keep, drop };
   void take_back(Session& session, const std::string& cause, NewTop top);
   Result<void> wake_in_memory(NewTop top);
   Result<void> check_may_restart(std::string_view what);

@@ -61,20 +61,24 @@ Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureO
     captured = host::capture(dir, *session.client, options, limits);
   }
   if (captured && !options.run_on) return captured;
-  if (!captured) run_on(session);
+  if (!captured) static_cast<void>(run_on(session, NewTop::keep));
   // Whatever became of it, the programs go on.
   const auto thawed = session.agent.thaw(Limits({}, kThawLimit));
   if (captured && !thawed) core->log("microvm " + record.id + ": " + thawed.error().message);
   return captured;
 }
 
-// It may stand although there was no answer, or one that came too late.
-void Vm::Impl::run_on(Session& session) {
+// A worker may be at a capture still whose answer came too late. Not within the limits of a caller
+// who may have given up: somebody has to let the guest run.
+Result<void> Vm::Impl::run_on(Session& session, NewTop top) {
   constexpr std::chrono::milliseconds kBusyPause{20};
+  const wire::ResumeRequest request{.drop_layers = top == NewTop::drop};
   const Limits limits({}, kThawLimit);
   for (;;) {
-    const auto running = session.client->call(wire::ResumeRequest{}, {}, limits, "resume");
-    if (running || running.error().code != ErrorCode::busy || !limits.check("resume")) return;
+    const auto running = session.client->call(request, {}, limits, "resume");
+    if (running) return {};
+    const bool again = running.error().code == ErrorCode::busy && limits.check("resume");
+    if (!again) return base::fail(running.error());
     std::this_thread::sleep_for(kBusyPause);
   }
 }
@@ -223,20 +227,16 @@ void Vm::Impl::take_back(Session& session, const std::string& cause, NewTop top)
   inform(session, kResumeHook, cause, Limits({}));
 }
 
-// The guest is still in its paused worker. Not within the limits of a caller who may have given up:
-// somebody has to wake it.
+// The guest is still in its paused worker.
 Result<void> Vm::Impl::wake_in_memory(NewTop top) {
-  const Limits limits({}, kThawLimit);
   std::shared_ptr<Session> session;
   {
     const std::scoped_lock lock(mutex_);
     session = session_;
   }
   if (!session) return base::fail(ErrorCode::vm_gone, "resume: its worker has ended");
-  const wire::ResumeRequest request{.drop_layers = top == NewTop::drop};
-  const auto running = session->client->call(request, {}, limits, "resume");
-  if (!running) return base::fail(running.error());
-  return session->agent.thaw(limits);
+  if (auto running = run_on(*session, top); !running) return running;
+  return session->agent.thaw(Limits({}, kThawLimit));
 }
 
 Result<void> Vm::Impl::resume(const Limits& limits, std::string_view cause) {
