@@ -9,25 +9,22 @@
 #include <fstream>
 
 #include "host/disk_use.hpp"
-#include "host/store/digest.hpp"
 #include "host/store/files.hpp"
 #include "host/store/rfc3339.hpp"
 #include "host/vm/checkpoints.hpp"
 #include "host/vm/vm_directory.hpp"
 #include "sys/file.hpp"
+#include "unit/host/store_entries.hpp"
 #include "unit/host/temp_dir.hpp"
 
 using namespace microvm;
 using namespace microvm::host;
+using test::digest_of;
 using Kind = PrunedItem::Kind;
 
 namespace {
 
 constexpr size_t kFileBytes = 100'000;
-
-std::string digest_of(const std::string& text) {
-  return sha256_hex(std::as_bytes(std::span(text)));
-}
 
 void write(const std::filesystem::path& path, size_t bytes = kFileBytes) {
   std::ofstream(path) << std::string(bytes, 'x');
@@ -91,15 +88,7 @@ struct Fixture {
     return kept->id;
   }
 
-  void add_kernel(const std::string& name) {
-    auto entry = store.new_entry();
-    REQUIRE(entry);
-    REQUIRE(entry->write_file("vmlinux", name));
-    const auto digest = digest_of(name);
-    REQUIRE(store.commit_kernel(
-        std::move(*entry),
-        {{name, digest, name.size()}, 1, {"vmlinux", name.size(), name.size(), digest}, {}}));
-  }
+  void add_kernel(const std::string& name) { test::add_kernel(store, name); }
 
   void add_base(const std::string& name) {
     auto entry = store.new_entry();
@@ -112,17 +101,7 @@ struct Fixture {
 
   // Of kernel "k" and base "b".
   void add_image(const std::string& name) {
-    auto entry = store.new_entry();
-    REQUIRE(entry);
-    REQUIRE(entry->write_file("memory.raw", std::string(kFileBytes, 'm')));
-    ImageManifest manifest;
-    manifest.info.name = name;
-    manifest.info.vcpus = 1;
-    manifest.kernel_digest = digest_of("k");
-    manifest.base_digest = digest_of("b");
-    manifest.memory = {"memory.raw", kFileBytes, kFileBytes, {}};
-    manifest.state = {"state.bin", 1, 1, digest_of("s")};
-    REQUIRE(store.commit_image(std::move(*entry), manifest));
+    test::add_image(store, name, digest_of("k"), digest_of("b"), kFileBytes);
   }
 
   PruneReport prune(PruneOptions options = {}) {

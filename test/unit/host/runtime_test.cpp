@@ -6,20 +6,18 @@
 #include <fstream>
 
 #include "host/image/ext4_fixtures.hpp"
-#include "host/store/digest.hpp"
-#include "host/store/store.hpp"
-#include "host/temp_dir.hpp"
+#include "unit/host/store_entries.hpp"
+#include "unit/host/temp_dir.hpp"
 
 using namespace microvm;
 using namespace microvm::host;
+using test::add_image;
+using test::add_kernel;
+using test::digest_of;
 
 namespace {
 
 constexpr uint64_t kDisk = 16u << 20;
-
-std::string digest_of(const std::string& text) {
-  return sha256_hex(std::as_bytes(std::span(text)));
-}
 
 struct Fixture {
   test::TempDir dir;
@@ -28,31 +26,6 @@ struct Fixture {
 
   std::filesystem::path tar() {
     return test::TarMaker(dir / "root.tar").file("a", "content").done();
-  }
-
-  void add_kernel(const std::string& name) {
-    auto entry = store.new_entry();
-    REQUIRE(entry);
-    REQUIRE(entry->write_file("vmlinux", name));
-    const auto digest = digest_of(name);
-    REQUIRE(store.commit_kernel(
-        std::move(*entry),
-        {{name, digest, name.size()}, 1, {"vmlinux", name.size(), name.size(), digest}, {}}));
-  }
-
-  void add_image(const std::string& name, const std::string& kernel_digest,
-                 const std::string& base_digest) {
-    auto entry = store.new_entry();
-    REQUIRE(entry);
-    REQUIRE(entry->write_file("memory.raw", "abc"));
-    ImageManifest manifest;
-    manifest.info.name = name;
-    manifest.info.vcpus = 1;
-    manifest.kernel_digest = kernel_digest;
-    manifest.base_digest = base_digest;
-    manifest.memory = {"memory.raw", 3, 3, {}};
-    manifest.state = {"state.bin", 1, 1, digest_of("s")};
-    REQUIRE(store.commit_image(std::move(*entry), manifest));
   }
 
   // What it was built with is not known then.
@@ -70,8 +43,8 @@ ErrorCode code_of(const Result<void>& result) {
 
 TEST_CASE("runtime: a kernel is removed unless an image needs it, or may need it") {
   Fixture fixture;
-  for (const char* name : {"k", "k-old"}) fixture.add_kernel(name);
-  fixture.add_image("app", digest_of("k"), digest_of("b"));
+  for (const char* name : {"k", "k-old"}) add_kernel(fixture.store, name);
+  add_image(fixture.store, "app", digest_of("k"), digest_of("b"), 3);
 
   const auto needed = fixture.runtime.remove_kernel("k");
   CHECK(code_of(needed) == ErrorCode::busy);
@@ -91,7 +64,7 @@ TEST_CASE("runtime: a base is removed unless an image needs it, and can be impor
   Fixture fixture;
   const auto base = fixture.runtime.import_base("debian:12", fixture.tar(), {.disk_bytes = kDisk});
   REQUIRE(base);
-  fixture.add_image("app", digest_of("k"), base->digest);
+  add_image(fixture.store, "app", digest_of("k"), base->digest, 3);
 
   const auto needed = fixture.runtime.remove_base("debian:12");
   CHECK(code_of(needed) == ErrorCode::busy);
