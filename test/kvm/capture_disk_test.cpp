@@ -15,11 +15,6 @@ namespace {
 
 constexpr size_t kDiskBytes = 1 << 20;
 
-base::Fd read_only(int fd) {
-  const std::string path = "/proc/self/fd/" + std::to_string(fd);
-  return base::Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-}
-
 base::Fd disk_base() {
   return read_only(memory_file(std::string(kDiskBytes, 'b')).get());
 }

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <string>
 #include <vector>
 
 #include "worker_client.hpp"
@@ -44,6 +46,12 @@ inline ErrorCode start_clone(WorkerProcess& clone, const base::Fd& memory,
   for (const Captured* link : chain) overlays.push_back(link->pages.get());
   clone.shape(shape);
   return error_code(clone.restore(memory.get(), chain.back()->state.get(), true, {}, overlays));
+}
+
+// The same file, opened anew: what stands below a disk's top layer may not be written to.
+inline base::Fd read_only(int fd) {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  return base::Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
 }
 
 inline uint64_t captured_quad(const Captured& captured, uint64_t address = kCounterAddress) {

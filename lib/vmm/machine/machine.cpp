@@ -15,7 +15,6 @@ using Clock = std::chrono::steady_clock;
 
 // A vCPU leaves the guest within microseconds, or after the reset of a device that waits for I/O.
 constexpr milliseconds kParkDeadline = MmioTransport::kResetDeadline + milliseconds(3000);
-constexpr milliseconds kDrainDeadline{30'000};  // a slow disk; the caller sees an error after it
 // There may be room again, and the device has not looked yet.
 constexpr milliseconds kHeldPatience = 2 * BlockDevice::kRetryInterval;
 constexpr milliseconds kEndDeadline{2000};
@@ -130,13 +129,13 @@ Result<void> Machine::pause() {
   return note_clocks();
 }
 
-Result<void> Machine::quiesce() {
+Result<void> Machine::quiesce(milliseconds deadline) {
   if (auto ok = pause(); !ok) return ok;
   loop_.run_once(milliseconds(0));  // an end that a vCPU reported before it parked
   const auto patience = Clock::now() + kHeldPatience;
   const bool settled = run_loop_until(
-      kDrainDeadline, [&] { return idle() || (Clock::now() > patience && !check_held()); });
-  if (idle()) return flush_devices();
+      deadline, [&] { return idle() || (Clock::now() > patience && !check_held()); });
+  if (idle()) return flush_devices(deadline);
   if (settled) return check_held();
   return base::fail(ErrorCode::deadline_exceeded,
                     "disk requests of the guest do not finish; try again");
@@ -154,7 +153,7 @@ Result<void> Machine::check_held() const {
   return {};
 }
 
-Result<void> Machine::flush_devices() {
+Result<void> Machine::flush_devices(milliseconds deadline) {
   // Shared with the callbacks: one that comes after the deadline finds it still there.
   struct Progress {
     size_t open = 0;
@@ -167,7 +166,7 @@ Result<void> Machine::flush_devices() {
       if (!done && !progress->error) progress->error = done.error();
     });
   }
-  if (!run_loop_until(kDrainDeadline, [&] { return progress->open == 0; })) {
+  if (!run_loop_until(deadline, [&] { return progress->open == 0; })) {
     return base::fail(ErrorCode::deadline_exceeded, "the disks do not flush; try again");
   }
   if (progress->error) return base::fail(*progress->error);

@@ -95,9 +95,10 @@ class Machine {
   // Parks the vCPUs and keeps the devices from taking new work. Error deadline_exceeded.
   Result<void> pause();
   // pause(), then waits until no device has anything in flight and all disks are flushed: what is
-  // in memory and on disk belongs together. Errors: deadline_exceeded, those of the disks. The
-  // machine is paused in any case.
-  Result<void> quiesce();
+  // in memory and on disk belongs together. Each of the two has this long, a slow disk. Errors:
+  // deadline_exceeded, those of the disks. The machine is paused in any case.
+  static constexpr std::chrono::milliseconds kDrainDeadline{30'000};
+  Result<void> quiesce(std::chrono::milliseconds deadline = kDrainDeadline);
 
   // Paused: sets the guest's clocks back to where they stood when it stopped, so that what is saved
   // of them does not have the time since. Returns the paravirtual one, nanoseconds.
@@ -147,7 +148,7 @@ class Machine {
   // Nothing is in flight at any device.
   [[nodiscard]] bool idle() const;
   [[nodiscard]] Result<void> check_held() const;
-  Result<void> flush_devices();
+  Result<void> flush_devices(std::chrono::milliseconds deadline);
   Result<void> note_clocks();
   void continue_clocks();
 

@@ -1,0 +1,84 @@
+#include "tracer.hpp"
+
+#include <sys/user.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+
+namespace microvm::vmm::test {
+namespace {
+
+void set_register(pid_t tid, size_t offset, uint64_t value) {
+  ::ptrace(PTRACE_POKEUSER, tid, offset, value);
+}
+
+}  // namespace
+
+Tracer::Tracer(pid_t pid) {
+  const auto tasks = "/proc/" + std::to_string(pid) + "/task";
+  for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+    const auto tid = static_cast<pid_t>(std::stol(task.path().filename()));
+    // Kernel threads of KVM stand there too and cannot be traced.
+    if (::ptrace(PTRACE_SEIZE, tid, nullptr, PTRACE_O_TRACESYSGOOD) == 0) {
+      threads_.push_back({.tid = tid});
+    }
+  }
+  for (const Thread& thread : threads_) {
+    ::ptrace(PTRACE_INTERRUPT, thread.tid, nullptr, nullptr);
+    ::waitpid(thread.tid, nullptr, __WALL);
+    ::ptrace(PTRACE_SYSCALL, thread.tid, nullptr, nullptr);
+  }
+}
+
+Tracer::~Tracer() {
+  for (Thread& thread : threads_) {
+    ::ptrace(PTRACE_INTERRUPT, thread.tid, nullptr, nullptr);
+    ::waitpid(thread.tid, nullptr, __WALL);
+    if (thread.failure != 0) end_failure(thread);
+    ::ptrace(PTRACE_DETACH, thread.tid, nullptr, nullptr);
+  }
+}
+
+bool Tracer::follow(const Visit& visit, const std::function<bool()>& done) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (std::chrono::steady_clock::now() < deadline) {
+    for (Thread& thread : threads_) {
+      int status = 0;
+      if (::waitpid(thread.tid, &status, __WALL | WNOHANG) != thread.tid) continue;
+      if (!WIFSTOPPED(status)) continue;
+      look_at(thread, visit);
+      ::ptrace(PTRACE_SYSCALL, thread.tid, nullptr, nullptr);
+    }
+    if (done()) return true;
+  }
+  return false;
+}
+
+void Tracer::look_at(Thread& thread, const Visit& visit) {
+  __ptrace_syscall_info info{};
+  if (::ptrace(PTRACE_GET_SYSCALL_INFO, thread.tid, sizeof info, &info) <= 0) return;
+  if (info.op == PTRACE_SYSCALL_INFO_EXIT && thread.failure != 0) end_failure(thread);
+  if (info.op != PTRACE_SYSCALL_INFO_ENTRY) return;
+  Call call{info.entry.nr, {}};
+  for (size_t i = 0; i < std::size(call.arguments); ++i) call.arguments[i] = info.entry.args[i];
+  if (const int error = visit(call); error != 0) begin_failure(thread, info, error);
+}
+
+// With another number it would meet the worker's filter; without its file it does nothing.
+void Tracer::begin_failure(Thread& thread, const __ptrace_syscall_info& info, int error) {
+  thread.failure = error;
+  thread.argument = info.entry.args[0];
+  set_register(thread.tid, offsetof(user_regs_struct, rdi), ~uint64_t{0});
+}
+
+void Tracer::end_failure(Thread& thread) {
+  set_register(thread.tid, offsetof(user_regs_struct, rdi), thread.argument);
+  set_register(thread.tid, offsetof(user_regs_struct, rax),
+               static_cast<uint64_t>(-static_cast<int64_t>(thread.failure)));
+  thread.failure = 0;
+}
+
+}  // namespace microvm::vmm::test
