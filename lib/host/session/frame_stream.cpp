@@ -54,6 +54,8 @@ Frame FrameReader::take() {
 
 Result<std::optional<Frame>> FrameReader::read(int fd, const Limits& limits,
                                                std::string_view what) {
+  // A slow sender is cut off where it is waited for, one that never lets us wait here.
+  if (auto ok = limits.check(what); !ok) return base::fail(ok.error());
   for (;;) {
     const auto state = advance(fd);
     if (!state) return base::fail(state.error());
@@ -91,6 +93,7 @@ Result<void> FrameWriter::flush(int fd, const Limits& limits, std::string_view w
 
 Result<void> FrameWriter::write(int fd, wire::FrameType type, wire::ByteView body,
                                 const Limits& limits, std::string_view what) {
+  if (auto ok = limits.check(what); !ok) return ok;
   if (auto ok = lock(limits, what); !ok) return ok;
   const std::unique_lock<std::timed_mutex> held(mutex_, std::adopt_lock);
   if (auto rest = flush(fd, limits, what); !rest) return rest;

@@ -122,6 +122,8 @@ Result<StepOutcome> VmBuildGuest::run(const StepCommand& command, const OutputSi
   auto program = checked(agent_.exec(to_command(command), limits.within(kOperationLimit)));
   if (!program) return base::fail(program.error());
   for (;;) {
+    // As in Vm::exec_collect().
+    if (auto ok = limits.check("run a program"); !ok) return base::fail(ok.error());
     const auto piece = checked(program->read(limits.rest()));
     if (!piece) return base::fail(piece.error());
     if (!*piece) break;

@@ -79,6 +79,8 @@ Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CallLimits
   if (!program) return base::fail(program.error());
   ExecResult result;
   for (;;) {
+    // What is left is never nothing, and a program that never stops talking is never waited for.
+    if (auto ok = limits.check("exec"); !ok) return base::fail(ok.error());
     const auto output = program->read(limits.rest());
     if (!output) return base::fail(output.error());
     if (!*output) break;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <thread>
 
 #include "agent/operation.hpp"
 #include "host/session/agent_messages.hpp"
@@ -284,6 +285,40 @@ TEST_CASE("session: a port nobody listens on is refused") {
   const auto stream = agent.client.tcp_connect(1, limits());
   REQUIRE_FALSE(stream);
   CHECK(stream.error().code == ErrorCode::connection_refused);
+}
+
+TEST_CASE("session: an agent that never stops sending is cut off by time limit and token") {
+  for (const std::string& output : {std::string(), std::string("y\n")}) {
+    AgentClient client(std::make_shared<LocalLink>([&output](base::Fd stream) {
+      read_command(stream);
+      microvm_agent_Started started{};
+      const auto body = encode_message(started);
+      send_frame(stream, FrameType::started, std::string(wire::as_text(body)));
+      const auto header =
+          wire::FrameHeader{static_cast<uint32_t>(output.size()), FrameType::stdout_data}.encode();
+      std::string flood;
+      for (int i = 0; i < 1000; ++i) {
+        flood.append(reinterpret_cast<const char*>(header.data()), header.size());
+        flood += output;
+      }
+      while (::send(stream.get(), flood.data(), flood.size(), MSG_NOSIGNAL) > 0) {
+      }
+    }));
+    auto program = client.exec(shell("yes"), limits());
+    REQUIRE(program);
+    const auto late = program->wait({.timeout = std::chrono::milliseconds(100)});
+    REQUIRE_FALSE(late);
+    CHECK(late.error().code == ErrorCode::deadline_exceeded);
+    CancelToken token;
+    std::thread canceller([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      token.cancel();
+    });
+    const auto cancelled = program->wait({.cancel = &token});
+    canceller.join();
+    REQUIRE_FALSE(cancelled);
+    CHECK(cancelled.error().code == ErrorCode::cancelled);
+  }
 }
 
 TEST_CASE("session: hostile agents get typed errors") {

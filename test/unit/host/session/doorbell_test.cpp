@@ -69,6 +69,10 @@ TEST_CASE("doorbell: out of turn, hung up, too slow") {
   Bell early;
   early.send(FrameType::ready, {});
   CHECK(early.doorbell->advance().error().code == ErrorCode::protocol);
+  Bell twice;
+  twice.ring(true);
+  twice.ring(true);
+  CHECK(twice.doorbell->advance().error().code == ErrorCode::protocol);
   Bell gone;
   gone.ring(false);
   gone.guest.reset();
