@@ -209,8 +209,9 @@ class MICROVM_API Vm {
   Result<SuspendTimes> suspend(const SuspendOptions& options = {}, const CallLimits& limits = {});
   // Returns when the guest's programs run and the resume hook, if there is one, is through; at once
   // when they do. Many callers share one resume; calls of this process that need the guest wait for
-  // it.
-  // Errors: corrupt (naming the file), out_of_disk, busy (it dies with another process), vm_gone.
+  // it, up to RuntimeOptions::max_waiting_calls.
+  // Errors: corrupt (naming the file), out_of_disk, busy (it dies with another process, or too many
+  // wait), vm_gone.
   // After a failure the saved state is as it was.
   Result<void> resume(const CallLimits& limits = {});
 

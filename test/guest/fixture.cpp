@@ -182,16 +182,24 @@ CliResult run_line(const std::string& line) {
   return collect("microvm() { timeout 60 " + cli_command() + " \"$@\"; }; " + line);
 }
 
+CliWords::CliWords(const std::vector<std::string>& arguments)
+    : texts_{"microvm", "--data-dir", data_dir().string()} {
+  texts_.insert(texts_.end(), arguments.begin(), arguments.end());
+  for (std::string& text : texts_) words_.push_back(text.data());
+  words_.push_back(nullptr);
+}
+
+void CliWords::execute() const {
+  ::execv(MICROVM_CLI, words_.data());
+  ::_exit(127);
+}
+
 pid_t start_cli(const std::vector<std::string>& arguments) {
-  const std::string data = data_dir().string();
-  std::vector<const char*> words = {"microvm", "--data-dir", data.c_str()};
-  for (const std::string& argument : arguments) words.push_back(argument.c_str());
-  words.push_back(nullptr);
+  const CliWords words(arguments);
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
-  if (child != 0) return child;
-  ::execv(MICROVM_CLI, const_cast<char**>(words.data()));
-  ::_exit(127);
+  if (child == 0) words.execute();
+  return child;
 }
 
 int wait_for(pid_t child) {

@@ -75,6 +75,18 @@ struct CliResult {
 CliResult run_cli(const std::vector<std::string>& arguments);
 // A shell's line in which "microvm" is the CLI, which is ended after a minute.
 CliResult run_line(const std::string& line);
+// The CLI's arguments, put together before a fork.
+class CliWords {
+ public:
+  explicit CliWords(const std::vector<std::string>& arguments);
+  CliWords(const CliWords&) = delete;
+  CliWords& operator=(const CliWords&) = delete;
+  [[noreturn]] void execute() const;
+
+ private:
+  std::vector<std::string> texts_;
+  std::vector<char*> words_;
+};
 // As run_cli(), not waited for.
 pid_t start_cli(const std::vector<std::string>& arguments);
 // Its exit status; -1: a signal ended it.

@@ -75,6 +75,36 @@ nohup python3 /tmp/witness.py >/tmp/witness.log 2>&1 &
 while ! test -e /tmp/count; do sleep 0.1; done
 )";
 
+// The kernel reads for it from memory whose faults nobody handles: it waits there for good, and
+// until it is killed it does not come by where it would be frozen.
+constexpr const char* kUnfreezable = R"(
+cat > /tmp/stuck.py <<'PY'
+import ctypes, fcntl, os, struct
+USERFAULTFD, UFFDIO_API, UFFDIO_REGISTER, MISSING = 323, 0xc018aa3f, 0xc020aa00, 1
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+page = libc.mmap(None, ctypes.c_size_t(4096), 3, 0x22, -1, ctypes.c_size_t(0))
+faults = libc.syscall(USERFAULTFD, os.O_CLOEXEC)
+assert faults >= 0, os.strerror(ctypes.get_errno())
+fcntl.ioctl(faults, UFFDIO_API, bytearray(struct.pack("QQQ", 0xaa, 0, 0)))
+fcntl.ioctl(faults, UFFDIO_REGISTER, bytearray(struct.pack("QQQQ", page, 4096, MISSING, 0)))
+with open("/dev/shm/stuck", "w") as out:
+    out.write(str(os.getpid()))
+place, there = ctypes.create_string_buffer(8), ctypes.c_ulong
+local = (there * 2)(ctypes.addressof(place), 8)
+libc.process_vm_readv(os.getpid(), local, there(1), (there * 2)(page, 8), there(1), there(0))
+PY
+nohup python3 /tmp/stuck.py >/tmp/stuck.log 2>&1 &
+for i in $(seq 50); do
+  grep -q '^State:.D' "/proc/$(cat /dev/shm/stuck)/status" && exit 0
+  sleep 0.1
+done 2>/dev/null
+cat /tmp/stuck.log
+exit 1
+)";
+constexpr const char* kStillWaits =
+    "grep -q '^State:.D' /proc/$(cat /dev/shm/stuck)/status && echo waits";
+
 struct Witness {
   int pid = 0;
   long count = 0;
@@ -207,6 +237,23 @@ TEST_CASE("who subscribes hears of each change of a vm, with its cause and its c
                                                           {Kind::suspending, call},
                                                           {Kind::resumed, call},
                                                           {Kind::terminated, call}});
+}
+
+TEST_CASE("a program that no freezer reaches delays a suspend, and fails a checkpoint") {
+  RunningVm vm = run_counter();
+  shell(vm, kUnfreezable);
+  const SuspendTimes times = suspend(vm);
+  CHECK(times.acknowledged_us >= 2'000'000);  // the time that a guest has for it
+  CHECK(vm.info()->state == VmState::suspended);
+  CHECK(shell(vm, kStillWaits) == "waits\n");
+
+  const auto refused = vm.checkpoint();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::deadline_exceeded);
+  CHECK(shell(vm, kStillWaits) == "waits\n");
+  shell(vm, "kill -9 $(cat /dev/shm/stuck)");
+  const auto taken = vm.checkpoint();
+  CHECK_MESSAGE(taken, why(taken));
 }
 
 TEST_CASE("monotonic time does not jump over a sleep") {
@@ -418,6 +465,35 @@ TEST_CASE("many callers share one resume") {
   CHECK(answered == 1000);
   CHECK(count_workers() == 1);
   CHECK(shell(vm, "echo here") == "here\n");
+}
+
+TEST_CASE("calls beyond the limit of waiting ones are refused, and the rest is served") {
+  RuntimeOptions options;
+  options.data_dir = data_dir();
+  options.max_waiting_calls = 4;
+  auto crowded = Runtime::open(options);
+  REQUIRE_MESSAGE(crowded, why(crowded));
+  auto started = crowded->run("counter");
+  REQUIRE_MESSAGE(started, why(started));
+  RunningVm vm(std::move(*started));
+  suspend(vm);
+  std::atomic<int> answered{0};
+  std::atomic<int> refused{0};
+  {
+    std::vector<std::jthread> callers;
+    for (int i = 0; i < 50; ++i) {
+      callers.emplace_back([&] {
+        Vm copy = vm;
+        const auto done = copy.exec_collect({.argv = {"true"}});
+        if (done) ++answered;
+        if (!done && done.error().code == ErrorCode::busy) ++refused;
+      });
+    }
+  }
+  CHECK(answered > 0);
+  CHECK(refused > 0);
+  CHECK(answered + refused == 50);
+  CHECK(vm.terminate());
 }
 
 TEST_CASE("terminate ends a vm that sleeps, and leaves nothing") {

@@ -15,6 +15,7 @@ inline double microseconds(std::chrono::steady_clock::duration time) {
 class Series {
  public:
   void add(double value) { values_.push_back(value); }
+  [[nodiscard]] bool empty() const { return values_.empty(); }
   void print(const char* name) {
     std::ranges::sort(values_);
     std::printf(",\"%s\":{\"p50\":%.0f,\"p99\":%.0f,\"min\":%.0f}", name, at(50), at(99),

@@ -1,17 +1,25 @@
 // How long a capture stops a tiny guest, and how long a clone takes to start from it: at once, from
-// the capture's form at rest (a resume), and each of a hundred (a fork). And what captures cost a
+// the capture's form at rest (a resume, from the page cache or the disk), and each of a hundred (a
+// fork). And what captures cost a
 // guest that goes on writing its memory. Not tests: they run when they are asked for, by
 //   kvm_tests --no-skip -tc='bench: capture*'
 // and print a line of JSON for each shape of the written pages, and one for the guest that writes.
 // RUNS in the environment: how often (50).
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "bench_series.hpp"
 #include "captured.hpp"
 #include "state/pages.hpp"
+#include "sys/file.hpp"
 #include "vmm/machine/layout.hpp"
 
 using namespace microvm;
@@ -42,7 +50,36 @@ void restore_once(const base::Fd& memory, const Captured& captured, Restored& ou
   out.to_run.add(static_cast<double>(info.start_to_run_ns) / 1000);
 }
 
-// From the packed pages, which are in memory, to the first byte that the guest puts out.
+// Pages at rest in a file of a disk, and none of it in the page cache.
+class ColdFile {
+ public:
+  explicit ColdFile(const base::Fd& content) {
+    const std::string bytes = read_file(content.get());
+    REQUIRE(file_);
+    REQUIRE(sys::pwrite_full(file_->get(), wire::as_bytes(bytes), 0));
+    REQUIRE(::fsync(file_->get()) == 0);
+    size_ = bytes.size();
+  }
+  // Whether it is: a file system in memory has no other place.
+  bool make_cold() {
+    ::posix_fadvise(file_->get(), 0, 0, POSIX_FADV_DONTNEED);
+    void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file_->get(), 0);
+    REQUIRE(mapped != MAP_FAILED);
+    std::vector<unsigned char> in_cache((size_ + kPage - 1) / kPage);
+    REQUIRE(::mincore(mapped, size_, in_cache.data()) == 0);
+    ::munmap(mapped, size_);
+    return std::ranges::none_of(in_cache, [](unsigned char page) { return (page & 1) != 0; });
+  }
+  [[nodiscard]] const base::Fd& fd() const { return *file_; }
+
+ private:
+  // As temporary files that are to outlive a restart, and so not in memory.
+  const base::Fd directory_{::open("/var/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  Result<base::Fd> file_ = sys::open_unnamed(directory_.get());
+  size_t size_ = 0;
+};
+
+// From the packed pages to the first byte that the guest puts out.
 double resume_once(const base::Fd& memory, const Captured& captured, const base::Fd& packed) {
   WorkerProcess worker;
   worker.shape(kShape);
@@ -95,6 +132,11 @@ void measure(const char* name, uint32_t pages, uint32_t stride, int runs) {
   REQUIRE(stored);
   Series resume;
   for (int run = 0; run < runs; ++run) resume.add(resume_once(zeros, captured, packed));
+  ColdFile cold(packed);
+  Series cold_resume;
+  for (int run = 0; run < runs && cold.make_cold(); ++run) {
+    cold_resume.add(resume_once(zeros, captured, cold.fd()));
+  }
   const double per_fork = microseconds_per_fork(zeros, pages, stride);
   std::printf("{\"bench\":\"capture\",\"pages\":\"%s\",\"memory_mib\":128,\"runs\":%d", name, runs);
   std::printf(",\"page_bytes\":%llu", static_cast<unsigned long long>(captured.reply.page_bytes));
@@ -105,6 +147,7 @@ void measure(const char* name, uint32_t pages, uint32_t stride, int runs) {
   restored.to_reply.print("request_to_reply_us");
   restored.to_byte.print("request_to_first_byte_read_us");
   resume.print("resume_to_first_byte_us");
+  if (!cold_resume.empty()) cold_resume.print("cold_resume_to_first_byte_us");
   std::printf("}\n");
 }
 
@@ -143,6 +186,10 @@ struct Stretch {
     us.add(microseconds(Clock::now() - from));
     faults.add(static_cast<double>(minor_faults(worker.pid()) - faults_before));
   }
+  void print(const std::string& when) {
+    us.print((when + "_us").c_str());
+    faults.print((when + "_faults").c_str());
+  }
 };
 
 }  // namespace
@@ -168,11 +215,8 @@ TEST_CASE("bench: capture of a guest that writes its memory, and its speed" * do
     later.measure(worker);
   }
   std::printf("{\"bench\":\"writing\",\"written_mib\":16,\"runs\":%d", runs);
-  never_captured.us.print("never_captured_us");
-  never_captured.faults.print("never_captured_faults");
-  after_capture.us.print("after_capture_us");
-  after_capture.faults.print("after_capture_faults");
-  later.us.print("later_us");
-  later.faults.print("later_faults");
+  never_captured.print("never_captured");
+  after_capture.print("after_capture");
+  later.print("later");
   std::printf("}\n");
 }

@@ -1,11 +1,14 @@
-// A machine with a device that keeps what it was given.
+// A machine in this process: with a device that keeps what it was given, and what leaves its guest.
 #include "vmm/machine/machine.hpp"
 
+#include "kvm_stats.hpp"
 #include "raw_guest.hpp"
 #include "tiny_guest.hpp"
 #include "unit/vmm/virtio/echo_device.hpp"
 #include "unit/vmm/virtio/mock_driver.hpp"
+#include "vmm/snapshot/capture.hpp"
 #include "vmm/virtio/vsock.hpp"
+#include "worker_client.hpp"
 
 using namespace microvm;
 using namespace microvm::vmm;
@@ -16,14 +19,14 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Runs a guest that counts; the device stands where the random number generator would.
-struct CountingMachine {
-  CountingMachine() {
+// Runs a guest that prints; the device stands where the random number generator would.
+struct RunningMachine {
+  explicit RunningMachine(const Code& guest = counting_guest()) {
     auto device = std::make_unique<EchoDevice>();
     echo = device.get();
     must(machine->attach(layout::kVsockSlot, std::make_unique<VsockDevice>(*loop)));
     must(machine->attach(layout::kRngSlot, std::move(device)));
-    must(machine->boot_linux({.kernel = counting_guest().elf(), .initramfs = {}, .cmdline = ""}));
+    must(machine->boot_linux({.kernel = guest.elf(), .initramfs = {}, .cmdline = ""}));
     machine->run();
   }
 
@@ -43,9 +46,16 @@ struct CountingMachine {
     transport().kick(0);
     REQUIRE(echo->held.size() == 1);
   }
-  bool goes_on() {
+  bool goes_on(uint64_t characters = 1) {
     const uint64_t before = printed;
-    return microvm::test::run_until(*loop, [&] { return printed > before; });
+    return microvm::test::run_until(*loop, [&] { return printed >= before + characters; });
+  }
+  // What it took the guest to print so much.
+  uint64_t exits_of(uint64_t characters) {
+    REQUIRE(goes_on());
+    const uint64_t before = vcpu_exits();
+    REQUIRE(goes_on(characters));
+    return vcpu_exits() - before;
   }
 
   static constexpr uint64_t kBuffer = 0x700000;
@@ -62,7 +72,7 @@ struct CountingMachine {
 }  // namespace
 
 TEST_CASE("machine: a device that does not finish ends a quiesce at its deadline") {
-  CountingMachine guest;
+  RunningMachine guest;
   REQUIRE(guest.goes_on());
   guest.make_busy();
   const auto begin = std::chrono::steady_clock::now();
@@ -82,9 +92,31 @@ TEST_CASE("machine: a device that does not finish ends a quiesce at its deadline
 }
 
 TEST_CASE("machine: a request that finishes within the deadline is waited for") {
-  CountingMachine guest;
+  RunningMachine guest;
   guest.make_busy();
   guest.loop->after(50ms, [&] { guest.echo->release_all(); });
   CHECK(guest.machine->quiesce(2s));
   CHECK(guest.ring.used_index() == 1);
+}
+
+TEST_CASE("machine: that it was captured makes its guest leave no more often") {
+  constexpr uint32_t kPages = 2048;
+  constexpr uint64_t kCharacters = 50;
+  Code code;
+  code.touch_pages(kTouchedAddress, kPages, kPage);
+  code.write_port(layout::kSerialPort, '.').jump_to(0);
+  RunningMachine guest(code);
+  guest.exits_of(kCharacters);  // its memory is there now
+  const uint64_t before = guest.exits_of(kCharacters);
+  const base::Fd pages = memory_file();
+  const base::Fd state = memory_file();
+  const auto captured = snapshot::capture(*guest.machine, {.pages = pages.get(), .state = state.get()},
+                                          snapshot::Pages::written);
+  REQUIRE(captured);
+  CHECK(*captured >= kPages * kPage);
+  guest.machine->run();
+  const uint64_t after = guest.exits_of(kCharacters);
+  MESSAGE("exits before: " << before << ", after: " << after);
+  // The host's interrupts are among them, and do not come as often each time.
+  CHECK(after < before + kPages / 2);
 }

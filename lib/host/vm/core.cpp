@@ -50,6 +50,7 @@ Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options) {
   core->pool = std::make_shared<WorkerPool>(core->spawner, *core->reactor);
   core->pool_size = options.pool_size;
   core->memory_limit_bytes = options.memory_limit_bytes;
+  core->max_waiting_calls = options.max_waiting_calls;
   core->log_sink = options.log;
   core->event_sink = options.on_event;
   collect_dead_vms(core->store);

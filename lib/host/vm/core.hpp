@@ -33,6 +33,7 @@ struct Core {
   std::shared_ptr<WorkerPool> pool;
   uint32_t pool_size = 0;
   uint64_t memory_limit_bytes = 0;
+  uint32_t max_waiting_calls = 0;
   std::function<void(std::string_view)> log_sink;
   OwnedVms owned;
   IdleMonitor idle_monitor;

@@ -12,24 +12,17 @@ namespace microvm {
 
 class Vm::Impl::Transition {
  public:
-  // Waits for the change under way. Errors: cancelled, deadline_exceeded, io.
+  // Waits for the change under way. Errors: busy (RuntimeOptions::max_waiting_calls do already),
+  // cancelled, deadline_exceeded, io.
   static Result<Transition> begin(Impl& vm, const host::Limits& limits, std::string_view what) {
-    auto transition = begin_here(vm, limits, what);
-    if (!transition) return transition;
-    // That of a suspension of ours which is not through: a resume goes on from there.
-    transition->hold_ = vm.change_hold();
-    if (transition->hold_) return transition;
-    auto hold = host::hold_change(vm.dir, limits, what);
-    if (!hold) return base::fail(hold.error());
-    transition->hold_ = std::move(*hold);
-    vm.keep_change_hold(transition->hold_);
-    return transition;
+    return begin_among(vm, limits, what, vm.core->max_waiting_calls);
   }
-  // The same, but a process that does not end its change is not waited for beyond the limits.
+  // The same, however many wait, and a process that does not end its change is not waited for
+  // beyond the limits.
   static Result<Transition> begin_in_any_case(Impl& vm, const host::Limits& limits,
                                               std::string_view what) {
-    auto transition = begin(vm, limits, what);
-    return transition ? std::move(transition) : begin_here(vm, limits, what);
+    auto transition = begin_among(vm, limits, what, kNoLimit);
+    return transition ? std::move(transition) : begin_here(vm, limits, what, kNoLimit);
   }
 
   Transition(Transition&& other) noexcept
@@ -51,12 +44,34 @@ class Vm::Impl::Transition {
  private:
   explicit Transition(Impl& vm) : vm_(&vm) {}
 
-  static Result<Transition> begin_here(Impl& vm, const host::Limits& limits,
-                                       std::string_view what) {
+  static constexpr uint32_t kNoLimit = 0;
+
+  static Result<Transition> begin_among(Impl& vm, const host::Limits& limits, std::string_view what,
+                                        uint32_t most_waiting) {
+    auto transition = begin_here(vm, limits, what, most_waiting);
+    if (!transition) return transition;
+    // That of a suspension of ours which is not through: a resume goes on from there.
+    transition->hold_ = vm.change_hold();
+    if (transition->hold_) return transition;
+    auto hold = host::hold_change(vm.dir, limits, what);
+    if (!hold) return base::fail(hold.error());
+    transition->hold_ = std::move(*hold);
+    vm.keep_change_hold(transition->hold_);
+    return transition;
+  }
+  static Result<Transition> begin_here(Impl& vm, const host::Limits& limits, std::string_view what,
+                                       uint32_t most_waiting) {
     std::unique_lock lock(vm.change_mutex_);
+    if (vm.changing_ && most_waiting != kNoLimit && vm.waiting_ >= most_waiting) {
+      return base::fail(ErrorCode::busy, std::string(what) + ": " + std::to_string(vm.waiting_) +
+                                             " calls wait for microvm " + vm.record.id +
+                                             " already");
+    }
     while (vm.changing_) {
       if (auto ok = limits.check(what); !ok) return base::fail(ok.error());
+      ++vm.waiting_;
       wait(vm, lock, limits);
+      --vm.waiting_;
     }
     vm.changing_ = true;
     return Transition(vm);
