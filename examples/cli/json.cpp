@@ -86,6 +86,7 @@ Json to_json(const microvm::VmInfo& vm) {
           {"image", vm.image},
           {"state", microvm::vm_state_name(vm.state)},
           {"state_reason", vm.state_reason},
+          {"end", vm.end == microvm::VmEnd::none ? Json() : Json(microvm::vm_end_name(vm.end))},
           {"created", vm.created},
           {"worker_pid", vm.worker_pid},
           {"memory_bytes", vm.memory_bytes},

@@ -11,9 +11,6 @@
 namespace cli {
 namespace {
 
-// As Vm::wait() says it.
-constexpr std::string_view kPoweredOff = "the guest powered off";
-
 // Until the microVM ends; Ctrl-C, or nobody who reads what it prints, ends it.
 int follow(const Context& context, microvm::Vm& vm) {
   OutputStream out(STDOUT_FILENO, *context.cancel);
@@ -24,7 +21,8 @@ int follow(const Context& context, microvm::Vm& vm) {
   if (!followed) return fail(followed.error(), kMicrovmFailed);
   const auto reason = vm.wait(context.limits());
   if (!reason) return context.cancel->cancelled() ? kOk : fail(reason.error(), kMicrovmFailed);
-  if (*reason == kPoweredOff) return kOk;
+  const auto info = vm.info();
+  if (info && info->end == microvm::VmEnd::powered_off) return kOk;
   print_error(*reason);
   return kFailed;
 }

@@ -30,6 +30,17 @@ enum class VmState {
 };
 MICROVM_API const char* vm_state_name(VmState state) noexcept;
 
+enum class VmEnd {
+  none,         // it has not ended
+  terminated,   // somebody asked for it, or its owner went away
+  powered_off,  // by its guest
+  reset,        // likewise
+  panicked,     // the guest's kernel
+  crashed,      // the guest stopped with a triple fault, or KVM could not go on with it
+  killed,       // its worker was, or left no word
+};
+MICROVM_API const char* vm_end_name(VmEnd end) noexcept;
+
 struct RunOptions {
   std::string name;             // empty: none; unique in the Runtime, usable instead of the id
   bool dies_with_owner = true;  // false: the Vm outlives the process that started it
@@ -47,6 +58,7 @@ struct VmInfo {
   std::string image;  // "name:version"
   VmState state = VmState::running;
   std::string state_reason;  // of a suspended or terminated one: how its last worker ended
+  VmEnd end = VmEnd::none;   // of a terminated one
   std::string created;       // RFC 3339, UTC
   uint32_t worker_pid = 0;
   uint64_t memory_bytes = 0;

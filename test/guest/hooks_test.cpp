@@ -22,7 +22,7 @@ def plan(name, body):
     asked += name == "ready"
     if name == "ready" and asked < 3:
         return "503 warming up"
-    if body.get("runHookPayload", "").startswith("500 "):
+    if body.get("runHookPayload", "").startswith(("500 ", "sleep ")):
         return body["runHookPayload"]
     if os.environ.get("FAIL", "").startswith(name):
         return os.environ["FAIL"].removeprefix(name).strip()
@@ -169,6 +169,21 @@ TEST_CASE("hooks: a run hook that fails ends the vm, with the reason") {
   CHECK(failed.detail == vm.error().message);
   CHECK(events.back().kind == VmEvent::Kind::terminated);
   CHECK(events.back().cause == "run hook");
+}
+
+TEST_CASE("hooks: who has read the logs of a vm waits for its run hook all the same") {
+  build_hooks_image();
+  const pid_t starting =
+      start_cli({"run", "-d", "--name", "slow", "--payload", "sleep 5", "hooks"});
+  REQUIRE(eventually([] { return runtime().attach("slow").has_value(); }));
+  auto attached = runtime().attach("slow");
+  REQUIRE_MESSAGE(attached, why(attached));
+  RunningVm vm(std::move(*attached));
+  REQUIRE(eventually([&] {
+    return vm.logs(LogSource::app).value_or("").find("asked run\n") != std::string::npos;
+  }));
+  CHECK(hooks_of(vm) == kAsked + told(vm, "run", "sleep 5"));
+  CHECK(wait_for(starting) == 0);
 }
 
 TEST_CASE("hooks: suspend and resume, from the disk and from memory") {

@@ -33,9 +33,11 @@ TEST_CASE("terminate leaves nothing, and later calls say that the vm is gone") {
   const auto info = vm.info();
   REQUIRE(info);
   CHECK(info->state == VmState::running);
+  CHECK(info->end == VmEnd::none);
   REQUIRE(vm.terminate());
   REQUIRE(vm.terminate());
   CHECK(vm.info()->state == VmState::terminated);
+  CHECK(vm.info()->end == VmEnd::terminated);
   CHECK_FALSE(has_directory(id));
   CHECK_FALSE(is_listed(id));
   CHECK(::kill(static_cast<pid_t>(info->worker_pid), 0) != 0);
@@ -61,6 +63,7 @@ TEST_CASE("a killed worker fails pending calls with the reason and hurts nobody 
   const auto reason = vm.wait();
   REQUIRE_MESSAGE(reason, why(reason));
   CHECK(reason->find("SIGKILL") != std::string::npos);
+  CHECK(vm.info()->end == VmEnd::killed);
   CHECK(shell(other, "echo alive") == "alive\n");
 }
 
@@ -99,6 +102,7 @@ TEST_CASE("a guest that panics is reported with its panic line") {
   CHECK(result.error().code == ErrorCode::guest_failed);
   CHECK(result.error().message.find("sysrq") != std::string::npos);
   CHECK(vm.info()->state == VmState::terminated);
+  CHECK(vm.info()->end == VmEnd::panicked);
   const auto log = vm.logs(LogSource::kernel);
   REQUIRE_MESSAGE(log, why(log));
   CHECK(log->find("Kernel panic") != std::string::npos);

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "host/session/identity.hpp"
+#include "host/store/entry_lock.hpp"
 #include "host/store/files.hpp"
 #include "host/store/json_fields.hpp"
 #include "host/store/names.hpp"
@@ -72,6 +73,8 @@ Result<CheckpointInfo> parse_checkpoint(std::string_view text, const std::string
 
 Result<CheckpointInfo> commit_checkpoint(const Store& store, TempEntry entry, CheckpointInfo info,
                                          const SavedState& saved) {
+  const auto names = lock_names(store.data_dir() / "checkpoints");
+  if (!names) return base::fail(names.error());
   const auto others = list_checkpoints(store);
   if (!others) return base::fail(others.error());
   const auto same_name = [&](const CheckpointInfo& other) { return other.name == info.name; };

@@ -162,7 +162,7 @@ Result<std::string> Vm::wait(const CallLimits& call_limits) {
     if (!waited) return base::fail(waited.error());
     if (!running) std::this_thread::sleep_for(kAsleepInterval);
   }
-  return impl_->end_reason();
+  return impl_->end_reason().text;
 }
 
 }  // namespace microvm

@@ -241,7 +241,9 @@ void fill_state(VmInfo& info, const fs::path& vm_dir, VmPhase phase) {
   }
   info.state = phase == VmPhase::suspended ? VmState::suspended : VmState::terminated;
   const auto exit = read_exit(vm_dir);
-  info.state_reason = exit ? describe_exit(*exit) : kWorkerKilled;
+  const EndReason reason = exit ? end_reason(*exit) : killed_reason();
+  info.state_reason = reason.text;
+  if (info.state == VmState::terminated) info.end = reason.end;
 }
 
 std::optional<VmInfo> describe_vm(const Store& store, const std::string& id) {

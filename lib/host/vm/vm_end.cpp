@@ -49,17 +49,13 @@ class Vm::Impl::Ending {
   Impl& vm_;
 };
 
-std::string Vm::Impl::end_reason() {
+host::EndReason Vm::Impl::end_reason() {
   const std::scoped_lock lock(mutex_);
   if (reason_) return *reason_;
   reap_worker();
   auto exit = session_ ? session_->client->exit_event() : std::nullopt;
   if (!exit) exit = host::read_exit(dir);
-  if (exit) {
-    reason_ = host::describe_exit(*exit);
-  } else {
-    reason_ = killed_.empty() ? host::kWorkerKilled : killed_;
-  }
+  reason_ = exit ? host::end_reason(*exit) : host::killed_reason(killed_);
   return *reason_;
 }
 
@@ -115,7 +111,7 @@ Result<void> Vm::Impl::terminate(const std::string& cause,
     if (auto done = end_suspended(); !done) return done;
   }
   const bool first_time = !cleaned_up_;
-  const std::string reason = end_reason();
+  const std::string reason = end_reason().text;
   clean_up();
   if (first_time) {
     tell(VmEvent::Kind::terminated, cause, clock.us(), reason);
@@ -134,7 +130,7 @@ Result<void> Vm::Impl::end_suspended() {
   const std::scoped_lock guard(mutex_);
   const auto bytes = wire::encode({0, wire::ExitEvent{wire::ExitEvent::Reason::terminated, {}}});
   if (auto ok = sys::pwrite_full((*lock)->get(), bytes, 0); !ok) return ok;
-  reason_ = host::describe_exit({wire::ExitEvent::Reason::terminated, {}});
+  reason_ = host::end_reason({wire::ExitEvent::Reason::terminated, {}});
   return {};
 }
 

@@ -65,6 +65,7 @@ void Vm::Impl::own(host::StartedWorker started) {
   const std::scoped_lock lock(mutex_);
   if (session_) session_->client->close();
   session_ = std::move(session);
+  settled_ = true;
   doorbell_ = std::move(started.doorbell);
   times_ = started.times;
   killed_.clear();
@@ -122,7 +123,9 @@ VmInfo Vm::Impl::info() {
   VmInfo info = host::to_info(record);
   info.state = state();
   if (info.state == VmState::terminated) {
-    info.state_reason = end_reason();
+    const host::EndReason reason = end_reason();
+    info.state_reason = reason.text;
+    info.end = reason.end;
   } else if (info.state == VmState::suspended) {
     host::fill_state(info, dir, VmPhase::suspended);
   } else if (const auto run = host::read_run(dir)) {
@@ -163,9 +166,13 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::settled_session() {
   {
     const std::scoped_lock lock(mutex_);
     if (waking_ || (suspension_ && !suspension_->over())) return nullptr;
-    if (converses()) return session_;
+    if (settled_ && converses()) return session_;
   }
-  return is_changing() ? nullptr : running_session();
+  if (is_changing()) return nullptr;
+  auto session = running_session();
+  const std::scoped_lock lock(mutex_);
+  settled_ = session != nullptr && session == session_;
+  return session;
 }
 
 // To the worker that another process has started.
@@ -180,6 +187,7 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::attach() {
   }
   if (session_) session_->client->close();
   session_ = session;
+  settled_ = false;
   return session;
 }
 
@@ -190,7 +198,7 @@ Result<std::shared_ptr<Vm::Impl::Session>> Vm::Impl::session(const Limits& limit
     const VmState now = state();
     if (now == VmState::terminated) {
       return base::fail(ErrorCode::vm_gone, std::string(what) + ": microvm " + record.id +
-                                                " has ended: " + end_reason());
+                                                " has ended: " + end_reason().text);
     }
     const bool has_worker = now == VmState::running || now == VmState::terminating;
     if (has_worker && is_changing()) {

@@ -62,7 +62,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
 
   // vm_end.cpp
   // Why it ended; call only once it has.
-  std::string end_reason();
+  host::EndReason end_reason();
   // `still_wanted` is asked once nobody else can change its state; false: it lives on.
   Result<void> terminate(const std::string& cause = std::string(kCauseCall),
                          const std::function<bool()>& still_wanted = {});
@@ -192,6 +192,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
 
   std::mutex mutex_;  // of what follows
   std::shared_ptr<Session> session_;
+  bool settled_ = false;  // it has been seen, with this session, that nobody was changing its state
   std::optional<host::Worker> worker_;  // started by this process
   bool waking_ = false;  // its resume hook is not through: for others it still sleeps
   base::Fd doorbell_;    // the agent sees by its end that nobody listens any more
@@ -199,7 +200,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   LaunchTimes times_;
   std::shared_ptr<host::Suspension> suspension_;  // under way or failed; none when it is through
   std::string killed_;  // how our worker died by a signal that was not ours
-  std::optional<std::string> reason_;
+  std::optional<host::EndReason> reason_;
   bool terminating_ = false;
   bool cleaned_up_ = false;
   base::Fd kernel_log_;  // kept readable after the directory is gone

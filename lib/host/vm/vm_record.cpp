@@ -15,6 +15,13 @@ const char* vm_state_name(VmState state) noexcept {
   return index < kNames.size() ? kNames[index] : "unknown";
 }
 
+const char* vm_end_name(VmEnd end) noexcept {
+  static constexpr std::array kNames = {"none",     "terminated", "powered_off", "reset",
+                                        "panicked", "crashed",    "killed"};
+  const auto index = static_cast<size_t>(end);
+  return index < kNames.size() ? kNames[index] : "unknown";
+}
+
 }  // namespace microvm
 
 namespace microvm::host {
@@ -33,6 +40,25 @@ IdlePolicy parse_idle(const Fields& fields) {
       static_cast<double>(fields.number_or("cpu_threshold_ppm", INT64_MAX, 50'000)) / 1e6;
   idle.auto_resume = fields.number_or("auto_resume", 1, 1) == 1;
   return idle;
+}
+
+VmEnd kind_of_end(wire::ExitEvent::Reason reason) {
+  using Reason = wire::ExitEvent::Reason;
+  switch (reason) {
+    case Reason::power_off:
+      return VmEnd::powered_off;
+    case Reason::reset:
+      return VmEnd::reset;
+    case Reason::panic:
+      return VmEnd::panicked;
+    case Reason::triple_fault:
+    case Reason::internal_error:
+      return VmEnd::crashed;
+    case Reason::terminated:
+    case Reason::suspended:
+      break;
+  }
+  return VmEnd::terminated;
 }
 
 }  // namespace
@@ -128,6 +154,14 @@ std::string describe_exit(const wire::ExitEvent& exit) {
       return "the machine could not go on" + detail;
   }
   return "ended";
+}
+
+EndReason killed_reason(std::string text) {
+  return {VmEnd::killed, text.empty() ? "its worker was killed" : std::move(text)};
+}
+
+EndReason end_reason(const wire::ExitEvent& exit) {
+  return {kind_of_end(exit.reason), describe_exit(exit)};
 }
 
 Error exit_error(std::string_view what, const wire::ExitEvent& exit) {

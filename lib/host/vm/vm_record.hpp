@@ -33,11 +33,16 @@ std::string encode_record(const VmRecord& record);
 // `file` stands in messages. Error: corrupt.
 Result<VmRecord> parse_record(std::string_view text, const std::string& file);
 
-// Without state, state_reason and worker_pid.
+// Without state, state_reason, end and worker_pid.
 VmInfo to_info(const VmRecord& record);
 
-// Why a Vm ended that left no word.
-inline constexpr const char* kWorkerKilled = "its worker was killed";
+struct EndReason {
+  VmEnd end = VmEnd::none;
+  std::string text;
+};
+// Of a Vm that left no word.
+[[nodiscard]] EndReason killed_reason(std::string text = {});
+[[nodiscard]] EndReason end_reason(const wire::ExitEvent& exit);
 // "the guest powered off", "the guest's kernel panicked: …"
 std::string describe_exit(const wire::ExitEvent& exit);
 // The error of a call that the end of the Vm cut short: guest_failed when the guest broke down,

@@ -112,7 +112,7 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
     if (now == VmState::suspended) return SuspendTimes{};
     if (now == VmState::terminated) {
       return base::fail(ErrorCode::vm_gone,
-                        "suspend: microvm " + record.id + " has ended: " + end_reason());
+                        "suspend: microvm " + record.id + " has ended: " + end_reason().text);
     }
     if (now == VmState::suspending) {
       return base::fail(ErrorCode::busy,
