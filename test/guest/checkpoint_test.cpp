@@ -115,9 +115,7 @@ TEST_CASE("who does not own a vm that dies with its owner cannot roll it back, a
 }
 
 TEST_CASE("the command line takes, lists, goes back to and commits checkpoints") {
-  RunOptions options;
-  options.dies_with_owner = false;
-  RunningVm vm = run_counter(options);
+  RunningVm vm = run_detached();
   shell(vm, "echo one > /root/mark");
   REQUIRE(run_cli({"checkpoint", "create", "--name", "cli", vm.id()}).code == 0);
   shell(vm, "echo two > /root/mark");

@@ -76,10 +76,6 @@ class Terminal {
   std::string seen_;
 };
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 void leave(Terminal& terminal, const std::string& keys, const std::string& told) {
   terminal.type(keys);
   const auto left = terminal.end();
@@ -92,9 +88,7 @@ void leave(Terminal& terminal, const std::string& keys, const std::string& told)
 }  // namespace
 
 TEST_CASE("microvm shell: the detach keys leave a program, which is come back to") {
-  RunOptions options;
-  options.dies_with_owner = false;
-  RunningVm vm = run_counter(options);
+  RunningVm vm = run_detached();
   {
     Terminal first({"shell", "--session", "work", "-e", "PS1=ready> ", vm.id(), "sh"});
     first.read_until("ready> ");

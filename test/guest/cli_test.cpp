@@ -19,10 +19,6 @@ using namespace microvm;
 
 namespace {
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 size_t count_lines(const std::string& text) {
   return static_cast<size_t>(std::ranges::count(text, '\n'));
 }
@@ -34,12 +30,6 @@ std::string line_with(const std::string& text, const std::string& part, const st
     if (has(line, part) && has(line, other)) return line;
   }
   return {};
-}
-
-RunningVm run_detached() {
-  RunOptions options;
-  options.dies_with_owner = false;
-  return run_counter(options);
 }
 
 // Exit status of a child that ends within `seconds`; -1: it does not, and is killed.

@@ -124,6 +124,18 @@ RunningVm run_counter(const RunOptions& options) {
   return RunningVm(std::move(*vm));
 }
 
+RunningVm run_detached() {
+  RunOptions options;
+  options.dies_with_owner = false;
+  return run_counter(options);
+}
+
+SuspendTimes suspend(Vm& vm) {
+  const auto times = vm.suspend();
+  REQUIRE_MESSAGE(times, why(times));
+  return *times;
+}
+
 ExecResult shell_result(Vm& vm, const std::string& script) {
   ExecOptions options;
   options.argv = {"/bin/sh", "-c", script};
@@ -180,6 +192,10 @@ CliResult run_cli(const std::vector<std::string>& arguments) {
 
 CliResult run_line(const std::string& line) {
   return collect("microvm() { timeout 60 " + cli_command() + " \"$@\"; }; " + line);
+}
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
 }
 
 CliWords::CliWords(const std::vector<std::string>& arguments)

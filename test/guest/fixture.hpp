@@ -57,6 +57,9 @@ class RunningVm : public microvm::Vm {
 };
 
 RunningVm run_counter(const microvm::RunOptions& options = {});
+// One that outlives this process, so that others may change it.
+RunningVm run_detached();
+microvm::SuspendTimes suspend(microvm::Vm& vm);
 // Standard output of a shell script that must succeed.
 std::string shell(microvm::Vm& vm, const std::string& script);
 microvm::ExecResult shell_result(microvm::Vm& vm, const std::string& script);
@@ -115,6 +118,8 @@ std::ostream& operator<<(std::ostream& out, const Holdings& holdings);
 
 // Entries of the store ("kernels", "images") under the same names in another data directory.
 void copy_store(const std::filesystem::path& to, const std::vector<std::string>& names);
+
+bool has(const std::string& text, const std::string& part);
 
 // True once `condition` holds; the rig is slow.
 template <class F>

@@ -29,9 +29,7 @@ void check_and_remove_forks(const std::string& source) {
 }  // namespace
 
 TEST_CASE("a fork killed at fifty points leaves its source whole, and whole forks or none") {
-  RunOptions options;
-  options.dies_with_owner = false;
-  RunningVm source = run_counter(options);
+  RunningVm source = run_detached();
   shell(source, "echo kept > /dev/shm/mark");
   REQUIRE(source.suspend());
   REQUIRE(source.resume());

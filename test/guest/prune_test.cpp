@@ -6,12 +6,6 @@ using namespace microvm;
 
 namespace {
 
-RunningVm run_detached() {
-  RunOptions options;
-  options.dies_with_owner = false;
-  return run_counter(options);
-}
-
 bool has(const PruneReport& report, PrunedItem::Kind kind, const std::string& name) {
   for (const PrunedItem& item : report.items) {
     if (item.kind == kind && item.name == name) return true;

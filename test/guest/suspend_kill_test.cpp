@@ -44,9 +44,7 @@ void write_marks(Vm& vm, int value) {
 }  // namespace
 
 TEST_CASE("a suspend killed at a hundred points leaves the old or the new state, whole") {
-  RunOptions options;
-  options.dies_with_owner = false;
-  RunningVm vm = run_counter(options);
+  RunningVm vm = run_detached();
   write_marks(vm, 0);
   const double whole = seconds_of([&] { wait_for(start_cli({"suspend", vm.id()})); });
   REQUIRE(becomes_suspended(vm));

@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
@@ -19,12 +18,6 @@ namespace {
 
 std::filesystem::path vm_dir(const Vm& vm) {
   return data_dir() / "vms" / vm.id();
-}
-
-SuspendTimes suspend(Vm& vm) {
-  const auto times = vm.suspend();
-  REQUIRE_MESSAGE(times, why(times));
-  return *times;
 }
 
 // Files of the directory whose names begin so.
@@ -158,12 +151,6 @@ void press_key(Vm& vm, const std::string& terminal, int keys_so_far, PtySize siz
     REQUIRE(*output);
     out.append(reinterpret_cast<const char*>((*output)->data.data()), (*output)->data.size());
   }
-}
-
-RunningVm run_detached() {
-  RunOptions options;
-  options.dies_with_owner = false;
-  return run_counter(options);
 }
 
 }  // namespace
@@ -306,22 +293,6 @@ TEST_CASE("a caller who gives up at any point leaves the vm running or asleep, a
   check_goes_on(vm, before);
 }
 
-TEST_CASE("threads that reach a vm of another process at the same time do not disturb each other") {
-  RunningVm vm = run_detached();
-  for (int round = 0; round < 3; ++round) {
-    auto attached = runtime().attach(vm.id());
-    REQUIRE_MESSAGE(attached, why(attached));
-    std::array<Result<ExecResult>, 8> results;
-    {
-      std::vector<std::jthread> threads;
-      for (auto& result : results) {
-        threads.emplace_back([&] { result = attached->exec_collect({.argv = {"true"}}); });
-      }
-    }
-    for (const auto& result : results) CHECK_MESSAGE(result, why(result));
-  }
-}
-
 TEST_CASE("many cycles write only what changed in each, and keep the chain short") {
   RunningVm vm = run_counter();
   shell(vm, kWitness);
@@ -447,53 +418,6 @@ TEST_CASE("a damaged state is named and refused, and can be repaired") {
   }
   REQUIRE_MESSAGE(vm.resume(), "whole again");
   CHECK(shell(vm, "echo here") == "here\n");
-}
-
-TEST_CASE("many callers share one resume") {
-  RunningVm vm = run_counter();
-  suspend(vm);
-  std::atomic<int> answered{0};
-  {
-    std::vector<std::jthread> callers;
-    for (int i = 0; i < 1000; ++i) {
-      callers.emplace_back([&] {
-        Vm copy = vm;
-        if (copy.resume()) ++answered;
-      });
-    }
-  }
-  CHECK(answered == 1000);
-  CHECK(count_workers() == 1);
-  CHECK(shell(vm, "echo here") == "here\n");
-}
-
-TEST_CASE("calls beyond the limit of waiting ones are refused, and the rest is served") {
-  RuntimeOptions options;
-  options.data_dir = data_dir();
-  options.max_waiting_calls = 4;
-  auto crowded = Runtime::open(options);
-  REQUIRE_MESSAGE(crowded, why(crowded));
-  auto started = crowded->run("counter");
-  REQUIRE_MESSAGE(started, why(started));
-  RunningVm vm(std::move(*started));
-  suspend(vm);
-  std::atomic<int> answered{0};
-  std::atomic<int> refused{0};
-  {
-    std::vector<std::jthread> callers;
-    for (int i = 0; i < 50; ++i) {
-      callers.emplace_back([&] {
-        Vm copy = vm;
-        const auto done = copy.exec_collect({.argv = {"true"}});
-        if (done) ++answered;
-        if (!done && done.error().code == ErrorCode::busy) ++refused;
-      });
-    }
-  }
-  CHECK(answered > 0);
-  CHECK(refused > 0);
-  CHECK(answered + refused == 50);
-  CHECK(vm.terminate());
 }
 
 TEST_CASE("terminate ends a vm that sleeps, and leaves nothing") {

@@ -50,9 +50,8 @@ Attempt capture_with_failure(WorkerProcess& worker, const base::Fd& layer, int n
     attempt.sync = syncs(call);
     return error;
   };
-  REQUIRE(tracer.follow(fail_one, [&] {
-    return reply.wait_for(milliseconds(0)) == std::future_status::ready;
-  }));
+  REQUIRE(tracer.follow(
+      fail_one, [&] { return reply.wait_for(milliseconds(0)) == std::future_status::ready; }));
   attempt.code = error_code(reply.get().message);
   return attempt;
 }

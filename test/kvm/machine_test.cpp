@@ -61,10 +61,10 @@ struct RunningMachine {
   static constexpr uint64_t kBuffer = 0x700000;
   std::atomic<uint64_t> printed{0};
   std::unique_ptr<sys::Loop> loop = std::move(*sys::Loop::create());
-  std::unique_ptr<Machine> machine = must(Machine::shape(
-      *loop, must(kvm::Kvm::open(base::Fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC)))),
-      {.memory_bytes = 16 << 20, .vcpus = 1, .disks = 0},
-      {.console = [this](uint8_t) { ++printed; }, .ended = {}, .log = {}}));
+  std::unique_ptr<Machine> machine = must(
+      Machine::shape(*loop, must(kvm::Kvm::open(base::Fd(::open("/dev/kvm", O_RDWR | O_CLOEXEC)))),
+                     {.memory_bytes = 16 << 20, .vcpus = 1, .disks = 0},
+                     {.console = [this](uint8_t) { ++printed; }, .ended = {}, .log = {}}));
   MockRing ring{machine->memory(), 0x600000, 8};
   EchoDevice* echo = nullptr;
 };
@@ -110,8 +110,8 @@ TEST_CASE("machine: that it was captured makes its guest leave no more often") {
   const uint64_t before = guest.exits_of(kCharacters);
   const base::Fd pages = memory_file();
   const base::Fd state = memory_file();
-  const auto captured = snapshot::capture(*guest.machine, {.pages = pages.get(), .state = state.get()},
-                                          snapshot::Pages::written);
+  const auto captured = snapshot::capture(
+      *guest.machine, {.pages = pages.get(), .state = state.get()}, snapshot::Pages::written);
   REQUIRE(captured);
   CHECK(*captured >= kPages * kPage);
   guest.machine->run();

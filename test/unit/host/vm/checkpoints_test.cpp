@@ -17,10 +17,8 @@ TEST_CASE("checkpoints: of many that take one name at once, one gets it") {
   const test::TempDir dir;
   const auto store = Store::open(dir.path());
   REQUIRE(store);
-  const SavedState saved{.saved = rfc3339_now(),
-                         .layers = {"disk-1.layer"},
-                         .pages = {"pages-2"},
-                         .state = "state-2"};
+  const SavedState saved{
+      .saved = rfc3339_now(), .layers = {"disk-1.layer"}, .pages = {"pages-2"}, .state = "state-2"};
   for (int round = 0; round < kRounds; ++round) {
     std::atomic<int> kept{0};
     std::atomic<int> refused{0};
