@@ -26,8 +26,9 @@ class MICROVM_API CancelToken {
 
 // Limits of one call. Default: no token, no time limit beyond the library's own.
 struct CallLimits {
-  const CancelToken* cancel = nullptr;   // borrowed for the duration of the call
-  std::chrono::milliseconds timeout{0};  // 0: none
+  const CancelToken* cancel = nullptr;  // borrowed for the duration of the call
+  // 0: none. When it is over the call fails, also where it would not have to wait.
+  std::chrono::milliseconds timeout{0};
 };
 
 }  // namespace microvm

@@ -28,8 +28,9 @@ struct RuntimeOptions {
   // refused with out_of_memory; a suspended Vm counts nothing. 0: no limit. Other processes that
   // open the directory have limits of their own.
   uint64_t memory_limit_bytes = 0;
-  // How many calls may wait for one Vm's change of state, that is, mostly, for the resume that all
-  // of them need: further ones fail with busy at once. terminate() always waits. 0: no limit.
+  // How many calls, through all handles of this Runtime, may wait for one Vm's change of state,
+  // that is, mostly, for the resume that all of them need: further ones fail with busy at once.
+  // terminate() always waits. 0: no limit.
   uint32_t max_waiting_calls = 4096;
   std::function<void(std::string_view)> log;  // one line each; any thread; empty: dropped
   // Each change of a Vm by this process; any thread. It must not call the Vm it is told of.

@@ -216,8 +216,9 @@ class MICROVM_API Vm {
   // A resume before the state is durable is served from memory; other processes wait until it is,
   // as they do for every change of a Vm's state. A suspended Vm stays suspended (no error). A
   // suspend hook is called first; how it ends does not matter. Errors: busy (this process is
-  // suspending it), out_of_disk (the Vm runs on; what its guest writes to a full disk waits until
-  // there is room, and the kernel's log says so), vm_gone, cancelled, deadline_exceeded.
+  // suspending it; too many calls wait), out_of_disk (the Vm runs on; what its guest writes to a
+  // full disk waits until there is room, and the kernel's log says so), vm_gone, cancelled,
+  // deadline_exceeded.
   Result<SuspendTimes> suspend(const SuspendOptions& options = {}, const CallLimits& limits = {});
   // Returns when the guest's programs run and the resume hook, if there is one, is through; at once
   // when they do. Many callers share one resume; calls of this process that need the guest wait for

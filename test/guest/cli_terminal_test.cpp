@@ -7,6 +7,7 @@
 
 #include <array>
 #include <csignal>
+#include <utility>
 
 #include "fixture.hpp"
 
@@ -85,6 +86,13 @@ void leave(Terminal& terminal, const std::string& keys, const std::string& told)
   CHECK_FALSE(terminal.is_raw());
 }
 
+PtyInfo only_session(Vm& vm) {
+  const auto sessions = vm.ptys();
+  REQUIRE_MESSAGE(sessions, why(sessions));
+  REQUIRE(sessions->size() == 1);
+  return sessions->front();
+}
+
 }  // namespace
 
 TEST_CASE("microvm shell: the detach keys leave a program, which is come back to") {
@@ -96,6 +104,7 @@ TEST_CASE("microvm shell: the detach keys leave a program, which is come back to
     first.type("x=41; stty size\r");
     first.read_until("24 80\r\n");
     first.resize(50, 132);
+    REQUIRE(eventually([&] { return only_session(vm).size.rows == 50; }));
     first.type("stty size\r");
     first.read_until("50 132\r\n");
     // The first of the keys alone is the program's.
@@ -105,12 +114,14 @@ TEST_CASE("microvm shell: the detach keys leave a program, which is come back to
     first.type("\x04");
     leave(first, "\x10\x11", "work " + vm.id());
   }
+  REQUIRE(eventually([&] { return only_session(vm).clients == 0; }));
   CHECK(has(run_cli({"shell", "--list", vm.id()}).out, "running (0 attached)"));
   {
     Terminal other_keys({"shell", "--session", "work", "--detach-keys", "ctrl-x,q", vm.id()});
     other_keys.read_until("50 132\r\n");
     leave(other_keys, "\x18q", "work " + vm.id());
   }
+  REQUIRE(eventually([&] { return only_session(vm).clients == 0; }));
   Terminal last({"shell", "--session", "work", vm.id()});
   last.read_until("24 80\r\n");
   last.type("echo $((x + 1)); exit 7\r");

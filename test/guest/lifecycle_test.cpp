@@ -108,6 +108,15 @@ TEST_CASE("a guest that panics is reported with its panic line") {
   CHECK(log->find("Kernel panic") != std::string::npos);
 }
 
+TEST_CASE("a vm that another process removed was terminated") {
+  RunningVm vm = run_detached();
+  const auto attached = runtime().attach(vm.id());
+  REQUIRE_MESSAGE(attached, why(attached));
+  REQUIRE(run_cli({"rm", "-f", vm.id()}).code == 0);
+  CHECK(attached->info()->state == VmState::terminated);
+  CHECK(attached->info()->end == VmEnd::terminated);
+}
+
 TEST_CASE("names are unique, and an id may be shortened") {
   RunOptions options;
   options.name = "web";

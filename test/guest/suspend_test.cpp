@@ -350,6 +350,11 @@ TEST_CASE("another process suspends and resumes a vm that outlives its owner") {
   check_goes_on(vm, before);
   REQUIRE(run_cli({"suspend", vm.id()}).code == 0);
   check_goes_on(vm, before);
+  // How it ended is told by the life it ended in, not by the one that we had to do with.
+  suspend(vm);
+  run_cli({"exec", vm.id(), "sh", "-c", "echo o > /proc/sysrq-trigger; sleep 1000"});
+  REQUIRE(eventually([&] { return vm.info()->state == VmState::terminated; }));
+  CHECK(vm.info()->end == VmEnd::powered_off);
 }
 
 TEST_CASE("several processes suspend and use a vm at once") {

@@ -1,7 +1,7 @@
 // How long a capture stops a tiny guest, and how long a clone takes to start from it: at once, from
 // the capture's form at rest (a resume, from the page cache or the disk), and each of a hundred (a
-// fork). And what captures cost a
-// guest that goes on writing its memory. Not tests: they run when they are asked for, by
+// fork). And what captures cost a guest that goes on writing its memory. Not tests: they run when
+// they are asked for, by
 //   kvm_tests --no-skip -tc='bench: capture*'
 // and print a line of JSON for each shape of the written pages, and one for the guest that writes.
 // RUNS in the environment: how often (50).
@@ -10,10 +10,8 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <memory>
-#include <optional>
 #include <thread>
 
 #include "bench_series.hpp"

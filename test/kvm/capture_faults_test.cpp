@@ -76,8 +76,8 @@ struct Guest {
     const base::Fd own = memory_file();
     WorkerProcess clone;
     clone.shape(kShape);
-    REQUIRE(error_code(clone.restore(zero_memory().get(), captured.state.get(), true,
-                                     {{base.get(), sealed.get(), own.get()}},
+    REQUIRE(error_code(clone.restore(zero_memory(kShape.memory_bytes).get(), captured.state.get(),
+                                     true, {{base.get(), sealed.get(), own.get()}},
                                      {captured.pages.get()})) == ErrorCode{});
     clone.kernel_log(10);
   }
@@ -90,8 +90,8 @@ struct Guest {
     CHECK(error_code(reply.message) == ErrorCode::io);
   }
 
-  static constexpr TinyShape kShape{.disks = 1};
-  static constexpr uint32_t kStride = 16 * kPage;
+  static constexpr TinyShape kShape{.memory_bytes = 48 << 20, .disks = 1};
+  static constexpr uint32_t kStride = 4 << 20;  // apart also where a host uses pages of 2 MiB
   const base::Fd base = read_only(memory_file(std::string(1 << 20, 'b')).get());
   const base::Fd layer = memory_file();
   WorkerProcess worker{true};

@@ -1,12 +1,16 @@
 #include "tracer.hpp"
 
+#include <doctest/doctest.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <cstring>
 #include <filesystem>
 #include <string>
+#include <thread>
 
 namespace microvm::vmm::test {
 namespace {
@@ -26,6 +30,7 @@ Tracer::Tracer(pid_t pid) {
       threads_.push_back({.tid = tid});
     }
   }
+  REQUIRE_MESSAGE(!threads_.empty(), "ptrace: " << std::strerror(errno));
   for (const Thread& thread : threads_) {
     ::ptrace(PTRACE_INTERRUPT, thread.tid, nullptr, nullptr);
     ::waitpid(thread.tid, nullptr, __WALL);
@@ -45,14 +50,18 @@ Tracer::~Tracer() {
 bool Tracer::follow(const Visit& visit, const std::function<bool()>& done) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (std::chrono::steady_clock::now() < deadline) {
+    bool stopped = false;
     for (Thread& thread : threads_) {
       int status = 0;
       if (::waitpid(thread.tid, &status, __WALL | WNOHANG) != thread.tid) continue;
       if (!WIFSTOPPED(status)) continue;
+      stopped = true;
       look_at(thread, visit);
       ::ptrace(PTRACE_SYSCALL, thread.tid, nullptr, nullptr);
     }
     if (done()) return true;
+    // Its threads need the processor, of which there may be one.
+    if (!stopped) std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
   return false;
 }

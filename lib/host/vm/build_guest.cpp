@@ -123,7 +123,7 @@ Result<StepOutcome> VmBuildGuest::run(const StepCommand& command, const OutputSi
   if (!program) return base::fail(program.error());
   for (;;) {
     // As in Vm::exec_collect().
-    if (auto ok = limits.check("run a program"); !ok) return base::fail(ok.error());
+    if (auto ok = checked(limits.check("run a program")); !ok) return base::fail(ok.error());
     const auto piece = checked(program->read(limits.rest()));
     if (!piece) return base::fail(piece.error());
     if (!*piece) break;

@@ -19,8 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kWhat = "take the state of the microvm";
-// A guest with dirty gigabytes on a slow disk is through with it well before.
-constexpr std::chrono::seconds kAnswerLimit{60};
+// The worker gives a slow disk 30 s to finish and 30 s to flush, and says so itself.
+constexpr std::chrono::seconds kAnswerLimit{90};
 // Restoring reads every one of them; then the next one has all pages.
 constexpr size_t kMaxPagesFiles = 8;
 constexpr unsigned kMaxThreads = 4;

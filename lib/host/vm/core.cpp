@@ -46,11 +46,11 @@ Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options) {
   if (!store) return base::fail(store.error());
   auto reactor = Reactor::create();
   if (!reactor) return base::fail(reactor.error());
-  auto core = std::make_shared<Core>(std::move(*store), std::move(*reactor));
+  auto core =
+      std::make_shared<Core>(std::move(*store), std::move(*reactor), options.max_waiting_calls);
   core->pool = std::make_shared<WorkerPool>(core->spawner, *core->reactor);
   core->pool_size = options.pool_size;
   core->memory_limit_bytes = options.memory_limit_bytes;
-  core->max_waiting_calls = options.max_waiting_calls;
   core->log_sink = options.log;
   core->event_sink = options.on_event;
   collect_dead_vms(core->store);

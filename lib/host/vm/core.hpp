@@ -7,6 +7,7 @@
 #include "host/store/store.hpp"
 #include "host/vm/owned_vms.hpp"
 #include "host/vm/reactor.hpp"
+#include "host/vm/waiting_calls.hpp"
 #include "host/vm/worker.hpp"
 #include "microvm/runtime.hpp"
 
@@ -25,15 +26,15 @@ struct Core {
   // Tells the embedder and events.jsonl; the time is filled in.
   void emit(VmEvent event) const;
 
-  Core(Store opened, std::unique_ptr<Reactor> started)
-      : store(std::move(opened)), reactor(std::move(started)) {}
+  Core(Store opened, std::unique_ptr<Reactor> started, uint32_t max_waiting_calls)
+      : store(std::move(opened)), waiting_calls(max_waiting_calls), reactor(std::move(started)) {}
 
   Store store;
   std::shared_ptr<WorkerSpawner> spawner = std::make_shared<WorkerSpawner>();
   std::shared_ptr<WorkerPool> pool;
   uint32_t pool_size = 0;
   uint64_t memory_limit_bytes = 0;
-  uint32_t max_waiting_calls = 0;
+  WaitingCalls waiting_calls;
   std::function<void(std::string_view)> log_sink;
   OwnedVms owned;
   IdleMonitor idle_monitor;

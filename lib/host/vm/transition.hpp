@@ -15,14 +15,21 @@ class Vm::Impl::Transition {
   // Waits for the change under way. Errors: busy (RuntimeOptions::max_waiting_calls do already),
   // cancelled, deadline_exceeded, io.
   static Result<Transition> begin(Impl& vm, const host::Limits& limits, std::string_view what) {
-    return begin_among(vm, limits, what, vm.core->max_waiting_calls);
+    host::WaitingCalls& calls = vm.core->waiting_calls;
+    std::optional<host::WaitingCalls::Place> place;
+    if (!calls.enter(vm.record.id, place)) {
+      return base::fail(ErrorCode::busy, std::string(what) + ": " + std::to_string(calls.most()) +
+                                             " calls wait for microvm " + vm.record.id +
+                                             " already");
+    }
+    return begin_among_all(vm, limits, what);
   }
   // The same, however many wait, and a process that does not end its change is not waited for
   // beyond the limits.
   static Result<Transition> begin_in_any_case(Impl& vm, const host::Limits& limits,
                                               std::string_view what) {
-    auto transition = begin_among(vm, limits, what, kNoLimit);
-    return transition ? std::move(transition) : begin_here(vm, limits, what, kNoLimit);
+    auto transition = begin_among_all(vm, limits, what);
+    return transition ? std::move(transition) : begin_here(vm, limits, what);
   }
 
   Transition(Transition&& other) noexcept
@@ -44,11 +51,10 @@ class Vm::Impl::Transition {
  private:
   explicit Transition(Impl& vm) : vm_(&vm) {}
 
-  static constexpr uint32_t kNoLimit = 0;
-
-  static Result<Transition> begin_among(Impl& vm, const host::Limits& limits, std::string_view what,
-                                        uint32_t most_waiting) {
-    auto transition = begin_here(vm, limits, what, most_waiting);
+  // Here and in other processes.
+  static Result<Transition> begin_among_all(Impl& vm, const host::Limits& limits,
+                                            std::string_view what) {
+    auto transition = begin_here(vm, limits, what);
     if (!transition) return transition;
     // That of a suspension of ours which is not through: a resume goes on from there.
     transition->hold_ = vm.change_hold();
@@ -59,19 +65,13 @@ class Vm::Impl::Transition {
     vm.keep_change_hold(transition->hold_);
     return transition;
   }
-  static Result<Transition> begin_here(Impl& vm, const host::Limits& limits, std::string_view what,
-                                       uint32_t most_waiting) {
+
+  static Result<Transition> begin_here(Impl& vm, const host::Limits& limits,
+                                       std::string_view what) {
     std::unique_lock lock(vm.change_mutex_);
-    if (vm.changing_ && most_waiting != kNoLimit && vm.waiting_ >= most_waiting) {
-      return base::fail(ErrorCode::busy, std::string(what) + ": " + std::to_string(vm.waiting_) +
-                                             " calls wait for microvm " + vm.record.id +
-                                             " already");
-    }
     while (vm.changing_) {
       if (auto ok = limits.check(what); !ok) return base::fail(ok.error());
-      ++vm.waiting_;
       wait(vm, lock, limits);
-      --vm.waiting_;
     }
     vm.changing_ = true;
     return Transition(vm);

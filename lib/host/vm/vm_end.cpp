@@ -53,9 +53,17 @@ host::EndReason Vm::Impl::end_reason() {
   const std::scoped_lock lock(mutex_);
   if (reason_) return *reason_;
   reap_worker();
-  auto exit = session_ ? session_->client->exit_event() : std::nullopt;
-  if (!exit) exit = host::read_exit(dir);
-  reason_ = exit ? host::end_reason(*exit) : host::killed_reason(killed_);
+  // The record first: our session may be with a worker of an earlier life.
+  auto exit = host::read_exit(dir);
+  if (!exit && session_) exit = session_->client->exit_event();
+  std::error_code ec;
+  if (exit) {
+    reason_ = host::end_reason(*exit);
+  } else if (std::filesystem::exists(dir, ec)) {
+    reason_ = host::killed_reason(killed_);
+  } else {  // by another process, which has removed it
+    reason_ = host::end_reason({wire::ExitEvent::Reason::terminated, {}});
+  }
   return *reason_;
 }
 

@@ -170,6 +170,8 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::settled_session() {
   }
   if (is_changing()) return nullptr;
   auto session = running_session();
+  // It may be with a worker that somebody has started since, and whose hook is not through.
+  if (is_changing()) return nullptr;
   const std::scoped_lock lock(mutex_);
   settled_ = session != nullptr && session == session_;
   return session;

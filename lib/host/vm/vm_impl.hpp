@@ -187,7 +187,6 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   std::mutex change_mutex_;
   std::condition_variable changed_;
   bool changing_ = false;
-  size_t waiting_ = 0;
   std::weak_ptr<const base::Fd> change_hold_;
 
   std::mutex mutex_;  // of what follows

@@ -94,10 +94,10 @@ class Machine {
   void run();
   // Parks the vCPUs and keeps the devices from taking new work. Error deadline_exceeded.
   Result<void> pause();
+  static constexpr std::chrono::milliseconds kDrainDeadline{30'000};  // for a slow disk
   // pause(), then waits until no device has anything in flight and all disks are flushed: what is
-  // in memory and on disk belongs together. Each of the two has this long, a slow disk. Errors:
+  // in memory and on disk belongs together. Each of the two has `deadline`. Errors:
   // deadline_exceeded, those of the disks. The machine is paused in any case.
-  static constexpr std::chrono::milliseconds kDrainDeadline{30'000};
   Result<void> quiesce(std::chrono::milliseconds deadline = kDrainDeadline);
 
   // Paused: sets the guest's clocks back to where they stood when it stopped, so that what is saved

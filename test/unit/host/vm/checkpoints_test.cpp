@@ -5,6 +5,7 @@
 #include <atomic>
 #include <fstream>
 #include <thread>
+#include <vector>
 
 #include "host/store/rfc3339.hpp"
 #include "unit/host/temp_dir.hpp"
