@@ -285,7 +285,7 @@ Result<std::string> resolve_vm(const Store& store, const std::string& id_or_name
   const auto exists = [&](const std::string& id) { return std::ranges::count(*ids, id) != 0; };
   if (exists(id_or_name)) return id_or_name;
   if (is_vm_name(id_or_name)) {
-    const std::string id = named_id(name_dir(store) / id_or_name);
+    std::string id = named_id(name_dir(store) / id_or_name);
     if (!id.empty() && exists(id)) return id;
   }
   std::vector<std::string> matches;

@@ -163,9 +163,9 @@ void Vm::Impl::clean_up() {
 
 Result<void> Vm::Impl::remove() {
   if (auto ended = terminate(); !ended) return ended;
-  const auto removed = host::remove_vm(core->store, record.id);
-  if (!removed && removed.error().code != ErrorCode::not_found) return removed;
-  return {};
+  auto removed = host::remove_vm(core->store, record.id);
+  if (!removed && removed.error().code == ErrorCode::not_found) return {};
+  return removed;
 }
 
 }  // namespace microvm
