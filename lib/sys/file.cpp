@@ -173,6 +173,14 @@ Result<void> sync_directory(int directory_fd) {
   return {};
 }
 
+Result<void> allocate(int fd, uint64_t offset, uint64_t length) {
+  while (::fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(length)) != 0) {
+    if (errno == EOPNOTSUPP) return {};
+    if (errno != EINTR) return base::fail_errno("allocate file");
+  }
+  return {};
+}
+
 Result<void> punch_hole(int fd, uint64_t offset, uint64_t length) {
   constexpr int kMode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   if (length == 0) return {};

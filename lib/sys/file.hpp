@@ -46,6 +46,8 @@ Result<void> write_file_atomic(int directory_fd, const std::string& name,
 Result<void> sync_file(int fd);
 Result<void> sync_directory(int directory_fd);
 
+// Room for what will be written there, where the file system can do that ahead; holes stay holes.
+Result<void> allocate(int fd, uint64_t offset, uint64_t length);
 Result<void> punch_hole(int fd, uint64_t offset, uint64_t length);
 // Calls `visit` for each range of the file that holds data, in order; a file system without holes
 // has one. An error of `visit` ends the walk.

@@ -151,7 +151,7 @@ struct SnapshotReply {
 
 struct CaptureReply {
   uint64_t page_bytes = 0;  // data of the overlay
-  uint64_t pause_us = 0;    // from the request to this reply, or until the guest ran on
+  uint64_t pause_us = 0;    // until this reply, or until the guest ran on
 };
 
 struct InfoReply {

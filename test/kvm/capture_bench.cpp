@@ -111,16 +111,22 @@ double microseconds_per_fork(const base::Fd& memory, uint32_t pages, uint32_t st
   return microseconds(Clock::now() - asked) / kForks;
 }
 
+// A new one each time: in memory without a file, pages that a capture read count as written.
+Captured capture_new_guest(uint32_t pages, uint32_t stride, const wire::CaptureRequest& request) {
+  WorkerProcess worker;
+  worker.run(touching_guest(pages, stride), kShape);
+  worker.kernel_log(100);
+  return capture(worker.owner(), request);
+}
+
 void measure(const char* name, uint32_t pages, uint32_t stride, int runs) {
-  Series pause;
+  Series pause, suspend;
   Captured captured;
   for (int run = 0; run < runs; ++run) {
-    // A new one each time: in memory without a file, pages that a capture read count as written.
-    WorkerProcess worker;
-    worker.run(touching_guest(pages, stride), kShape);
-    worker.kernel_log(100);
-    captured = capture(worker.owner());
+    captured = capture_new_guest(pages, stride, {});
     pause.add(static_cast<double>(captured.reply.pause_us));
+    captured = capture_new_guest(pages, stride, kStayPaused);
+    suspend.add(static_cast<double>(captured.reply.pause_us));
   }
   const auto zeros = zero_memory(kShape.memory_bytes);
   Restored restored;
@@ -141,6 +147,7 @@ void measure(const char* name, uint32_t pages, uint32_t stride, int runs) {
   std::printf(",\"stored_bytes\":%llu", static_cast<unsigned long long>(stored->stored_bytes));
   std::printf(",\"forks\":%d,\"fork_us_each\":%.0f", kForks, per_fork);
   pause.print("capture_pause_us");
+  suspend.print("suspend_pause_us");
   restored.to_run.print("request_to_kvm_run_us");
   restored.to_reply.print("request_to_reply_us");
   restored.to_byte.print("request_to_first_byte_read_us");

@@ -8,6 +8,7 @@
 
 #include "captured.hpp"
 #include "state/sections.hpp"
+#include "sys/file.hpp"
 #include "vmm/platform/log_ring.hpp"
 
 using namespace microvm;
@@ -61,6 +62,28 @@ TEST_CASE("capture: a clone has the state of that moment, and the source goes on
       check_continues(captured, clone.kernel_log(50)[0]);
     }
     check_runs_on(worker);
+  }
+}
+
+TEST_CASE("capture: the overlay has what it says, whether room was made for it or not") {
+  for (const uint32_t stride : {kPage, 2 * kPage, 16 * kPage}) {
+    for (const auto& request : {wire::CaptureRequest{}, kStayPaused}) {
+      WorkerProcess worker;
+      worker.run(touching_guest(400, stride), {.memory_bytes = 64 << 20});
+      worker.kernel_log(10);
+      const auto captured = capture(worker.owner(), request);
+      uint64_t data = 0;
+      const auto add = [&](uint64_t, uint64_t length) -> Result<void> {
+        data += length;
+        return {};
+      };
+      REQUIRE(sys::for_each_data_range(captured.pages.get(), add));
+      CHECK(data == captured.reply.page_bytes);
+      CHECK(data >= 400 * kPage);
+      for (uint32_t i = 0; i < 400; ++i) {
+        REQUIRE(captured_quad(captured, kTouchedAddress + uint64_t{i} * stride) == 1);
+      }
+    }
   }
 }
 

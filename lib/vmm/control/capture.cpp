@@ -6,7 +6,6 @@
 #include "vmm/disk/merge.hpp"
 
 namespace microvm::vmm::control {
-
 // Before anything is stopped: a file that cannot become a layer costs the guest nothing.
 Result<std::vector<NewLayer>> Worker::format_layers(Request& request) const {
   constexpr size_t kCaptureFiles = 2;
@@ -33,23 +32,24 @@ Worker::Outcome Worker::serve(Request& request, const wire::CaptureRequest& capt
   if (!layers) return base::fail(layers.error());
   const BusyMark mark(busy_);
   const bool was_running = machine_->running();
-  const auto page_bytes = snapshot::capture(
-      *machine_, {request.fds[0].get(), request.fds[1].get()},
-      capture.all_pages ? snapshot::Pages::and_overlays : snapshot::Pages::written);
+  const auto pages = capture.all_pages ? snapshot::Pages::and_overlays : snapshot::Pages::written;
+  const auto captured =
+      snapshot::capture(*machine_, {request.fds[0].get(), request.fds[1].get()},
+                        {.pages = pages, .short_pause = was_running && capture.run_on});
   for (size_t i = 0; i < layers->size(); ++i) {
     NewLayer& layer = (*layers)[i];
-    if (page_bytes) {
+    if (captured) {
       writable_disks_[i]->push_layer(std::move(layer));
     } else {
       layer.layer.give_up();
     }
   }
   // One that was paused before stays so.
-  const bool run_on = was_running && (capture.run_on || !page_bytes);
+  const bool run_on = was_running && (capture.run_on || !captured);
   if (run_on) machine_->run();
   if (was_running && !run_on) stands_for_ = request.from;
-  if (!page_bytes) return base::fail(page_bytes.error());
-  return Answer{wire::CaptureReply{*page_bytes, request.elapsed_us()}, {}};
+  if (!captured) return base::fail(captured.error());
+  return Answer{wire::CaptureReply{captured->page_bytes, us_since(captured->stopped)}, {}};
 }
 
 // No dead client leaves a machine standing.

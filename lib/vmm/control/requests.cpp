@@ -27,8 +27,8 @@ void name_process(const std::string& vm_id) {
 
 }  // namespace
 
-uint64_t Worker::Request::elapsed_us() const {
-  const auto time = Clock::now() - received;
+uint64_t Worker::us_since(Clock::time_point start) {
+  const auto time = Clock::now() - start;
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
 }
 
@@ -161,8 +161,9 @@ Worker::Outcome Worker::serve(Request& request, const wire::SnapshotRequest&) {
   stands_for_.reset();
   const auto saved = snapshot::save(*machine_, request.fds[0].get(), request.fds[1].get());
   if (!saved) return base::fail(saved.error());
-  return Answer{
-      wire::SnapshotReply{saved->memory_bytes, saved->memory_data_bytes, request.elapsed_us()}, {}};
+  return Answer{wire::SnapshotReply{saved->memory_bytes, saved->memory_data_bytes,
+                                    us_since(request.received)},
+                {}};
 }
 
 Worker::Outcome Worker::serve(Request& request, const wire::WorkingSetRequest&) {

@@ -49,9 +49,8 @@ class Worker {
     uint32_t id = 0;
     Clock::time_point received;
     std::vector<base::Fd> fds;
-
-    [[nodiscard]] uint64_t elapsed_us() const;
   };
+  [[nodiscard]] static uint64_t us_since(Clock::time_point start);
   // A request that runs the loop inside keeps others from changing the machine, and its end from
   // coming, until it is through.
   class BusyMark {

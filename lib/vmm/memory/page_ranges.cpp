@@ -30,7 +30,8 @@ size_t count_to_fill(const std::vector<uint64_t>& sorted_gaps, uint64_t bytes,
   for (const uint64_t gap : sorted_gaps) {
     const size_t ranges = sorted_gaps.size() + 1 - fills;
     filled += gap;
-    const bool worth_it = gap <= filling.narrow || (ranges > filling.enough && filled <= bytes);
+    const bool pays = gap <= filling.wide && ranges > filling.enough && filled <= bytes;
+    const bool worth_it = gap <= filling.narrow || pays;
     if (!worth_it && ranges <= filling.most) break;
     ++fills;
   }

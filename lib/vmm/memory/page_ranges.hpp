@@ -22,7 +22,8 @@ using PageRanges = std::vector<PageRange>;
 
 // Which gaps between ranges are filled, the smallest first.
 struct GapFilling {
-  uint64_t narrow = 0;  // bytes: gaps up to this wide, always
+  uint64_t narrow = 0;         // bytes: gaps up to this wide, always
+  uint64_t wide = UINT64_MAX;  // bytes: gaps wider than this only for `most`
   size_t enough = 1;  // ranges: above it, as long as what is filled is no more than what was there
   size_t most = 1;    // ranges, at least one: above it, whatever they hold
 };

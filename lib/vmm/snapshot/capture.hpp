@@ -1,6 +1,7 @@
 // Takes the state of a machine that runs on afterwards: what differs from the files below it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 #include "base/error.hpp"
@@ -18,11 +19,22 @@ enum class Pages {
   and_overlays  // also those of the overlays it was started with
 };
 
+struct CaptureOptions {
+  Pages pages = Pages::written;
+  // For a guest that goes on: all that can be done before it is stopped is, and takes longer.
+  bool short_pause = false;
+};
+
+struct Captured {
+  uint64_t page_bytes = 0;  // of data in the overlay
+  std::chrono::steady_clock::time_point stopped;
+};
+
 // Stops the vCPUs, drains and flushes the devices, and writes the state and the pages as an overlay
-// (GuestMemory::add_overlay) for the memory the machine was started from. The result is the bytes
-// of data in the overlay. The machine is left paused and whole, also when this fails; the files are
-// then of no use. Errors: out_of_disk, io, deadline_exceeded, vm_gone, invalid_argument (files not
-// empty).
-Result<uint64_t> capture(Machine& machine, const CaptureFiles& files, Pages pages);
+// (GuestMemory::add_overlay) for the memory the machine was started from. The machine is left
+// paused and whole; after an error it may run still, and the files are of no use. Errors:
+// out_of_disk, io, deadline_exceeded, vm_gone, invalid_argument (files not empty).
+Result<Captured> capture(Machine& machine, const CaptureFiles& files,
+                         const CaptureOptions& options);
 
 }  // namespace microvm::vmm::snapshot

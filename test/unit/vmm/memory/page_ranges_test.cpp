@@ -48,7 +48,10 @@ TEST_CASE("page ranges: wide gaps are filled up to as many bytes as the ranges h
   CHECK(fill_gaps(ranges, {.enough = 1, .most = 9}) == PageRanges{pages(0, 1), pages(4, 6)});
   CHECK(fill_gaps(ranges, {.enough = 3, .most = 9}) ==
         PageRanges{pages(0, 1), pages(4, 1), pages(7, 3)});
+  CHECK(fill_gaps(ranges, {.wide = kPage, .enough = 1, .most = 9}) ==
+        PageRanges{pages(0, 1), pages(4, 1), pages(7, 3)});
   CHECK(fill_gaps(ranges, {.enough = 1, .most = 1}) == PageRanges{pages(0, 10)});
+  CHECK(fill_gaps(ranges, {.wide = kPage, .enough = 1, .most = 1}) == PageRanges{pages(0, 10)});
 }
 
 TEST_CASE("page ranges: filled gaps lose no page, whatever the ranges") {
