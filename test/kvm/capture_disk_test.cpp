@@ -106,17 +106,11 @@ TEST_CASE("capture: without the layers, or with one that is none, nothing change
   REQUIRE(error_code(worker.boot(counting_guest(), true, {{base.get(), layer.get()}})) ==
           ErrorCode{});
   worker.kernel_log(10);
-  const auto code_with = [&](int new_layer) {
-    const base::Fd pages = memory_file();
-    const base::Fd state = memory_file();
-    std::vector<int> fds = {pages.get(), state.get()};
-    if (new_layer >= 0) fds.push_back(new_layer);
-    return error_code(worker.owner().call(wire::CaptureRequest{}, fds).message);
-  };
-  CHECK(code_with(-1) == ErrorCode::invalid_argument);
-  CHECK(code_with(layer.get()) == ErrorCode::invalid_argument);
-  CHECK(code_with(memory_file("full").get()) == ErrorCode::invalid_argument);
-  CHECK(code_with(read_only(memory_file().get()).get()) == ErrorCode::invalid_argument);
+  CHECK(capture_code(worker.owner(), {}) == ErrorCode::invalid_argument);
+  CHECK(capture_code(worker.owner(), {layer.get()}) == ErrorCode::invalid_argument);
+  CHECK(capture_code(worker.owner(), {memory_file("full").get()}) == ErrorCode::invalid_argument);
+  CHECK(capture_code(worker.owner(), {read_only(memory_file().get()).get()}) ==
+        ErrorCode::invalid_argument);
   worker.kernel_log(worker.kernel_log().size() + 10);
   const auto next = memory_file();
   CHECK(capture(worker.owner(), {}, {next.get()}).reply.page_bytes > 0);
@@ -135,12 +129,8 @@ TEST_CASE("capture: one layer too many is an error that says so, and the guest r
     layers.push_back(memory_file());
     const auto captured = capture(worker.owner(), {}, {layers.back().get()});
   }
-  const base::Fd pages = memory_file();
-  const base::Fd state = memory_file();
   const base::Fd layer = memory_file();
-  const auto reply =
-      worker.owner().call(wire::CaptureRequest{}, {pages.get(), state.get(), layer.get()});
-  CHECK(error_code(reply.message) == ErrorCode::unsupported);
+  CHECK(capture_code(worker.owner(), {layer.get()}) == ErrorCode::unsupported);
   worker.kernel_log(worker.kernel_log().size() + 10);
 }
 

@@ -82,12 +82,8 @@ struct Guest {
     clone.kernel_log(10);
   }
   void check_captured_no_more() {
-    const base::Fd pages = memory_file();
-    const base::Fd state = memory_file();
     const base::Fd next = memory_file();
-    const auto reply =
-        worker.owner().call(wire::CaptureRequest{}, {pages.get(), state.get(), next.get()});
-    CHECK(error_code(reply.message) == ErrorCode::io);
+    CHECK(capture_code(worker.owner(), {next.get()}) == ErrorCode::io);
   }
 
   static constexpr TinyShape kShape{.memory_bytes = 48 << 20, .disks = 1};

@@ -28,6 +28,15 @@ inline Captured capture(ControlClient& client, const wire::CaptureRequest& reque
   return captured;
 }
 
+// The same of one that may fail.
+inline ErrorCode capture_code(ControlClient& client, const std::vector<int>& layers) {
+  const base::Fd pages = memory_file();
+  const base::Fd state = memory_file();
+  std::vector<int> fds = {pages.get(), state.get()};
+  fds.insert(fds.end(), layers.begin(), layers.end());
+  return error_code(client.call(wire::CaptureRequest{}, fds).message);
+}
+
 inline constexpr wire::CaptureRequest kStayPaused{.all_pages = false, .run_on = false};
 inline constexpr wire::CaptureRequest kAllPages{.all_pages = true, .run_on = true};
 

@@ -68,9 +68,9 @@ Result<std::optional<Frame>> FrameReader::read(int fd, const Limits& limits,
 // A writer that waits for a program to read holds the lock; others wait in slices, so that their
 // own limits count.
 Result<void> FrameWriter::lock(const Limits& limits, std::string_view what) {
-  while (!mutex_.try_lock_for(std::chrono::milliseconds(20))) {
+  do {
     if (auto ok = limits.check(what); !ok) return ok;
-  }
+  } while (!mutex_.try_lock_for(std::chrono::milliseconds(20)));
   return {};
 }
 
@@ -93,7 +93,6 @@ Result<void> FrameWriter::flush(int fd, const Limits& limits, std::string_view w
 
 Result<void> FrameWriter::write(int fd, wire::FrameType type, wire::ByteView body,
                                 const Limits& limits, std::string_view what) {
-  if (auto ok = limits.check(what); !ok) return ok;
   if (auto ok = lock(limits, what); !ok) return ok;
   const std::unique_lock<std::timed_mutex> held(mutex_, std::adopt_lock);
   if (auto rest = flush(fd, limits, what); !rest) return rest;

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace microvm::host {
 
@@ -26,7 +27,7 @@ class WaitingCalls {
   };
 
   // At most so many for each Vm; 0: any number.
-  explicit WaitingCalls(uint32_t most = 0) : most_(most) {}
+  explicit WaitingCalls(uint32_t most) : most_(most) {}
 
   // Into `place`, which is empty; false: so many wait already.
   bool enter(const std::string& vm_id, std::optional<Place>& place);

@@ -6,6 +6,7 @@
 #include "vmm/disk/merge.hpp"
 
 namespace microvm::vmm::control {
+
 // Before anything is stopped: a file that cannot become a layer costs the guest nothing.
 Result<std::vector<NewLayer>> Worker::format_layers(Request& request) const {
   constexpr size_t kCaptureFiles = 2;
