@@ -1,9 +1,12 @@
 // Captures of running tiny guests: what the clones see, and that the source goes on.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <x86intrin.h>
 
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "captured.hpp"
@@ -114,6 +117,35 @@ TEST_CASE("capture: a machine that was paused before stays so") {
   CHECK(captured_quad(first) == captured_quad(second));
   worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
   check_runs_on(worker);
+}
+
+TEST_CASE("capture: what changes the machine waits until it is captured, a question does not") {
+  for (const bool plain_io : {false, true}) {
+    WorkerProcess worker(plain_io);
+    worker.run(counting_guest());
+    auto asks = worker.connect();
+    auto pauses = worker.connect();
+    auto leaves = std::make_optional(worker.connect());
+    for (auto* client : {&asks, &pauses, &*leaves}) CHECK_FALSE(is_paused(*client));
+    const base::Fd pages = memory_file();
+    const base::Fd state = memory_file();
+    const base::Fd of_no_use = memory_file();
+    // All of it is there when the worker looks; the capture takes a look as well.
+    REQUIRE(::kill(worker.pid(), SIGSTOP) == 0);
+    REQUIRE(::waitpid(worker.pid(), nullptr, WUNTRACED) == worker.pid());
+    worker.owner().send(kAllPages, {pages.get(), state.get()});
+    leaves->send(kStayPaused, {of_no_use.get(), of_no_use.get()});
+    leaves.reset();
+    pauses.send(wire::PauseRequest{});
+    asks.send(wire::InfoRequest{});
+    REQUIRE(::kill(worker.pid(), SIGCONT) == 0);
+    CHECK(error_code(asks.reply().message) == ErrorCode{});
+    CHECK(error_code(pauses.reply().message) == ErrorCode{});
+    CHECK(error_code(worker.owner().reply().message) == ErrorCode{});
+    CHECK(is_paused(worker.owner()));
+    worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
+    check_runs_on(worker);
+  }
 }
 
 TEST_CASE("capture: when who asked for the pause is gone, the machine runs on") {

@@ -107,6 +107,10 @@ ControlClient::Reply ControlClient::receive(uint32_t& request_id) {
 ControlClient::Reply ControlClient::call(const wire::Message& message,
                                          const std::vector<int>& fds) {
   send(message, fds);
+  return reply();
+}
+
+ControlClient::Reply ControlClient::reply() {
   for (;;) {
     uint32_t id = 0;
     Reply reply = receive(id);

@@ -29,7 +29,8 @@ class ControlClient {
   };
   void send(const wire::Message& message, const std::vector<int>& fds = {});
   void send_bytes(wire::ByteView bytes);
-  // Sends and waits for the reply; events that come first are kept. Fails the test after 20 s.
+  // To the last request. Events that come first are kept. Fails the test after 20 s.
+  Reply reply();
   Reply call(const wire::Message& message, const std::vector<int>& fds = {});
   // The same when the reply has to be of this type.
   template <class Expected>

@@ -71,16 +71,10 @@ Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureO
 // A worker may be at a capture still whose answer came too late. Not within the limits of a caller
 // who may have given up: somebody has to let the guest run.
 Result<void> Vm::Impl::run_on(Session& session, NewTop top) {
-  constexpr std::chrono::milliseconds kBusyPause{20};
   const wire::ResumeRequest request{.drop_layers = top == NewTop::drop};
-  const Limits limits({}, kThawLimit);
-  for (;;) {
-    const auto running = session.client->call(request, {}, limits, "resume");
-    if (running) return {};
-    const bool again = running.error().code == ErrorCode::busy && limits.check("resume");
-    if (!again) return base::fail(running.error());
-    std::this_thread::sleep_for(kBusyPause);
-  }
+  const auto running = session.client->call(request, {}, Limits({}, kThawLimit), "resume");
+  if (!running) return base::fail(running.error());
+  return {};
 }
 
 Result<Captured> Vm::Impl::capture_to_suspend(Session& session, const std::string& cause,

@@ -1,5 +1,5 @@
-// What each request of the control wire does. A request that changes nothing can be asked at any
-// time; one that changes the machine is refused while another one runs.
+// What each request of the control wire does. A request that changes nothing is answered at any
+// time; one that changes the machine waits while another one does.
 #include <poll.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -33,7 +33,6 @@ uint64_t Worker::us_since(Clock::time_point start) {
 }
 
 Result<void> Worker::check_stage(Stage wanted) const {
-  if (busy_) return base::fail(ErrorCode::busy, "the vm is being paused or saved; try again");
   if (end_requested_) return base::fail(ErrorCode::vm_gone, "the vm has ended");
   if (stage_ == wanted) return {};
   switch (stage_) {

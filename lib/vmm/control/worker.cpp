@@ -18,6 +18,7 @@ using std::chrono::milliseconds;
 
 constexpr size_t kMaxConnections = 64;
 constexpr size_t kMaxDetailBytes = 1024;
+constexpr size_t kMaxWaiting = 256;
 // For peers and log readers to take what they have not read yet.
 constexpr milliseconds kGoodbyeDeadline{1000};
 constexpr milliseconds kAcceptPause{100};
@@ -98,11 +99,40 @@ void Worker::pause_accepting() {
 
 void Worker::on_message(ConnectionId from, wire::Envelope envelope, std::vector<base::Fd> fds) {
   Request request{from, envelope.request_id, Clock::now(), std::move(fds)};
-  Outcome outcome =
-      std::visit([&](const auto& message) { return serve(request, message); }, envelope.message);
-  reply(from, request.id, std::move(outcome));
+  if (!has_to_wait(envelope.message)) {
+    answer(request, envelope.message);
+    answer_waiting();
+  } else if (waiting_.size() < kMaxWaiting) {
+    waiting_.push_back({std::move(request), std::move(envelope.message)});
+  } else {
+    reply(from, request.id,
+          base::fail(ErrorCode::busy, "too many requests wait for the change of the vm"));
+  }
+}
+
+// What changes nothing, or ends everything, is answered at any time.
+bool Worker::has_to_wait(const wire::Message& message) const {
+  return busy_ && !end_requested_ && !std::holds_alternative<wire::InfoRequest>(message) &&
+         !std::holds_alternative<wire::LogsRequest>(message) &&
+         !std::holds_alternative<wire::TerminateRequest>(message);
+}
+
+void Worker::answer(Request& request, const wire::Message& message) {
+  Outcome outcome = std::visit([&](const auto& asked) { return serve(request, asked); }, message);
+  reply(request.from, request.id, std::move(outcome));
   end_if_requested();
   run_on_if_abandoned();
+}
+
+// In the order they came. Nothing is done for who is gone.
+void Worker::answer_waiting() {
+  while (!busy_ && !waiting_.empty()) {
+    WaitingRequest next = std::move(waiting_.front());
+    waiting_.pop_front();
+    const auto asker = connections_.find(next.request.from);
+    if (asker == connections_.end() || asker->second->peer_is_gone()) continue;
+    answer(next.request, next.message);
+  }
 }
 
 // Erased by the loop: the connection is still in use by its caller.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -50,9 +51,13 @@ class Worker {
     Clock::time_point received;
     std::vector<base::Fd> fds;
   };
+  struct WaitingRequest {
+    Request request;
+    wire::Message message;
+  };
   [[nodiscard]] static uint64_t us_since(Clock::time_point start);
-  // A request that runs the loop inside keeps others from changing the machine, and its end from
-  // coming, until it is through.
+  // A request that runs the loop inside keeps others waiting that change the machine, and its end
+  // from coming, until it is through.
   class BusyMark {
    public:
     explicit BusyMark(bool& busy) : busy_(busy) { busy_ = true; }
@@ -69,6 +74,9 @@ class Worker {
   bool accept_client();  // false: nobody waits, or nobody can be taken
   void pause_accepting();
   void on_message(ConnectionId from, wire::Envelope envelope, std::vector<base::Fd> fds);
+  [[nodiscard]] bool has_to_wait(const wire::Message& message) const;
+  void answer(Request& request, const wire::Message& message);
+  void answer_waiting();
   void on_closed(ConnectionId id);
   void reply(ConnectionId to, uint32_t request_id, Outcome outcome);
   void on_agent(base::Fd stream);
@@ -137,6 +145,7 @@ class Worker {
   base::Fd waiting_agent_;  // its stream, until somebody is there to take it
 
   bool busy_ = false;                       // see BusyMark
+  std::deque<WaitingRequest> waiting_;      // until it is not
   std::optional<ConnectionId> stands_for_;  // who asked for the capture that left it paused
   std::optional<wire::ExitEvent> end_requested_;
 };
