@@ -116,6 +116,8 @@ const fs::path& data_dir() {
 RunningVm::~RunningVm() {
   if (!armed_) return;
   [[maybe_unused]] const auto ended = terminate();
+  // The record of one that outlives its process stays until it is removed.
+  [[maybe_unused]] const auto removed = runtime().remove(id());
 }
 
 RunningVm run_counter(const RunOptions& options) {
