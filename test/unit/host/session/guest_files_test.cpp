@@ -111,8 +111,7 @@ TEST_SUITE("session files") {
     REQUIRE_FALSE(written);
     CHECK(written.error().message == "the source broke");
     CHECK(guest.root.read("file") == "old");
-    // The agent notices by the stream's end.
-    for (int i = 0; i < 200 && guest.count() > 1; ++i) ::usleep(10'000);
+    guest.link->wait_for_peers();  // the agent notices by the stream's end
     CHECK(guest.count() == 1);
   }
 

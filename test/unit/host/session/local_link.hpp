@@ -16,8 +16,12 @@ class LocalLink : public host::AgentLink {
  public:
   using Peer = std::function<void(base::Fd stream)>;
   explicit LocalLink(Peer peer) : peer_(std::move(peer)) {}
-  ~LocalLink() override {
+  ~LocalLink() override { wait_for_peers(); }
+
+  // Until each has seen the end of its stream, which is the caller's to close.
+  void wait_for_peers() {
     for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
   }
 
   Result<base::Fd> open(const host::Limits&) override {
