@@ -1,7 +1,8 @@
 // The control wire: embedder ↔ worker, one SOCK_SEQPACKET datagram per message, fds as SCM_RIGHTS.
 // Every message is a header (u16 protocol version, u16 type, u32 request id) and a body in
-// little-endian. A request gets exactly one reply with its id; events carry id 0. The owner talks
-// over the socket pair the worker was started with; others connect to the Vm's listening socket.
+// little-endian. A request gets exactly one reply with its id; events carry id 0. One that changes
+// the machine waits for another that is doing so. The owner talks over the socket pair the worker
+// was started with; others connect to the Vm's listening socket.
 #pragma once
 
 #include <cstdint>
