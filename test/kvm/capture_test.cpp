@@ -119,7 +119,7 @@ TEST_CASE("capture: a machine that was paused before stays so") {
   check_runs_on(worker);
 }
 
-TEST_CASE("capture: what changes the machine waits until it is captured, a question does not") {
+TEST_CASE("capture: what others ask for meanwhile is not refused") {
   for (const bool plain_io : {false, true}) {
     WorkerProcess worker(plain_io);
     worker.run(counting_guest());
