@@ -11,8 +11,8 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "host/base/limits.hpp"
 #include "host/image/bytes.hpp"
-#include "host/limits.hpp"
 
 namespace microvm::host {
 

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 #include "host/store/store.hpp"
 #include "microvm/image.hpp"
 

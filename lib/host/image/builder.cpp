@@ -8,9 +8,9 @@
 #include <span>
 #include <utility>
 
+#include "host/base/limits.hpp"
 #include "host/image/build_plan.hpp"
 #include "host/image/builder_steps.hpp"
-#include "host/limits.hpp"
 #include "host/store/file_record.hpp"
 #include "host/store/names.hpp"
 #include "host/store/rfc3339.hpp"

@@ -2,9 +2,9 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "host/base/limits.hpp"
 #include "host/image/build_plan.hpp"
 #include "host/image/step_runner.hpp"
-#include "host/limits.hpp"
 #include "microvm/image.hpp"
 
 namespace microvm::host {

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "base/error.hpp"
+#include "host/base/limits.hpp"
 #include "host/image/bytes.hpp"
-#include "host/limits.hpp"
 
 namespace microvm::host {
 

@@ -8,10 +8,10 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "host/base/limits.hpp"
 #include "host/image/ext4_blocks.hpp"
 #include "host/image/ext4_layout.hpp"
 #include "host/image/file_tree.hpp"
-#include "host/limits.hpp"
 
 namespace microvm::host {
 

@@ -3,7 +3,7 @@
 
 #include <filesystem>
 
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 #include "host/store/store.hpp"
 #include "microvm/image.hpp"
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "host/base/file_to_put.hpp"
 #include "microvm/cancel.hpp"
 #include "microvm/hooks.hpp"
 
@@ -29,21 +30,6 @@ struct StepOutcome {
   int exit_code = 0;
   int signal = 0;
   std::string message;  // why it could not be started, else empty
-};
-
-// One file to be made in the guest. Content comes from `source` (a regular file on the host, opened
-// without following links) or, where that is empty, from `inline_content`.
-struct FileToPut {
-  enum class Type { regular, directory, symlink };
-  Type type = Type::regular;
-  std::string path;  // absolute in the guest
-  uint32_t mode = 0644;
-  uint32_t uid = 0;
-  uint32_t gid = 0;
-  int64_t mtime_ns = 0;
-  std::string link_target;
-  std::filesystem::path source;
-  std::string inline_content;
 };
 
 struct SnapshotSizes {

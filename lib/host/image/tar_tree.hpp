@@ -3,9 +3,9 @@
 
 #include <filesystem>
 
+#include "host/base/limits.hpp"
 #include "host/image/ext4_writer.hpp"
 #include "host/image/file_tree.hpp"
-#include "host/limits.hpp"
 #include "microvm/image.hpp"
 
 namespace microvm::host {

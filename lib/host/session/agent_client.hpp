@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/fd.hpp"
-#include "host/image/step_runner.hpp"
+#include "host/base/file_to_put.hpp"
 #include "host/session/frame_stream.hpp"
 #include "microvm/exec.hpp"
 #include "microvm/pty.hpp"

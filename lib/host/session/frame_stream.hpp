@@ -7,7 +7,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 #include "wire/agent_frame.hpp"
 #include "wire/bytes.hpp"
 

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 
 namespace microvm::host {
 

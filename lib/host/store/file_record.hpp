@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 #include "host/store/manifest.hpp"
 
 namespace microvm::host {

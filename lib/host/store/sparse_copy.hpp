@@ -4,7 +4,7 @@
 #include <string>
 
 #include "base/error.hpp"
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 
 namespace microvm::host {
 

@@ -2,7 +2,7 @@
 
 #include <fcntl.h>
 
-#include "host/embedded.hpp"
+#include "host/base/embedded.hpp"
 #include "host/image/initramfs.hpp"
 #include "host/session/hook_call.hpp"
 #include "host/store/files.hpp"

@@ -8,7 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 
 namespace microvm::host {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/fd.hpp"
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 #include "wire/control.hpp"
 
 namespace microvm::host {

@@ -6,7 +6,7 @@
 #include <functional>
 #include <string>
 
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 #include "microvm/event.hpp"
 
 namespace microvm::host {

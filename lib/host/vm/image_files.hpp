@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 #include "host/store/store.hpp"
 
 namespace microvm::host {

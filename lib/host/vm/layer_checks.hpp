@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 #include "host/vm/vm_files.hpp"
 
 namespace microvm::host {

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 
 namespace microvm::host {
 

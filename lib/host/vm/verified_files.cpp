@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 
 #include "base/fd.hpp"
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 #include "host/store/digest.hpp"
 #include "host/store/files.hpp"
 

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <span>
 
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 #include "host/store/manifest.hpp"
 
 namespace microvm::host {

@@ -5,7 +5,7 @@
 #include <csignal>
 #include <utility>
 
-#include "host/embedded.hpp"
+#include "host/base/embedded.hpp"
 #include "host/vm/control_channel.hpp"
 #include "sys/socket.hpp"
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/fd.hpp"
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 #include "host/vm/child_process.hpp"
 #include "host/vm/reactor.hpp"
 #include "sys/process.hpp"

@@ -6,7 +6,7 @@
 #include <chrono>
 #include <thread>
 
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 
 using namespace microvm;
 using namespace std::chrono_literals;

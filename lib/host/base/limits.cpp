@@ -1,4 +1,4 @@
-#include "host/limits.hpp"
+#include "host/base/limits.hpp"
 
 #include <poll.h>
 

@@ -1,4 +1,4 @@
-#include "host/embedded.hpp"
+#include "host/base/embedded.hpp"
 
 extern "C" {
 extern const std::byte microvm_embedded_worker_begin[];
