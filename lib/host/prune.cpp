@@ -7,7 +7,7 @@
 #include <map>
 #include <set>
 
-#include "host/disk_use.hpp"
+#include "host/store/disk_use.hpp"
 #include "host/store/entries.hpp"
 #include "host/store/names.hpp"
 #include "host/vm/checkpoints.hpp"

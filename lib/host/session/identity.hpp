@@ -19,7 +19,4 @@ struct Identity {
 // Fresh random machine id, boot id and seed.
 Result<Identity> make_identity(const std::string& hostname);
 
-// `bytes` random bytes as lower-case hex digits.
-Result<std::string> random_hex(size_t bytes);
-
 }  // namespace microvm::host

@@ -3,11 +3,11 @@
 
 #include "host/store/file_record.hpp"
 #include "host/store/files.hpp"
+#include "host/store/image_files.hpp"
 #include "host/store/rfc3339.hpp"
 #include "host/store/sparse_copy.hpp"
 #include "host/vm/capture.hpp"
 #include "host/vm/checkpoints.hpp"
-#include "host/vm/image_files.hpp"
 #include "host/vm/layer_checks.hpp"
 
 namespace microvm::host {

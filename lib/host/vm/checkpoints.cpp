@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
-#include "host/session/identity.hpp"
+#include "host/base/random.hpp"
 #include "host/store/entry_lock.hpp"
 #include "host/store/files.hpp"
 #include "host/store/json_fields.hpp"

@@ -3,8 +3,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "host/store/event_log.hpp"
 #include "host/store/rfc3339.hpp"
-#include "host/vm/event_log.hpp"
 #include "host/vm/vm_directory.hpp"
 
 namespace microvm::host {

@@ -3,8 +3,8 @@
 #include <fcntl.h>
 
 #include "host/store/files.hpp"
+#include "host/store/image_files.hpp"
 #include "host/vm/capture.hpp"
-#include "host/vm/image_files.hpp"
 #include "host/vm/layer_checks.hpp"
 #include "host/vm/new_vm.hpp"
 

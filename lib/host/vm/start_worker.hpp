@@ -3,8 +3,8 @@
 
 #include <vector>
 
+#include "host/store/image_files.hpp"
 #include "host/vm/core.hpp"
-#include "host/vm/image_files.hpp"
 #include "host/vm/launch.hpp"
 #include "host/vm/vm_directory.hpp"
 

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "host/session/identity.hpp"
+#include "host/base/random.hpp"
 #include "host/store/names.hpp"
 #include "sys/file.hpp"
 #include "sys/socket.hpp"

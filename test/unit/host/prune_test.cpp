@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <fstream>
 
-#include "host/disk_use.hpp"
+#include "host/store/disk_use.hpp"
 #include "host/store/files.hpp"
 #include "host/store/rfc3339.hpp"
 #include "host/vm/checkpoints.hpp"

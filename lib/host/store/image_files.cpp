@@ -1,9 +1,9 @@
-#include "host/vm/image_files.hpp"
+#include "host/store/image_files.hpp"
 
 #include <fcntl.h>
 
 #include "host/store/files.hpp"
-#include "host/vm/verified_files.hpp"
+#include "host/store/verified_files.hpp"
 
 namespace microvm::host {
 namespace {

@@ -1,4 +1,4 @@
-#include "host/pack_image.hpp"
+#include "host/image/pack_image.hpp"
 
 #include <fcntl.h>
 

@@ -1,4 +1,4 @@
-#include "host/vm/event_log.hpp"
+#include "host/store/event_log.hpp"
 
 #include <doctest/doctest.h>
 

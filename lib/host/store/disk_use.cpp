@@ -1,4 +1,4 @@
-#include "host/disk_use.hpp"
+#include "host/store/disk_use.hpp"
 
 namespace microvm::host {
 

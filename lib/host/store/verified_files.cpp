@@ -1,4 +1,4 @@
-#include "host/vm/verified_files.hpp"
+#include "host/store/verified_files.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
