@@ -7,11 +7,11 @@
 #include <map>
 #include <set>
 
+#include "host/saved/checkpoints.hpp"
+#include "host/saved/vm_directory.hpp"
 #include "host/store/disk_use.hpp"
 #include "host/store/entries.hpp"
 #include "host/store/names.hpp"
-#include "host/vm/checkpoints.hpp"
-#include "host/vm/vm_directory.hpp"
 
 namespace microvm {
 

@@ -9,12 +9,12 @@
 #include "host/image/kernel_import.hpp"
 #include "host/image/pack_image.hpp"
 #include "host/prune.hpp"
+#include "host/saved/checkpoints.hpp"
+#include "host/saved/vm_directory.hpp"
 #include "host/store/event_log.hpp"
 #include "host/vm/build_guest.hpp"
-#include "host/vm/checkpoints.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/start_vm.hpp"
-#include "host/vm/vm_directory.hpp"
 
 namespace microvm {
 

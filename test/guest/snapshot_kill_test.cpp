@@ -13,8 +13,8 @@
 
 #include "fixture.hpp"
 #include "host/image/builder.hpp"
+#include "host/saved/vm_directory.hpp"
 #include "host/vm/control_client.hpp"
-#include "host/vm/vm_directory.hpp"
 #include "sys/process.hpp"
 
 using namespace guest_test;

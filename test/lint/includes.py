@@ -27,6 +27,7 @@ RULES = {
     "lib/host/base": BASE + ["microvm"],
     "lib/host/store": BASE + ["sys", "state", "microvm", "host/base"],
     "lib/host/image": BASE + ["sys", "state", "microvm", "host/base", "host/store"],
+    "lib/host/saved": BASE + ["sys", "state", "microvm", "host/base", "host/store"],
     "lib/host/session": BASE + ["sys", "microvm", "host/base"],
     "lib/host/idle": BASE + ["microvm", "host/session/agent_client.hpp"],
     "lib/host/transfer": BASE + ["microvm", "host/base", "host/session", "host/store/files.hpp",

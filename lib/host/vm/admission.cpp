@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "host/vm/vm_directory.hpp"
+#include "host/saved/vm_directory.hpp"
 
 namespace microvm::host {
 namespace {

@@ -1,21 +1,10 @@
 // The state of a running Vm, taken: what suspend, checkpoint and fork have in common.
 #pragma once
 
-#include <atomic>
-
+#include "host/saved/saved_pages.hpp"
 #include "host/vm/control_client.hpp"
-#include "host/vm/vm_files.hpp"
 
 namespace microvm::host {
-
-struct Captured {
-  base::Fd pages;  // overlay in memory: what was written since the worker started, or all_pages
-  base::Fd state;  // in memory
-  std::vector<std::string> layers;        // in the Vm's directory, sealed, lowest first
-  std::vector<std::string> pages_before;  // at rest in the Vm's directory: belongs below `pages`
-  uint64_t page_bytes = 0;
-  uint64_t pause_us = 0;
-};
 
 struct CaptureOptions {
   bool run_on = true;      // false: the guest stays paused, until the asking process goes away
@@ -26,17 +15,5 @@ struct CaptureOptions {
 // guest runs on as before. Errors: the worker's own, out_of_disk, cancelled, deadline_exceeded.
 Result<Captured> capture(const std::filesystem::path& vm_dir, ControlClient& client,
                          const CaptureOptions& options, const Limits& limits);
-
-// Compresses it into new numbered files of `to`, synced, and gives layers and older pages names
-// there; reads the layers that were sealed since the last time, for their digests. Nothing refers
-// to them yet: see write_saved(). What it made is removed when it fails. `stop` and `limits` are
-// looked at between frames. Errors: out_of_disk, io, cancelled, deadline_exceeded.
-Result<SavedState> save_captured(const Captured& captured, const std::filesystem::path& vm_dir,
-                                 const std::filesystem::path& to, const std::atomic<bool>* stop,
-                                 const Limits& limits);
-
-// The pages of a saved state as one overlay in memory. Errors: corrupt, naming the file, …
-Result<base::Fd> expand_pages(const std::filesystem::path& dir, const SavedState& saved,
-                              uint64_t memory_bytes);
 
 }  // namespace microvm::host

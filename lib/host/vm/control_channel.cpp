@@ -2,7 +2,7 @@
 
 #include <poll.h>
 
-#include "host/vm/vm_record.hpp"
+#include "host/base/printable.hpp"
 #include "sys/socket.hpp"
 
 namespace microvm::host {

@@ -6,7 +6,7 @@
 
 #include <utility>
 
-#include "host/vm/vm_record.hpp"
+#include "host/saved/how_it_ended.hpp"
 
 namespace microvm::host {
 namespace {

@@ -3,9 +3,9 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "host/saved/vm_directory.hpp"
 #include "host/store/event_log.hpp"
 #include "host/store/rfc3339.hpp"
-#include "host/vm/vm_directory.hpp"
 
 namespace microvm::host {
 namespace {

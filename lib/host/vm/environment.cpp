@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "host/base/printable.hpp"
 #include "host/image/build_plan.hpp"
-#include "host/vm/vm_record.hpp"
 
 namespace microvm::host {
 namespace {

@@ -4,10 +4,11 @@
 
 #include <algorithm>
 
+#include "host/base/printable.hpp"
+#include "host/saved/how_it_ended.hpp"
 #include "host/session/doorbell.hpp"
 #include "host/vm/control_channel.hpp"
 #include "host/vm/read_stream.hpp"
-#include "host/vm/vm_record.hpp"
 
 namespace microvm::host {
 namespace {

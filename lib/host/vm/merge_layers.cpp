@@ -3,9 +3,9 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "host/saved/layer_checks.hpp"
 #include "host/store/files.hpp"
 #include "host/store/sparse_copy.hpp"
-#include "host/vm/layer_checks.hpp"
 
 namespace microvm::host {
 namespace {

@@ -2,8 +2,8 @@
 // costs, so those of a saved state are merged when there are too many.
 #pragma once
 
+#include "host/saved/vm_files.hpp"
 #include "host/vm/core.hpp"
-#include "host/vm/vm_files.hpp"
 
 namespace microvm::host {
 

@@ -2,10 +2,10 @@
 
 #include <fcntl.h>
 
+#include "host/saved/layer_checks.hpp"
+#include "host/saved/saved_pages.hpp"
 #include "host/store/files.hpp"
 #include "host/store/image_files.hpp"
-#include "host/vm/capture.hpp"
-#include "host/vm/layer_checks.hpp"
 #include "host/vm/new_vm.hpp"
 
 namespace microvm::host {

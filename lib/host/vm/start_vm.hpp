@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "host/vm/checkpoints.hpp"
+#include "host/saved/checkpoints.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/vm_impl.hpp"
 

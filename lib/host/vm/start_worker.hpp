@@ -3,10 +3,10 @@
 
 #include <vector>
 
+#include "host/saved/vm_directory.hpp"
 #include "host/store/image_files.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/launch.hpp"
-#include "host/vm/vm_directory.hpp"
 
 namespace microvm::host {
 

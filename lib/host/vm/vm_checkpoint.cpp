@@ -1,10 +1,11 @@
 // Checkpoints of a running Vm, and the way back to one.
 #include <unistd.h>
 
+#include "host/base/printable.hpp"
+#include "host/saved/checkpoints.hpp"
+#include "host/saved/layer_checks.hpp"
 #include "host/store/files.hpp"
 #include "host/store/rfc3339.hpp"
-#include "host/vm/checkpoints.hpp"
-#include "host/vm/layer_checks.hpp"
 #include "host/vm/transition.hpp"
 #include "host/vm/vm_impl.hpp"
 

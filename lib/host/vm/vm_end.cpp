@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "host/saved/vm_directory.hpp"
 #include "host/vm/transition.hpp"
-#include "host/vm/vm_directory.hpp"
 #include "host/vm/vm_impl.hpp"
 #include "sys/file.hpp"
 #include "sys/process.hpp"

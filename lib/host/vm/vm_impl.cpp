@@ -4,10 +4,10 @@
 #include <thread>
 #include <utility>
 
+#include "host/saved/vm_directory.hpp"
 #include "host/vm/doorbell_keeper.hpp"
 #include "host/vm/read_stream.hpp"
 #include "host/vm/transition.hpp"
-#include "host/vm/vm_directory.hpp"
 #include "host/vm/vm_link.hpp"
 
 namespace microvm {

@@ -10,14 +10,15 @@
 #include <mutex>
 #include <optional>
 
+#include "host/saved/change_lock.hpp"
+#include "host/saved/how_it_ended.hpp"
+#include "host/saved/vm_record.hpp"
 #include "host/session/agent_client.hpp"
 #include "host/vm/capture.hpp"
-#include "host/vm/change_lock.hpp"
 #include "host/vm/control_client.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/start_worker.hpp"
 #include "host/vm/suspension.hpp"
-#include "host/vm/vm_record.hpp"
 #include "microvm/image.hpp"
 #include "microvm/vm.hpp"
 

@@ -6,12 +6,12 @@
 
 #include <thread>
 
+#include "host/saved/layer_checks.hpp"
+#include "host/saved/vm_directory.hpp"
 #include "host/store/files.hpp"
 #include "host/vm/admission.hpp"
-#include "host/vm/layer_checks.hpp"
 #include "host/vm/merge_layers.hpp"
 #include "host/vm/transition.hpp"
-#include "host/vm/vm_directory.hpp"
 #include "host/vm/vm_impl.hpp"
 #include "sys/file.hpp"
 

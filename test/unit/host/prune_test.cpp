@@ -8,11 +8,11 @@
 #include <algorithm>
 #include <fstream>
 
+#include "host/saved/checkpoints.hpp"
+#include "host/saved/vm_directory.hpp"
 #include "host/store/disk_use.hpp"
 #include "host/store/files.hpp"
 #include "host/store/rfc3339.hpp"
-#include "host/vm/checkpoints.hpp"
-#include "host/vm/vm_directory.hpp"
 #include "sys/file.hpp"
 #include "unit/host/store_entries.hpp"
 #include "unit/host/temp_dir.hpp"

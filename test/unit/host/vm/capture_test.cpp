@@ -5,7 +5,7 @@
 
 #include <thread>
 
-#include "host/vm/vm_files.hpp"
+#include "host/saved/vm_files.hpp"
 #include "unit/host/temp_dir.hpp"
 #include "unit/host/vm/worker_pair.hpp"
 

@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <thread>
 
-#include "host/vm/vm_files.hpp"
+#include "host/saved/vm_files.hpp"
 #include "vmm/disk/disk_files.hpp"
 
 using namespace microvm;

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "host/saved/vm_files.hpp"
 #include "host/store/store.hpp"
-#include "host/vm/vm_files.hpp"
 #include "microvm/checkpoint.hpp"
 
 namespace microvm::host {

@@ -1,4 +1,4 @@
-#include "host/vm/checkpoints.hpp"
+#include "host/saved/checkpoints.hpp"
 
 #include <sys/stat.h>
 
@@ -6,12 +6,13 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
+#include "host/base/printable.hpp"
 #include "host/base/random.hpp"
+#include "host/saved/vm_directory.hpp"
 #include "host/store/entry_lock.hpp"
 #include "host/store/files.hpp"
 #include "host/store/json_fields.hpp"
 #include "host/store/names.hpp"
-#include "host/vm/vm_directory.hpp"
 
 namespace microvm::host {
 namespace {

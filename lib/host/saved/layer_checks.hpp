@@ -6,7 +6,7 @@
 #include <string>
 
 #include "host/base/limits.hpp"
-#include "host/vm/vm_files.hpp"
+#include "host/saved/vm_files.hpp"
 
 namespace microvm::host {
 

@@ -1,4 +1,4 @@
-#include "host/vm/change_lock.hpp"
+#include "host/saved/change_lock.hpp"
 
 #include <doctest/doctest.h>
 #include <sys/wait.h>

@@ -1,4 +1,4 @@
-#include "host/vm/checkpoints.hpp"
+#include "host/saved/checkpoints.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "host/vm/change_lock.hpp"
+#include "host/saved/change_lock.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>

@@ -1,4 +1,4 @@
-#include "host/vm/layer_checks.hpp"
+#include "host/saved/layer_checks.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>

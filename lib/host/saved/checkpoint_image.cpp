@@ -1,14 +1,14 @@
 // A checkpoint becomes a version of an image.
 #include <unistd.h>
 
+#include "host/saved/checkpoints.hpp"
+#include "host/saved/layer_checks.hpp"
+#include "host/saved/saved_pages.hpp"
 #include "host/store/file_record.hpp"
 #include "host/store/files.hpp"
 #include "host/store/image_files.hpp"
 #include "host/store/rfc3339.hpp"
 #include "host/store/sparse_copy.hpp"
-#include "host/vm/capture.hpp"
-#include "host/vm/checkpoints.hpp"
-#include "host/vm/layer_checks.hpp"
 
 namespace microvm::host {
 namespace {

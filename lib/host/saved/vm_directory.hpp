@@ -15,9 +15,10 @@
 #include <string>
 
 #include "base/fd.hpp"
+#include "host/saved/how_it_ended.hpp"
+#include "host/saved/vm_files.hpp"
+#include "host/saved/vm_record.hpp"
 #include "host/store/store.hpp"
-#include "host/vm/vm_files.hpp"
-#include "host/vm/vm_record.hpp"
 
 namespace microvm::host {
 

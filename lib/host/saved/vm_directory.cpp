@@ -1,4 +1,4 @@
-#include "host/vm/vm_directory.hpp"
+#include "host/saved/vm_directory.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "host/base/printable.hpp"
 #include "host/base/random.hpp"
 #include "host/store/names.hpp"
 #include "sys/file.hpp"

@@ -11,8 +11,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "host/saved/saved_pages.hpp"
 #include "host/store/files.hpp"
-#include "host/vm/capture.hpp"
 #include "sys/file.hpp"
 #include "unit/host/temp_dir.hpp"
 

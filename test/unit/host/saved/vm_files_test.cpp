@@ -1,4 +1,4 @@
-#include "host/vm/vm_files.hpp"
+#include "host/saved/vm_files.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "host/vm/vm_record.hpp"
+#include "host/saved/vm_record.hpp"
 
 #include <array>
 #include <nlohmann/json.hpp>
@@ -12,13 +12,6 @@ const char* vm_state_name(VmState state) noexcept {
   static constexpr std::array kNames = {"running", "suspending", "suspended", "terminating",
                                         "terminated"};
   const auto index = static_cast<size_t>(state);
-  return index < kNames.size() ? kNames[index] : "unknown";
-}
-
-const char* vm_end_name(VmEnd end) noexcept {
-  static constexpr std::array kNames = {"none",     "terminated", "powered_off", "reset",
-                                        "panicked", "crashed",    "killed"};
-  const auto index = static_cast<size_t>(end);
   return index < kNames.size() ? kNames[index] : "unknown";
 }
 
@@ -40,25 +33,6 @@ IdlePolicy parse_idle(const Fields& fields) {
       static_cast<double>(fields.number_or("cpu_threshold_ppm", INT64_MAX, 50'000)) / 1e6;
   idle.auto_resume = fields.number_or("auto_resume", 1, 1) == 1;
   return idle;
-}
-
-VmEnd kind_of_end(wire::ExitEvent::Reason reason) {
-  using Reason = wire::ExitEvent::Reason;
-  switch (reason) {
-    case Reason::power_off:
-      return VmEnd::powered_off;
-    case Reason::reset:
-      return VmEnd::reset;
-    case Reason::panic:
-      return VmEnd::panicked;
-    case Reason::triple_fault:
-    case Reason::internal_error:
-      return VmEnd::crashed;
-    case Reason::terminated:
-    case Reason::suspended:
-      break;
-  }
-  return VmEnd::terminated;
 }
 
 }  // namespace
@@ -119,57 +93,6 @@ VmInfo to_info(const VmRecord& record) {
   info.vcpus = record.vcpus;
   info.dies_with_owner = record.dies_with_owner;
   return info;
-}
-
-std::string one_line(std::string_view text) {
-  std::string line;
-  for (const char c : text.substr(0, 1024)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\n' || c == '\t') {
-      line += ' ';
-    } else if (byte >= 0x20 && byte != 0x7f) {
-      line += c;
-    }
-  }
-  return line;
-}
-
-std::string describe_exit(const wire::ExitEvent& exit) {
-  using Reason = wire::ExitEvent::Reason;
-  const std::string detail = exit.detail.empty() ? "" : ": " + one_line(exit.detail);
-  switch (exit.reason) {
-    case Reason::terminated:
-      return "terminated";
-    case Reason::power_off:
-      return "the guest powered off";
-    case Reason::reset:
-      return "the guest reset itself" + detail;
-    case Reason::panic:
-      return "the guest's kernel panicked" + detail;
-    case Reason::triple_fault:
-      return "the guest stopped with a triple fault" + detail;
-    case Reason::suspended:
-      return "suspended";
-    case Reason::internal_error:
-      return "the machine could not go on" + detail;
-  }
-  return "ended";
-}
-
-EndReason killed_reason(std::string text) {
-  return {VmEnd::killed, text.empty() ? "its worker was killed" : std::move(text)};
-}
-
-EndReason end_reason(const wire::ExitEvent& exit) {
-  return {kind_of_end(exit.reason), describe_exit(exit)};
-}
-
-Error exit_error(std::string_view what, const wire::ExitEvent& exit) {
-  using Reason = wire::ExitEvent::Reason;
-  const bool planned = exit.reason == Reason::terminated || exit.reason == Reason::power_off ||
-                       exit.reason == Reason::suspended;
-  return Error{planned ? ErrorCode::vm_gone : ErrorCode::guest_failed,
-               std::string(what) + ": " + describe_exit(exit)};
 }
 
 }  // namespace microvm::host

@@ -1,4 +1,4 @@
-#include "host/vm/vm_record.hpp"
+#include "host/saved/how_it_ended.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "host/vm/vm_directory.hpp"
+#include "host/saved/vm_directory.hpp"
 
 #include <doctest/doctest.h>
 
