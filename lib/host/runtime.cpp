@@ -12,9 +12,9 @@
 #include "host/saved/checkpoints.hpp"
 #include "host/saved/vm_directory.hpp"
 #include "host/store/event_log.hpp"
-#include "host/vm/build_guest.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/start_vm.hpp"
+#include "host/worker/build_guest.hpp"
 
 namespace microvm {
 

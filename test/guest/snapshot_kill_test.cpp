@@ -14,7 +14,7 @@
 #include "fixture.hpp"
 #include "host/image/builder.hpp"
 #include "host/saved/vm_directory.hpp"
-#include "host/vm/control_client.hpp"
+#include "host/worker/control_client.hpp"
 #include "sys/process.hpp"
 
 using namespace guest_test;

@@ -46,13 +46,7 @@ Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options) {
   if (!store) return base::fail(store.error());
   auto reactor = Reactor::create();
   if (!reactor) return base::fail(reactor.error());
-  auto core =
-      std::make_shared<Core>(std::move(*store), std::move(*reactor), options.max_waiting_calls);
-  core->pool = std::make_shared<WorkerPool>(core->spawner, *core->reactor);
-  core->pool_size = options.pool_size;
-  core->memory_limit_bytes = options.memory_limit_bytes;
-  core->log_sink = options.log;
-  core->event_sink = options.on_event;
+  auto core = std::make_shared<Core>(std::move(*store), std::move(*reactor), options);
   collect_dead_vms(core->store);
   return core;
 }

@@ -4,7 +4,7 @@
 
 #include "host/store/json_fields.hpp"
 #include "host/store/rfc3339.hpp"
-#include "host/vm/admission.hpp"
+#include "host/worker/admission.hpp"
 #include "sys/file.hpp"
 
 namespace microvm::host {

@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "host/vm/start_worker.hpp"
 #include "host/vm/vm_impl.hpp"
+#include "host/worker/start_worker.hpp"
 
 namespace microvm::host {
 

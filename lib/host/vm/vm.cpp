@@ -5,8 +5,8 @@
 #include <thread>
 
 #include "host/vm/environment.hpp"
-#include "host/vm/read_stream.hpp"
 #include "host/vm/vm_impl.hpp"
+#include "host/worker/read_stream.hpp"
 
 namespace microvm {
 

@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "host/saved/vm_directory.hpp"
-#include "host/vm/doorbell_keeper.hpp"
-#include "host/vm/read_stream.hpp"
 #include "host/vm/transition.hpp"
-#include "host/vm/vm_link.hpp"
+#include "host/worker/doorbell_keeper.hpp"
+#include "host/worker/read_stream.hpp"
+#include "host/worker/vm_link.hpp"
 
 namespace microvm {
 

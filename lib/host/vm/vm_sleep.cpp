@@ -9,10 +9,10 @@
 #include "host/saved/layer_checks.hpp"
 #include "host/saved/vm_directory.hpp"
 #include "host/store/files.hpp"
-#include "host/vm/admission.hpp"
-#include "host/vm/merge_layers.hpp"
 #include "host/vm/transition.hpp"
 #include "host/vm/vm_impl.hpp"
+#include "host/worker/admission.hpp"
+#include "host/worker/merge_layers.hpp"
 #include "sys/file.hpp"
 
 namespace microvm {
@@ -175,7 +175,8 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
   if (!asleep || !*asleep) return {};
   host::keep_numbered_files(dir, saved->files());
   // The state is as good without it.
-  const auto merged = host::merge_saved_layers(*core, dir, *saved, Limits({&stop.token, {}}));
+  const auto merged =
+      host::merge_saved_layers(*core->spawner, dir, *saved, Limits({&stop.token, {}}));
   if (!merged && merged.error().code != ErrorCode::cancelled) {
     core->log("merge the disk layers of microvm " + record.id + ": " + merged.error().message);
   }

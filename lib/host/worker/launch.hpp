@@ -6,7 +6,7 @@
 #include <span>
 
 #include "host/session/identity.hpp"
-#include "host/vm/worker.hpp"
+#include "host/worker/worker.hpp"
 #include "microvm/vm.hpp"
 #include "wire/control.hpp"
 

@@ -11,8 +11,8 @@
 
 #include "base/fd.hpp"
 #include "host/base/limits.hpp"
-#include "host/vm/child_process.hpp"
-#include "host/vm/reactor.hpp"
+#include "host/worker/child_process.hpp"
+#include "host/worker/reactor.hpp"
 #include "sys/process.hpp"
 
 namespace microvm::host {

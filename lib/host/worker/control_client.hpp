@@ -11,8 +11,8 @@
 #include <span>
 #include <vector>
 
-#include "host/vm/control_channel.hpp"
-#include "host/vm/reactor.hpp"
+#include "host/worker/control_channel.hpp"
+#include "host/worker/reactor.hpp"
 
 namespace microvm::host {
 

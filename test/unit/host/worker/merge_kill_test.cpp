@@ -1,6 +1,8 @@
 // A merge of layers whose embedder or worker is killed at any point: the disk reads as before, and
 // the next merge ends what this one began.
-#include "host/vm/merge_layers.hpp"
+#include "host/worker/merge_layers.hpp"
+
+#include "host/vm/core.hpp"
 
 #include <doctest/doctest.h>
 #include <sys/wait.h>
@@ -70,7 +72,7 @@ Result<void> merge(const fs::path& store, const fs::path& dir) {
   if (!core) return base::fail(core.error());
   auto saved = read_saved(dir);
   if (!saved) return base::fail(saved.error());
-  return merge_saved_layers(**core, dir, **saved, Limits(CallLimits{}));
+  return merge_saved_layers(*(*core)->spawner, dir, **saved, Limits(CallLimits{}));
 }
 
 pid_t start_merge(const fs::path& store, const fs::path& dir) {

@@ -1,4 +1,4 @@
-#include "host/vm/reactor.hpp"
+#include "host/worker/reactor.hpp"
 
 #include <csignal>
 #include <system_error>

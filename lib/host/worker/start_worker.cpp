@@ -1,4 +1,4 @@
-#include "host/vm/start_worker.hpp"
+#include "host/worker/start_worker.hpp"
 
 #include <fcntl.h>
 

@@ -1,5 +1,5 @@
 // What a capture does when its caller gives up, and when the worker says no.
-#include "host/vm/capture.hpp"
+#include "host/worker/capture.hpp"
 
 #include <doctest/doctest.h>
 
@@ -7,7 +7,7 @@
 
 #include "host/saved/vm_files.hpp"
 #include "unit/host/temp_dir.hpp"
-#include "unit/host/vm/worker_pair.hpp"
+#include "unit/host/worker/worker_pair.hpp"
 
 using namespace microvm;
 using namespace microvm::host;

@@ -1,4 +1,4 @@
-#include "host/vm/control_client.hpp"
+#include "host/worker/control_client.hpp"
 
 #include <poll.h>
 #include <sys/eventfd.h>

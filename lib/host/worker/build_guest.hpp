@@ -5,13 +5,13 @@
 #include <memory>
 
 #include "host/image/step_runner.hpp"
-#include "host/vm/core.hpp"
+#include "host/worker/worker_host.hpp"
 
 namespace microvm::host {
 
 class VmStepRunner : public StepRunner {
  public:
-  explicit VmStepRunner(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+  explicit VmStepRunner(std::shared_ptr<WorkerHost> host) : host_(std::move(host)) {}
 
   // Errors: corrupt (the kernel's files), kvm_unavailable, guest_failed with the kernel's last
   // words when the agent is not ready within two minutes.
@@ -32,7 +32,7 @@ class VmStepRunner : public StepRunner {
   Result<std::unique_ptr<BuildGuest>> launch(const BuildMachine& machine, Files files,
                                              Request request, const Limits& limits);
 
-  std::shared_ptr<Core> core_;
+  std::shared_ptr<WorkerHost> host_;
 };
 
 }  // namespace microvm::host

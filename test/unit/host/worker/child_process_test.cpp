@@ -1,4 +1,4 @@
-#include "host/vm/child_process.hpp"
+#include "host/worker/child_process.hpp"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "host/session/agent_client.hpp"
-#include "host/vm/control_client.hpp"
+#include "host/worker/control_client.hpp"
 
 namespace microvm::host {
 

@@ -1,4 +1,4 @@
-#include "host/vm/read_stream.hpp"
+#include "host/worker/read_stream.hpp"
 
 #include <poll.h>
 #include <unistd.h>

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "host/vm/control_client.hpp"
+#include "host/worker/control_client.hpp"
 #include "sys/socket.hpp"
 
 namespace microvm::test {

@@ -1,4 +1,4 @@
-#include "host/vm/worker.hpp"
+#include "host/worker/worker.hpp"
 
 #include <fcntl.h>
 
@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "host/base/embedded.hpp"
-#include "host/vm/control_channel.hpp"
+#include "host/worker/control_channel.hpp"
 #include "sys/socket.hpp"
 
 namespace microvm::host {

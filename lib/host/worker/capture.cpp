@@ -1,4 +1,4 @@
-#include "host/vm/capture.hpp"
+#include "host/worker/capture.hpp"
 
 #include <unistd.h>
 

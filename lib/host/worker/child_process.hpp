@@ -6,7 +6,7 @@
 #include <mutex>
 #include <optional>
 
-#include "host/vm/reactor.hpp"
+#include "host/worker/reactor.hpp"
 #include "sys/process.hpp"
 
 namespace microvm::host {

@@ -1,10 +1,10 @@
-#include "host/vm/control_client.hpp"
+#include "host/worker/control_client.hpp"
 
 #include <doctest/doctest.h>
 
 #include <thread>
 
-#include "unit/host/vm/worker_pair.hpp"
+#include "unit/host/worker/worker_pair.hpp"
 
 using namespace microvm;
 using namespace microvm::host;

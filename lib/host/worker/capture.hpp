@@ -2,7 +2,7 @@
 #pragma once
 
 #include "host/saved/saved_pages.hpp"
-#include "host/vm/control_client.hpp"
+#include "host/worker/control_client.hpp"
 
 namespace microvm::host {
 

@@ -1,4 +1,4 @@
-#include "host/vm/merge_layers.hpp"
+#include "host/worker/merge_layers.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -38,13 +38,13 @@ Result<std::string> own_copy(const fs::path& dir, const std::string& name, const
   return copy;
 }
 
-Result<void> merge_pair(Core& core, const fs::path& dir, const std::string& lower,
+Result<void> merge_pair(WorkerSpawner& spawner, const fs::path& dir, const std::string& lower,
                         const std::string& upper, const Limits& limits) {
   const auto below = open_file(dir / lower, O_RDWR | O_NOFOLLOW);
   if (!below) return base::fail(below.error());
   const auto above = open_file(dir / upper, O_RDONLY | O_NOFOLLOW);
   if (!above) return base::fail(above.error());
-  return core.spawner->merge_layers(below->get(), above->get(), limits);
+  return spawner.merge_layers(below->get(), above->get(), limits);
 }
 
 // A merge that is cut short leaves the lowest layer as good, but not as it was.
@@ -66,7 +66,7 @@ Result<void> renew_check(const fs::path& dir, SavedState& merged, const Limits& 
 
 }  // namespace
 
-Result<void> merge_saved_layers(Core& core, const fs::path& dir, SavedState& saved,
+Result<void> merge_saved_layers(WorkerSpawner& spawner, const fs::path& dir, SavedState& saved,
                                 const Limits& limits) {
   if (saved.layers.size() <= kMaxSavedLayers) return {};
   while (saved.layers.size() > kLeft) {
@@ -78,7 +78,7 @@ Result<void> merge_saved_layers(Core& core, const fs::path& dir, SavedState& sav
       lower = std::move(*copy);
     }
     if (auto ok = forget_check(dir, lower, saved); !ok) return ok;
-    if (auto ok = merge_pair(core, dir, lower, merged.layers[1], limits); !ok) return ok;
+    if (auto ok = merge_pair(spawner, dir, lower, merged.layers[1], limits); !ok) return ok;
     merged.layers.erase(merged.layers.begin() + 1);
     if (auto ok = renew_check(dir, merged, limits); !ok) return ok;
     if (auto ok = write_saved(dir, merged); !ok) return ok;

@@ -1,15 +1,16 @@
-#include "host/vm/build_guest.hpp"
+#include "host/worker/build_guest.hpp"
 
 #include <fcntl.h>
 
 #include "host/base/embedded.hpp"
 #include "host/image/initramfs.hpp"
+#include "host/session/agent_client.hpp"
 #include "host/session/hook_call.hpp"
 #include "host/store/files.hpp"
-#include "host/vm/launch.hpp"
-#include "host/vm/read_stream.hpp"
-#include "host/vm/vm_impl.hpp"
-#include "host/vm/vm_link.hpp"
+#include "host/worker/control_client.hpp"
+#include "host/worker/launch.hpp"
+#include "host/worker/read_stream.hpp"
+#include "host/worker/vm_link.hpp"
 #include "sys/file.hpp"
 #include "sys/socket.hpp"
 
@@ -56,12 +57,12 @@ Result<void> make_initramfs_file(const KernelEntry& kernel, base::Fd& out) {
 
 class VmBuildGuest : public BuildGuest {
  public:
-  VmBuildGuest(std::shared_ptr<Core> core, Worker worker, TempEntry scratch, base::Fd doorbell,
-               uint64_t boot_ms)
-      : core_(std::move(core)),
+  VmBuildGuest(std::shared_ptr<WorkerHost> host, Worker worker, TempEntry scratch,
+               base::Fd doorbell, uint64_t boot_ms)
+      : host_(std::move(host)),
         scratch_(std::move(scratch)),
         worker_(std::move(worker)),
-        client_(ControlClient::start(*core_->reactor, worker_.take_control(), {})),
+        client_(ControlClient::start(*host_->reactor, worker_.take_control(), {})),
         agent_(std::make_shared<VmLink>(client_)),
         doorbell_(std::move(doorbell)),
         boot_ms_(boot_ms) {}
@@ -107,7 +108,7 @@ class VmBuildGuest : public BuildGuest {
     return result;
   }
 
-  std::shared_ptr<Core> core_;
+  std::shared_ptr<WorkerHost> host_;
   TempEntry scratch_;
   Worker worker_;  // ended before the files it uses go
   std::shared_ptr<ControlClient> client_;
@@ -273,7 +274,7 @@ template <class Request>
 Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& machine, Files files,
                                                          Request request, const Limits& limits) {
   const Shape shape{machine.memory_bytes, static_cast<uint16_t>(machine.vcpus), 1};
-  auto worker = core_->pool->take(shape, limits);
+  auto worker = host_->pool->take(shape, limits);
   if (!worker) return base::fail(worker.error());
   auto identity = make_identity("build");
   if (!identity) return base::fail(identity.error());
@@ -284,15 +285,15 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
   auto doorbell = launch_guest(*worker, std::move(request), files.fds(), std::move(*identity),
                                limits, clock, times);
   if (!doorbell) return base::fail(doorbell.error());
-  core_->pool->fill_in_background(shape);
-  return std::make_unique<VmBuildGuest>(core_, std::move(*worker), std::move(files.scratch),
+  host_->pool->fill_in_background(shape);
+  return std::make_unique<VmBuildGuest>(host_, std::move(*worker), std::move(files.scratch),
                                         std::move(*doorbell), times.ready_us / 1000);
 }
 
 Result<std::unique_ptr<BuildGuest>> VmStepRunner::boot(const BuildMachine& machine,
                                                        const CallLimits& call_limits) {
   const Limits limits(call_limits, kBootLimit);
-  auto files = open_boot_files(core_->store, machine);
+  auto files = open_boot_files(host_->store, machine);
   if (!files) return base::fail(files.error());
   wire::BootRequest request;
   request.cmdline = kCmdline;
@@ -303,7 +304,7 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::restore(const BuildMachine& ma
                                                           const SnapshotFiles& snapshot,
                                                           const CallLimits& call_limits) {
   const Limits limits(call_limits, kBootLimit);
-  auto files = open_snapshot_files(core_->store, machine, snapshot);
+  auto files = open_snapshot_files(host_->store, machine, snapshot);
   if (!files) return base::fail(files.error());
   return launch(machine, std::move(*files), wire::RestoreRequest{}, limits);
 }

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "host/session/doorbell.hpp"
-#include "host/vm/reactor.hpp"
+#include "host/worker/reactor.hpp"
 
 namespace microvm::host {
 

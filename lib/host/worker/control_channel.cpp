@@ -1,4 +1,4 @@
-#include "host/vm/control_channel.hpp"
+#include "host/worker/control_channel.hpp"
 
 #include <poll.h>
 

@@ -3,13 +3,13 @@
 
 #include <string_view>
 
-#include "host/vm/core.hpp"
+#include "host/worker/worker_host.hpp"
 
 namespace microvm::host {
 
 // Asked by a start once its own directory counts as running, so that of any number of starts at
 // once, in whatever processes, none gets above the limit; at the edge they may all be refused.
 // Error: out_of_memory.
-Result<void> check_memory_limit(const Core& core, std::string_view what);
+Result<void> check_memory_limit(const WorkerHost& host, std::string_view what);
 
 }  // namespace microvm::host

@@ -1,4 +1,4 @@
-#include "host/vm/launch.hpp"
+#include "host/worker/launch.hpp"
 
 #include <poll.h>
 
@@ -7,8 +7,8 @@
 #include "host/base/printable.hpp"
 #include "host/saved/how_it_ended.hpp"
 #include "host/session/doorbell.hpp"
-#include "host/vm/control_channel.hpp"
-#include "host/vm/read_stream.hpp"
+#include "host/worker/control_channel.hpp"
+#include "host/worker/read_stream.hpp"
 
 namespace microvm::host {
 namespace {

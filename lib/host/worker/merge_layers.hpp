@@ -3,7 +3,7 @@
 #pragma once
 
 #include "host/saved/vm_files.hpp"
-#include "host/vm/core.hpp"
+#include "host/worker/worker.hpp"
 
 namespace microvm::host {
 
@@ -15,7 +15,7 @@ inline constexpr size_t kMaxLiveLayers = 20;
 // Merges the layers of the saved state from below until few are left; a layer that has other names
 // is copied first. After every step, and whenever this is interrupted, saved.json names a whole
 // state. Nothing runs from the state. Errors: out_of_disk, corrupt, cancelled, …
-Result<void> merge_saved_layers(Core& core, const std::filesystem::path& dir, SavedState& saved,
-                                const Limits& limits);
+Result<void> merge_saved_layers(WorkerSpawner& spawner, const std::filesystem::path& dir,
+                                SavedState& saved, const Limits& limits);
 
 }  // namespace microvm::host

@@ -5,8 +5,7 @@
 
 #include "host/saved/vm_directory.hpp"
 #include "host/store/image_files.hpp"
-#include "host/vm/core.hpp"
-#include "host/vm/launch.hpp"
+#include "host/worker/launch.hpp"
 
 namespace microvm::host {
 

@@ -1,4 +1,4 @@
-#include "host/vm/doorbell_keeper.hpp"
+#include "host/worker/doorbell_keeper.hpp"
 
 #include <poll.h>
 
