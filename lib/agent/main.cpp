@@ -2,16 +2,16 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "agent/boot.hpp"
-#include "agent/doorbell.hpp"
-#include "agent/file.hpp"
-#include "agent/guest.hpp"
-#include "agent/kernel_log.hpp"
-#include "agent/power.hpp"
-#include "agent/reaper.hpp"
-#include "agent/server.hpp"
-#include "agent/thread.hpp"
-#include "agent/vsock.hpp"
+#include "agent/base/file.hpp"
+#include "agent/base/kernel_log.hpp"
+#include "agent/base/thread.hpp"
+#include "agent/boot/boot.hpp"
+#include "agent/boot/reaper.hpp"
+#include "agent/link/vsock.hpp"
+#include "agent/operation/doorbell.hpp"
+#include "agent/operation/guest.hpp"
+#include "agent/operation/power.hpp"
+#include "agent/operation/server.hpp"
 
 namespace microvm::agent {
 namespace {

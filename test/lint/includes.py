@@ -7,12 +7,22 @@ import sys
 # A folder and what its files may include of the project, besides their own folder. The longest
 # prefix that fits decides. "microvm" is include/microvm.
 BASE = ["base", "wire", "microvm/error.hpp"]
+AGENT = ["wire", "base", "microvm/error.hpp"]
 RULES = {
     "lib/base": ["microvm/error.hpp"],
     "lib/wire": [],
     "lib/sys": BASE,
     "lib/state": BASE + ["sys"],
-    "lib/agent": ["wire", "base", "microvm/error.hpp"],
+    "lib/agent/base": AGENT,
+    "lib/agent/link": AGENT + ["agent/base"],
+    "lib/agent/program": AGENT + ["agent/base", "agent/link"],
+    "lib/agent/clone": AGENT + ["agent/base", "agent/link"],
+    "lib/agent/boot": AGENT + ["agent/base", "agent/link"],
+    "lib/agent/terminal": AGENT + ["agent/base", "agent/link", "agent/program"],
+    "lib/agent/files": AGENT + ["agent/base", "agent/link", "agent/program/user.hpp"],
+    "lib/agent/operation": AGENT + ["agent/base", "agent/link", "agent/program", "agent/clone",
+                                    "agent/terminal", "agent/files"],
+    "lib/agent": AGENT + ["agent"],
     "lib/vmm/kvm": BASE + ["sys", "vmm/memory"],
     "lib/vmm/memory": BASE + ["sys"],
     "lib/vmm/arch": BASE + ["sys", "state", "vmm/kvm", "vmm/memory", "vmm/machine/layout.hpp",

@@ -8,7 +8,7 @@
 #include <array>
 #include <csignal>
 
-#include "agent/operation.hpp"
+#include "agent/operation/operation.hpp"
 
 namespace microvm::agent {
 namespace {

@@ -8,8 +8,8 @@
 #include <thread>
 #include <vector>
 
-#include "agent/channel.hpp"
-#include "agent/guest.hpp"
+#include "agent/link/channel.hpp"
+#include "agent/operation/guest.hpp"
 #include "base/fd.hpp"
 
 namespace microvm::agent {

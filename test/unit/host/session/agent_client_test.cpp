@@ -9,7 +9,7 @@
 #include <future>
 #include <thread>
 
-#include "agent/operation.hpp"
+#include "agent/operation/operation.hpp"
 #include "host/session/agent_messages.hpp"
 #include "unit/agent/operation_client.hpp"
 #include "unit/host/session/local_link.hpp"

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "agent/operation.hpp"
+#include "agent/operation/operation.hpp"
 #include "host/session/agent_messages.hpp"
 #include "host/session/frame_stream.hpp"
 #include "unit/agent/operation_client.hpp"

@@ -8,7 +8,7 @@
 #include <csignal>
 #include <thread>
 
-#include "agent/operation.hpp"
+#include "agent/operation/operation.hpp"
 #include "host/session/agent_client.hpp"
 #include "host/session/agent_messages.hpp"
 #include "unit/agent/operation_client.hpp"

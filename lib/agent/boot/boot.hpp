@@ -1,0 +1,11 @@
+// From the start of PID 1 in the initramfs to a system that can run the image's programs. Only this
+// runs in nothing but a booting guest, so it is kept thin.
+#pragma once
+
+#include "agent/base/failed.hpp"
+
+namespace microvm::agent {
+
+[[nodiscard]] Outcome<void> boot();
+
+}  // namespace microvm::agent

@@ -1,0 +1,121 @@
+#include "agent/files/put_files.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "agent/files/file_data.hpp"
+#include "agent/files/replacement.hpp"
+
+namespace microvm::agent {
+namespace {
+
+// A directory or link, of which there may be no descriptor to write through.
+bool set_entry_attributes(int parent, const char* name, const microvm_agent_FileEntry& entry) {
+  const timespec time = time_of_ns(entry.mtime_ns);
+  const std::array times{time, time};
+  return fchownat(parent, name, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) == 0 &&
+         utimensat(parent, name, times.data(), AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+// Through the descriptor: a name in a directory of the guest's users may be anything a moment
+// later.
+bool set_open_attributes(int fd, const microvm_agent_FileEntry& entry) {
+  const timespec time = time_of_ns(entry.mtime_ns);
+  const std::array times{time, time};
+  return set_attributes(fd, {entry.uid, entry.gid, entry.mode & 07777}) &&
+         futimens(fd, times.data()) == 0;
+}
+
+Outcome<void> put_directory(const Place& place, const microvm_agent_FileEntry& entry) {
+  const char* name = place.name.c_str();
+  if (mkdirat(place.parent.get(), name, 0700) == 0) {
+    const base::Fd made(
+        openat(place.parent.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (made && set_open_attributes(made.get(), entry)) return {};
+    return fail_errno(entry.path);
+  }
+  if (errno != EEXIST) return fail_errno(entry.path);
+  struct stat status{};
+  if (fstatat(place.parent.get(), name, &status, 0) == 0 && S_ISDIR(status.st_mode)) return {};
+  return fail_errno(entry.path, ENOTDIR);
+}
+
+Outcome<void> put_symlink(const Place& place, const microvm_agent_FileEntry& entry) {
+  Replacement replacement(place, entry.path);
+  if (symlinkat(entry.link_target, place.parent.get(), replacement.name()) != 0 ||
+      !set_entry_attributes(place.parent.get(), replacement.name(), entry))
+    return replacement.failed();
+  return replacement.commit();
+}
+
+// A second name of a file; owner, mode and times are the file's.
+Outcome<void> put_hard_link(int root, const Place& place, const microvm_agent_FileEntry& entry) {
+  const auto target = find_place(root, entry.link_target, LastLink::keep);
+  if (!target) return fail(target.error());
+  Replacement replacement(place, entry.path);
+  if (linkat(target->parent.get(), target->name.c_str(), place.parent.get(), replacement.name(),
+             0) != 0)
+    return replacement.failed();
+  return replacement.commit();
+}
+
+Outcome<void> copy_content(Channel& channel, int file, const microvm_agent_FileEntry& entry) {
+  for (uint64_t left = entry.size; left > 0;) {
+    const auto header = channel.read_header();
+    if (!header) return fail(header.error());
+    if (header->type != FrameType::file_data || header->body_size > left)
+      return fail(std::string(entry.path) + ": its data has not the size announced", EPROTO);
+    if (auto copied = copy_frame(channel, file, header->body_size, entry.path); !copied)
+      return copied;
+    left -= header->body_size;
+  }
+  return {};
+}
+
+Outcome<void> put_regular(Channel& channel, const Place& place,
+                          const microvm_agent_FileEntry& entry) {
+  Replacement replacement(place, entry.path);
+  const auto file = replacement.create();
+  if (!file) return fail(file.error());
+  if (auto copied = copy_content(channel, file->get(), entry); !copied) return copied;
+  if (!set_open_attributes(file->get(), entry)) return replacement.failed();
+  return replacement.commit();
+}
+
+Outcome<void> put_entry(int root, Channel& channel, const microvm_agent_FileEntry& entry) {
+  const auto place = make_place(root, entry.path);
+  if (!place) return fail(place.error());
+  if (entry.type == microvm_agent_FileEntry_Type_DIRECTORY) return put_directory(*place, entry);
+  if (place->name == ".") return fail_errno(entry.path, EISDIR);
+  if (entry.type == microvm_agent_FileEntry_Type_SYMLINK) return put_symlink(*place, entry);
+  if (entry.type == microvm_agent_FileEntry_Type_REGULAR)
+    return put_regular(channel, *place, entry);
+  if (entry.type == microvm_agent_FileEntry_Type_HARD_LINK)
+    return put_hard_link(root, *place, entry);
+  return fail(std::string(entry.path) + ": not a kind of file this agent knows", EPROTO);
+}
+
+}  // namespace
+
+Outcome<void> run_put_files(int root, Channel& channel) {
+  for (;;) {
+    const auto header = channel.read_header();
+    if (!header) return fail(header.error());
+    if (header->type == FrameType::put_end && header->body_size == 0) return {};
+    if (header->type != FrameType::file_entry)
+      return fail("unexpected frame of type " + std::to_string(static_cast<int>(header->type)) +
+                      " among files",
+                  EPROTO);
+    const auto body = channel.read_body(*header);
+    if (!body) return fail(body.error());
+    microvm_agent_FileEntry entry = microvm_agent_FileEntry_init_zero;
+    if (!decode_message(*body, microvm_agent_FileEntry_fields, &entry))
+      return fail("a file entry is not readable", EPROTO);
+    if (auto put = put_entry(root, channel, entry); !put) return put;
+  }
+}
+
+}  // namespace microvm::agent

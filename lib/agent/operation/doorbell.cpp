@@ -1,0 +1,76 @@
+#include "agent/operation/doorbell.hpp"
+
+#include <sys/utsname.h>
+
+#include <algorithm>
+
+#include "agent/base/kernel_log.hpp"
+#include "agent/base/time.hpp"
+#include "agent/clone/identity.hpp"
+#include "agent/link/vsock.hpp"
+
+namespace microvm::agent {
+namespace {
+
+constexpr int kAttemptsAtOnce = 8;
+constexpr int64_t kLongestPauseMs = 250;
+
+bool send_hello(Guest& guest, Channel& channel) {
+  utsname names{};
+  uname(&names);
+  microvm_agent_Hello hello = microvm_agent_Hello_init_zero;
+  hello.agent_version = wire::kAgentVersion;
+  // Only a snapshot is taken of a frozen guest.
+  hello.restored = guest.freezer.frozen();
+  copy_text(hello.kernel_release, names.release);
+  return channel.send_message(FrameType::hello, microvm_agent_Hello_fields, &hello);
+}
+
+bool send_ready(Guest& guest, Channel& channel) {
+  microvm_agent_Ready ready = microvm_agent_Ready_init_zero;
+  ready.command_running = guest.command.running();
+  return channel.send_message(FrameType::ready, microvm_agent_Ready_fields, &ready);
+}
+
+Outcome<void> take_identity(Guest& guest, Channel& channel) {
+  const auto body = channel.read_frame(FrameType::identity);
+  if (!body) return fail(body.error());
+  microvm_agent_Identity identity = microvm_agent_Identity_init_zero;
+  if (!decode_message(*body, microvm_agent_Identity_fields, &identity))
+    return fail("the identity is not readable", EPROTO);
+  apply_identity(guest.root_fd, identity);
+  guest.freezer.thaw();
+  if (!send_ready(guest, channel)) return fail_errno("ready");
+  return {};
+}
+
+// The first attempts follow each other at once: a clone's host waits for this.
+base::Fd reach_host(uint32_t port) {
+  int64_t pause_ms = 1;
+  for (int attempt = 1;; attempt++) {
+    base::Fd stream = connect_host(port);
+    if (stream) return stream;
+    if (attempt < kAttemptsAtOnce) continue;
+    sleep_ms(pause_ms);
+    pause_ms = std::min(pause_ms * 2, kLongestPauseMs);
+  }
+}
+
+}  // namespace
+
+void serve_doorbell(Guest& guest, Channel channel) {
+  if (!send_hello(guest, channel)) return;
+  for (;;) {
+    const auto taken = take_identity(guest, channel);
+    if (taken) continue;
+    if (taken.error().error == EPROTO || taken.error().error == EMSGSIZE)
+      log_error("doorbell: " + taken.error().message);
+    return;
+  }
+}
+
+void keep_doorbell(Guest& guest) {
+  for (;;) serve_doorbell(guest, Channel(reach_host(kDoorbellPort)));
+}
+
+}  // namespace microvm::agent

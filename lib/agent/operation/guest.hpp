@@ -1,0 +1,25 @@
+// What the operations of one guest share. There is one in the agent, and one per case in tests.
+#pragma once
+
+#include <fcntl.h>
+
+#include "agent/base/activity_counters.hpp"
+#include "agent/clone/freezer.hpp"
+#include "agent/program/app_log.hpp"
+#include "agent/program/command.hpp"
+#include "agent/terminal/pty_table.hpp"
+
+namespace microvm::agent {
+
+struct Guest {
+  int root_fd = AT_FDCWD;  // the root of the image's files
+  Freezer freezer;
+  Command command;
+  AppLog app_log;
+  PtyTable ptys;
+  ActivityCounters activity;
+  void (*end_machine)(Guest&) = nullptr;   // after the image's command has ended
+  void (*stop_machine)(Guest&) = nullptr;  // the command first, then the machine
+};
+
+}  // namespace microvm::agent

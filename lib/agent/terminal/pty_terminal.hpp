@@ -1,0 +1,49 @@
+// One pseudo terminal: the agent holds the master, the program is at the other side.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "agent/base/failed.hpp"
+#include "base/fd.hpp"
+
+namespace microvm::agent {
+
+struct TerminalSize {
+  uint16_t rows = 0;  // 0: not said
+  uint16_t columns = 0;
+
+  // What the wire says, cut to what a terminal can have.
+  [[nodiscard]] static TerminalSize from_wire(uint32_t rows, uint32_t columns);
+  [[nodiscard]] bool said() const { return rows != 0 && columns != 0; }
+  bool operator==(const TerminalSize&) const = default;
+};
+
+class PtyTerminal {
+ public:
+  // Its master does not block. `program_end` is to live until the program was spawned.
+  [[nodiscard]] static Outcome<PtyTerminal> open(TerminalSize size, base::Fd& program_end);
+
+  [[nodiscard]] int fd() const { return master_.get(); }
+  [[nodiscard]] bool is_open() const { return master_.valid(); }
+  // Hangs it up: what is still attached to it gets SIGHUP.
+  void close() { master_.reset(); }
+
+  // Bytes read; 0: none now; -1: no program has it open.
+  [[nodiscard]] ssize_t read(std::span<std::byte> out) const;
+  // How many bytes it took; the rest has to wait. Where no program has it open they go nowhere.
+  [[nodiscard]] size_t write(std::span<const std::byte> bytes) const;
+
+  // The kernel tells the foreground process group, if it changes.
+  void resize(TerminalSize size) const;
+  // To the foreground process group, as the keys of a terminal do.
+  void signal_foreground(int signal) const;
+
+ private:
+  base::Fd master_;
+};
+
+}  // namespace microvm::agent
