@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "vmm/virtio/vsock_guest.hpp"
+#include "vmm/virtio/vsock/vsock_guest.hpp"
 #include "wire/bytes.hpp"
 
 using namespace microvm;

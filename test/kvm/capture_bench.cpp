@@ -18,7 +18,7 @@
 #include "captured.hpp"
 #include "state/pages.hpp"
 #include "sys/file.hpp"
-#include "vmm/machine/layout.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
 
 using namespace microvm;
 using namespace microvm::vmm::test;

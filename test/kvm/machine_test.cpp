@@ -12,7 +12,7 @@
 #include "unit/vmm/virtio/echo_device.hpp"
 #include "unit/vmm/virtio/mock_driver.hpp"
 #include "vmm/snapshot/capture.hpp"
-#include "vmm/virtio/vsock.hpp"
+#include "vmm/virtio/vsock/vsock.hpp"
 #include "worker_client.hpp"
 
 using namespace microvm;

@@ -6,7 +6,7 @@
 
 #include <initializer_list>
 
-#include "vmm/machine/layout.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
 
 namespace microvm::vmm::test {
 

@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "vmm/machine/layout.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
 #include "worker_client.hpp"
 
 using namespace microvm;

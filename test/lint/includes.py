@@ -25,10 +25,9 @@ RULES = {
     "lib/agent": AGENT + ["agent"],
     "lib/vmm/kvm": BASE + ["sys", "vmm/memory"],
     "lib/vmm/memory": BASE + ["sys"],
-    "lib/vmm/arch": BASE + ["sys", "state", "vmm/kvm", "vmm/memory", "vmm/machine/layout.hpp",
-                     "vmm/platform/power.hpp"],  # the ACPI tables announce its registers
+    "lib/vmm/arch": BASE + ["sys", "state", "vmm/kvm", "vmm/memory"],
     "lib/vmm/platform": BASE + ["sys", "state", "vmm/memory", "vmm/virtio/irq.hpp",
-                                "vmm/machine/layout.hpp"],
+                                "vmm/arch/x86_64/layout.hpp"],
     "lib/vmm/disk": BASE + ["sys", "state"],
     "lib/vmm/virtio": BASE + ["sys", "state", "vmm/memory", "vmm/disk"],
     "lib/vmm/machine": BASE + ["sys", "state", "vmm"],

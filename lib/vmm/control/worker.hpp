@@ -16,7 +16,7 @@
 #include "vmm/control/vm_files.hpp"
 #include "vmm/disk/disk_stack.hpp"
 #include "vmm/machine/machine.hpp"
-#include "vmm/virtio/vsock.hpp"
+#include "vmm/virtio/vsock/vsock.hpp"
 #include "wire/control.hpp"
 
 namespace microvm::vmm::control {

@@ -2,7 +2,7 @@
 
 #include <sys/random.h>
 
-#include "vmm/machine/layout.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
 
 namespace microvm::vmm {
 

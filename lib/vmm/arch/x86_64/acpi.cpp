@@ -7,8 +7,8 @@
 #include <string_view>
 
 #include "vmm/arch/x86_64/aml.hpp"
-#include "vmm/machine/layout.hpp"
-#include "vmm/platform/power.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
+#include "vmm/arch/x86_64/power.hpp"
 
 namespace microvm::vmm::x86_64 {
 namespace {

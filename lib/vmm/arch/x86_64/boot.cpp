@@ -12,8 +12,8 @@
 
 #include "base/checked.hpp"
 #include "vmm/arch/x86_64/elf_kernel.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
 #include "vmm/arch/x86_64/long_mode.hpp"
-#include "vmm/machine/layout.hpp"
 
 namespace microvm::vmm::x86_64 {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "vmm/machine/layout.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
 
 namespace microvm::vmm::x86_64 {
 namespace {

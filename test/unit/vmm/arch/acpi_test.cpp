@@ -11,7 +11,7 @@
 #include <sstream>
 #include <string>
 
-#include "vmm/machine/layout.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
 
 using namespace microvm;
 using namespace microvm::vmm;

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "../memory_file.hpp"
-#include "vmm/machine/layout.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
 
 using namespace microvm;
 using namespace microvm::vmm;

@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "counting_irq.hpp"
-#include "vmm/machine/layout.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
 
 using namespace microvm;
 using namespace microvm::vmm;

@@ -15,9 +15,9 @@
 #include "base/fd.hpp"
 #include "sys/loop.hpp"
 #include "vmm/virtio/device.hpp"
-#include "vmm/virtio/vsock_packet.hpp"
-#include "vmm/virtio/vsock_state.hpp"
-#include "vmm/virtio/vsock_stream.hpp"
+#include "vmm/virtio/vsock/vsock_packet.hpp"
+#include "vmm/virtio/vsock/vsock_state.hpp"
+#include "vmm/virtio/vsock/vsock_stream.hpp"
 
 namespace microvm::vmm {
 

@@ -1,4 +1,4 @@
-#include "vmm/virtio/vsock_packet.hpp"
+#include "vmm/virtio/vsock/vsock_packet.hpp"
 
 #include <algorithm>
 #include <cstring>

@@ -4,7 +4,7 @@
 #include <doctest/doctest.h>
 #include <sys/socket.h>
 
-#include "vmm/virtio/vsock_guest.hpp"
+#include "vmm/virtio/vsock/vsock_guest.hpp"
 
 namespace microvm::test {
 

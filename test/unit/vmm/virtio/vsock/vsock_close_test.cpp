@@ -5,7 +5,7 @@
 
 #include <thread>
 
-#include "vmm/virtio/vsock_connected.hpp"
+#include "vmm/virtio/vsock/vsock_connected.hpp"
 
 using namespace microvm;
 using namespace microvm::test;

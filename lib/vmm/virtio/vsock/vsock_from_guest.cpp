@@ -1,6 +1,6 @@
 // Packets from the guest. Every field is a hostile number; what breaks the protocol ends its own
 // connection and nothing else.
-#include "vmm/virtio/vsock.hpp"
+#include "vmm/virtio/vsock/vsock.hpp"
 
 namespace microvm::vmm {
 

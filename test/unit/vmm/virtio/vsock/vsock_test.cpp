@@ -1,11 +1,11 @@
-#include "vmm/virtio/vsock.hpp"
+#include "vmm/virtio/vsock/vsock.hpp"
 
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "vmm/control/jail.hpp"
-#include "vmm/virtio/vsock_connected.hpp"
+#include "vmm/virtio/vsock/vsock_connected.hpp"
 
 using namespace microvm;
 using namespace microvm::test;

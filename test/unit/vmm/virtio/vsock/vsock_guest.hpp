@@ -6,7 +6,7 @@
 #include <string>
 
 #include "vmm/virtio/mock_driver.hpp"
-#include "vmm/virtio/vsock.hpp"
+#include "vmm/virtio/vsock/vsock.hpp"
 
 namespace microvm::test {
 

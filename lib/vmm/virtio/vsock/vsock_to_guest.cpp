@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "vmm/virtio/vsock.hpp"
+#include "vmm/virtio/vsock/vsock.hpp"
 
 namespace microvm::vmm {
 namespace {

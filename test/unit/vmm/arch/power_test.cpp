@@ -1,8 +1,8 @@
-#include "vmm/platform/power.hpp"
+#include "vmm/arch/x86_64/power.hpp"
 
 #include <doctest/doctest.h>
 
-#include "vmm/machine/layout.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
 
 using namespace microvm::vmm;
 

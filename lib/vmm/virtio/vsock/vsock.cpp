@@ -1,5 +1,5 @@
 // What the machine and the transport ask of the device.
-#include "vmm/virtio/vsock.hpp"
+#include "vmm/virtio/vsock/vsock.hpp"
 
 #include <bit>
 #include <string>

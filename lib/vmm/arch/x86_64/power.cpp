@@ -1,6 +1,6 @@
-#include "vmm/platform/power.hpp"
+#include "vmm/arch/x86_64/power.hpp"
 
-#include "vmm/machine/layout.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
 
 namespace microvm::vmm {
 namespace {

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "sys/socket.hpp"
-#include "vmm/virtio/vsock.hpp"
+#include "vmm/virtio/vsock/vsock.hpp"
 
 namespace microvm::vmm {
 namespace {

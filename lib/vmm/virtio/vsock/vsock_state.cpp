@@ -1,4 +1,4 @@
-#include "vmm/virtio/vsock_state.hpp"
+#include "vmm/virtio/vsock/vsock_state.hpp"
 
 namespace microvm::vmm {
 

@@ -1,4 +1,4 @@
-#include "vmm/virtio/vsock_stream.hpp"
+#include "vmm/virtio/vsock/vsock_stream.hpp"
 
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "vmm/virtio/vsock_packet.hpp"
+#include "vmm/virtio/vsock/vsock_packet.hpp"
 
 namespace microvm::vmm {
 namespace {
