@@ -232,6 +232,15 @@ Result<Vm::Impl::Awake> Vm::Impl::hold_awake(const Limits& limits, std::string_v
   }
 }
 
+void Vm::Impl::tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_us,
+                    std::string detail) const {
+  core->emit({.vm_id = record.id,
+              .kind = kind,
+              .cause = cause,
+              .took_us = took_us,
+              .detail = std::move(detail)});
+}
+
 // Whether a call that found its worker gone is worth another attempt.
 bool Vm::Impl::fell_asleep() {
   const VmState now = state();

@@ -70,7 +70,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // Ends it if needed and removes everything.
   Result<void> remove();
 
-  // vm_sleep.cpp
+  // vm_suspend.cpp, vm_wake.cpp
   // Asked when the guest's programs stand: false lets them go on (error busy).
   using StillWanted = std::function<bool(Session&)>;
   // `cause` is for the event (microvm/event.hpp).

@@ -1,19 +1,12 @@
-// Suspend and resume. A suspend is over for its caller when the guest has stopped and its state is
-// taken; it is durable when that state is committed (suspension.hpp). Until then the worker keeps
-// the paused guest: a resume needs nothing but it, and when this process dies it goes on by itself.
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <thread>
-
+// Suspend. It is over for its caller when the guest has stopped and its state is taken; it is
+// durable when that state is committed (suspension.hpp). Until then the worker keeps the paused
+// guest: a resume needs nothing but it, and when this process dies it goes on by itself.
 #include "host/saved/layer_checks.hpp"
 #include "host/saved/vm_directory.hpp"
 #include "host/store/files.hpp"
 #include "host/vm/transition.hpp"
 #include "host/vm/vm_impl.hpp"
-#include "host/worker/admission.hpp"
 #include "host/worker/merge_layers.hpp"
-#include "sys/file.hpp"
 
 namespace microvm {
 
@@ -30,16 +23,6 @@ constexpr std::chrono::seconds kFreezeLimit{2};
 constexpr std::chrono::seconds kMustFreezeLimit{10};
 constexpr std::chrono::seconds kThawLimit{30};
 constexpr std::chrono::seconds kReleaseLimit{5};
-constexpr std::chrono::seconds kStartLimit{60};
-constexpr std::chrono::milliseconds kLookAgain{2};
-
-// So that a later process finds it suspended, and not killed.
-Result<void> mark_suspended(const base::Fd& exit_record) {
-  const auto bytes = wire::encode({0, wire::ExitEvent{wire::ExitEvent::Reason::suspended, {}}});
-  return sys::pwrite_full(exit_record.get(), bytes, 0);
-}
-
-constexpr const char* kKeepLock = "keep the microvm's lock";
 
 }  // namespace
 
@@ -220,165 +203,6 @@ void Vm::Impl::release_worker(Session& session) {
 void Vm::Impl::take_back(Session& session, const std::string& cause, NewTop top) {
   static_cast<void>(wake_in_memory(top));
   inform(session, kResumeHook, cause, Limits({}));
-}
-
-// The guest is still in its paused worker.
-Result<void> Vm::Impl::wake_in_memory(NewTop top) {
-  std::shared_ptr<Session> session;
-  {
-    const std::scoped_lock lock(mutex_);
-    session = session_;
-  }
-  if (!session) return base::fail(ErrorCode::vm_gone, "resume: its worker has ended");
-  if (auto running = run_on(*session, top); !running) return running;
-  return session->agent.thaw(Limits({}, kThawLimit));
-}
-
-Result<void> Vm::Impl::resume(const Limits& limits, std::string_view cause) {
-  const auto change = Transition::begin(*this, limits, "resume");
-  if (!change) return base::fail(change.error());
-  const host::LaunchClock clock;
-  Waking waking(*this);
-  const auto woken = wake(waking, limits);
-  if (!woken) return base::fail(woken.error());
-  if (!*woken) return {};
-  ++resumes;
-  inform_resumed(std::string(cause), limits);
-  tell(VmEvent::Kind::resumed, std::string(cause), clock.us());
-  return {};
-}
-
-Result<bool> Vm::Impl::wake(Waking& waking, const Limits& limits) {
-  const auto woken = [](Result<void> done) -> Result<bool> {
-    if (!done) return base::fail(done.error());
-    return true;
-  };
-  if (auto ok = limits.check("resume"); !ok) return base::fail(ok.error());
-  if (guest_state() == VmState::suspending) waking.hold();
-  std::shared_ptr<host::Suspension> suspension;
-  {
-    const std::scoped_lock lock(mutex_);
-    suspension = std::exchange(suspension_, nullptr);
-  }
-  if (suspension) {
-    if (!has_many_layers()) suspension->request_stop();
-    // What was stopped has to be woken, so its end is waited for in any case; it comes soon.
-    const auto saved = suspension->wait(Limits({}));
-    if (!saved && saved.error().code == ErrorCode::cancelled) {
-      return woken(wake_in_memory(NewTop::drop));
-    }
-  }
-  for (;;) {
-    const VmState now = guest_state();
-    if (now == VmState::suspended) {
-      waking.hold();
-      return woken(start_from_saved(limits));
-    }
-    if (now == VmState::terminated) {
-      return base::fail(ErrorCode::vm_gone, "resume: microvm " + record.id + " has ended");
-    }
-    if (running_session()) return false;
-    if (auto ok = limits.check("resume"); !ok) return base::fail(ok.error());
-    std::this_thread::sleep_for(kLookAgain);
-  }
-}
-
-void Vm::Impl::tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_us,
-                    std::string detail) const {
-  core->emit({.vm_id = record.id,
-              .kind = kind,
-              .cause = cause,
-              .took_us = took_us,
-              .detail = std::move(detail)});
-}
-
-// Others hold it for a moment only: the worker before, on its way out, a process that is about to
-// resume it as well, or one that only looks what has died. A Vm whose worker was killed seems to
-// run meanwhile, but nobody answers.
-Result<std::optional<base::Fd>> Vm::Impl::lock_asleep(const Limits& limits) {
-  for (;;) {
-    {
-      const std::scoped_lock lock(mutex_);
-      if (lock_) {
-        auto ours = sys::duplicate(lock_.get(), kKeepLock);
-        if (!ours) return base::fail(ours.error());
-        return std::optional(std::move(*ours));
-      }
-    }
-    auto taken = host::lock_vm(dir);
-    if (!taken && record.dies_with_owner) return base::fail(taken.error());
-    const host::VmPhase now = phase(taken.has_value());
-    if (now == host::VmPhase::ended) return std::optional<base::Fd>();
-    if (now == host::VmPhase::suspended && taken) return std::optional(std::move(*taken));
-    if (now == host::VmPhase::running && running_session()) return std::optional<base::Fd>();
-    if (auto ok = limits.check("resume"); !ok) return base::fail(ok.error());
-    std::this_thread::sleep_for(kLookAgain);
-  }
-}
-
-Result<void> Vm::Impl::start_from_saved(const Limits& limits) {
-  auto taken = lock_asleep(limits);
-  if (!taken) return base::fail(taken.error());
-  if (!*taken) return {};
-  const auto saved = host::read_saved(dir);
-  if (!saved) return base::fail(saved.error());
-  if (!*saved) {
-    return base::fail(ErrorCode::corrupt, "resume: microvm " + record.id + " has no saved state");
-  }
-  base::Fd own_lock = std::move(**taken);
-  auto kept = sys::duplicate(own_lock.get(), kKeepLock);
-  if (!kept) return base::fail(kept.error());
-  auto started = start_saved_worker(**saved, std::move(own_lock), limits);
-  if (!started) {
-    static_cast<void>(mark_suspended(*kept));
-    host::keep_numbered_files(dir, (*saved)->files());
-    return base::fail(started.error());
-  }
-  own(std::move(*started));
-  return {};
-}
-
-Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved, base::Fd lock,
-                                                         const Limits& limits) {
-  const host::LaunchClock clock;
-  const auto image = host::open_image_files(core->store, record.image, limits);
-  if (!image) return base::fail(image.error());
-  const host::Shape shape = host::shape_of(image->image.manifest);
-  auto worker = core->pool->take(shape, limits);
-  if (!worker) return base::fail(worker.error());
-  LaunchTimes times;
-  times.worker_us = clock.us();
-
-  host::StartPoint point;
-  auto overlay = host::expand_pages(dir, saved, record.memory_bytes);
-  if (!overlay) return base::fail(overlay.error());
-  point.overlays.push_back(std::move(*overlay));
-  auto state = host::open_file(dir / saved.state, O_RDONLY | O_NOFOLLOW);
-  if (!state) return base::fail(state.error());
-  point.state = std::move(*state);
-  auto layers = host::open_layers(dir, saved.layers);
-  if (!layers) return base::fail(layers.error());
-  point.layers = std::move(*layers);
-  if (auto ok = host::verify_layers(dir, saved, limits); !ok) return base::fail(ok.error());
-
-  // What a run that was killed has left is of no use any more.
-  host::keep_numbered_files(dir, saved.files());
-  const auto number = host::next_file_number(dir);
-  if (!number) return base::fail(number.error());
-  host::VmRun run{.worker_pid = worker->pid(), .layers = saved.layers, .pages = saved.pages};
-  run.layers.push_back(host::numbered_file(host::VmFileKind::layer, *number));
-  if (auto ok = host::write_run(dir, run); !ok) return base::fail(ok.error());
-  auto files = host::make_worker_files(dir, std::move(lock), run.layers.back());
-  if (!files) return base::fail(files.error());
-  if (auto ok = host::check_memory_limit(*core, "resume"); !ok) return base::fail(ok.error());
-  auto identity = host::make_identity(record.hostname);
-  if (!identity) return base::fail(identity.error());
-  identity->machine_id = record.machine_id;
-  identity->boot_id = record.boot_id;
-  auto started = host::start_worker(std::move(*worker), record, *image, point, std::move(*files),
-                                    std::move(*identity), limits.within(kStartLimit), clock, times);
-  if (started) core->pool->fill_in_background(shape);
-  return started;
 }
 
 }  // namespace microvm
