@@ -3,6 +3,8 @@
 #include <array>
 #include <cerrno>
 
+#include "host/base/printable.hpp"
+
 namespace microvm::host {
 
 using base::fail;
@@ -73,14 +75,6 @@ std::string entry_path(archive_entry* entry) {
   if (const char* path = archive_entry_pathname(entry)) return path;
   const char* path = archive_entry_pathname_utf8(entry);
   return path != nullptr ? path : "";
-}
-
-std::string printable(std::string_view text) {
-  constexpr size_t kMaxBytes = 200;
-  std::string shown;
-  for (const char c : text.substr(0, kMaxBytes)) shown += c >= ' ' && c <= '~' ? c : '?';
-  if (text.size() > kMaxBytes) shown += "...";
-  return shown;
 }
 
 }  // namespace microvm::host

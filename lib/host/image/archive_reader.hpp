@@ -59,7 +59,4 @@ class CLocale {
 // Raw bytes; empty when the entry has none.
 [[nodiscard]] std::string entry_path(archive_entry* entry);
 
-// For messages: control characters and bytes that are not ASCII become '?', long text is cut.
-[[nodiscard]] std::string printable(std::string_view text);
-
 }  // namespace microvm::host

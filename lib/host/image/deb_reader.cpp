@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "host/base/printable.hpp"
 #include "host/image/archive_reader.hpp"
 #include "host/store/files.hpp"
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "host/base/printable.hpp"
 #include "host/image/archive_reader.hpp"
 
 namespace microvm::host {

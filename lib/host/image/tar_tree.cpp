@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "host/base/printable.hpp"
 #include "host/image/archive_reader.hpp"
 #include "host/store/files.hpp"
 

@@ -120,11 +120,11 @@ Result<Checkpoint> open_checkpoint(const Store& store, const std::string& id_or_
   // Whole, it says which one is meant, however many ids begin like it.
   if (matches.empty()) match([&](const auto& info) { return info.id.starts_with(id_or_name); });
   if (matches.empty()) {
-    return base::fail(ErrorCode::not_found, "no checkpoint " + one_line(id_or_name));
+    return base::fail(ErrorCode::not_found, "no checkpoint " + printable(id_or_name));
   }
   if (matches.size() > 1) {
     return base::fail(ErrorCode::invalid_argument,
-                      "checkpoint " + one_line(id_or_name) + ": more than one, give the whole id");
+                      "checkpoint " + printable(id_or_name) + ": more than one, give the whole id");
   }
   Checkpoint checkpoint{*matches[0], {}, store.checkpoint_dir(matches[0]->id)};
   auto saved = read_saved(checkpoint.dir);

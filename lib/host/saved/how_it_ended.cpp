@@ -41,7 +41,7 @@ VmEnd kind_of_end(wire::ExitEvent::Reason reason) {
 
 std::string describe_exit(const wire::ExitEvent& exit) {
   using Reason = wire::ExitEvent::Reason;
-  const std::string detail = exit.detail.empty() ? "" : ": " + one_line(exit.detail);
+  const std::string detail = exit.detail.empty() ? "" : ": " + printable(exit.detail);
   switch (exit.reason) {
     case Reason::terminated:
       return "terminated";

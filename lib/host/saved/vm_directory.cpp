@@ -114,7 +114,7 @@ NewVmDirectory::~NewVmDirectory() {
 Result<NewVmDirectory> NewVmDirectory::create(const Store& store, const std::string& name) {
   if (!name.empty() && !is_vm_name(name)) {
     return base::fail(ErrorCode::invalid_argument,
-                      "name " + one_line(name) + ": only letters, digits and _.- , 63 at most");
+                      "name " + printable(name) + ": only letters, digits and _.- , 63 at most");
   }
   auto id = random_hex(6);
   if (!id) return base::fail(id.error());
@@ -296,7 +296,7 @@ Result<std::string> resolve_vm(const Store& store, const std::string& id_or_name
   }
   if (matches.size() == 1) return matches[0];
   if (matches.empty()) {
-    return base::fail(ErrorCode::not_found, "no microvm " + one_line(id_or_name));
+    return base::fail(ErrorCode::not_found, "no microvm " + printable(id_or_name));
   }
   return base::fail(ErrorCode::invalid_argument, "microvm " + id_or_name + ": " +
                                                      std::to_string(matches.size()) +

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "host/base/printable.hpp"
 #include "wire/agent.pb.h"
 #include "wire/bytes.hpp"
 
@@ -62,14 +63,10 @@ inline void set_seed_and_clock(microvm_agent_Identity& message,
   message.realtime_ns = std::chrono::nanoseconds(now).count();
 }
 
-// A line of the guest for a message or a log: bounded by its field, control characters replaced.
+// A text of the guest for a message or a log; a hostile one need not end within its field.
 template <size_t N>
 std::string guest_text(const char (&field)[N]) {
-  std::string text(field, ::strnlen(field, N));
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return text;
+  return printable({field, ::strnlen(field, N)}, N);
 }
 
 }  // namespace microvm::host

@@ -7,6 +7,8 @@
 #include <array>
 #include <charconv>
 
+#include "host/base/printable.hpp"
+
 namespace microvm::host {
 namespace {
 
@@ -156,11 +158,7 @@ std::string first_line(const HttpHead& head, std::string_view body) {
     const size_t end = body.find("\r\n");
     body.remove_prefix(end == body.npos ? body.size() : end + 2);
   }
-  std::string line(body.substr(0, std::min(body.find_first_of("\r\n"), kMaxLineBytes)));
-  for (char& c : line) {
-    if (c < 0x20 || c > 0x7e) c = '?';
-  }
-  return line;
+  return printable(body.substr(0, body.find_first_of("\r\n")), kMaxLineBytes);
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ struct HttpPost {
 
 struct HttpAnswer {
   unsigned status = 0;
-  std::string first_line;  // of the body: printable ASCII, cut at 200 bytes; may be empty
+  std::string first_line;  // of the body, printable, cut after 200 bytes; may be empty
 };
 
 // `stream` is connected and used for nothing else. `what` begins messages. Errors: protocol (no

@@ -7,6 +7,7 @@
 
 #include <array>
 
+#include "host/base/printable.hpp"
 #include "host/image/archive_reader.hpp"
 #include "host/store/files.hpp"
 #include "host/transfer/guest_path.hpp"

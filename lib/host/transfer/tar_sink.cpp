@@ -1,5 +1,6 @@
 #include "host/transfer/tar_sink.hpp"
 
+#include "host/base/printable.hpp"
 #include "host/transfer/guest_path.hpp"
 
 namespace microvm::host {

@@ -16,7 +16,7 @@ Result<void> check_environment(const std::vector<std::string>& env) {
   for (const auto& assignment : env) {
     if (variable_name(assignment).empty() || assignment.find('=') == std::string::npos) {
       return base::fail(ErrorCode::invalid_argument,
-                        "environment \"" + one_line(assignment) + "\": not NAME=value");
+                        "environment \"" + printable(assignment) + "\": not NAME=value");
     }
   }
   return {};

@@ -50,7 +50,7 @@ Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limit
   if (!name.empty() && !host::is_vm_name(name)) {
     return base::fail(
         ErrorCode::invalid_argument,
-        "checkpoint name " + host::one_line(name) + ": only letters, digits and _.- , 63 at most");
+        "checkpoint name " + host::printable(name) + ": only letters, digits and _.- , 63 at most");
   }
   auto entry = core->store.new_entry();
   if (!entry) return base::fail(entry.error());

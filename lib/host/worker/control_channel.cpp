@@ -50,7 +50,7 @@ Result<Received> receive_control(int socket, const Limits& limits, std::string_v
 Error worker_error(const wire::ErrorReply& reply) {
   const bool known = reply.code >= 1 && reply.code <= static_cast<uint32_t>(ErrorCode::internal);
   return Error{known ? static_cast<ErrorCode>(reply.code) : ErrorCode::internal,
-               one_line(reply.message)};
+               printable(reply.message)};
 }
 
 }  // namespace microvm::host

@@ -101,7 +101,7 @@ std::string Launch::kernel_words() {
     if (received->envelope.request_id != kLogsId) continue;
     if (received->fds.size() != 1) return {};
     const auto log = read_stream(received->fds[0].get(), 256 * 1024, limits, kWhat);
-    return log ? one_line(last_lines(*log, kLastWordsLines)) : std::string();
+    return log ? printable(last_lines(*log, kLastWordsLines)) : std::string();
   }
 }
 

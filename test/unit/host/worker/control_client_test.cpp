@@ -38,7 +38,7 @@ TEST_CASE(
   });
   const auto corrupt = pair.call();
   CHECK(corrupt.error().code == ErrorCode::corrupt);
-  CHECK(corrupt.error().message == "bad state[31m");
+  CHECK(corrupt.error().message == "bad state?[31m");
   CHECK(pair.call().error().code == ErrorCode::internal);
   worker.join();
 }
