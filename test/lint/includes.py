@@ -38,7 +38,7 @@ RULES = {
     "lib/host/image": BASE + ["sys", "state", "microvm", "host/base", "host/store"],
     "lib/host/saved": BASE + ["sys", "state", "microvm", "host/base", "host/store"],
     "lib/host/session": BASE + ["sys", "microvm", "host/base"],
-    "lib/host/idle": BASE + ["microvm", "host/session/agent_client.hpp"],
+    "lib/host/idle": BASE + ["microvm", "host/base", "host/session/agent_client.hpp"],
     "lib/host/transfer": BASE + ["microvm", "host/base", "host/session", "host/store/files.hpp",
                                  "host/image/archive_reader.hpp"],
     "lib/host/worker": BASE + ["sys", "state", "microvm", "host/base", "host/store", "host/saved",

@@ -1,5 +1,7 @@
 #include "host/idle/idle_monitor.hpp"
 
+#include "host/base/thread.hpp"
+
 namespace microvm::host {
 
 using Clock = std::chrono::steady_clock;
@@ -26,19 +28,25 @@ void IdleMonitor::stop() {
   for (std::thread& thread : threads) thread.join();
 }
 
-void IdleMonitor::add(std::weak_ptr<IdleTarget> target, const IdlePolicy& policy) {
+Result<void> IdleMonitor::add(std::weak_ptr<IdleTarget> target, const IdlePolicy& policy) {
   const auto now = Clock::now();
   const IdleJudge judge(policy, now);
   const std::scoped_lock lock(mutex_);
-  if (stopped_) return;
+  if (stopped_) return {};
+  if (threads_.empty()) {
+    if (auto ok = add_thread(); !ok) return ok;
+  }
   watched_.push_back(
       std::make_shared<Watched>(Watched{std::move(target), judge, now + judge.interval()}));
-  if (threads_.empty()) start_thread();
   changed_.notify_all();
+  return {};
 }
 
-void IdleMonitor::start_thread() {
-  threads_.emplace_back([this] { run(); });
+Result<void> IdleMonitor::add_thread() {
+  auto thread = start_thread([this] { run(); }, "watch for idleness");
+  if (!thread) return base::fail(thread.error());
+  threads_.push_back(std::move(*thread));
+  return {};
 }
 
 // While guests answer at once one thread does all the work, for it goes on before the others'
@@ -69,8 +77,8 @@ std::shared_ptr<IdleMonitor::Watched> IdleMonitor::next_due() const {
 // Looking asks the guest and acting takes as long as a suspend: without the lock.
 void IdleMonitor::work(const std::shared_ptr<Watched>& watched, Lock& lock) {
   watched->in_work = true;
-  // The others have a thread that waits for them.
-  if (++working_ == threads_.size()) start_thread();
+  // The others have a thread that waits for them; without one they wait for this.
+  if (++working_ == threads_.size()) static_cast<void>(add_thread());
   lock.unlock();
   bool gone = true;
   if (const auto target = watched->target.lock()) {

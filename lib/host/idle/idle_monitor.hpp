@@ -31,8 +31,8 @@ class IdleMonitor {
   IdleMonitor(const IdleMonitor&) = delete;
   IdleMonitor& operator=(const IdleMonitor&) = delete;
 
-  // Any thread. The monitor does not keep the target.
-  void add(std::weak_ptr<IdleTarget> target, const IdlePolicy& policy);
+  // Any thread. The monitor does not keep the target. Error: out_of_memory (no thread to look).
+  Result<void> add(std::weak_ptr<IdleTarget> target, const IdlePolicy& policy);
   void stop();
 
  private:
@@ -47,7 +47,7 @@ class IdleMonitor {
   void run();
   [[nodiscard]] std::shared_ptr<Watched> next_due() const;
   void work(const std::shared_ptr<Watched>& watched, Lock& lock);
-  void start_thread();
+  Result<void> add_thread();
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -4,7 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <system_error>
+#include "host/base/thread.hpp"
 
 namespace microvm::host {
 
@@ -12,12 +12,10 @@ Result<std::shared_ptr<Suspension>> Suspension::start(Work work) {
   base::Fd done(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!done) return base::fail_errno("suspend: eventfd");
   std::shared_ptr<Suspension> suspension(new Suspension(std::move(done)));
-  try {
-    suspension->thread_ =
-        std::thread([self = suspension.get(), work = std::move(work)] { self->run(work); });
-  } catch (const std::system_error& error) {
-    return base::fail(ErrorCode::out_of_memory, std::string("suspend: no thread: ") + error.what());
-  }
+  auto thread = start_thread([self = suspension.get(), work = std::move(work)] { self->run(work); },
+                             "suspend");
+  if (!thread) return base::fail(thread.error());
+  suspension->thread_ = std::move(*thread);
   return suspension;
 }
 

@@ -88,7 +88,9 @@ bool has_times(const IdlePolicy& policy) {
 void Vm::Impl::watch_idleness() {
   if (idle_target || !has_times(record.idle)) return;
   idle_target = std::make_shared<Target>(weak_from_this());
-  core->idle_monitor.add(idle_target, record.idle);
+  if (auto ok = core->idle_monitor.add(idle_target, record.idle); !ok) {
+    core->log("idle policy of microvm " + record.id + ": " + ok.error().message);
+  }
 }
 
 KeepAwake Vm::keep_awake() {

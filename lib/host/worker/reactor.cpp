@@ -1,7 +1,6 @@
 #include "host/worker/reactor.hpp"
 
-#include <csignal>
-#include <system_error>
+#include "host/base/thread.hpp"
 
 namespace microvm::host {
 
@@ -12,19 +11,9 @@ Result<std::unique_ptr<Reactor>> Reactor::create() {
   auto loop = sys::Loop::create(sys::Loop::Backend::plain);
   if (!loop) return base::fail(loop.error());
   std::unique_ptr<Reactor> reactor(new Reactor(std::move(*loop)));
-  // The embedder's signals are for the embedder's threads.
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::error_code failed;
-  try {
-    reactor->thread_ = std::thread([raw = reactor->loop_.get()] { raw->run(); });
-  } catch (const std::system_error& error) {
-    failed = error.code();
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (failed) return base::fail_errno("start the runtime's thread", failed.value());
+  auto thread = start_thread([raw = reactor->loop_.get()] { raw->run(); }, "open the runtime");
+  if (!thread) return base::fail(thread.error());
+  reactor->thread_ = std::move(*thread);
   return reactor;
 }
 

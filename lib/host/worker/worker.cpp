@@ -15,6 +15,7 @@ namespace {
 // A worker that does not answer these is broken, whatever the caller's limits.
 constexpr std::chrono::seconds kShapeLimit{30};
 constexpr std::chrono::seconds kProbeLimit{30};
+constexpr uint32_t kShapeRequestId = 1;
 
 Result<void> expect_ok(int control, uint32_t request_id, const Limits& limits,
                        std::string_view what) {
@@ -121,6 +122,11 @@ Result<Worker> WorkerSpawner::start_shaped(const Shape& shape) {
   return worker;
 }
 
+Result<void> WorkerSpawner::wait_shaped(const Worker& worker, const Limits& limits) {
+  return expect_ok(worker.control(), kShapeRequestId, limits.within(kShapeLimit),
+                   "prepare a worker");
+}
+
 Result<void> WorkerSpawner::merge_layers(int lower, int upper, const Limits& limits) {
   auto worker = start();
   if (!worker) return base::fail(worker.error());
@@ -142,77 +148,6 @@ Result<void> WorkerSpawner::probe(const Limits& limits) {
       send_control(worker->control(), {1, wire::ProbeRequest{}}, {&*kvm, 1}, bounded, kWhat);
   if (!sent) return sent;
   return expect_ok(worker->control(), 1, bounded, kWhat);
-}
-
-Result<Worker> WorkerPool::start(const Shape& shape) {
-  auto worker = spawner_->start_shaped(shape);
-  if (worker) worker->reap_on(reactor_);
-  return worker;
-}
-
-std::optional<Worker> WorkerPool::take_idle(const Shape& shape) {
-  const std::scoped_lock lock(mutex_);
-  const auto found = stock_.find(shape);
-  if (found == stock_.end() || found->second.idle.empty()) return std::nullopt;
-  std::optional<Worker> worker(std::move(found->second.idle.back()));
-  found->second.idle.pop_back();
-  return worker;
-}
-
-Result<Worker> WorkerPool::take(const Shape& shape, const Limits& limits) {
-  const Limits bounded = limits.within(kShapeLimit);
-  constexpr std::string_view kWhat = "prepare a worker";
-  while (auto idle = take_idle(shape)) {
-    // One that died while it waited is not worth an error.
-    const auto shaped = expect_ok(idle->control(), kShapeRequestId, bounded, kWhat);
-    if (shaped) return std::move(*idle);
-    if (shaped.error().code != ErrorCode::vm_gone) return base::fail(shaped.error());
-  }
-  auto worker = start(shape);
-  if (!worker) return worker;
-  auto shaped = expect_ok(worker->control(), kShapeRequestId, bounded, kWhat);
-  if (!shaped) return base::fail(shaped.error());
-  return worker;
-}
-
-void WorkerPool::keep(const Shape& shape, uint32_t count) {
-  const std::scoped_lock lock(mutex_);
-  auto& wanted = stock_[shape].wanted;
-  wanted = std::max(wanted, count);
-}
-
-bool WorkerPool::begin_start(const Shape& shape) {
-  const std::scoped_lock lock(mutex_);
-  Stock& stock = stock_[shape];
-  if (stock.idle.size() + stock.starting >= stock.wanted) return false;
-  ++stock.starting;
-  return true;
-}
-
-void WorkerPool::end_start(const Shape& shape, std::optional<Worker> worker) {
-  const std::scoped_lock lock(mutex_);
-  Stock& stock = stock_[shape];
-  --stock.starting;
-  if (worker) stock.idle.push_back(std::move(*worker));
-}
-
-Result<void> WorkerPool::fill(const Shape& shape) {
-  while (begin_start(shape)) {
-    auto worker = start(shape);
-    if (!worker) {
-      end_start(shape, std::nullopt);
-      return base::fail(worker.error());
-    }
-    end_start(shape, std::move(*worker));
-  }
-  return {};
-}
-
-void WorkerPool::fill_in_background(const Shape& shape) {
-  reactor_.post([self = shared_from_this(), shape] {
-    // A failure shows again, with its reason, in the run() that finds the pool empty.
-    [[maybe_unused]] const auto filled = self->fill(shape);
-  });
 }
 
 }  // namespace microvm::host

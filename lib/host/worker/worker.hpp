@@ -1,13 +1,10 @@
-// Worker processes: the embedded program, started over a control socket, shaped, pooled.
+// Worker processes: the embedded program, started over a control socket and shaped.
 #pragma once
 
 #include <compare>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
-#include <vector>
 
 #include "base/fd.hpp"
 #include "host/base/limits.hpp"
@@ -51,8 +48,10 @@ class Worker {
 // Starts workers of one Runtime: program and /dev/kvm are each opened at the first need.
 class WorkerSpawner {
  public:
-  // A worker that was told to shape itself; its reply is still to be read.
+  // A worker that was told to shape itself; its reply is still to be read, see wait_shaped().
   Result<Worker> start_shaped(const Shape& shape);
+  // Until it has shaped itself. Errors: vm_gone (it died), the worker's own.
+  static Result<void> wait_shaped(const Worker& worker, const Limits& limits);
   // Makes one disk layer of two neighbouring ones (wire::MergeRequest), in a worker of its own: a
   // layer is written by a guest. `lower` is opened O_RDWR, `upper` O_RDONLY.
   Result<void> merge_layers(int lower, int upper, const Limits& limits);
@@ -71,39 +70,5 @@ class WorkerSpawner {
 
 // Opens /dev/kvm. Error kvm_unavailable, with what to do about it.
 Result<base::Fd> open_kvm();
-
-inline constexpr uint32_t kShapeRequestId = 1;
-
-// Shaped workers waiting for a Vm. Thread-safe. Held by shared_ptr only.
-class WorkerPool : public std::enable_shared_from_this<WorkerPool> {
- public:
-  WorkerPool(std::shared_ptr<WorkerSpawner> spawner, Reactor& reactor)
-      : spawner_(std::move(spawner)), reactor_(reactor) {}
-
-  // A worker whose shape is done: from the pool, else started now.
-  Result<Worker> take(const Shape& shape, const Limits& limits);
-  // Keeps at least `count` workers of the shape from now on.
-  void keep(const Shape& shape, uint32_t count);
-  // Starts what is missing, on the caller's thread.
-  Result<void> fill(const Shape& shape);
-  // The same, later, on the reactor's thread.
-  void fill_in_background(const Shape& shape);
-
- private:
-  struct Stock {
-    uint32_t wanted = 0;
-    uint32_t starting = 0;
-    std::vector<Worker> idle;
-  };
-  Result<Worker> start(const Shape& shape);
-  std::optional<Worker> take_idle(const Shape& shape);
-  bool begin_start(const Shape& shape);
-  void end_start(const Shape& shape, std::optional<Worker> worker);
-
-  std::shared_ptr<WorkerSpawner> spawner_;
-  Reactor& reactor_;
-  std::mutex mutex_;
-  std::map<Shape, Stock> stock_;
-};
 
 }  // namespace microvm::host

@@ -5,7 +5,7 @@
 
 #include "host/store/store.hpp"
 #include "host/worker/reactor.hpp"
-#include "host/worker/worker.hpp"
+#include "host/worker/worker_pool.hpp"
 
 namespace microvm::host {
 
@@ -13,9 +13,8 @@ struct WorkerHost {
   WorkerHost(Store opened, std::unique_ptr<Reactor> started, uint64_t most_memory_bytes)
       : store(std::move(opened)),
         reactor(std::move(started)),
-        pool(std::make_shared<WorkerPool>(spawner, *reactor)),
+        pool(std::make_unique<WorkerPool>(spawner, *reactor)),
         memory_limit_bytes(most_memory_bytes) {}
-  // The reactor first: work it still runs may use the rest.
   ~WorkerHost() { stop(); }
   WorkerHost(const WorkerHost&) = delete;
   WorkerHost& operator=(const WorkerHost&) = delete;
@@ -23,11 +22,15 @@ struct WorkerHost {
   Store store;
   std::unique_ptr<Reactor> reactor;
   std::shared_ptr<WorkerSpawner> spawner = std::make_shared<WorkerSpawner>();
-  std::shared_ptr<WorkerPool> pool;
+  std::unique_ptr<WorkerPool> pool;
   const uint64_t memory_limit_bytes;  // 0: none
 
  protected:
-  void stop() { reactor.reset(); }
+  // The filling of the pool, which uses the reactor; then the reactor, whose work may use the rest.
+  void stop() {
+    pool->stop();
+    reactor.reset();
+  }
 };
 
 }  // namespace microvm::host

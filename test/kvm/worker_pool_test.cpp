@@ -1,0 +1,76 @@
+// The pool of shaped workers, with real ones.
+#include "host/worker/worker_pool.hpp"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <string>
+#include <thread>
+
+using namespace microvm;
+using namespace microvm::host;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr Shape kShape{2 << 20, 1, 0};
+
+// Of this process, ended ones that nobody has reaped too.
+size_t children() {
+  size_t count = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(task.path() / "children");
+    for (std::string pid; file >> pid;) ++count;
+  }
+  return count;
+}
+
+bool wait_for_children(size_t wanted) {
+  for (int round = 0; round < 1000; ++round) {
+    if (children() == wanted) return true;
+    std::this_thread::sleep_for(10ms);
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("pool: it is filled while the reactor is at work, and on nobody's time") {
+  const auto reactor = Reactor::create();
+  REQUIRE(reactor);
+  WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+  pool.keep(kShape, 2);
+  std::promise<void> held;
+  (*reactor)->post([until = held.get_future().share()] { until.wait(); });
+  const size_t before = children();
+  pool.fill_in_background(kShape);
+  CHECK(wait_for_children(before + 2));
+  held.set_value();
+
+  const auto taken = pool.take(kShape, Limits(CallLimits{}));
+  REQUIRE(taken);
+  CHECK(children() == before + 2);  // it was there
+  pool.fill_in_background(kShape);
+  CHECK(wait_for_children(before + 3));
+}
+
+TEST_CASE(
+    "pool: after its stop nothing is started in the background, and what waits goes with it") {
+  const auto reactor = Reactor::create();
+  REQUIRE(reactor);
+  const size_t before = children();
+  {
+    WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+    pool.keep(kShape, 1);
+    REQUIRE(pool.fill(kShape));
+    CHECK(children() == before + 1);
+    pool.stop();
+    pool.keep(kShape, 2);
+    pool.fill_in_background(kShape);
+    std::this_thread::sleep_for(50ms);
+    CHECK(children() == before + 1);
+  }
+  CHECK(wait_for_children(before));
+}
