@@ -1,4 +1,4 @@
-"""Holds the table of who may include whom (lib/README.md) against the #include lines."""
+"""Holds the table of who may include whom (lib/README.md) against the #include lines, and looks for circles of folders."""
 
 import pathlib
 import re
@@ -75,15 +75,54 @@ def allowed(path, included):
     return any(included == item or included.startswith(item + "/") for item in rule)
 
 
+def folder_of(included):
+    """The folder of lib/ that an #include names, as in RULES; None for others."""
+    prefix, _ = rule_for(pathlib.Path("lib") / included)
+    return prefix
+
+
+def find_circle(edges):
+    """A path of folders that comes back to where it began, or an empty one."""
+    done = set()
+
+    def walk(folder, path):
+        if folder in path:
+            return path[path.index(folder):] + [folder]
+        if folder in done:
+            return []
+        for included in sorted(edges.get(folder, ())):
+            circle = walk(included, path + [folder])
+            if circle:
+                return circle
+        done.add(folder)
+        return []
+
+    for folder in sorted(edges):
+        circle = walk(folder, [])
+        if circle:
+            return circle
+    return []
+
+
 def main():
     wrong = 0
+    edges = {}
     for folder in ("lib", "include", "examples", "bench"):
         for path in sorted(pathlib.Path(folder).rglob("*.[ch]pp")):
             for number, line in enumerate(path.read_text().splitlines(), 1):
                 found = INCLUDE.match(line)
-                if found and not allowed(path, found[1]):
+                if not found:
+                    continue
+                if not allowed(path, found[1]):
                     print(f"{path}:{number}: {path.parent} must not include {found[1]}")
                     wrong += 1
+                own, included = rule_for(path)[0], folder_of(found[1])
+                if folder == "lib" and included and included != own:
+                    edges.setdefault(own, set()).add(included)
+    circle = find_circle(edges)
+    if circle:
+        print("folders include each other in a circle: " + " -> ".join(circle))
+        wrong += 1
     return 1 if wrong else 0
 
 
