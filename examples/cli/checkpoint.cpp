@@ -49,7 +49,7 @@ int list(const Context& context, const Arguments& arguments) {
   const auto infos = runtime->checkpoints();
   if (!infos) return fail(infos.error());
   if (parser.has("json")) {
-    Json all = Json::array();
+    std::vector<Json> all;
     for (const auto& info : *infos) all.push_back(to_json(info));
     print_json(all);
     return kOk;

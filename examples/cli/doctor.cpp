@@ -37,10 +37,10 @@ Json items_to_json(const std::vector<microvm::ProbeItem>& items) {
     Json entry = {
         {"status", status_name(item.status)}, {"detail", item.detail}, {"advice", item.advice}};
     if (item.name == "kvm") {
-      entry["usable"] = item.status == Status::ok;
-      entry["reason"] = item.status == Status::ok ? "" : item.detail;
+      entry.set("usable", item.status == Status::ok);
+      entry.set("reason", item.status == Status::ok ? "" : item.detail);
     }
-    report[item.name] = std::move(entry);
+    report.set(item.name, entry);
   }
   return report;
 }

@@ -25,7 +25,7 @@ std::string to_json_line(const microvm::VmEvent& event) {
                      {"cause", event.cause},
                      {"took_us", event.took_us},
                      {"detail", event.detail}};
-  return line.dump() + "\n";
+  return line.line() + "\n";
 }
 
 // Its line is there as soon as it has ended, whatever the next one does.

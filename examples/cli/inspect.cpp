@@ -23,9 +23,9 @@ int inspect_vm(const microvm::Vm& vm) {
   if (!info) return fail(info.error());
   Json report = to_json(*info);
   if (const auto counters = vm.counters()) {
-    report["counters"] = {{"paused", counters->paused},
-                          {"exits", counters->exits},
-                          {"start_to_run_ns", counters->start_to_run_ns}};
+    report.set("counters", {{"paused", counters->paused},
+                            {"exits", counters->exits},
+                            {"start_to_run_ns", counters->start_to_run_ns}});
   }
   print_json(report);
   return kOk;

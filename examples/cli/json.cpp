@@ -2,20 +2,70 @@
 
 #include <fmt/core.h>
 
+#include <nlohmann/json.hpp>
+
 namespace cli {
+
+using nlohmann::ordered_json;
+
 namespace {
 
 template <class T>
 void print_list(const std::vector<T>& items) {
-  Json list = Json::array();
+  std::vector<Json> list;
   for (const T& item : items) list.push_back(to_json(item));
   print_json(list);
 }
 
 }  // namespace
 
+Json::Json(ordered_json&& value) : value_(std::make_shared<ordered_json>(std::move(value))) {}
+
+Json::Json(std::nullptr_t) : Json(ordered_json(nullptr)) {}
+
+Json::Json(const std::string& text) : Json(ordered_json(text)) {}
+
+Json::Json(const char* text) : Json(ordered_json(text)) {}
+
+Json::Json(bool flag) : Json(ordered_json(flag)) {}
+
+Json::Json(double number) : Json(ordered_json(number)) {}
+
+Json::Json(const std::map<std::string, std::string>& texts) : Json(ordered_json(texts)) {}
+
+Json::Json(std::initializer_list<Field> fields) : Json(ordered_json::object()) {
+  for (const Field& field : fields) value_->emplace(field.key, ordered_json(*field.value.value_));
+}
+
+Json Json::object() {
+  return Json(ordered_json::object());
+}
+
+Json Json::of(int64_t number) {
+  return Json(ordered_json(number));
+}
+
+Json Json::of(uint64_t number) {
+  return Json(ordered_json(number));
+}
+
+Json Json::of(const std::vector<Json>& items) {
+  ordered_json array = ordered_json::array();
+  for (const Json& item : items) array.push_back(*item.value_);
+  return Json(std::move(array));
+}
+
+void Json::set(const std::string& key, const Json& value) {
+  if (value_.use_count() > 1) value_ = std::make_shared<ordered_json>(*value_);
+  (*value_)[key] = *value.value_;
+}
+
+std::string Json::line() const {
+  return value_->dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
 void print_json(const Json& value) {
-  fmt::print("{}\n", value.dump(2, ' ', false, Json::error_handler_t::replace));
+  fmt::print("{}\n", value.value_->dump(2, ' ', false, ordered_json::error_handler_t::replace));
 }
 
 void print_json(const microvm::ImageInfo& image) {
@@ -47,11 +97,10 @@ Json to_json(const microvm::BaseInfo& base) {
 }
 
 Json to_json(const microvm::Hooks& hooks) {
-  Json out = Json::object();
-  if (hooks.port == 0) return out;
-  out["port"] = hooks.port;
+  if (hooks.port == 0) return Json::object();
+  Json out = {{"port", hooks.port}};
   for (const microvm::HookKind& kind : microvm::kHookKinds) {
-    if (kind.is_on(hooks)) out[std::string(kind.name) + "_ms"] = (hooks.*kind.timeout).count();
+    if (kind.is_on(hooks)) out.set(std::string(kind.name) + "_ms", (hooks.*kind.timeout).count());
   }
   return out;
 }

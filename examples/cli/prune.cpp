@@ -25,12 +25,12 @@ void print_items(const PruneReport& report) {
 }
 
 Json to_json(const PruneReport& report, bool dry_run) {
-  Json items = Json::array();
+  std::vector<Json> items;
   for (const auto& item : report.items) {
     items.push_back(
         {{"kind", pruned_kind_name(item.kind)}, {"name", item.name}, {"bytes", item.bytes}});
   }
-  return {{"dry_run", dry_run}, {"bytes", report.bytes}, {"items", std::move(items)}};
+  return {{"dry_run", dry_run}, {"bytes", report.bytes}, {"items", items}};
 }
 
 int show(const PruneReport& report, const OptionParser& parser) {

@@ -31,7 +31,8 @@ Json to_json(const PtyInfo& info) {
       {"rows", info.size.rows},  {"clients", info.clients},
       {"writers", info.writers}, {"shared", info.writing == microvm::PtyWriting::shared},
       {"ended", nullptr}};
-  if (info.ended) session["ended"] = {{"code", info.ended->code}, {"signal", info.ended->signal}};
+  if (info.ended)
+    session.set("ended", {{"code", info.ended->code}, {"signal", info.ended->signal}});
   return session;
 }
 
@@ -39,7 +40,7 @@ int list(const Context& context, Vm& vm, bool json) {
   const auto infos = vm.ptys(context.limits());
   if (!infos) return fail(infos.error(), kMicrovmFailed);
   if (json) {
-    Json all = Json::array();
+    std::vector<Json> all;
     for (const PtyInfo& info : *infos) all.push_back(to_json(info));
     print_json(all);
     return kOk;

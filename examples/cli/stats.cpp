@@ -64,7 +64,7 @@ int stats(const Context& context, const Arguments& arguments) {
   if (!runtime) return fail(runtime.error());
   const auto vms = runtime->vms();
   if (!vms) return fail(vms.error());
-  Json all = Json::array();
+  std::vector<Json> all;
   std::vector<std::vector<std::string>> rows = {
       {"ID", "STATE", "MEMORY", "OF", "CPU", "EXITS", "NAME"}};
   for (const auto& vm : *vms) {

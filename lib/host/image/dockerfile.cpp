@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
+
+#include "host/store/json_fields.hpp"
 
 namespace microvm::host {
 namespace {
@@ -232,14 +233,11 @@ class Parser {
   // A JSON array of strings is the exec form; anything else is text, as docker has it.
   static void read_arguments(std::string_view rest, Instruction& out) {
     if (rest.front() == '[' && out.heredocs.empty()) {
-      const auto json = nlohmann::json::parse(rest, nullptr, /*allow_exceptions=*/false);
-      const bool strings = json.is_array() && std::ranges::all_of(json, [](const auto& item) {
-                             return item.is_string();
-                           });
-      if (strings && (!json.empty() || out.kind == InstructionKind::cmd ||
+      auto strings = parse_json_texts(rest);
+      if (strings && (!strings->empty() || out.kind == InstructionKind::cmd ||
                       out.kind == InstructionKind::entrypoint)) {
         out.exec_form = true;
-        out.args = json.get<std::vector<std::string>>();
+        out.args = std::move(*strings);
         return;
       }
     }

@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "host/base/printable.hpp"
@@ -41,15 +40,15 @@ uint64_t stored_bytes(const fs::path& dir, const SavedState& saved) {
 }  // namespace
 
 std::string encode_checkpoint(const CheckpointInfo& info) {
-  const nlohmann::json object = {{"schema", 1},
-                                 {"id", info.id},
-                                 {"name", info.name},
-                                 {"vm_id", info.vm_id},
-                                 {"image", info.image},
-                                 {"created", info.created},
-                                 {"memory_bytes", info.memory_bytes},
-                                 {"vcpus", info.vcpus},
-                                 {"stored_bytes", info.stored_bytes}};
+  const Json object = {{"schema", 1},
+                       {"id", info.id},
+                       {"name", info.name},
+                       {"vm_id", info.vm_id},
+                       {"image", info.image},
+                       {"created", info.created},
+                       {"memory_bytes", info.memory_bytes},
+                       {"vcpus", info.vcpus},
+                       {"stored_bytes", info.stored_bytes}};
   return dump_json(object, "a checkpoint's record").value_or("");
 }
 

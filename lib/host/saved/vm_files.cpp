@@ -7,7 +7,6 @@
 #include <array>
 #include <charconv>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "host/store/files.hpp"
 #include "host/store/json_fields.hpp"
@@ -66,10 +65,10 @@ std::vector<LayerCheck> read_checks(const Fields& fields) {
 }
 
 // A digest that is not known is left out.
-nlohmann::json to_json(const LayerCheck& check) {
-  nlohmann::json object = {
+Json to_json(const LayerCheck& check) {
+  Json object = {
       {"size_bytes", check.size_bytes}, {"inode", check.inode}, {"mtime_ns", check.mtime_ns}};
-  if (!check.sha256.empty()) object["sha256"] = check.sha256;
+  if (!check.sha256.empty()) object.set("sha256", check.sha256);
   return object;
 }
 
@@ -120,11 +119,11 @@ std::vector<std::string> SavedState::files() const {
 }
 
 std::string encode_run(const VmRun& run) {
-  const nlohmann::json object = {{"schema", 1},
-                                 {"worker_pid", run.worker_pid},
-                                 {"layers", run.layers},
-                                 {"pages", run.pages},
-                                 {"pages_known", run.pages_known ? 1 : 0}};
+  const Json object = {{"schema", 1},
+                       {"worker_pid", run.worker_pid},
+                       {"layers", run.layers},
+                       {"pages", run.pages},
+                       {"pages_known", run.pages_known ? 1 : 0}};
   return dump_json(object, "a run's record").value_or("");
 }
 
@@ -144,12 +143,14 @@ Result<VmRun> parse_run(std::string_view text, const std::string& file) {
 }
 
 std::string encode_saved(const SavedState& saved) {
-  nlohmann::json object = {{"schema", 1},
-                           {"saved", saved.saved},
-                           {"layers", saved.layers},
-                           {"pages", saved.pages},
-                           {"state", saved.state}};
-  for (const LayerCheck& check : saved.checks) object["checks"].push_back(to_json(check));
+  Json object = {{"schema", 1},
+                 {"saved", saved.saved},
+                 {"layers", saved.layers},
+                 {"pages", saved.pages},
+                 {"state", saved.state}};
+  std::vector<Json> checks;
+  for (const LayerCheck& check : saved.checks) checks.push_back(to_json(check));
+  if (!checks.empty()) object.set("checks", checks);
   return dump_json(object, "a saved state's record").value_or("");
 }
 

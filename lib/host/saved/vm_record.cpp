@@ -1,7 +1,6 @@
 #include "host/saved/vm_record.hpp"
 
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "host/store/json_fields.hpp"
 #include "host/store/names.hpp"
@@ -38,7 +37,7 @@ IdlePolicy parse_idle(const Fields& fields) {
 }  // namespace
 
 std::string encode_record(const VmRecord& record) {
-  const nlohmann::json object = {
+  const Json object = {
       {"schema", 1},
       {"id", record.id},
       {"name", record.name},

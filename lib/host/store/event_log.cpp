@@ -4,8 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 #include <string_view>
 #include <thread>
 
@@ -83,11 +83,10 @@ base::Fd open_log(const fs::path& path) {
 }  // namespace
 
 void append_event(const fs::path& data_dir, const VmEvent& event) {
-  const nlohmann::json object = {
+  const Json object = {
       {"time", event.time},   {"vm", event.vm_id},        {"event", vm_event_name(event.kind)},
       {"cause", event.cause}, {"took_us", event.took_us}, {"detail", event.detail.substr(0, 1024)}};
-  const std::string line =
-      object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  const std::string line = json_line(object) + "\n";
   const fs::path path = log_path(data_dir);
   const base::Fd file(
       ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));

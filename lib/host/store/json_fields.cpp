@@ -1,5 +1,8 @@
 #include "host/store/json_fields.hpp"
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
 #include "host/store/digest.hpp"
 #include "host/store/names.hpp"
 
@@ -41,32 +44,82 @@ bool depth_fits(std::string_view text) {
   return true;
 }
 
+// Discarded when it is not JSON.
+json parse(std::string_view text) {
+  try {
+    return json::parse(text, nullptr, /*allow_exceptions=*/false);
+  } catch (const json::exception&) {
+    return json::value_t::discarded;  // numbers out of range and the like
+  }
+}
+
 }  // namespace
 
-Result<json> parse_json_object(std::string_view text, size_t max_bytes, const std::string& file) {
+Json::Json(json&& value) : value_(std::make_shared<json>(std::move(value))) {}
+
+Json::Json() : Json(json(nullptr)) {}
+
+Json::Json(const std::string& text) : Json(json(text)) {}
+
+Json::Json(const char* text) : Json(json(text)) {}
+
+Json::Json(const std::map<std::string, std::string>& texts) : Json(json(texts)) {}
+
+Json::Json(std::initializer_list<Field> fields) : Json(json::object()) {
+  for (const Field& field : fields) value_->emplace(field.key, *field.value.value_);
+}
+
+Json Json::of(int64_t number) {
+  return Json(json(number));
+}
+
+Json Json::of(uint64_t number) {
+  return Json(json(number));
+}
+
+Json Json::of(const std::vector<Json>& items) {
+  json array = json::array();
+  for (const Json& item : items) array.push_back(*item.value_);
+  return Json(std::move(array));
+}
+
+void Json::set(const std::string& key, const Json& value) {
+  if (value_.use_count() > 1) value_ = std::make_shared<json>(*value_);
+  (*value_)[key] = *value.value_;
+}
+
+Result<Json> parse_json_object(std::string_view text, size_t max_bytes, const std::string& file) {
   if (text.size() > max_bytes)
     return base::fail(ErrorCode::corrupt,
                       file + ": larger than " + std::to_string(max_bytes) + " bytes");
   if (!depth_fits(text)) return base::fail(ErrorCode::corrupt, file + ": nested too deeply");
-  const auto bad = [&] {
+  json document = parse(text);
+  if (!document.is_object())
     return base::fail(ErrorCode::corrupt, file + ": not a JSON object (damaged or cut short)");
-  };
-  try {
-    auto document = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!document.is_object()) return bad();
-    return document;
-  } catch (const json::exception&) {
-    return bad();  // numbers out of range and the like
-  }
+  return Json(std::move(document));
 }
 
-Result<std::string> dump_json(const json& document, const std::string& what) {
+std::optional<std::vector<std::string>> parse_json_texts(std::string_view text) {
+  if (!depth_fits(text)) return std::nullopt;
+  const json document = parse(text);
+  const auto is_text = [](const json& item) { return item.is_string(); };
+  if (!document.is_array() || !std::ranges::all_of(document, is_text)) return std::nullopt;
+  return document.get<std::vector<std::string>>();
+}
+
+Result<std::string> dump_json(const Json& document, const std::string& what) {
   try {
-    return document.dump(2) + "\n";
+    return document.value_->dump(2) + "\n";
   } catch (const json::exception&) {
     return base::fail(ErrorCode::invalid_argument, what + ": holds text that is not UTF-8");
   }
 }
+
+std::string json_line(const Json& document) {
+  return document.value_->dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Fields::Fields(const Json& object, FieldErrors& errors) : Fields(*object.value_, errors, {}) {}
 
 const json* Fields::find(const char* key) const {
   const auto it = object_->find(key);
@@ -182,7 +235,7 @@ std::vector<Fields> Fields::children(const char* key, size_t max_count) const {
   std::vector<Fields> all;
   for (const json& item : array(key, max_count)) {
     if (!item.is_object()) report(key, "holds something that is not an object");
-    all.emplace_back(item.is_object() ? item : empty_object(), *errors_, where_ + key + ".");
+    all.push_back({item.is_object() ? item : empty_object(), *errors_, where_ + key + "."});
   }
   return all;
 }

@@ -6,7 +6,6 @@
 namespace microvm::host {
 
 using base::fail;
-using nlohmann::json;
 
 namespace {
 
@@ -21,15 +20,15 @@ constexpr size_t kMaxWordBytes = 131072;  // MAX_ARG_STRLEN of Linux
 constexpr size_t kMaxPathBytes = 4096;
 constexpr size_t kMaxLineBytes = 2048;
 
-json to_json(const FileRecord& record) {
-  json out = {
+Json to_json(const FileRecord& record) {
+  Json out = {
       {"file", record.file}, {"size_bytes", record.size_bytes}, {"data_bytes", record.data_bytes}};
-  if (!record.sha256.empty()) out["sha256"] = record.sha256;
+  if (!record.sha256.empty()) out.set("sha256", record.sha256);
   return out;
 }
 
-json to_json(const std::vector<FileRecord>& records) {
-  json out = json::array();
+Json to_json(const std::vector<FileRecord>& records) {
+  std::vector<Json> out;
   for (const auto& record : records) out.push_back(to_json(record));
   return out;
 }
@@ -54,10 +53,10 @@ std::string timeout_key(const HookKind& kind) {
   return std::string(kind.name) + "_ms";
 }
 
-json to_json(const Hooks& hooks) {
-  json out = {{"port", hooks.port}};
+Json to_json(const Hooks& hooks) {
+  Json out = {{"port", hooks.port}};
   for (const HookKind& kind : kHookKinds) {
-    if (kind.is_on(hooks)) out[timeout_key(kind)] = (hooks.*kind.timeout).count();
+    if (kind.is_on(hooks)) out.set(timeout_key(kind), (hooks.*kind.timeout).count());
   }
   return out;
 }
@@ -74,8 +73,8 @@ Hooks read_hooks(const Fields& in) {
   return hooks;
 }
 
-json to_json(const ImageConfig& config) {
-  json out = {{"entrypoint", config.entrypoint},
+Json to_json(const ImageConfig& config) {
+  Json out = {{"entrypoint", config.entrypoint},
               {"cmd", config.cmd},
               {"env", config.env},
               {"workdir", config.workdir},
@@ -83,7 +82,7 @@ json to_json(const ImageConfig& config) {
               {"exposed_ports", config.exposed_ports},
               {"labels", config.labels},
               {"stop_signal", config.stop_signal}};
-  if (config.hooks.port != 0) out["hooks"] = to_json(config.hooks);
+  if (config.hooks.port != 0) out.set("hooks", to_json(config.hooks));
   return out;
 }
 
@@ -149,7 +148,7 @@ Result<Manifest> parse(std::string_view text, const std::string& file, Read read
 
 // What was written must be readable: the reader is the one place that knows the bounds.
 template <class Parse>
-Result<std::string> encode(const json& document, const std::string& what, Parse parse_back) {
+Result<std::string> encode(const Json& document, const std::string& what, Parse parse_back) {
   auto text = dump_json(document, what);
   if (!text) return text;
   if (const auto readable = parse_back(*text, what); !readable)
@@ -160,7 +159,7 @@ Result<std::string> encode(const json& document, const std::string& what, Parse 
 }  // namespace
 
 Result<std::string> encode_manifest(const KernelManifest& manifest) {
-  const json document = {{"schema", kManifestSchema},
+  const Json document = {{"schema", kManifestSchema},
                          {"name", manifest.info.name},
                          {"digest", manifest.info.digest},
                          {"imported_ms", manifest.imported_ms},
@@ -170,7 +169,7 @@ Result<std::string> encode_manifest(const KernelManifest& manifest) {
 }
 
 Result<std::string> encode_manifest(const BaseManifest& manifest) {
-  const json document = {{"schema", kManifestSchema},
+  const Json document = {{"schema", kManifestSchema},
                          {"name", manifest.info.name},
                          {"digest", manifest.info.digest},
                          {"imported_ms", manifest.imported_ms},
@@ -180,7 +179,7 @@ Result<std::string> encode_manifest(const BaseManifest& manifest) {
 
 Result<std::string> encode_manifest(const ImageManifest& manifest) {
   const ImageInfo& info = manifest.info;
-  json document = {{"schema", kManifestSchema},
+  Json document = {{"schema", kManifestSchema},
                    {"name", info.name},
                    {"version", info.version},
                    {"created", info.created},
@@ -202,7 +201,7 @@ Result<std::string> encode_manifest(const ImageManifest& manifest) {
                    {"state", to_json(manifest.state)},
                    {"form", form_name(manifest.form)},
                    {"memory_raw_bytes", manifest.memory_raw_bytes}};
-  if (manifest.working_set) document["working_set"] = to_json(*manifest.working_set);
+  if (manifest.working_set) document.set("working_set", to_json(*manifest.working_set));
   return encode(document, "image " + info.name, parse_image_manifest);
 }
 

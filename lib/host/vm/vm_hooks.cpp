@@ -1,8 +1,6 @@
 // When the app of a Vm is told of what becomes of it (microvm/hooks.hpp). All of it runs inside the
 // change of state it belongs to, so none of it may ask for a session: that would wait for this very
 // change.
-#include <nlohmann/json.hpp>
-
 #include "host/session/hook_call.hpp"
 #include "host/store/json_fields.hpp"
 #include "host/vm/vm_impl.hpp"
@@ -34,8 +32,8 @@ Result<void> Vm::Impl::call_hook(Session& session, const HookKind& kind, const s
 
 void Vm::Impl::inform(Session& session, const HookKind& kind, const std::string& cause,
                       const Limits& limits) {
-  const nlohmann::json body = {{kIdField, record.id}};
-  static_cast<void>(call_hook(session, kind, body.dump(), cause, limits));
+  static_cast<void>(
+      call_hook(session, kind, host::json_line({{kIdField, record.id}}), cause, limits));
 }
 
 void Vm::Impl::inform_resumed(const std::string& cause, const Limits& limits) {
