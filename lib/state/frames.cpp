@@ -6,6 +6,7 @@
 
 #include "base/checked.hpp"
 #include "state/crc32c.hpp"
+#include "state/format_version.hpp"
 #include "state/memory_file.hpp"
 #include "sys/file.hpp"
 
@@ -53,9 +54,8 @@ Result<Header> decode_header(wire::ByteView bytes) {
   if (in.get<uint32_t>() != crc32c(bytes.first(kHeaderBytes - sizeof(uint32_t)))) {
     return corrupt("header checksum is wrong");
   }
-  if (version != kFramesVersion) {
-    return base::fail(ErrorCode::unsupported,
-                      "packed memory: format version " + std::to_string(version));
+  if (auto ok = check_version("packed memory", version, kFramesVersion); !ok) {
+    return base::fail(ok.error());
   }
   if (!valid_frame_bytes(header.frame_bytes) || header.raw_bytes > kMaxMemoryBytes ||
       header.raw_bytes % kPageBytes != 0) {

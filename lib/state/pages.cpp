@@ -6,6 +6,7 @@
 
 #include "base/checked.hpp"
 #include "state/crc32c.hpp"
+#include "state/format_version.hpp"
 #include "state/memory_file.hpp"
 #include "state/page_runs.hpp"
 #include "sys/file.hpp"
@@ -71,9 +72,8 @@ Result<Header> decode_header(wire::ByteView bytes, uint64_t memory_bytes) {
   if (in.get<uint32_t>() != crc32c(bytes.first(kHeaderBytes - sizeof(uint32_t)))) {
     return corrupt("header checksum is wrong");
   }
-  if (version != kPagesVersion) {
-    return base::fail(ErrorCode::unsupported,
-                      "packed pages: format version " + std::to_string(version));
+  if (auto ok = check_version("packed pages", version, kPagesVersion); !ok) {
+    return base::fail(ok.error());
   }
   if (header.memory_bytes != memory_bytes) {
     return corrupt("of a memory of " + std::to_string(header.memory_bytes) + " bytes, not of " +

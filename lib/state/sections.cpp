@@ -5,6 +5,7 @@
 #include <string>
 
 #include "state/crc32c.hpp"
+#include "state/format_version.hpp"
 
 namespace microvm::state {
 namespace {
@@ -17,8 +18,39 @@ base::Failure corrupt(std::string what) {
   return base::fail(ErrorCode::corrupt, "state file: " + std::move(what));
 }
 
+const char* name_of(SectionId id) {
+  switch (id) {
+    case SectionId::machine:
+      return "machine";
+    case SectionId::vcpu:
+      return "vcpu";
+    case SectionId::cpuid:
+      return "cpuid";
+    case SectionId::interrupt_chips:
+      return "interrupt chips";
+    case SectionId::clock:
+      return "clock";
+    case SectionId::serial:
+      return "serial";
+    case SectionId::platform:
+      return "platform";
+    case SectionId::virtio_mmio:
+      return "virtio mmio";
+    case SectionId::virtio_block:
+      return "virtio block";
+    case SectionId::virtio_vsock:
+      return "virtio vsock";
+    case SectionId::virtio_rng:
+      return "virtio rng";
+    case SectionId::working_set:
+      return "working set";
+  }
+  return "unknown";
+}
+
+// "section vcpu 3"
 std::string name_of(SectionId id, uint32_t instance) {
-  return "section " + std::to_string(static_cast<uint32_t>(id)) + "/" + std::to_string(instance);
+  return std::string("section ") + name_of(id) + " " + std::to_string(instance);
 }
 
 // The number of sections the header announces.
@@ -31,10 +63,8 @@ Result<uint32_t> parse_header(wire::ByteView bytes) {
   if (in.get<uint32_t>() != crc32c(bytes.first(kHeaderBytes - sizeof(uint32_t)))) {
     return corrupt("header checksum is wrong");
   }
-  if (version != kFormatVersion) {
-    return base::fail(ErrorCode::unsupported,
-                      "state file: format version " + std::to_string(version) +
-                          " (this library reads " + std::to_string(kFormatVersion) + ")");
+  if (auto ok = check_version("state file", version, kFormatVersion); !ok) {
+    return base::fail(ok.error());
   }
   if (count > kMaxSections) return corrupt(std::to_string(count) + " sections");
   return count;
@@ -123,12 +153,9 @@ Result<Section> Reader::find(SectionId id, uint32_t instance, uint16_t max_versi
   if (found == sections_.end()) {
     return corrupt(name_of(id, instance) + " is missing");
   }
-  if (found->version > max_version) {
-    return base::fail(ErrorCode::unsupported, "state file: " + name_of(id, instance) +
-                                                  " has version " + std::to_string(found->version) +
-                                                  " (this library reads " +
-                                                  std::to_string(max_version) +
-                                                  "); use the library that made the snapshot");
+  const std::string what = "state file: " + name_of(id, instance);
+  if (auto ok = check_version(what, found->version, max_version); !ok) {
+    return base::fail(ok.error());
   }
   return *found;
 }

@@ -2,8 +2,9 @@
 //   header   magic "MVMSTATE", u32 format version, u32 section count, u32 crc32c of the header
 //   section  u32 id, u32 instance, u16 version, u16 zero, u32 length, u32 crc32c of the
 //            section header so far and the body; body
-// all little-endian. The file is untrusted input: the reader checks every length and checksum
-// before it hands out a body, and the owner of a body checks its fields.
+// all little-endian, grown as format_version.hpp says: a section whose id it does not know is
+// passed over. The file is untrusted input: the reader checks every length and checksum before it
+// hands out a body, and the owner of a body checks its fields.
 #pragma once
 
 #include <cstdint>

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "state/crc32c.hpp"
+#include "state/format_version.hpp"
 
 namespace microvm::vmm {
 namespace {
@@ -107,9 +108,8 @@ Result<LayerHeader> LayerHeader::decode(wire::ByteView page) {
   const auto checksum = in.get<uint32_t>();
   if (!in.ok() || magic != kMagic) return corrupt("not a layer");
   if (checksum != state::crc32c(page.first(kHeaderBytes))) return corrupt("its header is damaged");
-  if (version != kVersion) {
-    return base::fail(ErrorCode::unsupported,
-                      "disk layer: made by a newer version of this library");
+  if (auto ok = state::check_version("disk layer", version, kVersion); !ok) {
+    return base::fail(ok.error());
   }
   if (!valid_granule(header.granule_bytes)) return corrupt("bad granule size");
   if (!valid_size(header.virtual_bytes) || header.lower_bytes > kMaxDiskBytes) {

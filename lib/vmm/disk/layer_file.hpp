@@ -31,7 +31,7 @@ struct LayerHeader {
   [[nodiscard]] uint64_t granules() const;
   [[nodiscard]] uint64_t data_offset() const;
   [[nodiscard]] wire::Bytes encode() const;
-  // Error corrupt: damaged, or numbers out of their bounds.
+  // Errors: corrupt (damaged, or numbers out of their bounds), unsupported (a newer version).
   static Result<LayerHeader> decode(wire::ByteView page);
 };
 
