@@ -76,7 +76,8 @@ class MICROVM_API Runtime {
   // behind.
   Result<Vm> run(const std::string& image, const RunOptions& options = {},
                  const CallLimits& limits = {});
-  // All that are there: running, asleep, or ended and not yet removed.
+  // All that are there: running, asleep, or ended and not yet removed. One that a newer version of
+  // the library made is listed, kept, and refused with unsupported by every call that needs more.
   Result<std::vector<VmInfo>> vms() const;
   Result<Vm> attach(const std::string& id_or_name) const;
   Result<void> remove(const std::string& id_or_name);  // ends it if needed; forgets it

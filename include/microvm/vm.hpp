@@ -57,9 +57,11 @@ struct VmInfo {
   std::string name;
   std::string image;  // "name:version"
   VmState state = VmState::running;
-  std::string state_reason;  // of a suspended or terminated one: how its last worker ended
-  VmEnd end = VmEnd::none;   // of a terminated one
-  std::string created;       // RFC 3339, UTC
+  // Of a suspended or terminated one how its last worker ended; of one that a newer version of the
+  // library made, that it did: then only id and state are known.
+  std::string state_reason;
+  VmEnd end = VmEnd::none;  // of a terminated one
+  std::string created;      // RFC 3339, UTC
   uint32_t worker_pid = 0;
   uint64_t memory_bytes = 0;
   uint32_t vcpus = 0;

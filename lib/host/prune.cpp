@@ -124,9 +124,12 @@ Result<void> Pruner::vms() {
   const auto ids = store_.vm_ids();
   if (!ids) return base::fail(ids.error());
   for (const std::string& id : *ids) vm(id);
-  const auto checkpoints = store_.checkpoint_ids();
+  // Of one that can not be read it is not known what belongs to it.
+  const auto checkpoints = list_checkpoints(store_);
   if (!checkpoints) return base::fail(checkpoints.error());
-  for (const std::string& id : *checkpoints) orphan_files(id, store_.checkpoint_dir(id));
+  for (const CheckpointInfo& checkpoint : checkpoints->items) {
+    orphan_files(checkpoint.id, store_.checkpoint_dir(checkpoint.id));
+  }
   return {};
 }
 
@@ -252,23 +255,25 @@ Result<void> check_image_unused(const Store& store, const std::string& version) 
   for (const std::string& id : *ids) {
     // One without a record is being launched, and holds the image's lock.
     const auto vm = describe_vm(store, id);
-    if (!vm || vm->image != version || vm->state == VmState::terminated) continue;
+    if (!vm || vm->state == VmState::terminated) continue;
+    if (vm->image.empty()) {
+      return base::fail(ErrorCode::busy, "image " + version + ": microvm " + id +
+                                             " may need it: " + vm->state_reason);
+    }
+    if (vm->image != version) continue;
     return base::fail(ErrorCode::busy, "image " + version + ": microvm " + id + " is " +
                                            vm_state_name(vm->state) + " on it: remove that first");
   }
-  const auto checkpoint_ids = store.checkpoint_ids();
-  if (!checkpoint_ids) return base::fail(checkpoint_ids.error());
   const auto checkpoints = list_checkpoints(store);
   if (!checkpoints) return base::fail(checkpoints.error());
-  for (const CheckpointInfo& checkpoint : *checkpoints) {
+  for (const CheckpointInfo& checkpoint : checkpoints->items) {
     if (checkpoint.image != version) continue;
     return base::fail(ErrorCode::busy, "image " + version + ": checkpoint " + checkpoint.id +
                                            " needs it: remove that first");
   }
-  if (checkpoints->size() >= checkpoint_ids->size()) return {};
-  return base::fail(ErrorCode::busy, "image " + version +
-                                         ": a checkpoint can not be read, which may need it: "
-                                         "remove that first");
+  if (checkpoints->damaged.empty()) return {};
+  return base::fail(ErrorCode::busy, "image " + version + ": a checkpoint may need it: " +
+                                         checkpoints->damaged.front().message);
 }
 
 }  // namespace microvm::host

@@ -27,15 +27,22 @@ struct [[gnu::visibility("hidden")]] Runtime::Impl {
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
+  template <class Item>
+  void log_damaged(const host::Listing<Item>& listing) const;
   template <class Manifest>
   auto infos(const host::Listing<Manifest>& listing) const;
 
   const std::shared_ptr<host::Core> core;
 };
 
+template <class Item>
+void Runtime::Impl::log_damaged(const host::Listing<Item>& listing) const {
+  for (const Error& damaged : listing.damaged) core->log(damaged.message);
+}
+
 template <class Manifest>
 auto Runtime::Impl::infos(const host::Listing<Manifest>& listing) const {
-  for (const Error& damaged : listing.damaged) core->log(damaged.message);
+  log_damaged(listing);
   std::vector<decltype(Manifest::info)> infos;
   for (const Manifest& item : listing.items) infos.push_back(item.info);
   return infos;
@@ -175,7 +182,10 @@ Result<void> Runtime::remove(const std::string& id_or_name) {
   auto vm = impl_->core->owned.find(*id);
   if (!vm) {
     auto attached = host::attach_vm(impl_->core, *id);
-    // Without a readable record nothing can run from it.
+    // What a newer library made may run: that one ends it. Without a readable record nothing can.
+    if (!attached && attached.error().code == ErrorCode::unsupported) {
+      return base::fail(attached.error());
+    }
     if (!attached) return host::remove_vm(impl_->core->store, *id);
     vm = std::move(*attached);
   }
@@ -184,7 +194,10 @@ Result<void> Runtime::remove(const std::string& id_or_name) {
 }
 
 Result<std::vector<CheckpointInfo>> Runtime::checkpoints() const {
-  return host::list_checkpoints(impl_->core->store);
+  auto listing = host::list_checkpoints(impl_->core->store);
+  if (!listing) return base::fail(listing.error());
+  impl_->log_damaged(*listing);
+  return std::move(listing->items);
 }
 
 Result<Vm> Runtime::run_checkpoint(const std::string& id_or_name, const RunOptions& options,

@@ -13,16 +13,16 @@
 
 namespace microvm::state {
 
-// `what` begins the message. Errors: unsupported for a version above `newest`; corrupt for 0, which
-// no library ever wrote.
+// `what` begins the message, `word` is what its versions are called. Errors: unsupported for one
+// above `newest`; corrupt for 0, which no library ever wrote.
 [[nodiscard]] inline Result<void> check_version(const std::string& what, uint64_t version,
-                                                uint64_t newest) {
-  if (version == 0) return base::fail(ErrorCode::corrupt, what + ": version 0 does not exist");
+                                                uint64_t newest, const char* word = "version") {
+  const std::string name = what + ": " + word + " " + std::to_string(version);
+  if (version == 0) return base::fail(ErrorCode::corrupt, name + " does not exist");
   if (version <= newest) return {};
-  return base::fail(ErrorCode::unsupported,
-                    what + ": version " + std::to_string(version) +
-                        " was made by a newer libmicrovm, this one reads up to " +
-                        std::to_string(newest));
+  return base::fail(
+      ErrorCode::unsupported,
+      name + " was made by a newer libmicrovm, this one reads up to " + std::to_string(newest));
 }
 
 }  // namespace microvm::state

@@ -40,7 +40,7 @@ uint64_t stored_bytes(const fs::path& dir, const SavedState& saved) {
 }  // namespace
 
 std::string encode_checkpoint(const CheckpointInfo& info) {
-  const Json object = {{"schema", 1},
+  const Json object = {{"schema", kCheckpointSchema},
                        {"id", info.id},
                        {"name", info.name},
                        {"vm_id", info.vm_id},
@@ -57,6 +57,7 @@ Result<CheckpointInfo> parse_checkpoint(std::string_view text, const std::string
   if (!object) return base::fail(object.error());
   FieldErrors errors{file, {}};
   const Fields fields(*object, errors);
+  fields.schema(kCheckpointSchema);
   CheckpointInfo info;
   info.id = fields.text("id", 12);
   if (!is_vm_id(info.id)) fields.report("id", "is not 12 hex digits");
@@ -78,7 +79,7 @@ Result<CheckpointInfo> commit_checkpoint(const Store& store, TempEntry entry, Ch
   const auto others = list_checkpoints(store);
   if (!others) return base::fail(others.error());
   const auto same_name = [&](const CheckpointInfo& other) { return other.name == info.name; };
-  if (!info.name.empty() && std::ranges::any_of(*others, same_name)) {
+  if (!info.name.empty() && std::ranges::any_of(others->items, same_name)) {
     return base::fail(ErrorCode::already_exists,
                       "the name " + info.name + " is taken by another checkpoint");
   }
@@ -93,31 +94,44 @@ Result<CheckpointInfo> commit_checkpoint(const Store& store, TempEntry entry, Ch
   return info;
 }
 
-Result<std::vector<CheckpointInfo>> list_checkpoints(const Store& store) {
+Result<Listing<CheckpointInfo>> list_checkpoints(const Store& store) {
   const auto ids = store.checkpoint_ids();
   if (!ids) return base::fail(ids.error());
-  std::vector<CheckpointInfo> infos;
+  Listing<CheckpointInfo> listing;
   for (const std::string& id : *ids) {
-    if (auto info = read_checkpoint(store.checkpoint_dir(id))) infos.push_back(std::move(*info));
+    const fs::path dir = store.checkpoint_dir(id);
+    auto info = read_checkpoint(dir);
+    if (info) {
+      listing.items.push_back(std::move(*info));
+    } else if (info.error().code != ErrorCode::not_found || fs::exists(dir)) {
+      listing.damaged.push_back(info.error());
+    }
   }
-  std::ranges::sort(infos, [](const CheckpointInfo& a, const CheckpointInfo& b) {
+  std::ranges::sort(listing.items, [](const CheckpointInfo& a, const CheckpointInfo& b) {
     return std::tie(a.created, a.id) < std::tie(b.created, b.id);
   });
-  return infos;
+  return listing;
 }
 
 Result<Checkpoint> open_checkpoint(const Store& store, const std::string& id_or_name) {
-  const auto infos = list_checkpoints(store);
-  if (!infos) return base::fail(infos.error());
+  const auto listing = list_checkpoints(store);
+  if (!listing) return base::fail(listing.error());
   std::vector<const CheckpointInfo*> matches;
   const auto match = [&](auto&& fits) {
-    for (const CheckpointInfo& info : *infos) {
+    for (const CheckpointInfo& info : listing->items) {
       if (!id_or_name.empty() && fits(info)) matches.push_back(&info);
     }
   };
   match([&](const auto& info) { return info.id == id_or_name || info.name == id_or_name; });
   // Whole, it says which one is meant, however many ids begin like it.
   if (matches.empty()) match([&](const auto& info) { return info.id.starts_with(id_or_name); });
+  // What can not be read may be the one that is meant: of its id that is known.
+  if (matches.empty() && is_vm_id(id_or_name)) {
+    if (auto info = read_checkpoint(store.checkpoint_dir(id_or_name));
+        !info && info.error().code != ErrorCode::not_found) {
+      return base::fail(info.error());
+    }
+  }
   if (matches.empty()) {
     return base::fail(ErrorCode::not_found, "no checkpoint " + printable(id_or_name));
   }

@@ -20,6 +20,9 @@ struct Checkpoint {
   std::filesystem::path dir;
 };
 
+inline constexpr uint64_t kCheckpointSchema = 1;
+
+// Errors of the parser, which name `file`: corrupt, unsupported (a newer schema).
 std::string encode_checkpoint(const CheckpointInfo& info);
 Result<CheckpointInfo> parse_checkpoint(std::string_view text, const std::string& file);
 
@@ -27,9 +30,10 @@ Result<CheckpointInfo> parse_checkpoint(std::string_view text, const std::string
 // name).
 Result<CheckpointInfo> commit_checkpoint(const Store& store, TempEntry entry, CheckpointInfo info,
                                          const SavedState& saved);
-// By time; damaged ones are left out.
-Result<std::vector<CheckpointInfo>> list_checkpoints(const Store& store);
-// By id, name or an unambiguous beginning of the id. Errors: not_found, invalid_argument, corrupt.
+// By time.
+Result<Listing<CheckpointInfo>> list_checkpoints(const Store& store);
+// By id, name or an unambiguous beginning of the id. Errors: not_found, invalid_argument, corrupt,
+// unsupported.
 Result<Checkpoint> open_checkpoint(const Store& store, const std::string& id_or_name);
 // Vms that were started from it or rolled back to it go on.
 Result<void> remove_checkpoint(const Store& store, const std::string& id_or_name);

@@ -250,9 +250,15 @@ void fill_state(VmInfo& info, const fs::path& vm_dir, VmPhase phase) {
 std::optional<VmInfo> describe_vm(const Store& store, const std::string& id) {
   const fs::path dir = store.vm_dir(id);
   const auto record = read_record(dir);
-  if (!record) return std::nullopt;
-  VmInfo info = to_info(*record);
+  const bool is_newer = !record && record.error().code == ErrorCode::unsupported;
+  if (!record && !is_newer) return std::nullopt;
+  VmInfo info;
+  if (record) info = to_info(*record);
   fill_state(info, dir, find_phase(dir));
+  if (is_newer) {
+    info.id = id;
+    info.state_reason = record.error().message;
+  }
   return info;
 }
 

@@ -80,7 +80,8 @@ VmPhase find_phase(const std::filesystem::path& vm_dir, bool locked_by_us = fals
 std::optional<wire::ExitEvent> read_exit(const std::filesystem::path& vm_dir);
 // State, reason and worker as the directory has them.
 void fill_state(VmInfo& info, const std::filesystem::path& vm_dir, VmPhase phase);
-// From the directory alone, without asking its worker. Empty when it is not a Vm (any more).
+// From the directory alone, without asking its worker. Of one that a newer library made only id and
+// state, and in `state_reason` that it is. Empty when it is not a Vm (any more).
 std::optional<VmInfo> describe_vm(const Store& store, const std::string& id);
 // At most 256 KiB. Empty when there is none.
 Result<std::string> read_log(const std::filesystem::path& vm_dir, LogSource source);

@@ -119,7 +119,7 @@ std::vector<std::string> SavedState::files() const {
 }
 
 std::string encode_run(const VmRun& run) {
-  const Json object = {{"schema", 1},
+  const Json object = {{"schema", kRunSchema},
                        {"worker_pid", run.worker_pid},
                        {"layers", run.layers},
                        {"pages", run.pages},
@@ -132,6 +132,7 @@ Result<VmRun> parse_run(std::string_view text, const std::string& file) {
   if (!object) return base::fail(object.error());
   FieldErrors errors{file, {}};
   const Fields fields(*object, errors);
+  fields.schema(kRunSchema);
   VmRun run;
   run.worker_pid = static_cast<uint32_t>(fields.number("worker_pid", INT32_MAX));
   run.layers = read_names(fields, "layers", VmFileKind::layer);
@@ -143,7 +144,7 @@ Result<VmRun> parse_run(std::string_view text, const std::string& file) {
 }
 
 std::string encode_saved(const SavedState& saved) {
-  Json object = {{"schema", 1},
+  Json object = {{"schema", kSavedSchema},
                  {"saved", saved.saved},
                  {"layers", saved.layers},
                  {"pages", saved.pages},
@@ -159,6 +160,7 @@ Result<SavedState> parse_saved(std::string_view text, const std::string& file) {
   if (!object) return base::fail(object.error());
   FieldErrors errors{file, {}};
   const Fields fields(*object, errors);
+  fields.schema(kSavedSchema);
   SavedState saved;
   saved.saved = fields.text("saved", 32);
   saved.layers = read_names(fields, "layers", VmFileKind::layer);

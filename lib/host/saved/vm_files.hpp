@@ -60,9 +60,12 @@ struct SavedState {
   [[nodiscard]] std::vector<std::string> files() const;
 };
 
+inline constexpr uint64_t kRunSchema = 1;
+inline constexpr uint64_t kSavedSchema = 1;
 inline constexpr size_t kMaxStateFiles = 64;
 inline constexpr size_t kMaxStateRecordBytes = 64 * 1024;
 
+// Errors of the parsers, which name `file`: corrupt, unsupported (a newer schema).
 std::string encode_run(const VmRun& run);
 Result<VmRun> parse_run(std::string_view text, const std::string& file);
 std::string encode_saved(const SavedState& saved);
@@ -71,7 +74,7 @@ Result<SavedState> parse_saved(std::string_view text, const std::string& file);
 // A layer that a capture named and no worker has begun is left out.
 Result<VmRun> read_run(const std::filesystem::path& dir);
 Result<void> write_run(const std::filesystem::path& dir, const VmRun& run);
-// Empty: there is none. Error: corrupt.
+// Empty: there is none. Errors: corrupt, unsupported.
 Result<std::optional<SavedState>> read_saved(const std::filesystem::path& dir);
 // The commit of a saved state: after it, and after any crash, the old or the new one is there.
 // The files it names are synced already.

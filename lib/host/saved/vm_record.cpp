@@ -38,7 +38,7 @@ IdlePolicy parse_idle(const Fields& fields) {
 
 std::string encode_record(const VmRecord& record) {
   const Json object = {
-      {"schema", 1},
+      {"schema", kVmRecordSchema},
       {"id", record.id},
       {"name", record.name},
       {"image", record.image},
@@ -65,6 +65,7 @@ Result<VmRecord> parse_record(std::string_view text, const std::string& file) {
   if (!object) return base::fail(object.error());
   FieldErrors errors{file, {}};
   const Fields fields(*object, errors);
+  fields.schema(kVmRecordSchema);
   VmRecord record;
   record.id = fields.text("id", 12);
   if (!is_vm_id(record.id)) fields.report("id", "is not 12 hex digits");

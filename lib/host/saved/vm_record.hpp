@@ -24,10 +24,11 @@ struct VmRecord {
   IdlePolicy idle;
 };
 
+inline constexpr uint64_t kVmRecordSchema = 1;
 inline constexpr size_t kMaxVmRecordBytes = 16 * 1024;
 
 std::string encode_record(const VmRecord& record);
-// `file` stands in messages. Error: corrupt.
+// `file` stands in messages. Errors: corrupt, unsupported (a newer schema).
 Result<VmRecord> parse_record(std::string_view text, const std::string& file);
 
 // Without state, state_reason, end and worker_pid.

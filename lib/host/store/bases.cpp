@@ -79,8 +79,14 @@ Result<std::vector<path>> unneeded_bases(const Store& store) {
   const auto digests = list_names(store.data_dir() / "bases");
   if (!digests) return fail(digests.error());
   std::vector<path> dirs;
-  for (const auto& digest : *digests)
-    if (!needed->contains(digest)) dirs.push_back(store.data_dir() / "bases" / digest);
+  for (const auto& digest : *digests) {
+    if (needed->contains(digest)) continue;
+    const path dir = store.data_dir() / "bases" / digest;
+    const auto manifest = read_manifest(dir, parse_base_manifest);
+    // What a newer library needs it for is not known.
+    if (!manifest && manifest.error().code == ErrorCode::unsupported) continue;
+    dirs.push_back(dir);
+  }
   return dirs;
 }
 

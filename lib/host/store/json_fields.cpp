@@ -5,6 +5,7 @@
 
 #include "host/store/digest.hpp"
 #include "host/store/names.hpp"
+#include "state/format_version.hpp"
 
 namespace microvm::host {
 
@@ -150,6 +151,16 @@ uint64_t Fields::checked_number(const json& value, const char* key, uint64_t max
     return *number;
   }
   return 0;
+}
+
+void Fields::schema(uint64_t newest) const {
+  constexpr const char* kKey = "schema";
+  const json* value = find(kKey);
+  if (value == nullptr) return report(kKey, "is missing");
+  const auto* number = value->get_ptr<const json::number_unsigned_t*>();
+  if (number == nullptr) return report(kKey, "is not a whole number");
+  const auto known = state::check_version(errors_->file, *number, newest, kKey);
+  if (!known) errors_->report(known.error());
 }
 
 std::string Fields::text(const char* key, size_t max_bytes) const {

@@ -80,7 +80,10 @@ struct FieldErrors {
   std::optional<Error> first;
 
   void report(const std::string& field, const std::string& problem) {
-    if (!first) first = Error{ErrorCode::corrupt, file + ": \"" + field + "\" " + problem};
+    report(Error{ErrorCode::corrupt, file + ": \"" + field + "\" " + problem});
+  }
+  void report(Error error) {
+    if (!first) first = std::move(error);
   }
 };
 
@@ -90,6 +93,10 @@ class Fields {
  public:
   Fields(const Json& object, FieldErrors& errors);
 
+  // Of a record, before anything else is read: error corrupt when it has none, unsupported when it
+  // is above `newest`. Fields that nobody asks for are passed over: what a reader must know raises
+  // the schema (state/format_version.hpp).
+  void schema(uint64_t newest) const;
   [[nodiscard]] std::string text(const char* key, size_t max_bytes) const;
   [[nodiscard]] uint64_t number(const char* key, uint64_t max) const;
   [[nodiscard]] uint64_t number_or(const char* key, uint64_t max, uint64_t fallback) const;

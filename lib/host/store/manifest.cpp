@@ -136,10 +136,7 @@ Result<Manifest> parse(std::string_view text, const std::string& file, Read read
   if (!document) return fail(document.error());
   FieldErrors errors{file, {}};
   const Fields in(*document, errors);
-  const uint64_t schema = in.number("schema", UINT64_MAX);
-  if (!errors.first && schema > kManifestSchema)
-    return fail(ErrorCode::unsupported, file + ": written by a newer version of the library");
-  if (!errors.first && schema != kManifestSchema) in.report("schema", "is unknown");
+  in.schema(kManifestSchema);
   Manifest manifest;
   if (!errors.first) read(in, manifest);
   if (errors.first) return fail(std::move(*errors.first));

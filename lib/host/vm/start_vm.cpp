@@ -59,9 +59,9 @@ Result<std::shared_ptr<Vm::Impl>> attach_vm(const std::shared_ptr<Core>& core,
   const auto record = read_record(core->store.vm_dir(*id));
   if (!record) return base::fail(record.error());
   ImageConfig config;
-  if (const auto image = core->store.open_image(record->image)) {
-    config = image->manifest.info.config;
-  }
+  const auto image = core->store.open_image(record->image);
+  if (image) config = image->manifest.info.config;
+  if (!image && image.error().code == ErrorCode::unsupported) return base::fail(image.error());
   return std::make_shared<Vm::Impl>(core, *record, std::move(config));
 }
 

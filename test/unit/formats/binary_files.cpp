@@ -43,9 +43,12 @@ std::function<wire::Bytes(uint32_t)> header_version(const wire::Bytes& good, siz
 
 // ---- state files -------------------------------------------------------------------------------
 
-wire::Bytes state_file(uint16_t section_version) {
+enum class Unknown : uint8_t { none, section };
+
+wire::Bytes state_file(uint16_t vcpu_version, Unknown unknown = Unknown::none) {
   state::Writer out;
-  out.add(state::SectionId::vcpu, 3, section_version, wire::Bytes(40, std::byte{7}));
+  if (unknown == Unknown::section) out.add(state::SectionId{1000}, 0, 9, wire::Bytes(3));
+  out.add(state::SectionId::vcpu, 3, vcpu_version, wire::Bytes(40, std::byte{7}));
   out.add(state::SectionId::clock, 0, 1, wire::Bytes(8, std::byte{1}));
   return out.finish();
 }
@@ -53,11 +56,14 @@ wire::Bytes state_file(uint16_t section_version) {
 Result<wire::Bytes> read_state(wire::ByteView bytes) {
   const auto in = state::Reader::parse(bytes);
   if (!in) return base::fail(in.error());
-  const auto vcpu = in->find(state::SectionId::vcpu, 3, 1);
-  if (!vcpu) return base::fail(vcpu.error());
-  const auto clock = in->find(state::SectionId::clock, 0, 1);
-  if (!clock) return base::fail(clock.error());
-  return wire::Bytes(bytes.begin(), bytes.end());
+  state::Writer out;
+  for (const auto& [id, instance] :
+       {std::pair(state::SectionId::vcpu, 3u), std::pair(state::SectionId::clock, 0u)}) {
+    const auto section = in->find(id, instance, 1);
+    if (!section) return base::fail(section.error());
+    out.add(id, instance, section->version, {section->body.begin(), section->body.end()});
+  }
+  return out.finish();
 }
 
 Format state_header() {
@@ -79,7 +85,8 @@ Format state_section() {
       .summed = true,
       .with_version = [](uint32_t version) { return state_file(static_cast<uint16_t>(version)); },
       .newest = 1,
-      .named = "state file: section vcpu 3: version"};
+      .named = "state file: section vcpu 3: version",
+      .with_more = state_file(1, Unknown::section)};
 }
 
 Format working_set() {

@@ -29,10 +29,14 @@ struct Format {
   uint32_t newest = 0;
   // What the message about an unknown version begins with.
   std::string named = {};
+  // The same with something in it that only later versions know and this one passes over.
+  wire::Bytes with_more = {};
 };
 
 // Files of lib/state and lib/vmm/disk.
 std::vector<Format> binary_files();
+// Records of a data directory.
+std::vector<Format> json_records();
 // Bodies of the sections in a state file.
 std::vector<Format> section_bodies();
 

@@ -44,5 +44,5 @@ TEST_CASE("checkpoints: of many that take one name at once, one gets it") {
     CHECK(kept == 1);
     CHECK(refused == 7);
   }
-  CHECK(list_checkpoints(*store)->size() == kRounds);
+  CHECK(list_checkpoints(*store)->items.size() == kRounds);
 }
