@@ -7,11 +7,12 @@
 
 #include "base/error.hpp"
 #include "wire/bytes.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm::state {
 
 inline constexpr size_t kPageBytes = 4096;
-inline constexpr uint64_t kMaxMemoryBytes = uint64_t{1} << 40;
+using wire::kMaxMemoryBytes;
 
 [[nodiscard]] bool is_zero(wire::ByteView bytes) noexcept;
 

@@ -125,9 +125,12 @@ concept Is = std::same_as<std::remove_const_t<M>, T>;
 template <class C, class M>
 void fields(C& c, M& m) {
   if constexpr (Is<ShapeRequest, M>) {
-    c.number(m.memory_bytes);
-    c.number(m.vcpus);
-    c.number(m.disks);
+    c.number(m.shape.memory_bytes);
+    c.number(m.shape.vcpus);
+    c.number(m.shape.disks);
+    c.number(m.shape.peak_memory_bytes);
+    c.number(m.shape.peak_vcpus);
+    c.number(m.shape.nets);
   } else if constexpr (Is<BootRequest, M>) {
     c.text(m.cmdline, kMaxCmdline);
     attachment(c, m.attachment);

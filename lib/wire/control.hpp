@@ -12,13 +12,13 @@
 #include <vector>
 
 #include "wire/bytes.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm::wire {
 
 inline constexpr uint16_t kControlVersion = 1;
 inline constexpr size_t kMaxControlMessage = 64 * 1024;
 inline constexpr size_t kMaxControlFds = 64;
-inline constexpr uint32_t kMaxDisks = 4;
 inline constexpr uint32_t kMaxLayers = 32;
 inline constexpr uint32_t kMaxOverlays = 4;
 inline constexpr int kWorkerControlFd = 3;  // the worker's end of the owner's socket pair
@@ -34,9 +34,7 @@ inline constexpr uint32_t kAppLogPort = 1026;  // guest → host: output of the 
 // Creates the VM, its memory slots, interrupt chips, vCPUs and device eventfds, so that a pooled
 // worker has nothing left to create. fds: [/dev/kvm].
 struct ShapeRequest {
-  uint64_t memory_bytes = 0;
-  uint16_t vcpus = 0;
-  uint16_t disks = 0;
+  Shape shape;
 };
 
 // Runs tiny guests to see whether this /dev/kvm executes what a stock kernel needs, then exits.

@@ -191,8 +191,7 @@ ControlClient WorkerProcess::connect() const {
 
 void WorkerProcess::shape(const TinyShape& shape) {
   const auto kvm = open_kvm();
-  owner_.call_for<wire::OkReply>(wire::ShapeRequest{shape.memory_bytes, shape.vcpus, shape.disks},
-                                 {kvm.get()});
+  owner_.call_for<wire::OkReply>(wire::ShapeRequest{shape.full()}, {kvm.get()});
 }
 
 std::vector<int> WorkerProcess::vm_fds(int first, int second, const Disks& disks,

@@ -66,6 +66,16 @@ struct TinyShape {
   uint64_t memory_bytes = 16 << 20;
   uint16_t vcpus = 1;
   uint16_t disks = 0;
+  uint64_t peak_memory_bytes = 0;
+  uint16_t peak_vcpus = 0;
+
+  [[nodiscard]] wire::Shape full() const {
+    return {.memory_bytes = memory_bytes,
+            .peak_memory_bytes = peak_memory_bytes,
+            .vcpus = vcpus,
+            .peak_vcpus = peak_vcpus,
+            .disks = disks};
+  }
 };
 
 // The files that every started Vm gets.

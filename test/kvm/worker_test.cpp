@@ -245,15 +245,18 @@ TEST_CASE("worker: requests at the wrong time or with the wrong fds are refused"
   CHECK(code_of(wire::InfoRequest{}) == ErrorCode::busy);
   CHECK(code_of(wire::BootRequest{}) == ErrorCode::busy);
   CHECK(code_of(wire::OkReply{}) == ErrorCode::protocol);
-  CHECK(code_of(wire::ShapeRequest{16 << 20, 1, 0}) == ErrorCode::invalid_argument);
+  const auto shape = [](uint64_t memory_bytes, uint16_t vcpus, uint16_t disks = 0) {
+    return wire::ShapeRequest{{.memory_bytes = memory_bytes, .vcpus = vcpus, .disks = disks}};
+  };
+  CHECK(code_of(shape(16 << 20, 1)) == ErrorCode::invalid_argument);
   const auto file = memory_file("not kvm");
-  CHECK(code_of(wire::ShapeRequest{16 << 20, 1, 0}, {file.get()}) == ErrorCode::kvm_unavailable);
+  CHECK(code_of(shape(16 << 20, 1), {file.get()}) == ErrorCode::kvm_unavailable);
   const auto kvm = open_kvm();
-  CHECK(code_of(wire::ShapeRequest{1, 1, 0}, {kvm.get()}) == ErrorCode::invalid_argument);
-  CHECK(code_of(wire::ShapeRequest{16 << 20, 0, 0}, {kvm.get()}) == ErrorCode::invalid_argument);
-  CHECK(code_of(wire::ShapeRequest{16 << 20, 1, 5}, {kvm.get()}) == ErrorCode::invalid_argument);
+  CHECK(code_of(shape(1, 1), {kvm.get()}) == ErrorCode::invalid_argument);
+  CHECK(code_of(shape(16 << 20, 0), {kvm.get()}) == ErrorCode::invalid_argument);
+  CHECK(code_of(shape(16 << 20, 1, 5), {kvm.get()}) == ErrorCode::invalid_argument);
   worker.shape();
-  CHECK(code_of(wire::ShapeRequest{16 << 20, 1, 0}, {kvm.get()}) == ErrorCode::busy);
+  CHECK(code_of(shape(16 << 20, 1), {kvm.get()}) == ErrorCode::busy);
   CHECK(code_of(wire::BootRequest{}) == ErrorCode::invalid_argument);
   CHECK(code_of(wire::ResumeRequest{}) == ErrorCode::busy);
   CHECK(error_code(worker.boot(counting_guest())) == ErrorCode{});

@@ -14,6 +14,7 @@
 #include "host/store/file_record.hpp"
 #include "host/store/names.hpp"
 #include "host/store/rfc3339.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm::host {
 namespace {
@@ -21,9 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMinMemory = 64ull << 20;
-constexpr uint64_t kMaxMemory = 1ull << 40;
-constexpr uint64_t kMemoryStep = 2ull << 20;
-constexpr uint32_t kMaxVcpus = 64;
 constexpr std::chrono::seconds kWarmUpLimit{10};
 constexpr const char* kWorkingSetFile = "working_set";
 
@@ -48,13 +46,13 @@ Result<void> check_options(const BuildOptions& options) {
     return base::fail(ErrorCode::invalid_argument,
                       "image name \"" + options.tag + "\": use a-z, 0-9, '.', '_', '-' and '/'");
   }
-  if (options.memory_bytes < kMinMemory || options.memory_bytes > kMaxMemory ||
-      options.memory_bytes % kMemoryStep != 0) {
+  if (options.memory_bytes < kMinMemory || !wire::is_memory_size(options.memory_bytes)) {
     return base::fail(ErrorCode::invalid_argument,
                       "memory must be a multiple of 2 MiB and at least 64 MiB");
   }
-  if (options.vcpus == 0 || options.vcpus > kMaxVcpus) {
-    return base::fail(ErrorCode::invalid_argument, "vcpus must be between 1 and 64");
+  if (!wire::is_vcpu_count(options.vcpus)) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "vcpus must be between 1 and " + std::to_string(wire::kMaxVcpus));
   }
   return check_hooks(options.hooks);
 }

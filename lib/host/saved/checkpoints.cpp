@@ -12,6 +12,7 @@
 #include "host/store/files.hpp"
 #include "host/store/json_fields.hpp"
 #include "host/store/names.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm::host {
 namespace {
@@ -65,8 +66,8 @@ Result<CheckpointInfo> parse_checkpoint(std::string_view text, const std::string
   info.vm_id = fields.text("vm_id", 12);
   info.image = fields.text("image", 256);
   info.created = fields.text("created", 32);
-  info.memory_bytes = fields.number("memory_bytes", UINT64_MAX);
-  info.vcpus = static_cast<uint32_t>(fields.number("vcpus", UINT32_MAX));
+  info.memory_bytes = fields.number("memory_bytes", wire::kMaxMemoryBytes);
+  info.vcpus = static_cast<uint32_t>(fields.number("vcpus", wire::kMaxVcpus));
   info.stored_bytes = fields.number("stored_bytes", UINT64_MAX);
   if (errors.first) return base::fail(*errors.first);
   return info;

@@ -4,6 +4,7 @@
 
 #include "host/store/json_fields.hpp"
 #include "host/store/names.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm {
 
@@ -72,8 +73,8 @@ Result<VmRecord> parse_record(std::string_view text, const std::string& file) {
   record.name = fields.text("name", 63);
   record.image = fields.text("image", 256);
   record.created = fields.text("created", 32);
-  record.memory_bytes = fields.number("memory_bytes", UINT64_MAX);
-  record.vcpus = static_cast<uint32_t>(fields.number("vcpus", UINT32_MAX));
+  record.memory_bytes = fields.number("memory_bytes", wire::kMaxMemoryBytes);
+  record.vcpus = static_cast<uint32_t>(fields.number("vcpus", wire::kMaxVcpus));
   record.dies_with_owner = fields.number("dies_with_owner", 1) == 1;
   record.hostname = fields.text("hostname", 63);
   record.machine_id = fields.text("machine_id", 32);

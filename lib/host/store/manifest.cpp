@@ -2,6 +2,7 @@
 
 #include "host/store/json_fields.hpp"
 #include "host/store/names.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm::host {
 
@@ -13,7 +14,6 @@ constexpr uint64_t kMaxFileBytes = 1ull << 48;  // 256 TiB
 constexpr uint64_t kMaxMilliseconds = 1ull << 53;
 constexpr size_t kMaxModules = 64;
 constexpr size_t kMaxLayers = 64;
-constexpr uint32_t kMaxVcpus = 1024;
 constexpr size_t kMaxNameBytes = 257;     // a base's name and tag
 constexpr size_t kMaxWords = 4096;        // of argv, of env
 constexpr size_t kMaxWordBytes = 131072;  // MAX_ARG_STRLEN of Linux
@@ -118,8 +118,8 @@ void read_info(const Fields& in, ImageInfo& info) {
   info.created = in.text("created", 40);
   info.base = in.text("base", kMaxNameBytes);
   info.kernel = in.text("kernel", kMaxNameBytes);
-  info.memory_bytes = in.number("memory_bytes", kMaxFileBytes);
-  info.vcpus = static_cast<uint32_t>(in.number("vcpus", kMaxVcpus));
+  info.memory_bytes = in.number("memory_bytes", wire::kMaxMemoryBytes);
+  info.vcpus = static_cast<uint32_t>(in.number("vcpus", wire::kMaxVcpus));
   info.memory_data_bytes = in.number("memory_data_bytes", kMaxFileBytes);
   info.disk_data_bytes = in.number("disk_data_bytes", kMaxFileBytes);
   info.boot_ms = in.number("boot_ms", kMaxMilliseconds);

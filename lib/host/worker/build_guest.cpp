@@ -273,7 +273,9 @@ Result<VmStepRunner::Files> VmStepRunner::open_snapshot_files(const Store& store
 template <class Request>
 Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& machine, Files files,
                                                          Request request, const Limits& limits) {
-  const Shape shape{machine.memory_bytes, static_cast<uint16_t>(machine.vcpus), 1};
+  const Shape shape{.memory_bytes = machine.memory_bytes,
+                    .vcpus = static_cast<uint16_t>(machine.vcpus),
+                    .disks = 1};
   auto worker = host_->pool->take(shape, limits);
   if (!worker) return base::fail(worker.error());
   auto identity = make_identity("build");

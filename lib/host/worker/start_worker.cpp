@@ -43,7 +43,9 @@ wire::RestoreRequest restore_request(const VmRecord& record, const ImageFiles& i
 }  // namespace
 
 Shape shape_of(const ImageManifest& manifest) {
-  return {manifest.info.memory_bytes, static_cast<uint16_t>(manifest.info.vcpus), 1};
+  return {.memory_bytes = manifest.info.memory_bytes,
+          .vcpus = static_cast<uint16_t>(manifest.info.vcpus),
+          .disks = 1};
 }
 
 Result<StartedWorker> start_worker(Worker worker, const VmRecord& record, const ImageFiles& image,

@@ -115,9 +115,8 @@ Result<Worker> WorkerSpawner::start_shaped(const Shape& shape) {
   if (!kvm) return base::fail(kvm.error());
   auto worker = start();
   if (!worker) return worker;
-  const wire::ShapeRequest request{shape.memory_bytes, shape.vcpus, shape.disks};
-  auto sent = send_control(worker->control(), {kShapeRequestId, request}, {&*kvm, 1},
-                           Limits({}, kShapeLimit), "start a worker");
+  auto sent = send_control(worker->control(), {kShapeRequestId, wire::ShapeRequest{shape}},
+                           {&*kvm, 1}, Limits({}, kShapeLimit), "start a worker");
   if (!sent) return base::fail(sent.error());
   return worker;
 }

@@ -1,7 +1,6 @@
 // Worker processes: the embedded program, started over a control socket and shaped.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -11,16 +10,11 @@
 #include "host/worker/child_process.hpp"
 #include "host/worker/reactor.hpp"
 #include "sys/process.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm::host {
 
-// What a worker is made for before it is known which Vm it will hold.
-struct Shape {
-  uint64_t memory_bytes = 0;
-  uint16_t vcpus = 1;
-  uint16_t disks = 1;
-  auto operator<=>(const Shape&) const = default;
-};
+using wire::Shape;  // what a worker is made for before it is known which Vm it will hold
 
 // One child process. Its destructor kills and reaps it, unless it was let go.
 class Worker {

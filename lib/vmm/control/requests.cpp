@@ -50,7 +50,7 @@ Result<void> Worker::check_stage(Stage wanted) const {
 
 // ---- starting ----------------------------------------------------------------------------------
 
-Worker::Outcome Worker::serve(Request& request, const wire::ShapeRequest& shape) {
+Worker::Outcome Worker::serve(Request& request, const wire::ShapeRequest& wanted) {
   if (auto ok = check_stage(Stage::empty); !ok) return base::fail(ok.error());
   if (request.fds.size() != 1) {
     return base::fail(ErrorCode::invalid_argument, "a shape request comes with /dev/kvm");
@@ -58,7 +58,7 @@ Worker::Outcome Worker::serve(Request& request, const wire::ShapeRequest& shape)
   auto kvm = kvm::Kvm::open(std::move(request.fds.front()));
   if (!kvm) return base::fail(kvm.error());
   auto machine =
-      Machine::shape(loop_, std::move(*kvm), {shape.memory_bytes, shape.vcpus, shape.disks},
+      Machine::shape(loop_, std::move(*kvm), wanted.shape,
                      {.console =
                           [this](uint8_t byte) {
                             const auto value = std::byte{byte};

@@ -92,7 +92,7 @@ class Worker {
   [[nodiscard]] std::string panic_line() const;
 
   // requests.cpp
-  Outcome serve(Request& request, const wire::ShapeRequest& shape);
+  Outcome serve(Request& request, const wire::ShapeRequest& wanted);
   Outcome serve(Request& request, const wire::ProbeRequest&);
   Outcome serve(Request& request, const wire::BootRequest& boot);
   Outcome serve(Request& request, const wire::RestoreRequest& restore);

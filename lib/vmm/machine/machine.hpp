@@ -32,16 +32,11 @@
 #include "vmm/virtio/mmio_transport.hpp"
 #include "vmm/virtio/registry.hpp"
 #include "wire/control.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm::vmm {
 
-struct Shape {
-  uint64_t memory_bytes = 0;
-  uint16_t vcpus = 0;
-  uint16_t disks = 0;
-
-  bool operator==(const Shape&) const = default;
-};
+using wire::Shape;
 
 struct LinuxFiles {
   base::Fd kernel;     // ELF vmlinux

@@ -8,29 +8,6 @@
 namespace microvm::vmm {
 namespace {
 
-constexpr uint64_t kMinMemoryBytes = 2u << 20;
-constexpr uint64_t kMaxMemoryBytes = uint64_t{1} << 40;
-
-Result<void> check(const Shape& shape) {
-  const auto bad = [](std::string what) {
-    return base::fail(ErrorCode::invalid_argument, std::move(what));
-  };
-  if (shape.memory_bytes < kMinMemoryBytes || shape.memory_bytes > kMaxMemoryBytes ||
-      shape.memory_bytes % kMinMemoryBytes != 0) {
-    return bad("memory of " + std::to_string(shape.memory_bytes) +
-               " bytes: give a multiple of 2 MiB, at most 1 TiB");
-  }
-  if (shape.vcpus == 0 || shape.vcpus > layout::kMaxVcpus) {
-    return bad(std::to_string(shape.vcpus) + " vcpus: give 1 to " +
-               std::to_string(layout::kMaxVcpus));
-  }
-  if (shape.disks > wire::kMaxDisks) {
-    return bad(std::to_string(shape.disks) + " disks: give at most " +
-               std::to_string(wire::kMaxDisks));
-  }
-  return {};
-}
-
 // In a process with threads every growth of the descriptor table waits for an RCU grace period.
 void grow_fd_table() {
   constexpr int kExpectedFds = 255;
@@ -157,7 +134,9 @@ class MachineBuilder {
 
 Result<std::unique_ptr<Machine>> Machine::shape(sys::Loop& loop, kvm::Kvm kvm, const Shape& shape,
                                                 Callbacks callbacks) {
-  if (auto ok = check(shape); !ok) return base::fail(ok.error());
+  if (std::string problem = wire::shape_problem(shape); !problem.empty()) {
+    return base::fail(ErrorCode::invalid_argument, std::move(problem));
+  }
   grow_fd_table();
   return MachineBuilder(loop, shape).build(std::move(kvm), std::move(callbacks));
 }

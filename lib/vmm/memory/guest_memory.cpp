@@ -10,14 +10,14 @@
 
 #include "base/checked.hpp"
 #include "sys/file.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm::vmm {
 namespace {
 
 // Host and guest addresses agree modulo 2 MiB, so KVM may use large pages where the kernel gives
 // them. The reservation is that much longer; the rest stays unused address space.
-constexpr uint64_t kAlignment = 2u << 20;
-constexpr uint64_t kMaxBytes = uint64_t{1} << 40;
+constexpr uint64_t kAlignment = wire::kMemoryStep;
 
 std::byte* aligned(std::byte* address) {
   const auto value = reinterpret_cast<uintptr_t>(address);
@@ -70,7 +70,7 @@ Result<PageRanges> find_overlay_ranges(int fd, uint64_t size) {
 }  // namespace
 
 Result<GuestMemory> GuestMemory::reserve(uint64_t bytes) {
-  if (bytes == 0 || bytes > kMaxBytes || bytes % kAlignment != 0) {
+  if (!wire::is_memory_size(bytes)) {
     return base::fail(ErrorCode::invalid_argument,
                       "guest memory of " + std::to_string(bytes) +
                           " bytes: give a multiple of 2 MiB, at most 1 TiB");

@@ -35,15 +35,23 @@ struct Core {
   std::vector<x86_64::VcpuState> vcpus;
 };
 
-std::string describe(const Shape& shape) {
-  return std::to_string(shape.memory_bytes >> 20) + " MiB, " + std::to_string(shape.vcpus) +
-         " vcpus, " + std::to_string(shape.disks) + " disks";
+// "512 MiB", and "512 (2048) MiB" where it may grow.
+std::string describe(uint64_t baseline, uint64_t limit, const char* unit) {
+  const std::string peak = limit == baseline ? "" : " (" + std::to_string(limit) + ")";
+  return std::to_string(baseline) + peak + unit;
 }
 
+std::string describe(const Shape& shape) {
+  return describe(shape.memory_bytes >> 20, shape.memory_limit() >> 20, " MiB, ") +
+         describe(shape.vcpus, shape.vcpu_limit(), " vcpus, ") + std::to_string(shape.disks) +
+         " disks, " + std::to_string(shape.nets) + " nets";
+}
+
+// Of the peaks, too, the guest was told when it booted: what it can grow to and where.
 Result<void> check_shape(const state::Reader& in, const Shape& ours) {
   const auto section = in.find(SectionId::machine, 0, kMachineVersion);
   if (!section) return base::fail(section.error());
-  const auto shape = decode_shape(section->body);
+  const auto shape = decode_shape(section->body, section->version);
   if (!shape) return base::fail(shape.error());
   if (*shape == ours) return {};
   return base::fail(

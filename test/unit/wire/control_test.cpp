@@ -18,9 +18,12 @@ T round_trip(const T& message) {
 }  // namespace
 
 TEST_CASE("control: requests survive encode and decode") {
-  const auto shape = round_trip(ShapeRequest{128u << 20, 2, 1});
-  CHECK(shape.memory_bytes == 128u << 20);
-  CHECK(shape.vcpus == 2);
+  const Shape shape{.memory_bytes = 128u << 20,
+                    .peak_memory_bytes = 512u << 20,
+                    .vcpus = 2,
+                    .peak_vcpus = 8,
+                    .disks = 1};
+  CHECK(round_trip(ShapeRequest{shape}).shape == shape);
 
   const auto boot =
       round_trip(BootRequest{"quiet", {"abc", false}, {{true, false, 1}, {false, true, 3}}});

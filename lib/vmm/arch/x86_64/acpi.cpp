@@ -9,6 +9,7 @@
 #include "vmm/arch/x86_64/aml.hpp"
 #include "vmm/arch/x86_64/layout.hpp"
 #include "vmm/arch/x86_64/power.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm::vmm::x86_64 {
 namespace {
@@ -20,6 +21,7 @@ constexpr std::string_view kOemId = "MICROV";
 constexpr std::string_view kOemTableId = "MICROVM ";
 constexpr size_t kTableAlignment = 16;
 constexpr size_t kRsdpSize = 36;
+static_assert(wire::kMaxVcpus < 0xff);  // APIC ids are vCPU indices, 0xff is everybody
 
 void set_checksum(Bytes& table, size_t at, size_t length) {
   table[at] = std::byte{0};

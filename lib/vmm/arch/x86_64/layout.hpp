@@ -59,6 +59,4 @@ inline constexpr uint16_t kSleepStatusPort = 0x601;
 inline constexpr uint16_t kResetPort = 0x602;  // ACPI 6.4 §4.8.3.6
 inline constexpr uint8_t kResetValue = 0x01;
 
-inline constexpr uint16_t kMaxVcpus = 64;  // APIC ids are vCPU indices
-
 }  // namespace microvm::vmm::layout

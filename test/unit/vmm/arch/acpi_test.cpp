@@ -12,6 +12,7 @@
 #include <string>
 
 #include "vmm/arch/x86_64/layout.hpp"
+#include "wire/shape.hpp"
 
 using namespace microvm;
 using namespace microvm::vmm;
@@ -134,7 +135,7 @@ TEST_CASE("acpi: iasl takes every table apart and puts it together again") {
 }
 
 TEST_CASE("acpi: the MADT has every vCPU and the IOAPIC") {
-  const wire::Bytes block = build_acpi(config_of(layout::kMaxVcpus, 0), kAddress);
+  const wire::Bytes block = build_acpi(config_of(wire::kMaxVcpus, 0), kAddress);
   const wire::ByteView madt = find_tables(block)["APIC"];
   size_t processors = 0;
   size_t offset = 44;
@@ -142,7 +143,7 @@ TEST_CASE("acpi: the MADT has every vCPU and the IOAPIC") {
     CHECK(at<uint8_t>(madt, offset + 3) == processors++);
     CHECK(at<uint32_t>(madt, offset + 4) == 1);
   }
-  CHECK(processors == layout::kMaxVcpus);
+  CHECK(processors == wire::kMaxVcpus);
   CHECK(at<uint8_t>(madt, offset) == 1);
   CHECK(at<uint32_t>(madt, offset + 4) == layout::kIoApic);
   CHECK(offset + 12 == madt.size());
@@ -152,7 +153,7 @@ TEST_CASE("acpi: the largest machine fits, more does not") {
   auto memory = GuestMemory::reserve(2 << 20);
   REQUIRE(memory);
   REQUIRE(memory->back_with_zeros());
-  const auto rsdp = write_acpi(*memory, config_of(layout::kMaxVcpus, layout::kMaxVirtioSlots));
+  const auto rsdp = write_acpi(*memory, config_of(wire::kMaxVcpus, layout::kMaxVirtioSlots));
   REQUIRE(rsdp);
   CHECK(*rsdp == layout::kAcpiTables);
   CHECK_FALSE(write_acpi(*memory, config_of(1, 2000)));

@@ -1,0 +1,86 @@
+#include "vmm/snapshot/machine_state.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace microvm;
+using wire::Shape;
+using namespace vmm::snapshot;
+
+namespace {
+
+constexpr Shape kPlain{.memory_bytes = 512u << 20, .vcpus = 2, .disks = 1};
+constexpr Shape kGrowing{.memory_bytes = 512u << 20,
+                         .peak_memory_bytes = 2048ull << 20,
+                         .vcpus = 2,
+                         .peak_vcpus = 8,
+                         .disks = 1};
+
+// As the library before version 2 wrote it.
+wire::Bytes version_1(const Shape& shape) {
+  wire::ByteWriter out;
+  out.put(shape.memory_bytes);
+  out.put(shape.vcpus);
+  out.put(shape.disks);
+  return out.take();
+}
+
+ErrorCode code_of(wire::ByteView body, uint16_t version) {
+  const auto shape = decode_shape(body, version);
+  return shape ? ErrorCode{} : shape.error().code;
+}
+
+}  // namespace
+
+TEST_CASE("machine state: both versions are read") {
+  for (const Shape& shape : {kPlain, kGrowing}) {
+    const auto read = decode_shape(encode_shape(shape), 2);
+    REQUIRE(read);
+    CHECK(*read == shape);
+  }
+  const auto old = decode_shape(version_1(kPlain), 1);
+  REQUIRE(old);
+  CHECK(*old == kPlain);
+  CHECK(old->memory_limit() == 512u << 20);
+  CHECK(old->vcpu_limit() == 2);
+  CHECK(old->nets == 0);
+}
+
+TEST_CASE("machine state: truncations and versions that never were are corrupt") {
+  for (uint16_t version : {uint16_t{1}, uint16_t{2}}) {
+    const auto body = version == 1 ? version_1(kPlain) : encode_shape(kPlain);
+    for (size_t size = 0; size < body.size(); ++size) {
+      CHECK(code_of(wire::ByteView(body).first(size), version) == ErrorCode::corrupt);
+    }
+  }
+  CHECK(code_of(version_1(kPlain), 0) == ErrorCode::corrupt);
+  CHECK(code_of(version_1(kPlain), 2) == ErrorCode::corrupt);
+  CHECK(code_of(encode_shape(kPlain), 1) == ErrorCode::corrupt);
+}
+
+TEST_CASE("machine state: a longer body is read while what is new in it is zero") {
+  auto body = encode_shape(kGrowing);
+  body.resize(body.size() + 12);
+  const auto read = decode_shape(body, 2);
+  REQUIRE(read);
+  CHECK(*read == kGrowing);
+  body.back() = std::byte{1};
+  CHECK(code_of(body, 2) == ErrorCode::unsupported);
+}
+
+TEST_CASE("machine state: a flipped bit is refused or another shape within the bounds") {
+  for (uint16_t version : {uint16_t{1}, uint16_t{2}}) {
+    const auto whole = version == 1 ? version_1(kPlain) : encode_shape(kGrowing);
+    const Shape& shape = version == 1 ? kPlain : kGrowing;
+    for (size_t bit = 0; bit < whole.size() * 8; ++bit) {
+      auto body = whole;
+      body[bit / 8] ^= std::byte{1} << bit % 8;
+      const auto read = decode_shape(body, version);
+      if (!read) {
+        CHECK(read.error().code == ErrorCode::corrupt);
+      } else {
+        CHECK(*read != shape);
+        CHECK(wire::shape_problem(*read).empty());
+      }
+    }
+  }
+}
