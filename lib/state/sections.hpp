@@ -28,7 +28,8 @@ enum class SectionId : uint32_t {
   virtio_block = 9,
   virtio_vsock = 10,
   virtio_rng = 11,
-  working_set = 32,  // alone in a file of its own
+  working_set = 32,        // alone in a file of its own
+  virtio_devices = 0x100,  // + n: a virtio device of type n (virtio 1.2 §5) that is not above
 };
 
 inline constexpr uint32_t kFormatVersion = 1;

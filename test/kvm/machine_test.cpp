@@ -29,15 +29,15 @@ struct RunningMachine {
   explicit RunningMachine(const Code& guest = counting_guest()) {
     auto device = std::make_unique<EchoDevice>();
     echo = device.get();
-    must(machine->attach(layout::kVsockSlot, std::make_unique<VsockDevice>(*loop)));
-    must(machine->attach(layout::kRngSlot, std::move(device)));
+    must(machine->attach(std::make_unique<VsockDevice>(*loop)));
+    must(machine->attach(std::move(device)));
     must(machine->boot_linux({.kernel = guest.elf(), .initramfs = {}, .cmdline = ""}));
     machine->run();
   }
 
-  MmioTransport& transport() {
+  Transport& transport() {
     for (const auto& slot : machine->slots()) {
-      if (slot->number == layout::kRngSlot) return *slot->transport;
+      if (slot->row().kind->type == DeviceType::rng) return *slot->transport();
     }
     FAIL("no such slot");
     std::abort();

@@ -83,7 +83,7 @@ TEST_CASE("worker: each way a guest ends has its reason") {
 TEST_CASE("worker: ports and addresses of nothing read as nothing and take writes") {
   WorkerProcess worker;
   constexpr uint64_t kNothing = layout::kVirtioMmioBase + 0x8000;
-  constexpr uint64_t kVsock = layout::kVirtioMmioBase + layout::kVsockSlot * 0x1000;
+  constexpr uint64_t kVsock = layout::virtio_mmio_address(4);
   Code guest;
   guest.map_devices();
   guest.read_port(0x1234).write_al_to_port(layout::kSerialPort);

@@ -13,7 +13,6 @@
 #include "vmm/snapshot/save.hpp"
 #include "vmm/snapshot/working_set.hpp"
 #include "vmm/virtio/block.hpp"
-#include "vmm/virtio/rng.hpp"
 
 namespace microvm::vmm::control {
 namespace {
@@ -240,16 +239,13 @@ Result<void> Worker::attach_devices(VmFiles& files, const std::vector<wire::Disk
     auto block = std::make_unique<BlockDevice>(
         std::move(*disk), disks[index].hold_when_full ? WhenFull::hold : WhenFull::fail,
         "disk" + std::to_string(index), log_sink(), [this](int error) { on_disk_error(error); });
-    if (auto ok = machine_->attach(layout::kFirstDiskSlot + index, std::move(block)); !ok)
-      return ok;
+    if (auto ok = machine_->attach(std::move(block), index); !ok) return ok;
   }
   auto vsock = std::make_unique<VsockDevice>(loop_, VsockLimits{.connections = max_streams_});
   vsock_ = vsock.get();
   vsock_->listen(wire::kAgentDoorbellPort, [this](base::Fd fd) { on_agent(std::move(fd)); });
   vsock_->listen(wire::kAppLogPort, [this](base::Fd fd) { app_streams_.add(std::move(fd)); });
-  if (auto ok = machine_->attach(layout::kVsockSlot, std::move(vsock)); !ok) return ok;
-  if (auto ok = machine_->attach(layout::kRngSlot, std::make_unique<RngDevice>()); !ok) return ok;
-  return machine_->check_attached();
+  return machine_->attach(std::move(vsock));
 }
 
 }  // namespace microvm::vmm::control

@@ -72,22 +72,19 @@ bool Machine::write_port(const kvm::Exit& exit) {
 
 void Machine::read_mmio(const kvm::Exit& exit) {
   std::ranges::fill(exit.data, std::byte{0});
-  if (MmioTransport* transport = transport_at(exit.address)) {
-    transport->read(exit.address % layout::kVirtioMmioStride, exit.data);
+  for (const auto& slot : slots_) {
+    if (Transport* transport = slot->transport_at(exit.address)) {
+      return transport->read(exit.address - slot->address(), exit.data);
+    }
   }
 }
 
 void Machine::write_mmio(const kvm::Exit& exit) {
-  if (MmioTransport* transport = transport_at(exit.address)) {
-    transport->write(exit.address % layout::kVirtioMmioStride, exit.data);
+  for (const auto& slot : slots_) {
+    if (Transport* transport = slot->transport_at(exit.address)) {
+      return transport->write(exit.address - slot->address(), exit.data);
+    }
   }
-}
-
-MmioTransport* Machine::transport_at(uint64_t address) const {
-  if (address < layout::kVirtioMmioBase) return nullptr;
-  const uint64_t slot = (address - layout::kVirtioMmioBase) / layout::kVirtioMmioStride;
-  if (slot >= slot_table_.size() || slot_table_[slot] == nullptr) return nullptr;
-  return slot_table_[slot]->transport.get();
 }
 
 // Always false: the vCPU that brought the end does not run on.

@@ -14,7 +14,7 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 // A vCPU leaves the guest within microseconds, or after the reset of a device that waits for I/O.
-constexpr milliseconds kParkDeadline = MmioTransport::kResetDeadline + milliseconds(3000);
+constexpr milliseconds kParkDeadline = Transport::kResetDeadline + milliseconds(3000);
 // There may be room again, and the device has not looked yet.
 constexpr milliseconds kHeldPatience = 2 * BlockDevice::kRetryInterval;
 constexpr milliseconds kEndDeadline{2000};
@@ -54,43 +54,46 @@ bool Machine::run_loop_until(milliseconds limit, Done&& done) {
 Machine::~Machine() {
   vcpus_.clear();
   for (const auto& slot : slots_) {
-    if (slot->transport) slot->transport->pause();
+    if (slot->transport() != nullptr) slot->transport()->pause();
   }
   static_cast<void>(run_loop_until(kEndDeadline, [this] { return idle(); }));
-  for (const auto& slot : slots_) {
-    for (const auto& doorbell : slot->doorbells) loop_.unwatch(doorbell.watch);
-  }
   *self_ = nullptr;
 }
 
-Result<void> Machine::attach(uint32_t number, std::unique_ptr<Device> device) {
-  VirtioSlot* slot = number < slot_table_.size() ? slot_table_[number] : nullptr;
-  if (slot == nullptr || slot->row->type != device->type() || slot->transport) {
-    return base::fail(ErrorCode::invalid_argument,
-                      "no room for this device in slot " + std::to_string(number));
+Result<void> Machine::attach(std::unique_ptr<Device> device, uint32_t index) {
+  const DeviceType type = device->kind().type;
+  const auto slot = std::ranges::find_if(slots_, [&](const auto& candidate) {
+    const DeviceRow& row = candidate->row();
+    return row.kind->type == type && candidate->number() == row.first_slot + index;
+  });
+  if (slot == slots_.end() || (*slot)->transport() != nullptr) {
+    return base::fail(
+        ErrorCode::invalid_argument,
+        std::string("no room for ") + device->kind().name + " device " + std::to_string(index));
   }
-  slot->transport =
-      std::make_unique<MmioTransport>(memory_, loop_, slot->irq, std::move(device), callbacks_.log);
+  (*slot)->attach(std::move(device), {memory_, loop_, callbacks_.log});
   return {};
 }
 
-Result<void> Machine::check_attached() const {
+Result<void> Machine::make_devices() {
+  const DeviceContext context{memory_, loop_, callbacks_.log};
   for (const auto& slot : slots_) {
-    if (slot->transport) continue;
-    return base::fail(ErrorCode::invalid_argument,
-                      std::string("a ") + slot->row->name + " device is missing");
+    if (slot->transport() != nullptr) continue;
+    const DeviceRow& row = slot->row();
+    if (row.make == nullptr) {
+      return base::fail(ErrorCode::invalid_argument,
+                        std::string("a ") + row.kind->name + " device is missing");
+    }
+    slot->attach(row.make(context), context);
   }
   return {};
 }
 
 Result<void> Machine::boot_linux(const LinuxFiles& files) {
-  if (auto ok = check_attached(); !ok) return ok;
+  if (auto ok = make_devices(); !ok) return ok;
   if (auto ok = memory_.back_with_zeros(); !ok) return ok;
   x86_64::AcpiConfig config{.vcpus = shape_.vcpus, .devices = {}};
-  for (const auto& slot : slots_) {
-    config.devices.push_back({layout::virtio_mmio_address(slot->number), layout::kVirtioMmioStride,
-                              layout::virtio_gsi(slot->number)});
-  }
+  for (const auto& slot : slots_) config.devices.push_back(slot->window());
   const auto rsdp = x86_64::write_acpi(memory_, config);
   if (!rsdp) return base::fail(rsdp.error());
   if (auto ok = write_generation_id(memory_); !ok) return ok;
@@ -109,7 +112,7 @@ void Machine::run() {
   if (running_ || has_ended_) return;
   running_ = true;
   if (stopped_at_) continue_clocks();
-  for (const auto& slot : slots_) slot->transport->resume();
+  for (const auto& slot : slots_) slot->transport()->resume();
   for (const auto& vcpu : vcpus_) vcpu->run();
 }
 
@@ -122,10 +125,10 @@ bool Machine::all_park() {
 
 Result<void> Machine::pause() {
   running_ = false;
-  // The loop has to run meanwhile, see MmioTransport::kResetDeadline.
+  // The loop has to run meanwhile, see Transport::kResetDeadline.
   const bool all_parked = run_loop_until(kParkDeadline, [this] { return all_park(); });
   if (!all_parked) return base::fail(ErrorCode::deadline_exceeded, "a vcpu does not stop");
-  for (const auto& slot : slots_) slot->transport->pause();
+  for (const auto& slot : slots_) slot->transport()->pause();
   return note_clocks();
 }
 
@@ -142,13 +145,14 @@ Result<void> Machine::quiesce(milliseconds deadline) {
 }
 
 bool Machine::idle() const {
-  return std::ranges::all_of(
-      slots_, [](const auto& slot) { return !slot->transport || slot->transport->idle(); });
+  return std::ranges::all_of(slots_, [](const auto& slot) {
+    return slot->transport() == nullptr || slot->transport()->idle();
+  });
 }
 
 Result<void> Machine::check_held() const {
   for (const auto& slot : slots_) {
-    if (auto ok = slot->transport->device().check_held(); !ok) return ok;
+    if (auto ok = slot->transport()->device().check_held(); !ok) return ok;
   }
   return {};
 }
@@ -161,7 +165,7 @@ Result<void> Machine::flush_devices(milliseconds deadline) {
   };
   const auto progress = std::make_shared<Progress>(Progress{slots_.size(), {}});
   for (const auto& slot : slots_) {
-    slot->transport->flush([progress](Result<void> done) {
+    slot->transport()->flush([progress](Result<void> done) {
       --progress->open;
       if (!done && !progress->error) progress->error = done.error();
     });
@@ -216,10 +220,6 @@ void Machine::report_end(wire::ExitEvent event) {
   callbacks_.ended(std::move(event));
 }
 
-void Machine::ring(VirtioSlot& slot, uint16_t queue) {
-  if (slot.doorbells[queue].line.consume() && slot.transport) slot.transport->kick(queue);
-}
-
 uint64_t Machine::exits() const {
   uint64_t sum = 0;
   for (const auto& vcpu : vcpus_) sum += vcpu->exits();
@@ -227,8 +227,9 @@ uint64_t Machine::exits() const {
 }
 
 uint64_t Machine::devices_needing_reset() const {
-  return static_cast<uint64_t>(std::ranges::count_if(
-      slots_, [](const auto& slot) { return slot->transport && slot->transport->needs_reset(); }));
+  return static_cast<uint64_t>(std::ranges::count_if(slots_, [](const auto& slot) {
+    return slot->transport() != nullptr && slot->transport()->needs_reset();
+  }));
 }
 
 std::chrono::steady_clock::time_point Machine::first_run() const {

@@ -5,7 +5,6 @@
 //   ended    an event: the guest powered off, reset, crashed
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -26,11 +25,10 @@
 #include "vmm/kvm/vm.hpp"
 #include "vmm/machine/event_line.hpp"
 #include "vmm/machine/vcpu_thread.hpp"
+#include "vmm/machine/virtio_slot.hpp"
 #include "vmm/memory/guest_memory.hpp"
 #include "vmm/platform/log_ring.hpp"
 #include "vmm/platform/serial.hpp"
-#include "vmm/virtio/mmio_transport.hpp"
-#include "vmm/virtio/registry.hpp"
 #include "wire/control.hpp"
 #include "wire/shape.hpp"
 
@@ -42,20 +40,6 @@ struct LinuxFiles {
   base::Fd kernel;     // ELF vmlinux
   base::Fd initramfs;  // may be absent
   std::string cmdline;
-};
-
-// One place a virtio device can be in: its interrupt and its doorbells exist from shape() on, the
-// device from attach() on.
-struct VirtioSlot {
-  struct Doorbell {
-    EventLine line;
-    sys::Loop::WatchId watch = 0;
-  };
-  uint32_t number = 0;
-  const DeviceRow* row = nullptr;
-  EventLine irq;
-  std::vector<Doorbell> doorbells;  // one per queue
-  std::unique_ptr<MmioTransport> transport;
 };
 
 // All functions are for the loop's thread.
@@ -76,11 +60,13 @@ class Machine {
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
-  // Puts a device into its slot, before the machine runs for the first time. Error invalid_argument
-  // when the shape has no such slot or another kind of device there.
-  Result<void> attach(uint32_t slot, std::unique_ptr<Device> device);
-  // Error invalid_argument when a slot has no device yet.
-  [[nodiscard]] Result<void> check_attached() const;
+  // Puts a device into its slot, before the machine runs for the first time; `index` says which of
+  // several of its kind it is. Error invalid_argument when the shape has no such one, or it is
+  // there already.
+  Result<void> attach(std::unique_ptr<Device> device, uint32_t index = 0);
+  // Makes the devices that need nothing from outside and were not attached (device_set.hpp). Error
+  // invalid_argument when another one is missing.
+  Result<void> make_devices();
 
   // Fills memory and vCPU 0 for a cold boot; run() starts it.
   Result<void> boot_linux(const LinuxFiles& files);
@@ -132,11 +118,9 @@ class Machine {
   bool write_port(const kvm::Exit& exit);
   void read_mmio(const kvm::Exit& exit);
   void write_mmio(const kvm::Exit& exit);
-  [[nodiscard]] MmioTransport* transport_at(uint64_t address) const;
   bool end(wire::ExitEvent::Reason reason, std::string detail = {});
 
   void report_end(wire::ExitEvent event);
-  void ring(VirtioSlot& slot, uint16_t queue);
   template <class Done>
   [[nodiscard]] bool run_loop_until(std::chrono::milliseconds limit, Done&& done);
   [[nodiscard]] bool all_park();
@@ -160,7 +144,6 @@ class Machine {
   TextDetector panic_{kPanicText};  // used on the vCPUs' threads, under the serial port's mutex
   std::atomic<bool> panicked_{false};
   std::vector<std::unique_ptr<VirtioSlot>> slots_;
-  std::array<VirtioSlot*, layout::kMaxVirtioSlots> slot_table_{};
   std::vector<std::unique_ptr<VcpuThread>> vcpus_;
   bool running_ = false;
   bool has_ended_ = false;

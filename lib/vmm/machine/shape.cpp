@@ -1,7 +1,6 @@
 // Builds a machine up to the point where only memory and state are missing. The order is the one
 // kvm/vm.hpp asks for; no device, memory or file of a certain Vm is known here.
 #include <fcntl.h>
-#include <poll.h>
 
 #include "vmm/machine/machine.hpp"
 
@@ -76,40 +75,19 @@ class MachineBuilder {
   }
 
   Result<void> add_slots() {
-    for (uint32_t disk = 0; disk < shape_.disks; ++disk) {
-      if (auto ok = add_slot(layout::kFirstDiskSlot + disk, DeviceType::block); !ok) return ok;
+    for (const DeviceRow& row : device_set()) {
+      for (uint32_t index = 0; index < row.count(shape_); ++index) {
+        auto slot = VirtioSlot::create(loop_, row.first_slot + index, row);
+        if (!slot) return base::fail(slot.error());
+        machine_->slots_.push_back(std::move(*slot));
+      }
     }
-    if (auto ok = add_slot(layout::kVsockSlot, DeviceType::vsock); !ok) return ok;
-    return add_slot(layout::kRngSlot, DeviceType::rng);
-  }
-
-  Result<void> add_slot(uint32_t number, DeviceType type) {
-    auto irq = EventLine::create();
-    if (!irq) return base::fail(irq.error());
-    auto slot = std::make_unique<VirtioSlot>(
-        VirtioSlot{number, &device_row(type), std::move(*irq), {}, nullptr});
-    for (uint16_t queue = 0; queue < slot->row->queues; ++queue) {
-      auto line = EventLine::create();
-      if (!line) return base::fail(line.error());
-      const auto ring = [machine = machine_.get(), raw = slot.get(), queue](uint32_t) {
-        machine->ring(*raw, queue);
-      };
-      const auto watch = loop_.watch(line->fd(), POLLIN, ring);
-      slot->doorbells.push_back({std::move(*line), watch});
-    }
-    machine_->slot_table_[number] = slot.get();
-    machine_->slots_.push_back(std::move(slot));
     return {};
   }
 
   Result<void> connect_doorbells() {
     for (const auto& slot : machine_->slots_) {
-      const uint64_t address =
-          layout::virtio_mmio_address(slot->number) + MmioTransport::kQueueNotifyOffset;
-      for (uint32_t queue = 0; queue < slot->doorbells.size(); ++queue) {
-        const int fd = slot->doorbells[queue].line.fd();
-        if (auto ok = machine_->vm_.add_ioeventfd(fd, address, queue); !ok) return ok;
-      }
+      if (auto ok = slot->connect_doorbells(machine_->vm_); !ok) return ok;
     }
     return {};
   }
@@ -121,8 +99,7 @@ class MachineBuilder {
       return ok;
     }
     for (const auto& slot : machine_->slots_) {
-      const uint32_t gsi = layout::virtio_gsi(slot->number);
-      if (auto ok = vm.add_irqfd(slot->irq.fd(), gsi); !ok) return ok;
+      if (auto ok = slot->connect_interrupt(vm); !ok) return ok;
     }
     return {};
   }

@@ -36,8 +36,9 @@ Result<wire::Bytes> collect_state(Machine& machine) {
   if (machine.has_ended()) return base::fail(ErrorCode::vm_gone, "the vm has ended");
   const auto clock_ns = machine.hold_clocks();
   if (!clock_ns) return base::fail(clock_ns.error());
+  const wire::Shape& shape = machine.current_shape();
   state::Writer out;
-  out.add(SectionId::machine, 0, kMachineVersion, encode_shape(machine.current_shape()));
+  out.add(SectionId::machine, 0, kMachineVersion, encode_machine({shape, slots_of(shape)}));
   out.add(SectionId::cpuid, 0, x86_64::kCpuidVersion, machine.cpuid().encode());
   auto vm = x86_64::save_vm(machine.vm());
   if (!vm) return base::fail(vm.error());
@@ -47,7 +48,7 @@ Result<wire::Bytes> collect_state(Machine& machine) {
   out.add(SectionId::serial, 0, Serial::kStateVersion, machine.serial().save());
   if (auto ok = add_vcpus(machine, out); !ok) return base::fail(ok.error());
   for (const auto& slot : machine.slots()) {
-    if (auto ok = slot->transport->save(out, slot->number); !ok) return base::fail(ok.error());
+    if (auto ok = slot->transport()->save(out, slot->number()); !ok) return base::fail(ok.error());
   }
   return out.finish();
 }

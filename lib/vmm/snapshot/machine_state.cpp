@@ -9,9 +9,14 @@ bool only_zeros(wire::ByteView bytes) {
   return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
 
+uint32_t first_slots(const wire::Shape& shape) {
+  return ((1u << shape.disks) - 1) | 1u << 4 | 1u << 5;
+}
+
 }  // namespace
 
-wire::Bytes encode_shape(const wire::Shape& shape) {
+wire::Bytes encode_machine(const MachineState& state) {
+  const wire::Shape& shape = state.shape;
   wire::ByteWriter out;
   out.put(shape.memory_bytes);
   out.put(shape.vcpus);
@@ -19,12 +24,14 @@ wire::Bytes encode_shape(const wire::Shape& shape) {
   out.put(shape.memory_limit());
   out.put(shape.vcpu_limit());
   out.put(shape.nets);
+  out.put(state.slots);
   return out.take();
 }
 
-Result<wire::Shape> decode_shape(wire::ByteView body, uint16_t version) {
+Result<MachineState> decode_machine(wire::ByteView body, uint16_t version) {
   wire::ByteReader in(body);
-  wire::Shape shape;
+  MachineState state;
+  wire::Shape& shape = state.shape;
   shape.memory_bytes = in.get<uint64_t>();
   shape.vcpus = in.get<uint16_t>();
   shape.disks = in.get<uint16_t>();
@@ -32,6 +39,7 @@ Result<wire::Shape> decode_shape(wire::ByteView body, uint16_t version) {
     shape.peak_memory_bytes = in.get<uint64_t>();
     shape.peak_vcpus = in.get<uint16_t>();
     shape.nets = in.get<uint16_t>();
+    state.slots = in.get<uint32_t>();
   }
   const wire::ByteView rest = in.get_bytes(in.left());
   if (!in.ok() || version == 0 || (version == 1 && !rest.empty())) {
@@ -45,7 +53,8 @@ Result<wire::Shape> decode_shape(wire::ByteView body, uint16_t version) {
   if (const std::string problem = wire::shape_problem(shape); !problem.empty()) {
     return base::fail(ErrorCode::corrupt, "state file: " + problem);
   }
-  return shape;
+  if (state.slots == 0) state.slots = first_slots(shape);
+  return state;
 }
 
 }  // namespace microvm::vmm::snapshot

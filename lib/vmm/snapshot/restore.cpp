@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <bit>
+
 #include "state/sections.hpp"
 #include "sys/file.hpp"
 #include "vmm/arch/x86_64/vcpu_state.hpp"
@@ -30,6 +32,7 @@ Result<wire::Bytes> read_state_file(int fd) {
 
 // Everything that is not a device, decoded and checked before any of it is applied.
 struct Core {
+  uint32_t slots = 0;
   x86_64::CpuidTable cpuid;
   x86_64::VmState vm;
   std::vector<x86_64::VcpuState> vcpus;
@@ -48,15 +51,33 @@ std::string describe(const Shape& shape) {
 }
 
 // Of the peaks, too, the guest was told when it booted: what it can grow to and where.
-Result<void> check_shape(const state::Reader& in, const Shape& ours) {
+Result<void> check_shape(const Shape& snapshot, const Shape& ours) {
+  if (snapshot == ours) return {};
+  return base::fail(ErrorCode::invalid_argument, "the snapshot is of a machine with " +
+                                                     describe(snapshot) + ", this one has " +
+                                                     describe(ours));
+}
+
+// A device that the guest was not told of, because the library had none of its kind, stays as it
+// was made.
+Result<void> check_slots(uint32_t snapshot, uint32_t ours) {
+  const uint32_t missing = snapshot & ~ours;
+  if (missing == 0) return {};
+  return base::fail(ErrorCode::unsupported,
+                    "state file: the machine has a device in slot " +
+                        std::to_string(std::countr_zero(missing)) +
+                        " that this library does not have; use the library that made the snapshot");
+}
+
+// The slots that the guest knows.
+Result<uint32_t> read_machine(const state::Reader& in, const Shape& ours) {
   const auto section = in.find(SectionId::machine, 0, kMachineVersion);
   if (!section) return base::fail(section.error());
-  const auto shape = decode_shape(section->body, section->version);
-  if (!shape) return base::fail(shape.error());
-  if (*shape == ours) return {};
-  return base::fail(
-      ErrorCode::invalid_argument,
-      "the snapshot is of a machine with " + describe(*shape) + ", this one has " + describe(ours));
+  const auto state = decode_machine(section->body, section->version);
+  if (!state) return base::fail(state.error());
+  if (auto ok = check_shape(state->shape, ours); !ok) return base::fail(ok.error());
+  if (auto ok = check_slots(state->slots, slots_of(ours)); !ok) return base::fail(ok.error());
+  return state->slots;
 }
 
 Result<x86_64::CpuidTable> decode_cpuid(const state::Reader& in, Machine& machine) {
@@ -79,11 +100,13 @@ Result<x86_64::VmState> decode_vm(const state::Reader& in) {
 }
 
 Result<Core> decode_core(const state::Reader& in, Machine& machine) {
+  const auto slots = read_machine(in, machine.current_shape());
+  if (!slots) return base::fail(slots.error());
   auto cpuid = decode_cpuid(in, machine);
   if (!cpuid) return base::fail(cpuid.error());
   auto vm = decode_vm(in);
   if (!vm) return base::fail(vm.error());
-  Core core{std::move(*cpuid), *vm, {}};
+  Core core{*slots, std::move(*cpuid), *vm, {}};
   for (uint32_t index = 0; index < machine.vcpus().size(); ++index) {
     const auto section = in.find(SectionId::vcpu, index, x86_64::kVcpuStateVersion);
     if (!section) return base::fail(section.error());
@@ -122,12 +145,13 @@ Result<void> apply_core(Machine& machine, Core core) {
   return {};
 }
 
-Result<void> restore_devices(const state::Reader& in, Machine& machine) {
+Result<void> restore_devices(const state::Reader& in, uint32_t slots, Machine& machine) {
   const auto serial = in.find(SectionId::serial, 0, Serial::kStateVersion);
   if (!serial) return base::fail(serial.error());
   if (auto ok = machine.serial().restore(serial->body); !ok) return ok;
   for (const auto& slot : machine.slots()) {
-    if (auto ok = slot->transport->restore(in, slot->number); !ok) return ok;
+    if ((slots >> slot->number() & 1) == 0) continue;
+    if (auto ok = slot->transport()->restore(in, slot->number()); !ok) return ok;
   }
   return {};
 }
@@ -135,17 +159,17 @@ Result<void> restore_devices(const state::Reader& in, Machine& machine) {
 }  // namespace
 
 Result<void> restore(Machine& machine, const RestoreFiles& files) {
-  if (auto ok = machine.check_attached(); !ok) return ok;
+  if (auto ok = machine.make_devices(); !ok) return ok;
   const auto bytes = read_state_file(files.state);
   if (!bytes) return base::fail(bytes.error());
   const auto in = state::Reader::parse(*bytes);
   if (!in) return base::fail(in.error());
-  if (auto ok = check_shape(*in, machine.current_shape()); !ok) return ok;
   auto core = decode_core(*in, machine);
   if (!core) return base::fail(core.error());
   if (auto ok = back_memory(machine.memory(), files); !ok) return ok;
+  const uint32_t slots = core->slots;
   if (auto ok = apply_core(machine, std::move(*core)); !ok) return ok;
-  if (auto ok = restore_devices(*in, machine); !ok) return ok;
+  if (auto ok = restore_devices(*in, slots, machine); !ok) return ok;
   return renew_generation_id(machine.memory(), machine.generation_irq());
 }
 

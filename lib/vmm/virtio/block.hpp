@@ -58,6 +58,7 @@ enum class WhenFull { fail, hold };
 
 class BlockDevice final : public Device {
  public:
+  static constexpr DeviceKind kKind{DeviceType::block, "block", 1, 1};
   static constexpr uint16_t kQueueSize = 256;
   static constexpr std::chrono::milliseconds kRetryInterval{500};
 
@@ -73,7 +74,7 @@ class BlockDevice final : public Device {
   // Loop's thread.
   [[nodiscard]] const BlockStats& stats() const noexcept { return stats_; }
 
-  [[nodiscard]] DeviceType type() const override { return DeviceType::block; }
+  [[nodiscard]] const DeviceKind& kind() const override { return kKind; }
   [[nodiscard]] std::span<const uint16_t> queue_sizes() const override;
   [[nodiscard]] uint64_t features() const override;
   [[nodiscard]] std::span<const std::byte> config() const override;

@@ -13,13 +13,25 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "state/sections.hpp"
 #include "vmm/virtio/queue.hpp"
 #include "wire/bytes.hpp"
 
 namespace microvm::vmm {
 
 // virtio 1.2 §5
-enum class DeviceType : uint32_t { block = 2, rng = 4, vsock = 19 };
+enum class DeviceType : uint32_t { net = 1, block = 2, rng = 4, balloon = 5, vsock = 19, mem = 24 };
+
+// What is known of a kind of device before there is one.
+struct DeviceKind {
+  DeviceType type;
+  const char* name;
+  uint16_t queues;         // pooled workers make its doorbells before the device exists
+  uint16_t state_version;  // of the section that save() gives the body of
+};
+
+// The state section of a device of this type.
+[[nodiscard]] state::SectionId state_section(DeviceType type);
 
 // virtio 1.2 §6; a device offers its own bits, the transport adds these.
 inline constexpr uint64_t kFeatureIndirectDesc = uint64_t{1} << 28;
@@ -57,7 +69,8 @@ class Device {
  public:
   virtual ~Device() = default;
 
-  [[nodiscard]] virtual DeviceType type() const = 0;
+  // One for all devices of a class: its kKind.
+  [[nodiscard]] virtual const DeviceKind& kind() const = 0;
   // The largest size of each queue: powers of two up to kMaxQueueSize. Does not change.
   [[nodiscard]] virtual std::span<const uint16_t> queue_sizes() const = 0;
   [[nodiscard]] virtual uint64_t features() const = 0;
@@ -81,8 +94,8 @@ class Device {
   // nobody knows for how long. Loop's thread, without the mutex.
   [[nodiscard]] virtual Result<void> check_held() const { return {}; }
 
-  // The body of the device's state section (registry.hpp has its id and version). The device is
-  // idle. restore() gets untrusted bytes and runs before activate().
+  // The body of the device's state section. The device is idle. restore() gets untrusted bytes and
+  // runs before activate().
   [[nodiscard]] virtual wire::Bytes save() const { return {}; }
   [[nodiscard]] virtual Result<void> restore(wire::ByteView body);
 };

@@ -73,7 +73,7 @@ uint32_t MmioTransport::read_register(uint64_t offset) {
     case kVersionNumber:
       return kVersion;
     case kDeviceId:
-      return static_cast<uint32_t>(device_->type());
+      return static_cast<uint32_t>(device_->kind().type);
     case kVendorId:
       return kVendor;
     case kDeviceFeatures:

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "vmm/virtio/mmio_registers.hpp"
-#include "vmm/virtio/registry.hpp"
 
 namespace microvm::vmm {
 
@@ -30,7 +29,7 @@ MmioTransport::MmioTransport(GuestMemory& memory, sys::Loop& loop, Irq& irq,
   for (const uint16_t size : device_->queue_sizes()) {
     queues_.emplace_back(size);
   }
-  state_.device_type = static_cast<uint32_t>(device_->type());
+  state_.device_type = static_cast<uint32_t>(device_->kind().type);
   state_.queues.resize(queues_.size());
   publish_pending_.resize(queues_.size());
 }
@@ -84,7 +83,7 @@ void MmioTransport::fail(std::string_view reason) {
   state_.status |= kNeedsReset;
   if (has_status(kDriverOk)) raise(kConfigChange);
   if (++failures_ > kMaxLoggedFailures || !log_) return;
-  const std::string name = device_row(device_->type()).name;
+  const std::string name = device_->kind().name;
   log_(base::LogLevel::warning,
        "virtio " + name + ": " + std::string(reason) + "; the guest's driver must reset it");
 }
@@ -238,10 +237,10 @@ bool MmioTransport::needs_reset() const {
 // ---- snapshot ----------------------------------------------------------------------------------
 
 Result<void> MmioTransport::save(state::Writer& out, uint32_t instance) const {
-  const DeviceRow& row = device_row(device_->type());
+  const DeviceKind& kind = device_->kind();
   if (!idle()) {
     return base::fail(ErrorCode::busy,
-                      "virtio " + std::string(row.name) + ": input or output is in flight");
+                      "virtio " + std::string(kind.name) + ": input or output is in flight");
   }
   const std::lock_guard guard(mutex_);
   MmioState state = state_;
@@ -251,12 +250,12 @@ Result<void> MmioTransport::save(state::Writer& out, uint32_t instance) const {
     state.positions.push_back(queue.position());
   }
   out.add(state::SectionId::virtio_mmio, instance, kMmioStateVersion, state.encode());
-  out.add(row.section, instance, row.section_version, device_->save());
+  out.add(state_section(kind.type), instance, kind.state_version, device_->save());
   return {};
 }
 
 Result<void> MmioTransport::check(const MmioState& state) const {
-  const std::string name = "virtio " + std::string(device_row(device_->type()).name);
+  const std::string name = "virtio " + std::string(device_->kind().name);
   const auto corrupt = [&](const char* what) {
     return base::fail(ErrorCode::corrupt, name + " state: " + what);
   };
@@ -280,12 +279,12 @@ Result<void> MmioTransport::check(const MmioState& state) const {
 }
 
 Result<void> MmioTransport::restore(const state::Reader& in, uint32_t instance) {
-  const DeviceRow& row = device_row(device_->type());
+  const DeviceKind& kind = device_->kind();
   const auto section = in.find(state::SectionId::virtio_mmio, instance, kMmioStateVersion);
   if (!section) return base::fail(section.error());
   auto state = MmioState::decode(section->body);
   if (!state) return base::fail(state.error());
-  const auto device_section = in.find(row.section, instance, row.section_version);
+  const auto device_section = in.find(state_section(kind.type), instance, kind.state_version);
   if (!device_section) return base::fail(device_section.error());
 
   const std::lock_guard guard(mutex_);
@@ -299,7 +298,7 @@ Result<void> MmioTransport::restore(const state::Reader& in, uint32_t instance) 
   state_.positions.clear();
   if (!started) {
     return base::fail(ErrorCode::corrupt,
-                      "virtio " + std::string(row.name) + " state: a queue is not valid");
+                      "virtio " + std::string(kind.name) + " state: a queue is not valid");
   }
   device_->activate(*this);
   return {};

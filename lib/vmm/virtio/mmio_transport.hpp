@@ -3,26 +3,23 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <span>
 #include <vector>
 
 #include "base/log.hpp"
-#include "state/sections.hpp"
 #include "sys/loop.hpp"
 #include "vmm/memory/guest_memory.hpp"
-#include "vmm/virtio/device.hpp"
 #include "vmm/virtio/irq.hpp"
 #include "vmm/virtio/mmio_state.hpp"
 #include "vmm/virtio/queue.hpp"
+#include "vmm/virtio/transport.hpp"
 
 namespace microvm::vmm {
 
-class MmioTransport final : private DeviceHost {
+class MmioTransport final : public Transport, private DeviceHost {
  public:
   static constexpr uint64_t kRegionBytes = 0x1000;
   static constexpr uint64_t kQueueNotifyOffset = 0x50;  // ioeventfd: u32, datamatch queue index
@@ -30,34 +27,19 @@ class MmioTransport final : private DeviceHost {
   // `memory`, `loop` and `irq` outlive the transport. The irq is raised like an edge.
   MmioTransport(GuestMemory& memory, sys::Loop& loop, Irq& irq, std::unique_ptr<Device> device,
                 base::LogSink log);
-  // Drain first (pause() until idle()): in-flight I/O reads and writes guest memory.
-  ~MmioTransport();
+  ~MmioTransport() override;
 
-  // Any vCPU thread. Accesses no driver makes read as zero and are ignored when written. A reset
-  // with I/O in flight waits for it up to kResetDeadline, so whoever pauses vCPU threads keeps the
-  // loop running meanwhile.
-  static constexpr std::chrono::milliseconds kResetDeadline{2000};
-  void read(uint64_t offset, std::span<std::byte> data);
-  void write(uint64_t offset, std::span<const std::byte> data);
-
-  // The rest is for the loop's thread.
-  void kick(uint16_t queue);
-
-  // Takes no new work from the queues. idle() becomes true when everything in flight is done and
-  // visible to the driver.
-  void pause();
-  [[nodiscard]] bool idle() const;
-  // Looks at every queue: kicks may have been lost. After a restore, too.
-  void resume();
-  void flush(Device::FlushDone done);
-
-  // The transport's and the device's section. vCPUs stopped, paused, idle (error busy).
-  Result<void> save(state::Writer& out, uint32_t instance) const;
-  // On a new transport, memory in place; ends paused. Errors: corrupt, unsupported.
-  Result<void> restore(const state::Reader& in, uint32_t instance);
-
-  [[nodiscard]] bool needs_reset() const;
-  [[nodiscard]] Device& device() noexcept { return *device_; }
+  void read(uint64_t offset, std::span<std::byte> data) override;
+  void write(uint64_t offset, std::span<const std::byte> data) override;
+  void kick(uint16_t queue) override;
+  void pause() override;
+  [[nodiscard]] bool idle() const override;
+  void resume() override;
+  void flush(Device::FlushDone done) override;
+  Result<void> save(state::Writer& out, uint32_t instance) const override;
+  Result<void> restore(const state::Reader& in, uint32_t instance) override;
+  [[nodiscard]] bool needs_reset() const override;
+  [[nodiscard]] Device& device() noexcept override { return *device_; }
 
  private:
   std::unique_lock<std::mutex> lock() override { return std::unique_lock(mutex_); }

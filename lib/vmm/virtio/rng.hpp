@@ -7,10 +7,11 @@ namespace microvm::vmm {
 
 class RngDevice final : public Device {
  public:
+  static constexpr DeviceKind kKind{DeviceType::rng, "rng", 1, 1};
   // Longer buffers are filled in part; the driver asks again.
   static constexpr uint32_t kMaxBytesPerRequest = 4096;
 
-  [[nodiscard]] DeviceType type() const override { return DeviceType::rng; }
+  [[nodiscard]] const DeviceKind& kind() const override { return kKind; }
   [[nodiscard]] std::span<const uint16_t> queue_sizes() const override;
   [[nodiscard]] uint64_t features() const override { return 0; }
   [[nodiscard]] std::span<const std::byte> config() const override { return {}; }

@@ -32,6 +32,7 @@ struct VsockLimits {
 
 class VsockDevice final : public Device {
  public:
+  static constexpr DeviceKind kKind{DeviceType::vsock, "vsock", 3, 1};
   static constexpr uint64_t kGuestCid = 3;
   static constexpr uint64_t kFeatureStream = 1;  // virtio 1.2 §5.10.3
   enum QueueIndex : uint16_t { kRxQueue = 0, kTxQueue = 1, kEventQueue = 2 };
@@ -54,7 +55,7 @@ class VsockDevice final : public Device {
   void reset_connections();
   [[nodiscard]] size_t connections() const;
 
-  [[nodiscard]] DeviceType type() const override { return DeviceType::vsock; }
+  [[nodiscard]] const DeviceKind& kind() const override { return kKind; }
   [[nodiscard]] std::span<const uint16_t> queue_sizes() const override;
   [[nodiscard]] uint64_t features() const override { return kFeatureStream; }
   [[nodiscard]] std::span<const std::byte> config() const override;

@@ -15,6 +15,8 @@ constexpr Shape kGrowing{.memory_bytes = 512u << 20,
                          .peak_vcpus = 8,
                          .disks = 1};
 
+constexpr uint32_t kSlots = 0b1001'0011'0001;
+
 // As the library before version 2 wrote it.
 wire::Bytes version_1(const Shape& shape) {
   wire::ByteWriter out;
@@ -25,7 +27,7 @@ wire::Bytes version_1(const Shape& shape) {
 }
 
 ErrorCode code_of(wire::ByteView body, uint16_t version) {
-  const auto shape = decode_shape(body, version);
+  const auto shape = decode_machine(body, version);
   return shape ? ErrorCode{} : shape.error().code;
 }
 
@@ -33,53 +35,65 @@ ErrorCode code_of(wire::ByteView body, uint16_t version) {
 
 TEST_CASE("machine state: both versions are read") {
   for (const Shape& shape : {kPlain, kGrowing}) {
-    const auto read = decode_shape(encode_shape(shape), 2);
+    const auto read = decode_machine(encode_machine({shape, 0}), 2);
     REQUIRE(read);
-    CHECK(*read == shape);
+    CHECK(read->shape == shape);
   }
-  const auto old = decode_shape(version_1(kPlain), 1);
+  const auto old = decode_machine(version_1(kPlain), 1);
   REQUIRE(old);
-  CHECK(*old == kPlain);
-  CHECK(old->memory_limit() == 512u << 20);
-  CHECK(old->vcpu_limit() == 2);
-  CHECK(old->nets == 0);
+  CHECK(old->shape == kPlain);
+  CHECK(old->shape.memory_limit() == 512u << 20);
+  CHECK(old->shape.vcpu_limit() == 2);
+  CHECK(old->shape.nets == 0);
+}
+
+TEST_CASE("machine state: the slots that the guest knows, or those of before there was a list") {
+  const auto read = decode_machine(encode_machine({kPlain, kSlots}), 2);
+  REQUIRE(read);
+  CHECK(read->slots == kSlots);
+  Shape disks = kPlain;
+  for (disks.disks = 0; disks.disks <= wire::kMaxDisks; ++disks.disks) {
+    const uint32_t expected = 0b11'0000u | ((1u << disks.disks) - 1);
+    CHECK(decode_machine(version_1(disks), 1)->slots == expected);
+    CHECK(decode_machine(encode_machine({disks, 0}), 2)->slots == expected);
+  }
 }
 
 TEST_CASE("machine state: truncations and versions that never were are corrupt") {
   for (uint16_t version : {uint16_t{1}, uint16_t{2}}) {
-    const auto body = version == 1 ? version_1(kPlain) : encode_shape(kPlain);
+    const auto body = version == 1 ? version_1(kPlain) : encode_machine({kPlain, kSlots});
     for (size_t size = 0; size < body.size(); ++size) {
       CHECK(code_of(wire::ByteView(body).first(size), version) == ErrorCode::corrupt);
     }
   }
   CHECK(code_of(version_1(kPlain), 0) == ErrorCode::corrupt);
   CHECK(code_of(version_1(kPlain), 2) == ErrorCode::corrupt);
-  CHECK(code_of(encode_shape(kPlain), 1) == ErrorCode::corrupt);
+  CHECK(code_of(encode_machine({kPlain, kSlots}), 1) == ErrorCode::corrupt);
 }
 
 TEST_CASE("machine state: a longer body is read while what is new in it is zero") {
-  auto body = encode_shape(kGrowing);
+  auto body = encode_machine({kGrowing, kSlots});
   body.resize(body.size() + 12);
-  const auto read = decode_shape(body, 2);
+  const auto read = decode_machine(body, 2);
   REQUIRE(read);
-  CHECK(*read == kGrowing);
+  CHECK(read->shape == kGrowing);
   body.back() = std::byte{1};
   CHECK(code_of(body, 2) == ErrorCode::unsupported);
 }
 
 TEST_CASE("machine state: a flipped bit is refused or another shape within the bounds") {
   for (uint16_t version : {uint16_t{1}, uint16_t{2}}) {
-    const auto whole = version == 1 ? version_1(kPlain) : encode_shape(kGrowing);
+    const auto whole = version == 1 ? version_1(kPlain) : encode_machine({kGrowing, kSlots});
     const Shape& shape = version == 1 ? kPlain : kGrowing;
     for (size_t bit = 0; bit < whole.size() * 8; ++bit) {
       auto body = whole;
       body[bit / 8] ^= std::byte{1} << bit % 8;
-      const auto read = decode_shape(body, version);
+      const auto read = decode_machine(body, version);
       if (!read) {
         CHECK(read.error().code == ErrorCode::corrupt);
       } else {
-        CHECK(*read != shape);
-        CHECK(wire::shape_problem(*read).empty());
+        CHECK((read->shape != shape || read->slots != kSlots));
+        CHECK(wire::shape_problem(read->shape).empty());
       }
     }
   }

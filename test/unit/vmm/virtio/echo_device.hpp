@@ -11,8 +11,9 @@ namespace microvm::test {
 class EchoDevice final : public vmm::Device {
  public:
   static constexpr uint64_t kFeature = 1u << 3;
+  static constexpr vmm::DeviceKind kKind{vmm::DeviceType::rng, "rng", 2, 1};
 
-  [[nodiscard]] vmm::DeviceType type() const override { return vmm::DeviceType::rng; }
+  [[nodiscard]] const vmm::DeviceKind& kind() const override { return kKind; }
   [[nodiscard]] std::span<const uint16_t> queue_sizes() const override { return sizes_; }
   [[nodiscard]] uint64_t features() const override { return kFeature; }
   [[nodiscard]] std::span<const std::byte> config() const override { return config_; }

@@ -4,7 +4,6 @@
 
 #include "vmm/virtio/echo_device.hpp"
 #include "vmm/virtio/mock_driver.hpp"
-#include "vmm/virtio/registry.hpp"
 
 using namespace microvm;
 using namespace microvm::test;
@@ -67,12 +66,6 @@ TEST_CASE("mmio: identification registers") {
   write_register(*t.transport, kQueueSel, 2);
   CHECK(read_register(*t.transport, kQueueSizeMax) == 0);
   CHECK(read_register(*t.transport, kShmLenLow) == 0xffff'ffff);
-}
-
-TEST_CASE("mmio: every kind of device has its registry row") {
-  for (const auto type : {vmm::DeviceType::block, vmm::DeviceType::vsock, vmm::DeviceType::rng}) {
-    CHECK(vmm::device_row(type).type == type);
-  }
 }
 
 TEST_CASE("mmio: accesses of a wrong width or place read zero and change nothing") {

@@ -123,17 +123,16 @@ class CountingIrq : public vmm::Irq {
 };
 
 // Register access as a vCPU's exit would do it.
-inline uint32_t read_register(vmm::MmioTransport& transport, uint64_t offset) {
+inline uint32_t read_register(vmm::Transport& transport, uint64_t offset) {
   uint32_t value = 0;
   transport.read(offset, std::as_writable_bytes(std::span(&value, 1)));
   return value;
 }
-inline void write_register(vmm::MmioTransport& transport, uint64_t offset, uint32_t value) {
+inline void write_register(vmm::Transport& transport, uint64_t offset, uint32_t value) {
   transport.write(offset, std::as_bytes(std::span(&value, 1)));
 }
 
-inline void set_up_queue(vmm::MmioTransport& transport, uint16_t index,
-                         const vmm::QueueSetup& setup) {
+inline void set_up_queue(vmm::Transport& transport, uint16_t index, const vmm::QueueSetup& setup) {
   using namespace vmm::mmio;
   const auto write64 = [&](uint64_t low, uint64_t value) {
     write_register(transport, low, static_cast<uint32_t>(value));
@@ -147,7 +146,7 @@ inline void set_up_queue(vmm::MmioTransport& transport, uint16_t index,
   write_register(transport, kQueueReady, setup.ready ? 1 : 0);
 }
 
-inline void negotiate(vmm::MmioTransport& transport, uint64_t features) {
+inline void negotiate(vmm::Transport& transport, uint64_t features) {
   using namespace vmm::mmio;
   write_register(transport, kStatus, 0);
   write_register(transport, kStatus, kAcknowledge);
@@ -162,7 +161,7 @@ inline void negotiate(vmm::MmioTransport& transport, uint64_t features) {
 inline constexpr uint32_t kRunning =
     vmm::mmio::kAcknowledge | vmm::mmio::kDriver | vmm::mmio::kFeaturesOk | vmm::mmio::kDriverOk;
 
-inline void start_driver(vmm::MmioTransport& transport, uint64_t features,
+inline void start_driver(vmm::Transport& transport, uint64_t features,
                          std::initializer_list<MockRing*> rings) {
   negotiate(transport, features);
   uint16_t index = 0;
