@@ -1,6 +1,11 @@
 // Machines of every shape, and snapshots that meet machines of another.
 #include <doctest/doctest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+
 #include "captured.hpp"
 #include "state/sections.hpp"
 
@@ -55,6 +60,45 @@ base::Fd with_version_1(int state_fd, const TinyShape& shape) {
   return memory_file(wire::as_text(bytes));
 }
 
+std::string line_of(const std::string& path, const std::string& key) {
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with(key)) return line.substr(key.size());
+  }
+  return {};
+}
+
+// How often each vCPU thread of the worker went to sleep by itself, by its name.
+std::map<std::string, unsigned> vcpu_threads(const WorkerProcess& worker) {
+  std::map<std::string, unsigned> threads;
+  const auto tasks = "/proc/" + std::to_string(worker.pid()) + "/task";
+  for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+    const std::string status = task.path() / "status";
+    const std::string name = line_of(status, "Name:\t");
+    if (!name.starts_with("vcpu")) continue;
+    threads[name] =
+        static_cast<unsigned>(std::stoul(line_of(status, "voluntary_ctxt_switches:\t")));
+  }
+  return threads;
+}
+
+struct Cost {
+  unsigned long memory_kib = 0;
+  size_t fds = 0;
+};
+
+Cost cost_of(const TinyShape& shape) {
+  WorkerProcess worker;
+  worker.shape(shape);
+  const std::string process = "/proc/" + std::to_string(worker.pid());
+  std::istringstream anonymous(line_of(process + "/status", "RssAnon:"));
+  Cost cost;
+  anonymous >> cost.memory_kib;
+  const std::filesystem::directory_iterator fds(process + "/fd");
+  cost.fds = static_cast<size_t>(std::distance(begin(fds), end(fds)));
+  return cost;
+}
+
 }  // namespace
 
 TEST_CASE("shape: a state file from before the peaks is restored into a machine without them") {
@@ -80,4 +124,36 @@ TEST_CASE("shape: a guest goes on only where it can grow as far as it was told")
     WorkerProcess worker;
     CHECK(restore(worker, saved, other) == ErrorCode::invalid_argument);
   }
+}
+
+TEST_CASE("shape: the threads up to the peak are there before the jail, and stay where they are") {
+  const TinyShape shape{.vcpus = 1, .peak_vcpus = 4};
+  WorkerProcess worker;
+  worker.shape(shape);
+  const auto shaped = vcpu_threads(worker);
+  REQUIRE(shaped.size() == 4);
+  REQUIRE(error_code(worker.boot(counting_guest())) == ErrorCode{});
+  worker.kernel_log(100);
+  worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});
+  worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
+  worker.kernel_log(200);
+  const auto later = vcpu_threads(worker);
+  for (const char* spare : {"vcpu1", "vcpu2", "vcpu3"}) {
+    CHECK(later.at(spare) == shaped.at(spare));
+  }
+  CHECK(worker.owner().call_for<wire::InfoReply>(wire::InfoRequest{}).vcpus == 1);
+  worker.owner().call_for<wire::OkReply>(wire::TerminateRequest{});
+  CHECK(worker.wait_exit() == 0);
+}
+
+TEST_CASE("shape: room to grow costs a page a thread, and no fd") {
+  constexpr uint16_t kPeakVcpus = 32;
+  const Cost plain = cost_of({});
+  const Cost growing = cost_of({.peak_memory_bytes = uint64_t{1} << 40, .peak_vcpus = kPeakVcpus});
+  MESSAGE("memory of its own: " << plain.memory_kib << " KiB, with room for 1 TiB and "
+                                << kPeakVcpus << " vcpus " << growing.memory_kib << " KiB");
+  CHECK(growing.fds == plain.fds);
+  // A page of each stack, and what the heap has of each.
+  constexpr unsigned long kHeapKib = 32;
+  CHECK(growing.memory_kib <= plain.memory_kib + (kPeakVcpus - 1) * 4 + kHeapKib);
 }

@@ -28,12 +28,17 @@ struct Running {
   RawGuest guest{{leaving_guest, leaving_guest_end}};
   std::atomic<uint64_t> left{0};
   std::unique_ptr<VcpuThread> thread = must(VcpuThread::start(
-      std::move(guest.vcpu), 0,
+      0,
       [this](kvm::Exit&) {
         ++left;
         return true;
       },
       [] {}));
+
+  enum class Vcpu { at_once, later };
+  explicit Running(Vcpu vcpu = Vcpu::at_once) {
+    if (vcpu == Vcpu::at_once) thread->adopt(std::move(guest.vcpu));
+  }
 
   bool goes_on() {
     const uint64_t before = left;
@@ -79,4 +84,20 @@ TEST_CASE("vcpu thread: a request to park that was taken back at once leaves not
     vcpu.thread->run();
   }
   CHECK(vcpu.goes_on());
+}
+
+TEST_CASE("vcpu thread: one without a vcpu stays parked, and runs the one it gets later") {
+  Running spare(Running::Vcpu::later);
+  CHECK(spare.thread->parked());
+  spare.thread->request_park();
+  CHECK(spare.thread->wait_parked(0ms));
+  CHECK(spare.thread->exits() == 0);
+  spare.thread->adopt(std::move(spare.guest.vcpu));
+  CHECK(spare.thread->parked());
+  spare.thread->run();
+  CHECK(spare.goes_on());
+}
+
+TEST_CASE("vcpu thread: one that never got a vcpu ends") {
+  const Running spare(Running::Vcpu::later);
 }

@@ -98,6 +98,7 @@ class Machine {
   [[nodiscard]] kvm::Vm& vm() { return vm_; }
   [[nodiscard]] GuestMemory& memory() { return memory_; }
   [[nodiscard]] x86_64::CpuidTable& cpuid() { return cpuid_; }
+  // Those that KVM has: the baseline's.
   [[nodiscard]] std::span<const std::unique_ptr<VcpuThread>> vcpus() { return vcpus_; }
   [[nodiscard]] std::span<const std::unique_ptr<VirtioSlot>> slots() { return slots_; }
   [[nodiscard]] Serial& serial() { return serial_; }
@@ -145,6 +146,8 @@ class Machine {
   std::atomic<bool> panicked_{false};
   std::vector<std::unique_ptr<VirtioSlot>> slots_;
   std::vector<std::unique_ptr<VcpuThread>> vcpus_;
+  // Parked and without a vCPU, for those that may come up to the shape's peak.
+  std::vector<std::unique_ptr<VcpuThread>> spare_threads_;
   bool running_ = false;
   bool has_ended_ = false;
   struct Clocks {

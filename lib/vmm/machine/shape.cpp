@@ -34,13 +34,14 @@ class MachineBuilder {
   Result<void> create(kvm::Kvm kvm, Machine::Callbacks callbacks) {
     auto vm = kvm.create_vm();
     if (!vm) return base::fail(vm.error());
-    auto memory = GuestMemory::reserve(shape_.memory_bytes);
+    auto memory = GuestMemory::reserve(shape_.memory_bytes, shape_.memory_limit());
     if (!memory) return base::fail(memory.error());
     auto serial = EventLine::create();
     if (!serial) return base::fail(serial.error());
     auto generation = EventLine::create();
     if (!generation) return base::fail(generation.error());
-    auto cpuid = x86_64::CpuidTable::for_host(kvm, shape_.vcpus);
+    // The topology has a place for every vCPU there may be: a guest reads it once.
+    auto cpuid = x86_64::CpuidTable::for_host(kvm, shape_.vcpu_limit());
     machine_.reset(new Machine(loop_, std::move(kvm), std::move(*vm), std::move(*memory),
                                {std::move(*serial), std::move(*generation)}, std::move(cpuid),
                                shape_, std::move(callbacks)));
@@ -59,18 +60,32 @@ class MachineBuilder {
     return {};
   }
 
+  // KVM gets a vCPU beyond the baseline when it is needed: that is a few ioctls then, and nothing
+  // to create, to save and to restore before.
   Result<void> add_vcpus() {
-    for (uint32_t index = 0; index < shape_.vcpus; ++index) {
-      auto vcpu = machine_->vm_.create_vcpu(index);
-      if (!vcpu) return base::fail(vcpu.error());
-      if (auto ok = vcpu->set_cpuid(machine_->cpuid_.for_vcpu(index)); !ok) return ok;
-      auto thread = VcpuThread::start(
-          std::move(*vcpu), index,
-          [machine = machine_.get()](kvm::Exit& exit) { return machine->handle_exit(exit); },
-          [loop = &loop_] { loop->post([] {}); });
+    for (uint32_t index = 0; index < shape_.vcpu_limit(); ++index) {
+      auto thread = start_thread(index);
       if (!thread) return base::fail(thread.error());
-      machine_->vcpus_.push_back(std::move(*thread));
+      const bool at_baseline = index < shape_.vcpus;
+      if (at_baseline) {
+        if (auto ok = give_vcpu(**thread, index); !ok) return ok;
+      }
+      (at_baseline ? machine_->vcpus_ : machine_->spare_threads_).push_back(std::move(*thread));
     }
+    return {};
+  }
+
+  Result<std::unique_ptr<VcpuThread>> start_thread(uint32_t index) {
+    return VcpuThread::start(
+        index, [machine = machine_.get()](kvm::Exit& exit) { return machine->handle_exit(exit); },
+        [loop = &loop_] { loop->post([] {}); });
+  }
+
+  Result<void> give_vcpu(VcpuThread& thread, uint32_t index) {
+    auto vcpu = machine_->vm_.create_vcpu(index);
+    if (!vcpu) return base::fail(vcpu.error());
+    if (auto ok = vcpu->set_cpuid(machine_->cpuid_.for_vcpu(index)); !ok) return ok;
+    thread.adopt(std::move(*vcpu));
     return {};
   }
 

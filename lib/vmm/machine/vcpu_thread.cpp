@@ -23,17 +23,13 @@ void ignore_signal() {
 
 }  // namespace
 
-VcpuThread::VcpuThread(kvm::Vcpu vcpu, uint32_t index, ExitHandler handler, Parked parked)
-    : vcpu_(std::move(vcpu)),
-      index_(index),
-      handler_(std::move(handler)),
-      on_parked_(std::move(parked)) {}
+VcpuThread::VcpuThread(uint32_t index, ExitHandler handler, Parked parked)
+    : index_(index), handler_(std::move(handler)), on_parked_(std::move(parked)) {}
 
-Result<std::unique_ptr<VcpuThread>> VcpuThread::start(kvm::Vcpu vcpu, uint32_t index,
-                                                      ExitHandler handler, Parked parked) {
+Result<std::unique_ptr<VcpuThread>> VcpuThread::start(uint32_t index, ExitHandler handler,
+                                                      Parked parked) {
   if (index == 0) ignore_signal();
-  std::unique_ptr<VcpuThread> self(
-      new VcpuThread(std::move(vcpu), index, std::move(handler), std::move(parked)));
+  std::unique_ptr<VcpuThread> self(new VcpuThread(index, std::move(handler), std::move(parked)));
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, kStackBytes);
@@ -76,7 +72,7 @@ void VcpuThread::request_park() {
 // The request first: a thread that is just about to enter the guest sees it there, one that is
 // inside already is brought out by the signal.
 void VcpuThread::interrupt() {
-  vcpu_.request_exit();
+  if (vcpu_) vcpu_->request_exit();
   pthread_kill(thread_, kInterruptSignal);
 }
 
@@ -124,8 +120,8 @@ bool VcpuThread::wait_for_work() {
 void VcpuThread::run_guest() {
   if (first_run_.load() == Clock::time_point{}) first_run_ = Clock::now();
   do {
-    vcpu_.clear_exit_request();
-    if (wanted_ != Wanted::run) vcpu_.request_exit();
+    vcpu_->clear_exit_request();
+    if (wanted_ != Wanted::run) vcpu_->request_exit();
     if (!run_to_interruption()) return stop_by_itself();
   } while (wanted_ == Wanted::run);
 }
@@ -133,7 +129,7 @@ void VcpuThread::run_guest() {
 // Parking happens only at an interruption: KVM has finished every earlier access by then.
 bool VcpuThread::run_to_interruption() {
   for (;;) {
-    kvm::Exit exit = vcpu_.run();
+    kvm::Exit exit = vcpu_->run();
     exits_.fetch_add(1, std::memory_order_relaxed);
     if (exit.kind == kvm::Exit::Kind::interrupted) return true;
     if (!handler_(exit)) return false;

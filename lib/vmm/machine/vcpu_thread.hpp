@@ -1,5 +1,6 @@
 // The thread of one vCPU. It is made parked, so that starting a machine only wakes it, and it is
-// the only thread that ever enters the guest.
+// the only thread that ever enters the guest. A machine that may grow has more of them than vCPUs:
+// where no thread can be made any more (control/jail.hpp), a vCPU still can.
 #pragma once
 
 #include <pthread.h>
@@ -11,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "base/error.hpp"
 #include "vmm/kvm/vcpu.hpp"
@@ -25,15 +27,18 @@ class VcpuThread {
   // Runs on the vCPU's thread whenever it has parked.
   using Parked = std::function<void()>;
 
-  static Result<std::unique_ptr<VcpuThread>> start(kvm::Vcpu vcpu, uint32_t index,
-                                                   ExitHandler handler, Parked parked);
+  static Result<std::unique_ptr<VcpuThread>> start(uint32_t index, ExitHandler handler,
+                                                   Parked parked);
   // Stops and joins. The exit handler must not be blocked for good.
   ~VcpuThread();
   VcpuThread(const VcpuThread&) = delete;
   VcpuThread& operator=(const VcpuThread&) = delete;
 
+  // Gives it what it is for, once and before all that follows. Until then it stays parked.
+  void adopt(kvm::Vcpu vcpu) { vcpu_.emplace(std::move(vcpu)); }
+
   // Registers and state: only while parked().
-  [[nodiscard]] kvm::Vcpu& vcpu() noexcept { return vcpu_; }
+  [[nodiscard]] kvm::Vcpu& vcpu() noexcept { return *vcpu_; }
 
   void run();
   // Asks the vCPU to park. An access it reported is finished first, so its registers are whole.
@@ -51,7 +56,7 @@ class VcpuThread {
  private:
   enum class Wanted : uint8_t { park, run, end };
 
-  VcpuThread(kvm::Vcpu vcpu, uint32_t index, ExitHandler handler, Parked parked);
+  VcpuThread(uint32_t index, ExitHandler handler, Parked parked);
   static void* thread_main(void* self);
   void loop();
   [[nodiscard]] bool wait_for_work();
@@ -60,7 +65,7 @@ class VcpuThread {
   void stop_by_itself();
   void interrupt();
 
-  kvm::Vcpu vcpu_;
+  std::optional<kvm::Vcpu> vcpu_;
   const uint32_t index_;
   const ExitHandler handler_;
   const Parked on_parked_;

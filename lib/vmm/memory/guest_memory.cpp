@@ -69,17 +69,20 @@ Result<PageRanges> find_overlay_ranges(int fd, uint64_t size) {
 
 }  // namespace
 
-Result<GuestMemory> GuestMemory::reserve(uint64_t bytes) {
-  if (!wire::is_memory_size(bytes)) {
+Result<GuestMemory> GuestMemory::reserve(uint64_t bytes, uint64_t limit_bytes) {
+  const uint64_t limit = std::max(bytes, limit_bytes);
+  if (!wire::is_memory_size(bytes) || !wire::is_memory_size(limit)) {
     return base::fail(ErrorCode::invalid_argument,
-                      "guest memory of " + std::to_string(bytes) +
+                      "guest memory of " + std::to_string(bytes) + " to " + std::to_string(limit) +
                           " bytes: give a multiple of 2 MiB, at most 1 TiB");
   }
-  void* address = ::mmap(nullptr, bytes + kAlignment, PROT_NONE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const uint64_t reserved = limit + kAlignment;
+  void* address =
+      ::mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) return base::fail_errno("reserve guest memory");
   GuestMemory memory;
   memory.reservation_ = static_cast<std::byte*>(address);
+  memory.reserved_bytes_ = reserved;
   memory.size_ = bytes;
   memory.page_scan_ = PageScan::open();
   memory.regions_ = lay_out(bytes, aligned(memory.reservation_));
@@ -89,6 +92,7 @@ Result<GuestMemory> GuestMemory::reserve(uint64_t bytes) {
 GuestMemory::GuestMemory(GuestMemory&& other) noexcept
     : regions_(std::move(other.regions_)),
       reservation_(std::exchange(other.reservation_, nullptr)),
+      reserved_bytes_(std::exchange(other.reserved_bytes_, 0)),
       size_(std::exchange(other.size_, 0)),
       page_scan_(std::move(other.page_scan_)),
       file_(std::move(other.file_)),
@@ -97,6 +101,7 @@ GuestMemory::GuestMemory(GuestMemory&& other) noexcept
 GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
   std::swap(regions_, other.regions_);
   std::swap(reservation_, other.reservation_);
+  std::swap(reserved_bytes_, other.reserved_bytes_);
   std::swap(size_, other.size_);
   std::swap(page_scan_, other.page_scan_);
   std::swap(file_, other.file_);
@@ -105,7 +110,7 @@ GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
 }
 
 GuestMemory::~GuestMemory() {
-  if (reservation_ != nullptr) ::munmap(reservation_, size_ + kAlignment);
+  if (reservation_ != nullptr) ::munmap(reservation_, reserved_bytes_);
 }
 
 // The regions are neighbours on the host side, so one call maps them all.

@@ -34,7 +34,10 @@ class GuestMemory {
 
   // Reserves address space only; the regions' host addresses stay the same for life, so KVM's
   // memory slots can be made before it is known what backs them. `bytes`: a multiple of 2 MiB.
-  static Result<GuestMemory> reserve(uint64_t bytes);
+  // The addresses behind, up to `limit_bytes`, are kept free as well, so that memory which comes
+  // later stands behind the last region, here, in the files and, from 4 GiB on, in the guest, and
+  // nothing moves for it. 0: there comes none.
+  static Result<GuestMemory> reserve(uint64_t bytes, uint64_t limit_bytes = 0);
   GuestMemory(GuestMemory&&) noexcept;
   GuestMemory& operator=(GuestMemory&&) noexcept;
   ~GuestMemory();
@@ -91,6 +94,7 @@ class GuestMemory {
   GuestMemory() = default;
   std::vector<MemoryRegion> regions_;
   std::byte* reservation_ = nullptr;
+  uint64_t reserved_bytes_ = 0;
   uint64_t size_ = 0;
   PageScan page_scan_;
   base::Fd file_;  // behind the memory, if any

@@ -42,6 +42,22 @@ TEST_CASE("guest memory: up to 3 GiB it is one region, beyond the rest starts at
   CHECK(high.host == large->regions()[0].host + 3 * kGiB);
 }
 
+TEST_CASE("guest memory: the addresses up to the limit are kept free, and nothing stands there") {
+  const auto memory = GuestMemory::reserve(4 * kMiB, 16 * kMiB);
+  REQUIRE(memory);
+  CHECK(memory->size() == 4 * kMiB);
+  CHECK(memory->translate(4 * kMiB, 1) == nullptr);
+  std::byte* behind = memory->regions()[0].host + 4 * kMiB;
+  for (const uint64_t offset : {uint64_t{0}, 12 * kMiB - 4096}) {
+    void* got = ::mmap(behind + offset, 4096, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    CHECK(got == MAP_FAILED);
+    if (got != MAP_FAILED) ::munmap(got, 4096);
+  }
+  CHECK_FALSE(GuestMemory::reserve(4 * kMiB, 5 * kMiB));
+  CHECK_FALSE(GuestMemory::reserve(4 * kMiB, uint64_t{1} << 41));
+}
+
 TEST_CASE("guest memory: host and guest addresses agree modulo 2 MiB") {
   const auto memory = GuestMemory::reserve(4 * kMiB);
   REQUIRE(memory);
