@@ -79,7 +79,7 @@ Saved save(RawGuest& guest) {
   const auto msrs = x86_64::saved_msrs(shared_kvm().msr_indices());
   Saved saved;
   saved.vcpu = x86_64::encode(must(x86_64::save_vcpu(guest.vcpu, msrs)));
-  const auto vm = must(x86_64::save_vm(guest.vm));
+  const auto vm = must(x86_64::save_vm(guest.vm, {.kvm_ns = must(guest.vm.clock_ns())}));
   saved.chips = x86_64::encode_chips(vm);
   saved.clock = x86_64::encode_clock(vm);
   saved.memory.reset(::memfd_create("memory", MFD_CLOEXEC));

@@ -1,7 +1,6 @@
 #include "vmm/control/jail.hpp"
 
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "sys/page_map_scan.hpp"
+#include "vmm/arch/arch.hpp"
 
 namespace microvm::vmm::control {
 namespace {
@@ -97,7 +97,7 @@ class Filter {
  public:
   Filter() {
     load(offsetof(seccomp_data, arch));
-    add(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
+    add(BPF_JMP | BPF_JEQ | BPF_K, arch::kAuditArch, 1, 0);
     answer(SECCOMP_RET_KILL_PROCESS);
     load_number();
   }

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "sys/socket.hpp"
-#include "vmm/arch/x86_64/probe.hpp"
+#include "vmm/arch/arch.hpp"
 #include "vmm/control/jail.hpp"
 #include "vmm/control/worker.hpp"
 #include "vmm/disk/disk_stack.hpp"
@@ -81,7 +81,7 @@ Worker::Outcome Worker::serve(Request& request, const wire::ProbeRequest&) {
   request_end({Reason::terminated, "probed"});
   const auto kvm = kvm::Kvm::open(std::move(request.fds.front()));
   if (!kvm) return base::fail(kvm.error());
-  if (auto ok = x86_64::probe(*kvm); !ok) return base::fail(ok.error());
+  if (auto ok = arch::probe(*kvm); !ok) return base::fail(ok.error());
   return Answer{wire::OkReply{}, {}};
 }
 

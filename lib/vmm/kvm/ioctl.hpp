@@ -5,10 +5,8 @@
 #include <sys/ioctl.h>
 
 #include <cerrno>
-#include <cstring>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "base/error.hpp"
 
@@ -40,26 +38,6 @@ template <class Struct>
   return out;
 }
 
-// <linux/kvm.h> of Linux 6.1 declares flexible arrays in a way that makes these structs, and with
-// them the request numbers, too large in C++. So both are spelt out here.
-struct CountHeader {
-  uint32_t count = 0;
-  uint32_t padding = 0;
-};
-inline constexpr unsigned long kGetMsrIndexList = _IOWR(KVMIO, 0x02, uint32_t);
-inline constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, CountHeader);
-inline constexpr unsigned long kGetMsrs = _IOWR(KVMIO, 0x88, CountHeader);
-inline constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, CountHeader);
-inline constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, CountHeader);
-
-inline constexpr size_t kMinXsaveBytes = 4096;
-struct MinXsave {
-  std::byte bytes[kMinXsaveBytes];
-};
-inline constexpr unsigned long kGetXsave = _IOR(KVMIO, 0xa4, MinXsave);
-inline constexpr unsigned long kSetXsave = _IOW(KVMIO, 0xa5, MinXsave);
-inline constexpr unsigned long kGetXsave2 = _IOR(KVMIO, 0xcf, MinXsave);
-
 // Of Linux 6.11 and later; Debian 12 builds against 6.1.
 struct PreFault {
   uint64_t gpa;
@@ -71,38 +49,18 @@ static_assert(sizeof(PreFault) == 64);
 inline constexpr unsigned long kPreFaultMemory = _IOWR(KVMIO, 0xd5, PreFault);
 inline constexpr int kCapPreFaultMemory = 236;
 
-// The structs without flexible arrays are as they should be.
-static_assert(sizeof(kvm_cpuid_entry2) == 40 && sizeof(kvm_sregs) == 312);
-static_assert(sizeof(kvm_irqchip) == 520 && sizeof(kvm_lapic_state) == 1024);
-static_assert(sizeof(kvm_xcrs) == 392 && sizeof(kvm_vcpu_events) == 64);
-
-// A KVM struct that is a header and `count` entries behind it.
-template <class Header, class Entry>
-class Table {
- public:
-  explicit Table(size_t count) : storage_(sizeof(Header) + count * sizeof(Entry)) {
-    const auto number = static_cast<uint32_t>(count);
-    std::memcpy(storage_.data(), &number, sizeof number);
-  }
-  [[nodiscard]] void* data() { return storage_.data(); }
-  [[nodiscard]] uint32_t count() const {
-    uint32_t number = 0;
-    std::memcpy(&number, storage_.data(), sizeof number);
-    return number;
-  }
-  [[nodiscard]] Entry* entries() {
-    return reinterpret_cast<Entry*>(storage_.data() + sizeof(Header));
-  }
-  void fill(std::span<const Entry> from) {
-    if (!from.empty()) std::memcpy(entries(), from.data(), from.size_bytes());
-  }
-
- private:
-  static_assert(sizeof(Header) % alignof(Entry) == 0);
-  std::vector<std::byte> storage_;
+// A capability without which there is no machine.
+struct Needed {
+  int capability;
+  const char* name;
 };
-using CpuidBuffer = Table<CountHeader, kvm_cpuid_entry2>;
-using MsrBuffer = Table<CountHeader, kvm_msr_entry>;
-using MsrIndexBuffer = Table<uint32_t, uint32_t>;
+[[nodiscard]] inline Result<void> check_capabilities(int fd, std::span<const Needed> all) {
+  for (const Needed& needed : all) {
+    if (call(fd, KVM_CHECK_EXTENSION, needed.capability) > 0) continue;
+    return base::fail(ErrorCode::kvm_unsuitable, std::string("/dev/kvm lacks the capability ") +
+                                                     needed.name + ": use a newer kernel");
+  }
+  return {};
+}
 
 }  // namespace microvm::vmm::kvm

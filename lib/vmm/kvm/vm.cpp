@@ -4,15 +4,6 @@
 
 namespace microvm::vmm::kvm {
 
-Result<void> Vm::set_private_addresses(uint64_t tss, uint64_t identity_map) {
-  if (auto ok =
-          check(fd_.get(), KVM_SET_IDENTITY_MAP_ADDR, &identity_map, "KVM_SET_IDENTITY_MAP_ADDR");
-      !ok) {
-    return ok;
-  }
-  return check(fd_.get(), KVM_SET_TSS_ADDR, tss, "KVM_SET_TSS_ADDR");
-}
-
 Result<void> Vm::add_memory_slot(uint32_t slot, const MemoryRegion& region) {
   const kvm_userspace_memory_region request{
       .slot = slot,
@@ -21,10 +12,6 @@ Result<void> Vm::add_memory_slot(uint32_t slot, const MemoryRegion& region) {
       .memory_size = region.size,
       .userspace_addr = reinterpret_cast<uint64_t>(region.host)};
   return check(fd_.get(), KVM_SET_USER_MEMORY_REGION, &request, "KVM_SET_USER_MEMORY_REGION");
-}
-
-Result<void> Vm::create_interrupt_chips() {
-  return check(fd_.get(), KVM_CREATE_IRQCHIP, 0, "KVM_CREATE_IRQCHIP");
 }
 
 Result<Vcpu> Vm::create_vcpu(uint32_t index) {
@@ -57,29 +44,6 @@ Result<void> Vm::pulse_interrupt(uint32_t gsi) {
     if (auto ok = check(fd_.get(), KVM_IRQ_LINE, &request, "KVM_IRQ_LINE"); !ok) return ok;
   }
   return {};
-}
-
-Result<kvm_irqchip> Vm::interrupt_chip(uint32_t chip) const {
-  kvm_irqchip out{};
-  out.chip_id = chip;
-  if (call(fd_.get(), KVM_GET_IRQCHIP, &out) < 0) return base::fail_errno("KVM_GET_IRQCHIP");
-  return out;
-}
-
-Result<void> Vm::set_interrupt_chip(const kvm_irqchip& chip) {
-  return check(fd_.get(), KVM_SET_IRQCHIP, &chip, "KVM_SET_IRQCHIP");
-}
-
-Result<uint64_t> Vm::clock_ns() const {
-  const auto data = fetch<kvm_clock_data>(fd_.get(), KVM_GET_CLOCK, "KVM_GET_CLOCK");
-  if (!data) return base::fail(data.error());
-  return data->clock;
-}
-
-Result<void> Vm::set_clock_ns(uint64_t ns) {
-  kvm_clock_data data{};
-  data.clock = ns;
-  return check(fd_.get(), KVM_SET_CLOCK, &data, "KVM_SET_CLOCK");
 }
 
 }  // namespace microvm::vmm::kvm

@@ -8,10 +8,7 @@ namespace microvm::vmm {
 namespace {
 
 using Reason = wire::ExitEvent::Reason;
-
-bool is_serial(uint64_t port) {
-  return port >= layout::kSerialPort && port < layout::kSerialPort + layout::kSerialPorts;
-}
+using To = arch::BusAccess::To;
 
 }  // namespace
 
@@ -40,32 +37,24 @@ bool Machine::handle_exit(kvm::Exit& exit) {
   return true;
 }
 
-// Our ports are bytes; wider accesses to them read like nothing is there.
 void Machine::read_port(const kvm::Exit& exit) {
   std::ranges::fill(exit.data, std::byte{0xff});
-  if (exit.size != 1) return;
-  const auto port = static_cast<uint16_t>(exit.address);
+  const arch::BusAccess access = arch::find_on_bus(exit);
   for (std::byte& byte : exit.data) {
-    if (is_serial(port)) {
-      byte = std::byte{serial_.read(static_cast<uint16_t>(port - layout::kSerialPort))};
-    } else if (Power::owns(port)) {
-      byte = std::byte{Power::read(port)};
-    }
+    if (access.to == To::serial) byte = std::byte{serial_.read(access.at)};
+    if (access.to == To::power) byte = std::byte{arch::Power::read(access.at)};
   }
 }
 
 bool Machine::write_port(const kvm::Exit& exit) {
-  const auto port = static_cast<uint16_t>(exit.address);
-  if (exit.size != 1) return true;
+  const arch::BusAccess access = arch::find_on_bus(exit);
   for (const std::byte byte : exit.data) {
     const auto value = static_cast<uint8_t>(byte);
-    if (is_serial(port)) {
-      serial_.write(static_cast<uint16_t>(port - layout::kSerialPort), value);
-    } else if (Power::owns(port)) {
-      const auto event = Power::write(port, value);
-      if (event == PowerEvent::power_off) return end(Reason::power_off);
-      if (event == PowerEvent::reset) return end(panicked_ ? Reason::panic : Reason::reset);
-    }
+    if (access.to == To::serial) serial_.write(access.at, value);
+    if (access.to != To::power) continue;
+    const auto event = arch::Power::write(access.at, value);
+    if (event == arch::PowerEvent::power_off) return end(Reason::power_off);
+    if (event == arch::PowerEvent::reset) return end(panicked_ ? Reason::panic : Reason::reset);
   }
   return true;
 }

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "vmm/arch/x86_64/acpi.hpp"
-#include "vmm/arch/x86_64/boot.hpp"
 #include "vmm/platform/generation_id.hpp"
 #include "vmm/virtio/block.hpp"
 
@@ -22,14 +20,14 @@ constexpr milliseconds kEndDeadline{2000};
 }  // namespace
 
 Machine::Machine(sys::Loop& loop, kvm::Kvm kvm, kvm::Vm vm, GuestMemory memory, Lines lines,
-                 x86_64::CpuidTable cpuid, const Shape& shape, Callbacks callbacks)
+                 arch::CpuTable cpu_table, const Shape& shape, Callbacks callbacks)
     : loop_(loop),
       shape_(shape),
       callbacks_(std::move(callbacks)),
       kvm_(std::move(kvm)),
       memory_(std::move(memory)),
       vm_(std::move(vm)),
-      cpuid_(std::move(cpuid)),
+      cpu_table_(std::move(cpu_table)),
       serial_irq_(std::move(lines.serial)),
       generation_irq_(std::move(lines.generation)),
       serial_(serial_irq_,
@@ -92,20 +90,20 @@ Result<void> Machine::make_devices() {
 Result<void> Machine::boot_linux(const LinuxFiles& files) {
   if (auto ok = make_devices(); !ok) return ok;
   if (auto ok = memory_.back_with_zeros(); !ok) return ok;
-  x86_64::AcpiConfig config{.vcpus = shape_.vcpus, .devices = {}};
-  for (const auto& slot : slots_) config.devices.push_back(slot->window());
-  const auto rsdp = x86_64::write_acpi(memory_, config);
-  if (!rsdp) return base::fail(rsdp.error());
-  if (auto ok = write_generation_id(memory_); !ok) return ok;
-  const auto entry = x86_64::load_linux(memory_, {.kernel_fd = files.kernel.get(),
-                                                  .initramfs_fd = files.initramfs.get(),
-                                                  .cmdline = files.cmdline,
-                                                  .rsdp = *rsdp});
+  arch::MachineTables tables{.vcpus = shape_.vcpus, .devices = {}};
+  for (const auto& slot : slots_) tables.devices.push_back(slot->window());
+  const auto tables_at = arch::write_tables(memory_, tables);
+  if (!tables_at) return base::fail(tables_at.error());
+  if (auto ok = write_generation_id(memory_, arch::kGenerationIdPage); !ok) return ok;
+  const auto entry = arch::load_linux(memory_, {.kernel_fd = files.kernel.get(),
+                                                .initramfs_fd = files.initramfs.get(),
+                                                .cmdline = files.cmdline,
+                                                .tables = *tables_at});
   if (!entry) return base::fail(entry.error());
   for (const auto& thread : vcpus_) {
-    if (auto ok = x86_64::set_firmware_state(thread->vcpu(), cpuid_); !ok) return ok;
+    if (auto ok = arch::set_firmware_state(thread->vcpu(), cpu_table_); !ok) return ok;
   }
-  return x86_64::set_boot_registers(vcpus_.front()->vcpu(), *entry);
+  return arch::set_boot_registers(vcpus_.front()->vcpu(), *entry);
 }
 
 void Machine::run() {
@@ -181,26 +179,18 @@ Result<void> Machine::flush_devices(milliseconds deadline) {
 
 Result<void> Machine::note_clocks() {
   if (stopped_at_) return {};
-  const auto kvm_ns = vm_.clock_ns();
-  if (!kvm_ns) return base::fail(kvm_ns.error());
-  const auto tsc = vcpus_.front()->vcpu().tsc();
-  if (!tsc) return base::fail(tsc.error());
-  stopped_at_ = Clocks{*kvm_ns, *tsc};
+  const auto clocks = arch::read_clocks(vm_, vcpus_.front()->vcpu());
+  if (!clocks) return base::fail(clocks.error());
+  stopped_at_ = *clocks;
   return {};
 }
 
-// By offsets, which move the TSCs of all vCPUs by exactly the same; where KVM has none, by value.
-Result<uint64_t> Machine::hold_clocks() {
+Result<arch::Clocks> Machine::hold_clocks() {
   if (auto ok = note_clocks(); !ok) return base::fail(ok.error());
-  const auto now = vcpus_.front()->vcpu().tsc();
-  if (!now) return base::fail(now.error());
-  for (const auto& thread : vcpus_) {
-    kvm::Vcpu& vcpu = thread->vcpu();
-    if (vcpu.shift_tsc(stopped_at_->tsc - *now)) continue;
-    if (auto ok = vcpu.set_tsc(stopped_at_->tsc); !ok) return base::fail(ok.error());
-  }
-  if (auto ok = vm_.set_clock_ns(stopped_at_->kvm_ns); !ok) return base::fail(ok.error());
-  return stopped_at_->kvm_ns;
+  std::vector<kvm::Vcpu*> vcpus;
+  for (const auto& thread : vcpus_) vcpus.push_back(&thread->vcpu());
+  if (auto ok = arch::set_clocks(vm_, vcpus, *stopped_at_); !ok) return base::fail(ok.error());
+  return *stopped_at_;
 }
 
 void Machine::continue_clocks() {

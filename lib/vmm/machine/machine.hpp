@@ -18,9 +18,7 @@
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "sys/loop.hpp"
-#include "vmm/arch/x86_64/cpuid.hpp"
-#include "vmm/arch/x86_64/layout.hpp"
-#include "vmm/arch/x86_64/power.hpp"
+#include "vmm/arch/arch.hpp"
 #include "vmm/kvm/kvm.hpp"
 #include "vmm/kvm/vm.hpp"
 #include "vmm/machine/event_line.hpp"
@@ -82,8 +80,8 @@ class Machine {
   Result<void> quiesce(std::chrono::milliseconds deadline = kDrainDeadline);
 
   // Paused: sets the guest's clocks back to where they stood when it stopped, so that what is saved
-  // of them does not have the time since. Returns the paravirtual one, nanoseconds.
-  Result<uint64_t> hold_clocks();
+  // of them does not have the time since. Returns them.
+  Result<arch::Clocks> hold_clocks();
 
   [[nodiscard]] bool running() const { return running_; }
   [[nodiscard]] bool has_ended() const { return has_ended_; }
@@ -97,7 +95,7 @@ class Machine {
   [[nodiscard]] const kvm::Kvm& kvm() const { return kvm_; }
   [[nodiscard]] kvm::Vm& vm() { return vm_; }
   [[nodiscard]] GuestMemory& memory() { return memory_; }
-  [[nodiscard]] x86_64::CpuidTable& cpuid() { return cpuid_; }
+  [[nodiscard]] arch::CpuTable& cpu_table() { return cpu_table_; }
   // Those that KVM has: the baseline's.
   [[nodiscard]] std::span<const std::unique_ptr<VcpuThread>> vcpus() { return vcpus_; }
   [[nodiscard]] std::span<const std::unique_ptr<VirtioSlot>> slots() { return slots_; }
@@ -111,7 +109,7 @@ class Machine {
     EventLine generation;
   };
   Machine(sys::Loop& loop, kvm::Kvm kvm, kvm::Vm vm, GuestMemory memory, Lines lines,
-          x86_64::CpuidTable cpuid, const Shape& shape, Callbacks callbacks);
+          arch::CpuTable cpu_table, const Shape& shape, Callbacks callbacks);
 
   // Exits of the guest; on a vCPU's thread.
   bool handle_exit(kvm::Exit& exit);
@@ -138,7 +136,7 @@ class Machine {
   const kvm::Kvm kvm_;
   GuestMemory memory_;
   kvm::Vm vm_;
-  x86_64::CpuidTable cpuid_;
+  arch::CpuTable cpu_table_;
   EventLine serial_irq_;
   EventLine generation_irq_;
   Serial serial_;
@@ -150,12 +148,8 @@ class Machine {
   std::vector<std::unique_ptr<VcpuThread>> spare_threads_;
   bool running_ = false;
   bool has_ended_ = false;
-  struct Clocks {
-    uint64_t kvm_ns = 0;
-    uint64_t tsc = 0;  // of vCPU 0; the others keep their distance to it
-  };
-  std::optional<Clocks> stopped_at_;  // while paused
-  std::shared_ptr<Machine*> self_;    // emptied by the destructor: what the loop still holds
+  std::optional<arch::Clocks> stopped_at_;  // while paused
+  std::shared_ptr<Machine*> self_;          // emptied by the destructor: what the loop still holds
 };
 
 }  // namespace microvm::vmm

@@ -41,18 +41,16 @@ class MachineBuilder {
     auto generation = EventLine::create();
     if (!generation) return base::fail(generation.error());
     // The topology has a place for every vCPU there may be: a guest reads it once.
-    auto cpuid = x86_64::CpuidTable::for_host(kvm, shape_.vcpu_limit());
+    auto cpu_table = arch::CpuTable::for_host(kvm, shape_.vcpu_limit());
     machine_.reset(new Machine(loop_, std::move(kvm), std::move(*vm), std::move(*memory),
-                               {std::move(*serial), std::move(*generation)}, std::move(cpuid),
+                               {std::move(*serial), std::move(*generation)}, std::move(cpu_table),
                                shape_, std::move(callbacks)));
     return {};
   }
 
   Result<void> add_memory() {
     auto& vm = machine_->vm_;
-    if (auto ok = vm.set_private_addresses(layout::kTssAddress, layout::kIdentityMapAddress); !ok) {
-      return ok;
-    }
+    if (auto ok = arch::prepare_vm(vm); !ok) return ok;
     uint32_t slot = 0;
     for (const MemoryRegion& region : machine_->memory_.regions()) {
       if (auto ok = vm.add_memory_slot(slot++, region); !ok) return ok;
@@ -84,7 +82,7 @@ class MachineBuilder {
   Result<void> give_vcpu(VcpuThread& thread, uint32_t index) {
     auto vcpu = machine_->vm_.create_vcpu(index);
     if (!vcpu) return base::fail(vcpu.error());
-    if (auto ok = vcpu->set_cpuid(machine_->cpuid_.for_vcpu(index)); !ok) return ok;
+    if (auto ok = arch::set_cpu(*vcpu, machine_->cpu_table_, index); !ok) return ok;
     thread.adopt(std::move(*vcpu));
     return {};
   }
@@ -109,8 +107,8 @@ class MachineBuilder {
 
   Result<void> connect_interrupts() {
     auto& vm = machine_->vm_;
-    if (auto ok = vm.add_irqfd(machine_->serial_irq_.fd(), layout::kSerialGsi); !ok) return ok;
-    if (auto ok = vm.add_irqfd(machine_->generation_irq_.fd(), layout::kGenerationIdGsi); !ok) {
+    if (auto ok = vm.add_irqfd(machine_->serial_irq_.fd(), arch::kSerialGsi); !ok) return ok;
+    if (auto ok = vm.add_irqfd(machine_->generation_irq_.fd(), arch::kGenerationIdGsi); !ok) {
       return ok;
     }
     for (const auto& slot : machine_->slots_) {

@@ -2,12 +2,11 @@
 
 #include <poll.h>
 
-#include "vmm/arch/x86_64/layout.hpp"
 #include "vmm/virtio/mmio_transport.hpp"
 
 namespace microvm::vmm {
 
-static_assert(MmioTransport::kRegionBytes == layout::kVirtioMmioStride);
+static_assert(MmioTransport::kRegionBytes == arch::kVirtioMmioStride);
 
 Result<std::unique_ptr<VirtioSlot>> VirtioSlot::create(sys::Loop& loop, uint32_t number,
                                                        const DeviceRow& row) {
@@ -45,7 +44,7 @@ Result<void> VirtioSlot::connect_doorbells(kvm::Vm& vm) const {
 }
 
 Result<void> VirtioSlot::connect_interrupt(kvm::Vm& vm) const {
-  return vm.add_irqfd(irq_.fd(), layout::virtio_gsi(number_));
+  return vm.add_irqfd(irq_.fd(), arch::virtio_gsi(number_));
 }
 
 void VirtioSlot::attach(std::unique_ptr<Device> device, const DeviceContext& context) {
@@ -58,11 +57,11 @@ Transport* VirtioSlot::transport_at(uint64_t address) const {
 }
 
 uint64_t VirtioSlot::address() const {
-  return layout::virtio_mmio_address(number_);
+  return arch::virtio_mmio_address(number_);
 }
 
-x86_64::VirtioMmioWindow VirtioSlot::window() const {
-  return {address(), MmioTransport::kRegionBytes, layout::virtio_gsi(number_)};
+arch::DeviceWindow VirtioSlot::window() const {
+  return {address(), MmioTransport::kRegionBytes, arch::virtio_gsi(number_)};
 }
 
 }  // namespace microvm::vmm

@@ -11,7 +11,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "sys/loop.hpp"
-#include "vmm/arch/x86_64/acpi.hpp"
+#include "vmm/arch/arch.hpp"
 #include "vmm/kvm/vm.hpp"
 #include "vmm/machine/device_set.hpp"
 #include "vmm/machine/event_line.hpp"
@@ -38,7 +38,7 @@ class VirtioSlot {
   [[nodiscard]] Transport* transport_at(uint64_t address) const;
   [[nodiscard]] uint64_t address() const;
   // How the guest finds it.
-  [[nodiscard]] x86_64::VirtioMmioWindow window() const;
+  [[nodiscard]] arch::DeviceWindow window() const;
 
   [[nodiscard]] uint32_t number() const { return number_; }
   [[nodiscard]] const DeviceRow& row() const { return row_; }

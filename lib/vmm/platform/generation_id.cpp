@@ -2,24 +2,22 @@
 
 #include <sys/random.h>
 
-#include "vmm/arch/x86_64/layout.hpp"
-
 namespace microvm::vmm {
 
-Result<void> write_generation_id(GuestMemory& memory) {
+Result<void> write_generation_id(GuestMemory& memory, uint64_t address) {
   GenerationGuid guid{};
   // 16 bytes are never short (getrandom(2)): up to 256 bytes come whole.
   if (::getrandom(guid.data(), guid.size(), 0) != static_cast<ssize_t>(guid.size())) {
     return base::fail_errno("getrandom");
   }
-  if (!memory.write(layout::kGenerationIdPage, guid)) {
+  if (!memory.write(address, guid)) {
     return base::fail(ErrorCode::internal, "guest memory ends before the generation id");
   }
   return {};
 }
 
-Result<void> renew_generation_id(GuestMemory& memory, Irq& irq) {
-  if (auto ok = write_generation_id(memory); !ok) return ok;
+Result<void> renew_generation_id(GuestMemory& memory, uint64_t address, Irq& irq) {
+  if (auto ok = write_generation_id(memory, address); !ok) return ok;
   irq.raise();
   return {};
 }

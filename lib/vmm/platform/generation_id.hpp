@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 #include "base/error.hpp"
 #include "vmm/memory/guest_memory.hpp"
@@ -13,9 +14,9 @@ namespace microvm::vmm {
 
 using GenerationGuid = std::array<std::byte, 16>;
 
-// Writes a fresh random GUID; at boot, before the guest runs.
-[[nodiscard]] Result<void> write_generation_id(GuestMemory& memory);
+// Writes a fresh random GUID to a guest address; at boot, before the guest runs.
+[[nodiscard]] Result<void> write_generation_id(GuestMemory& memory, uint64_t address);
 // The same and the interrupt; after a restore, when the interrupt chips are restored.
-[[nodiscard]] Result<void> renew_generation_id(GuestMemory& memory, Irq& irq);
+[[nodiscard]] Result<void> renew_generation_id(GuestMemory& memory, uint64_t address, Irq& irq);
 
 }  // namespace microvm::vmm

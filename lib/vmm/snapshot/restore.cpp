@@ -6,8 +6,7 @@
 
 #include "state/sections.hpp"
 #include "sys/file.hpp"
-#include "vmm/arch/x86_64/vcpu_state.hpp"
-#include "vmm/arch/x86_64/vm_state.hpp"
+#include "vmm/arch/arch.hpp"
 #include "vmm/platform/generation_id.hpp"
 #include "vmm/snapshot/machine_state.hpp"
 
@@ -33,9 +32,9 @@ Result<wire::Bytes> read_state_file(int fd) {
 // Everything that is not a device, decoded and checked before any of it is applied.
 struct Core {
   uint32_t slots = 0;
-  x86_64::CpuidTable cpuid;
-  x86_64::VmState vm;
-  std::vector<x86_64::VcpuState> vcpus;
+  arch::CpuTable cpu_table;
+  arch::VmState vm;
+  std::vector<arch::VcpuState> vcpus;
 };
 
 // "512 MiB", and "512 (2048) MiB" where it may grow.
@@ -80,37 +79,19 @@ Result<uint32_t> read_machine(const state::Reader& in, const Shape& ours) {
   return state->slots;
 }
 
-Result<x86_64::CpuidTable> decode_cpuid(const state::Reader& in, Machine& machine) {
-  const auto section = in.find(SectionId::cpuid, 0, x86_64::kCpuidVersion);
-  if (!section) return base::fail(section.error());
-  auto cpuid = x86_64::CpuidTable::decode(section->body);
-  if (!cpuid) return cpuid;
-  if (auto ok = x86_64::check_compatible(*cpuid, machine.cpuid()); !ok) {
-    return base::fail(ok.error());
-  }
-  return cpuid;
-}
-
-Result<x86_64::VmState> decode_vm(const state::Reader& in) {
-  const auto chips = in.find(SectionId::interrupt_chips, 0, x86_64::kChipsVersion);
-  if (!chips) return base::fail(chips.error());
-  const auto clock = in.find(SectionId::clock, 0, x86_64::kClockVersion);
-  if (!clock) return base::fail(clock.error());
-  return x86_64::decode_vm(chips->body, clock->body);
-}
-
 Result<Core> decode_core(const state::Reader& in, Machine& machine) {
   const auto slots = read_machine(in, machine.current_shape());
   if (!slots) return base::fail(slots.error());
-  auto cpuid = decode_cpuid(in, machine);
-  if (!cpuid) return base::fail(cpuid.error());
-  auto vm = decode_vm(in);
+  auto cpu_table = arch::read_cpu_table(in);
+  if (!cpu_table) return base::fail(cpu_table.error());
+  if (auto ok = arch::check_compatible(*cpu_table, machine.cpu_table()); !ok) {
+    return base::fail(ok.error());
+  }
+  auto vm = arch::read_vm(in);
   if (!vm) return base::fail(vm.error());
-  Core core{*slots, std::move(*cpuid), *vm, {}};
+  Core core{*slots, std::move(*cpu_table), *vm, {}};
   for (uint32_t index = 0; index < machine.vcpus().size(); ++index) {
-    const auto section = in.find(SectionId::vcpu, index, x86_64::kVcpuStateVersion);
-    if (!section) return base::fail(section.error());
-    auto vcpu = x86_64::decode_vcpu(section->body);
+    auto vcpu = arch::read_vcpu(in, index);
     if (!vcpu) return base::fail(vcpu.error());
     core.vcpus.push_back(std::move(*vcpu));
   }
@@ -125,22 +106,22 @@ Result<void> back_memory(GuestMemory& memory, const RestoreFiles& files) {
   return {};
 }
 
-Result<void> apply_cpuid(Machine& machine, x86_64::CpuidTable cpuid) {
-  if (cpuid == machine.cpuid()) return {};
+Result<void> apply_cpu_table(Machine& machine, arch::CpuTable table) {
+  if (table == machine.cpu_table()) return {};
   uint32_t index = 0;
   for (const auto& thread : machine.vcpus()) {
-    if (auto ok = thread->vcpu().set_cpuid(cpuid.for_vcpu(index++)); !ok) return ok;
+    if (auto ok = arch::set_cpu(thread->vcpu(), table, index++); !ok) return ok;
   }
-  machine.cpuid() = std::move(cpuid);
+  machine.cpu_table() = std::move(table);
   return {};
 }
 
 Result<void> apply_core(Machine& machine, Core core) {
-  if (auto ok = apply_cpuid(machine, std::move(core.cpuid)); !ok) return ok;
-  if (auto ok = x86_64::restore_vm(machine.vm(), core.vm); !ok) return ok;
+  if (auto ok = apply_cpu_table(machine, std::move(core.cpu_table)); !ok) return ok;
+  if (auto ok = arch::restore_vm(machine.vm(), core.vm); !ok) return ok;
   for (size_t index = 0; index < core.vcpus.size(); ++index) {
     auto& vcpu = machine.vcpus()[index]->vcpu();
-    if (auto ok = x86_64::restore_vcpu(vcpu, core.vcpus[index]); !ok) return ok;
+    if (auto ok = arch::restore_vcpu(vcpu, core.vcpus[index]); !ok) return ok;
   }
   return {};
 }
@@ -170,7 +151,7 @@ Result<void> restore(Machine& machine, const RestoreFiles& files) {
   const uint32_t slots = core->slots;
   if (auto ok = apply_core(machine, std::move(*core)); !ok) return ok;
   if (auto ok = restore_devices(*in, slots, machine); !ok) return ok;
-  return renew_generation_id(machine.memory(), machine.generation_irq());
+  return renew_generation_id(machine.memory(), arch::kGenerationIdPage, machine.generation_irq());
 }
 
 }  // namespace microvm::vmm::snapshot

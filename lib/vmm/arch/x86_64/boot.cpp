@@ -108,7 +108,7 @@ boot_params make_boot_params(const GuestMemory& memory, const LinuxBoot& boot,
   // The low region ends at 3 GiB: both fit into 32 bits.
   params.hdr.ramdisk_image = static_cast<uint32_t>(initramfs.address);
   params.hdr.ramdisk_size = static_cast<uint32_t>(initramfs.size);
-  params.acpi_rsdp_addr = boot.rsdp;
+  params.acpi_rsdp_addr = boot.tables;
   fill_e820(params, memory);
   return params;
 }

@@ -16,7 +16,7 @@ struct LinuxBoot {
   int kernel_fd = -1;     // ELF vmlinux
   int initramfs_fd = -1;  // newc cpio, plain or compressed; -1: none
   std::string_view cmdline;
-  uint64_t rsdp = 0;  // see acpi.hpp
+  uint64_t tables = 0;  // the RSDP, see acpi.hpp
 };
 
 // Fills guest memory: kernel, initramfs, command line, boot parameters, page tables, GDT. The

@@ -224,6 +224,10 @@ std::vector<kvm_cpuid_entry2> CpuidTable::for_vcpu(uint32_t index) const {
   return entries;
 }
 
+Result<void> set_cpu(kvm::Vcpu& vcpu, const CpuidTable& table, uint32_t index) {
+  return vcpu.set_cpuid(table.for_vcpu(index));
+}
+
 uint64_t CpuidTable::xcr0() const {
   const Entry e = get(entries_, 0xd, 0);
   return uint64_t{e.edx} << 32 | e.eax;

@@ -43,6 +43,9 @@ class CpuidTable {
   std::vector<kvm_cpuid_entry2> entries_;
 };
 
+// Makes the vCPU with this index the processor of the table. One ioctl.
+[[nodiscard]] Result<void> set_cpu(kvm::Vcpu& vcpu, const CpuidTable& table, uint32_t index);
+
 inline constexpr uint16_t kCpuidVersion = 1;
 inline constexpr size_t kMaxCpuidEntries = 256;
 

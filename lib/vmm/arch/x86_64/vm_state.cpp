@@ -3,18 +3,22 @@
 #include <cstring>
 #include <span>
 
+#include "vmm/arch/x86_64/layout.hpp"
+
 namespace microvm::vmm::x86_64 {
 
-Result<VmState> save_vm(const kvm::Vm& vm) {
+Result<void> prepare_vm(kvm::Vm& vm) {
+  return vm.set_private_addresses(layout::kTssAddress, layout::kIdentityMapAddress);
+}
+
+Result<VmState> save_vm(const kvm::Vm& vm, const Clocks& clocks) {
   VmState state;
   for (uint32_t i = 0; i < state.chips.size(); ++i) {
     const auto chip = vm.interrupt_chip(i);
     if (!chip) return base::fail(chip.error());
     state.chips[i] = *chip;
   }
-  const auto clock = vm.clock_ns();
-  if (!clock) return base::fail(clock.error());
-  state.clock_ns = *clock;
+  state.clock_ns = clocks.kvm_ns;
   return state;
 }
 

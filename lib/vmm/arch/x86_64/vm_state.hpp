@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/error.hpp"
+#include "vmm/arch/x86_64/clocks.hpp"
 #include "vmm/kvm/vm.hpp"
 #include "wire/bytes.hpp"
 
@@ -22,8 +23,11 @@ struct VmState {
 inline constexpr uint16_t kChipsVersion = 1;
 inline constexpr uint16_t kClockVersion = 1;
 
-// After all vCPUs stopped.
-[[nodiscard]] Result<VmState> save_vm(const kvm::Vm& vm);
+// Before the memory slots: what KVM has to know of the address space.
+[[nodiscard]] Result<void> prepare_vm(kvm::Vm& vm);
+
+// After all vCPUs stopped, where the clocks stood then.
+[[nodiscard]] Result<VmState> save_vm(const kvm::Vm& vm, const Clocks& clocks);
 // Before restore_vcpu(). Four ioctls.
 [[nodiscard]] Result<void> restore_vm(kvm::Vm& vm, const VmState& state);
 

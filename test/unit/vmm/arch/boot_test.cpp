@@ -56,7 +56,7 @@ TEST_CASE("boot: the kernel finds its parameters where the protocol says") {
   const auto entry = load_linux(memory, {.kernel_fd = kernel.get(),
                                          .initramfs_fd = initramfs.get(),
                                          .cmdline = "console=ttyS0",
-                                         .rsdp = layout::kAcpiTables});
+                                         .tables = layout::kAcpiTables});
   REQUIRE(entry);
   CHECK(*entry == kEntry);
 

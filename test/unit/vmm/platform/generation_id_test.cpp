@@ -3,10 +3,15 @@
 #include <doctest/doctest.h>
 
 #include "counting_irq.hpp"
-#include "vmm/arch/x86_64/layout.hpp"
 
 using namespace microvm;
 using namespace microvm::vmm;
+
+namespace {
+
+constexpr uint64_t kPage = 0xf0000;
+
+}  // namespace
 
 TEST_CASE("generation id: boot writes one, a restore writes another and says so") {
   auto memory = GuestMemory::reserve(2 << 20);
@@ -17,12 +22,15 @@ TEST_CASE("generation id: boot writes one, a restore writes another and says so"
   GenerationGuid second{};
   test::CountingIrq irq;
 
-  REQUIRE(write_generation_id(*memory));
-  REQUIRE(memory->read(layout::kGenerationIdPage, first));
+  REQUIRE(write_generation_id(*memory, kPage));
+  REQUIRE(memory->read(kPage, first));
   CHECK(first != zero);
 
-  REQUIRE(renew_generation_id(*memory, irq));
-  REQUIRE(memory->read(layout::kGenerationIdPage, second));
+  REQUIRE(renew_generation_id(*memory, kPage, irq));
+  REQUIRE(memory->read(kPage, second));
   CHECK(second != first);
+  CHECK(irq.count == 1);
+
+  CHECK_FALSE(renew_generation_id(*memory, memory->size(), irq));
   CHECK(irq.count == 1);
 }
