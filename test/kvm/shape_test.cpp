@@ -1,10 +1,14 @@
 // Machines of every shape, and snapshots that meet machines of another.
 #include <doctest/doctest.h>
+#include <linux/kvm.h>
 
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
+#include <thread>
 
 #include "captured.hpp"
 #include "state/sections.hpp"
@@ -68,16 +72,27 @@ std::string line_of(const std::string& path, const std::string& key) {
   return {};
 }
 
-// How often each vCPU thread of the worker went to sleep by itself, by its name.
-std::map<std::string, unsigned> vcpu_threads(const WorkerProcess& worker) {
+// How often each vCPU thread of the worker that waits went to sleep by itself, by its name.
+std::map<std::string, unsigned> waiting_vcpu_threads(const WorkerProcess& worker) {
   std::map<std::string, unsigned> threads;
   const auto tasks = "/proc/" + std::to_string(worker.pid()) + "/task";
   for (const auto& task : std::filesystem::directory_iterator(tasks)) {
     const std::string status = task.path() / "status";
     const std::string name = line_of(status, "Name:\t");
-    if (!name.starts_with("vcpu")) continue;
+    if (!name.starts_with("vcpu") || !line_of(status, "State:\t").starts_with("S")) continue;
     threads[name] =
         static_cast<unsigned>(std::stoul(line_of(status, "voluntary_ctxt_switches:\t")));
+  }
+  return threads;
+}
+
+// A thread may have been made and not have come to run yet.
+std::map<std::string, unsigned> wait_for_threads(const WorkerProcess& worker, size_t count) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  auto threads = waiting_vcpu_threads(worker);
+  while (threads.size() < count && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(milliseconds(2));
+    threads = waiting_vcpu_threads(worker);
   }
   return threads;
 }
@@ -90,6 +105,7 @@ struct Cost {
 Cost cost_of(const TinyShape& shape) {
   WorkerProcess worker;
   worker.shape(shape);
+  wait_for_threads(worker, std::max(shape.vcpus, shape.peak_vcpus));
   const std::string process = "/proc/" + std::to_string(worker.pid());
   std::istringstream anonymous(line_of(process + "/status", "RssAnon:"));
   Cost cost;
@@ -100,6 +116,22 @@ Cost cost_of(const TinyShape& shape) {
 }
 
 }  // namespace
+
+TEST_CASE("shape: a guest that was booted has 8259s that report nothing") {
+  const auto saved = saved_guest({});
+  const std::string text = read_file(saved.state.get());
+  const auto in = state::Reader::parse(wire::as_bytes(text));
+  REQUIRE(in);
+  const auto chips = in->find(SectionId::interrupt_chips, 0, UINT16_MAX);
+  REQUIRE(chips);
+  for (size_t number = 0; number < 2; ++number) {
+    kvm_irqchip chip{};
+    REQUIRE(chips->body.size() >= (number + 1) * sizeof chip);
+    std::memcpy(&chip, chips->body.data() + number * sizeof chip, sizeof chip);
+    CHECK(chip.chip_id == number);
+    CHECK(chip.chip.pic.imr == 0xff);
+  }
+}
 
 TEST_CASE("shape: a state file from before the peaks is restored into a machine without them") {
   const TinyShape shape{.vcpus = 2};
@@ -130,14 +162,14 @@ TEST_CASE("shape: the threads up to the peak are there before the jail, and stay
   const TinyShape shape{.vcpus = 1, .peak_vcpus = 4};
   WorkerProcess worker;
   worker.shape(shape);
-  const auto shaped = vcpu_threads(worker);
+  const auto shaped = wait_for_threads(worker, 4);
   REQUIRE(shaped.size() == 4);
   REQUIRE(error_code(worker.boot(counting_guest())) == ErrorCode{});
   worker.kernel_log(100);
   worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});
   worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
   worker.kernel_log(200);
-  const auto later = vcpu_threads(worker);
+  const auto later = waiting_vcpu_threads(worker);
   for (const char* spare : {"vcpu1", "vcpu2", "vcpu3"}) {
     CHECK(later.at(spare) == shaped.at(spare));
   }

@@ -100,6 +100,7 @@ Result<void> Machine::boot_linux(const LinuxFiles& files) {
                                                 .cmdline = files.cmdline,
                                                 .tables = *tables_at});
   if (!entry) return base::fail(entry.error());
+  if (auto ok = arch::set_firmware_state(vm_); !ok) return ok;
   for (const auto& thread : vcpus_) {
     if (auto ok = arch::set_firmware_state(thread->vcpu(), cpu_table_); !ok) return ok;
   }

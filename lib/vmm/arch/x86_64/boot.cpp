@@ -142,6 +142,17 @@ Result<void> set_firmware_state(kvm::Vcpu& vcpu, const CpuidTable& cpuid) {
   return cpuid.xcr0() == 0 ? Result<void>{} : vcpu.set_xcrs(xcrs);
 }
 
+Result<void> set_firmware_state(kvm::Vm& vm) {
+  constexpr uint8_t kAllMasked = 0xff;
+  for (const uint32_t number : {KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE}) {
+    auto chip = vm.interrupt_chip(number);
+    if (!chip) return base::fail(chip.error());
+    chip->chip.pic.imr = kAllMasked;
+    if (auto ok = vm.set_interrupt_chip(*chip); !ok) return ok;
+  }
+  return {};
+}
+
 Result<void> set_boot_registers(kvm::Vcpu& vcpu, uint64_t entry) {
   kvm_regs regs{};
   regs.rip = entry;

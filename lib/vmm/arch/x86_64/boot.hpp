@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "vmm/arch/x86_64/cpuid.hpp"
 #include "vmm/kvm/vcpu.hpp"
+#include "vmm/kvm/vm.hpp"
 #include "vmm/memory/guest_memory.hpp"
 
 namespace microvm::vmm::x86_64 {
@@ -27,6 +28,11 @@ struct LinuxBoot {
 // What firmware leaves on every processor: memory cached by default (MTRR), XCR0. For all vCPUs,
 // the boot processor included, once their CPUID is set.
 [[nodiscard]] Result<void> set_firmware_state(kvm::Vcpu& vcpu, const CpuidTable& cpuid);
+
+// And in the machine: 8259s that report nothing. KVM leads the pins below 16 to them too, and a
+// kernel that boots by our tables never looks at them (PCAT_COMPAT is clear): as KVM makes them,
+// they interrupt the boot processor with vectors that are exceptions. Four ioctls.
+[[nodiscard]] Result<void> set_firmware_state(kvm::Vm& vm);
 
 // Puts the boot processor into long mode at `entry`. The others stay as KVM made them, waiting for
 // a startup interrupt.

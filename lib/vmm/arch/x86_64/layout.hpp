@@ -43,9 +43,10 @@ inline constexpr uint32_t kSerialGsi = 4;
 inline constexpr uint32_t kGenerationIdGsi = 9;
 // By slot. The first eight took the pins that no PC ever had a device on; there are no more of
 // them. The rest are lines of ISA devices that this machine has not and its FADT does not promise:
-// 5 a sound card, 6 a floppy, 10 and 11 whatever was plugged in. Not 0, 1, 2, 8, 12 to 15: kernels
-// know timer, keyboard, cascade, clock, mouse, FPU and IDE there and have code for them; not 7 (nor
-// 15): where an 8259 reports interrupts that went away.
+// 5 a sound card, 6 a floppy, 10 and 11 whatever was plugged in. (The 8259s have these lines as
+// well, but are masked: boot.hpp.) Not 0, 1, 2, 8 and 12 to 15: kernels know timer, keyboard,
+// cascade, clock, mouse, FPU and IDE there and have code for them; not 7: there an 8259 reports
+// interrupts that went away.
 inline constexpr std::array<uint32_t, kMaxVirtioSlots> kVirtioGsi = {16, 17, 18, 19, 20, 21,
                                                                      22, 23, 5,  6,  10, 11};
 
