@@ -55,10 +55,9 @@ struct Attachment {
   bool dies_with_owner = true;
 };
 
-// Cold boot of a shaped machine.
-// fds: [vmlinux, initramfs, listening socket, exit record, kernel log, app log, disk layers…,
-// leases…]. The worker keeps the exit record and the leases (any fds after the last layer) open to
-// its end and does nothing else with the leases: the file locks on them say that the Vm lives.
+// Cold boot of a shaped machine. fds: BootFds (start_fds.hpp). The worker keeps the exit record and
+// the leases open to its end and does nothing else with the leases: the file locks on them say that
+// the Vm lives.
 struct BootRequest {
   std::string cmdline;
   Attachment attachment;
@@ -67,9 +66,7 @@ struct BootRequest {
 
 // Start from a snapshot: memory is mapped private, so the file is shared by all clones. An overlay
 // is a sparse file as long as the memory whose data replaces what is below it (pages of zeros too)
-// and whose holes do not; all are mapped private, in order.
-// fds: [memory, state, listening socket, exit record, kernel log, app log, overlays…,
-// disk layers…, working set (if it says so), leases…]
+// and whose holes do not; all are mapped private, in order. fds: RestoreFds (start_fds.hpp).
 struct RestoreRequest {
   Attachment attachment;
   std::vector<DiskSpec> disks;

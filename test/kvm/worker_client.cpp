@@ -74,13 +74,6 @@ Started start_worker(bool plain_io) {
   return {pid, std::move(ours)};
 }
 
-std::vector<wire::DiskSpec> specs_of(const WorkerProcess::Disks& disks) {
-  std::vector<wire::DiskSpec> specs;
-  for (const auto& layers : disks)
-    specs.push_back({.layers = static_cast<uint16_t>(layers.size())});
-  return specs;
-}
-
 }  // namespace
 
 // ---- client ------------------------------------------------------------------------------------
@@ -194,48 +187,42 @@ void WorkerProcess::shape(const TinyShape& shape) {
   owner_.call_for<wire::OkReply>(wire::ShapeRequest{shape.full()}, {kvm.get()});
 }
 
-std::vector<int> WorkerProcess::vm_fds(int first, int second, const Disks& disks,
-                                       const std::vector<int>& overlays) const {
-  std::vector<int> fds = {first,
-                          second,
-                          files_.listener.get(),
-                          files_.exit_record.get(),
-                          files_.kernel_log.get(),
-                          files_.app_log.get()};
-  fds.insert(fds.end(), overlays.begin(), overlays.end());
-  for (const auto& layers : disks) fds.insert(fds.end(), layers.begin(), layers.end());
-  return fds;
+wire::VmFds<int> WorkerProcess::vm_fds(const Disks& disks) const {
+  return {.listener = files_.listener.get(),
+          .exit_record = files_.exit_record.get(),
+          .kernel_log = files_.kernel_log.get(),
+          .app_log = files_.app_log.get(),
+          .disks = disks,
+          .leases = {}};
 }
 
 wire::Message WorkerProcess::boot(const Code& guest, bool dies_with_owner, const Disks& disks) {
   const auto kernel = guest.elf();
   const auto initramfs = memory_file("nothing a tiny guest would look at");
-  return owner_
-      .call(wire::BootRequest{"quiet", {"tiny", dies_with_owner}, specs_of(disks)},
-            vm_fds(kernel.get(), initramfs.get(), disks))
-      .message;
+  wire::BootRequest request{
+      .cmdline = "quiet", .attachment = {"tiny", dies_with_owner}, .disks = {}};
+  const auto fds = wire::pack({kernel.get(), initramfs.get(), vm_fds(disks)}, request);
+  return owner_.call(request, fds).message;
 }
 
 wire::Message WorkerProcess::restore(int memory_fd, int state_fd, bool dies_with_owner,
                                      const Disks& disks, const std::vector<int>& overlays) {
-  const auto count = static_cast<uint16_t>(overlays.size());
-  return owner_
-      .call(wire::RestoreRequest{{"clone", dies_with_owner}, specs_of(disks), count},
-            vm_fds(memory_fd, state_fd, disks, overlays))
-      .message;
+  wire::RestoreRequest request{.attachment = {"clone", dies_with_owner}, .disks = {}};
+  const auto fds = wire::pack({memory_fd, state_fd, vm_fds(disks), overlays, {}}, request);
+  return owner_.call(request, fds).message;
 }
 
 wire::Message WorkerProcess::restore_with_working_set(int memory_fd, int state_fd,
                                                       int working_set_fd) {
-  auto fds = vm_fds(memory_fd, state_fd, {});
-  fds.push_back(working_set_fd);
-  return owner_.call(wire::RestoreRequest{{"clone", true}, {}, 0, true}, fds).message;
+  wire::RestoreRequest request{.attachment = {"clone", true}, .disks = {}};
+  const auto fds = wire::pack({memory_fd, state_fd, vm_fds({}), {}, working_set_fd}, request);
+  return owner_.call(request, fds).message;
 }
 
 void WorkerProcess::send_restore(int memory_fd, int state_fd, const std::vector<int>& overlays) {
-  const auto count = static_cast<uint16_t>(overlays.size());
-  owner_.send(wire::RestoreRequest{{"clone", true}, {}, count},
-              vm_fds(memory_fd, state_fd, {}, overlays));
+  wire::RestoreRequest request{.attachment = {"clone", true}, .disks = {}};
+  const auto fds = wire::pack({memory_fd, state_fd, vm_fds({}), overlays, {}}, request);
+  owner_.send(request, fds);
 }
 
 void WorkerProcess::run(const Code& guest, const TinyShape& with, bool dies_with_owner) {

@@ -13,6 +13,7 @@
 #include "base/fd.hpp"
 #include "tiny_guest.hpp"
 #include "wire/control.hpp"
+#include "wire/start_fds.hpp"
 
 namespace microvm::vmm::test {
 
@@ -124,8 +125,7 @@ class WorkerProcess {
   void kill();
 
  private:
-  std::vector<int> vm_fds(int first, int second, const Disks& disks,
-                          const std::vector<int>& overlays = {}) const;
+  [[nodiscard]] wire::VmFds<int> vm_fds(const Disks& disks) const;
 
   pid_t pid_ = -1;
   ControlClient owner_;

@@ -11,7 +11,7 @@ BASE = ["base", "wire", "microvm/error.hpp"]
 AGENT = ["wire", "base", "microvm/error.hpp"]
 RULES = {
     "lib/base": ["microvm/error.hpp"],
-    "lib/wire": [],
+    "lib/wire": ["base", "microvm/error.hpp"],
     "lib/sys": BASE,
     "lib/state": BASE + ["sys"],
     "lib/agent/base": AGENT,

@@ -28,6 +28,11 @@ constexpr const char* kCmdline =
     "console=ttyS0 quiet loglevel=4 reboot=a panic=-1 8250.nr_uarts=1 i8042.noaux i8042.nopnp "
     "pci=off tsc=reliable no_timer_check cryptomgr.notests init_on_free=1 rdinit=/init";
 
+// Of a guest that nobody else knows.
+wire::Attachment attachment() {
+  return {.vm_id = "build", .dies_with_owner = true};
+}
+
 AgentCommand to_command(const StepCommand& step) {
   AgentCommand command;
   command.argv = step.argv;
@@ -191,12 +196,25 @@ struct VmStepRunner::Files {
   Result<void> make_scratch_files();
   Result<void> open_read_only_layers(const BuildMachine& machine);
 
-  // As the requests of the control wire want them.
-  [[nodiscard]] std::vector<int> fds() const {
-    std::vector<int> all = {first.get(),       second.get(),     listener.get(),
-                            exit_record.get(), kernel_log.get(), app_log.get()};
-    for (const base::Fd& layer : layers) all.push_back(layer.get());
-    return all;
+  [[nodiscard]] wire::VmFds<int> vm_fds() const {
+    wire::VmFds<int> fds{.listener = listener.get(),
+                         .exit_record = exit_record.get(),
+                         .kernel_log = kernel_log.get(),
+                         .app_log = app_log.get(),
+                         .disks = {{}},
+                         .leases = {}};
+    for (const base::Fd& layer : layers) fds.disks[0].push_back(layer.get());
+    return fds;
+  }
+  [[nodiscard]] wire::BootFds<int> boot_fds() const {
+    return {.vmlinux = first.get(), .initramfs = second.get(), .vm = vm_fds()};
+  }
+  [[nodiscard]] wire::RestoreFds<int> restore_fds() const {
+    return {.memory = first.get(),
+            .state = second.get(),
+            .vm = vm_fds(),
+            .overlays = {},
+            .working_set = {}};
   }
 
   TempEntry scratch;
@@ -270,9 +288,10 @@ Result<VmStepRunner::Files> VmStepRunner::open_snapshot_files(const Store& store
   return files;
 }
 
-template <class Request>
 Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& machine, Files files,
-                                                         Request request, const Limits& limits) {
+                                                         wire::Message request,
+                                                         const std::vector<int>& fds,
+                                                         const Limits& limits) {
   const Shape shape{.memory_bytes = machine.memory_bytes,
                     .vcpus = static_cast<uint16_t>(machine.vcpus),
                     .disks = 1};
@@ -280,12 +299,10 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
   if (!worker) return base::fail(worker.error());
   auto identity = make_identity("build");
   if (!identity) return base::fail(identity.error());
-  request.attachment = {"build", true};
-  request.disks = {{.read_only = false, .layers = static_cast<uint16_t>(files.layers.size())}};
   const LaunchClock clock;
   LaunchTimes times;
-  auto doorbell = launch_guest(*worker, std::move(request), files.fds(), std::move(*identity),
-                               limits, clock, times);
+  auto doorbell =
+      launch_guest(*worker, std::move(request), fds, std::move(*identity), limits, clock, times);
   if (!doorbell) return base::fail(doorbell.error());
   host_->pool->fill_in_background(shape);
   return std::make_unique<VmBuildGuest>(host_, std::move(*worker), std::move(files.scratch),
@@ -297,9 +314,9 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::boot(const BuildMachine& machi
   const Limits limits(call_limits, kBootLimit);
   auto files = open_boot_files(host_->store, machine);
   if (!files) return base::fail(files.error());
-  wire::BootRequest request;
-  request.cmdline = kCmdline;
-  return launch(machine, std::move(*files), std::move(request), limits);
+  wire::BootRequest request{.cmdline = kCmdline, .attachment = attachment(), .disks = {}};
+  const std::vector<int> fds = wire::pack(files->boot_fds(), request);
+  return launch(machine, std::move(*files), std::move(request), fds, limits);
 }
 
 Result<std::unique_ptr<BuildGuest>> VmStepRunner::restore(const BuildMachine& machine,
@@ -308,7 +325,9 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::restore(const BuildMachine& ma
   const Limits limits(call_limits, kBootLimit);
   auto files = open_snapshot_files(host_->store, machine, snapshot);
   if (!files) return base::fail(files.error());
-  return launch(machine, std::move(*files), wire::RestoreRequest{}, limits);
+  wire::RestoreRequest request{.attachment = attachment(), .disks = {}};
+  const std::vector<int> fds = wire::pack(files->restore_fds(), request);
+  return launch(machine, std::move(*files), std::move(request), fds, limits);
 }
 
 }  // namespace microvm::host

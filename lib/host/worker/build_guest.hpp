@@ -6,6 +6,7 @@
 
 #include "host/image/step_runner.hpp"
 #include "host/worker/worker_host.hpp"
+#include "wire/start_fds.hpp"
 
 namespace microvm::host {
 
@@ -28,9 +29,9 @@ class VmStepRunner : public StepRunner {
   static Result<Files> open_boot_files(const Store& store, const BuildMachine& machine);
   static Result<Files> open_snapshot_files(const Store& store, const BuildMachine& machine,
                                            const SnapshotFiles& snapshot);
-  template <class Request>
   Result<std::unique_ptr<BuildGuest>> launch(const BuildMachine& machine, Files files,
-                                             Request request, const Limits& limits);
+                                             wire::Message request, const std::vector<int>& fds,
+                                             const Limits& limits);
 
   std::shared_ptr<WorkerHost> host_;
 };

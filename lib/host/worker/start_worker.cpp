@@ -4,6 +4,7 @@
 
 #include "host/store/files.hpp"
 #include "sys/file.hpp"
+#include "wire/start_fds.hpp"
 
 namespace microvm::host {
 namespace {
@@ -13,31 +14,28 @@ bool has_working_set(const ImageFiles& image, const StartPoint& point) {
   return image.working_set.valid() && !point.state.valid();
 }
 
-// As RestoreRequest says; the locks on image and base stay with the worker.
-std::vector<int> restore_fds(const ImageFiles& image, const StartPoint& point,
-                             const WorkerFiles& vm) {
-  const base::Fd& state = point.state ? point.state : image.state;
-  std::vector<int> fds = {image.memory.get(),   state.get(),         vm.listener.get(),
-                          vm.exit_record.get(), vm.kernel_log.get(), vm.app_log.get()};
-  for (const base::Fd& overlay : point.overlays) fds.push_back(overlay.get());
-  for (const base::Fd& layer : image.layers) fds.push_back(layer.get());
-  for (const base::Fd& layer : point.layers) fds.push_back(layer.get());
-  fds.push_back(vm.layer.get());
-  if (has_working_set(image, point)) fds.push_back(image.working_set.get());
-  fds.push_back(image.image.in_use.get());
-  fds.push_back(image.base.in_use.get());
-  return fds;
+void add_fds(std::vector<int>& to, const std::vector<base::Fd>& fds) {
+  for (const base::Fd& fd : fds) to.push_back(fd.get());
 }
 
-wire::RestoreRequest restore_request(const VmRecord& record, const ImageFiles& image,
-                                     const StartPoint& point) {
-  wire::RestoreRequest request;
-  request.attachment = {record.id, record.dies_with_owner};
-  const auto layers = static_cast<uint16_t>(image.layers.size() + point.layers.size() + 1);
-  request.disks = {{.hold_when_full = true, .layers = layers}};
-  request.overlays = static_cast<uint16_t>(point.overlays.size());
-  request.working_set = has_working_set(image, point);
-  return request;
+// The locks on image and base stay with the worker.
+wire::RestoreFds<int> restore_fds(const ImageFiles& image, const StartPoint& point,
+                                  const WorkerFiles& vm) {
+  wire::RestoreFds<int> fds;
+  fds.memory = image.memory.get();
+  fds.state = (point.state ? point.state : image.state).get();
+  fds.vm.listener = vm.listener.get();
+  fds.vm.exit_record = vm.exit_record.get();
+  fds.vm.kernel_log = vm.kernel_log.get();
+  fds.vm.app_log = vm.app_log.get();
+  add_fds(fds.overlays, point.overlays);
+  std::vector<int>& layers = fds.vm.disks.emplace_back();
+  add_fds(layers, image.layers);
+  add_fds(layers, point.layers);
+  layers.push_back(vm.layer.get());
+  if (has_working_set(image, point)) fds.working_set = image.working_set.get();
+  fds.vm.leases = {image.image.in_use.get(), image.base.in_use.get()};
+  return fds;
 }
 
 }  // namespace
@@ -52,9 +50,12 @@ Result<StartedWorker> start_worker(Worker worker, const VmRecord& record, const 
                                    const StartPoint& point, WorkerFiles files, Identity identity,
                                    const Limits& limits, const LaunchClock& clock,
                                    LaunchTimes times) {
+  wire::RestoreRequest request;
+  request.attachment = {record.id, record.dies_with_owner};
+  request.disks = {{.hold_when_full = true}};
+  const std::vector<int> fds = wire::pack(restore_fds(image, point, files), request);
   auto doorbell =
-      launch_guest(worker, restore_request(record, image, point), restore_fds(image, point, files),
-                   std::move(identity), limits, clock, times);
+      launch_guest(worker, std::move(request), fds, std::move(identity), limits, clock, times);
   if (!doorbell) return base::fail(doorbell.error());
   auto lock = sys::duplicate(files.exit_record.get(), "keep the microvm's lock");
   if (!lock) return base::fail(lock.error());

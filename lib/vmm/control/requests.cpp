@@ -9,6 +9,7 @@
 #include "vmm/control/jail.hpp"
 #include "vmm/control/worker.hpp"
 #include "vmm/disk/disk_stack.hpp"
+#include "vmm/disk/layer_stack.hpp"
 #include "vmm/snapshot/restore.hpp"
 #include "vmm/snapshot/save.hpp"
 #include "vmm/snapshot/working_set.hpp"
@@ -18,6 +19,7 @@ namespace microvm::vmm::control {
 namespace {
 
 using Reason = wire::ExitEvent::Reason;
+static_assert(wire::kMaxLayers == kMaxDiskFiles);
 
 // The few bytes of a process name that tools show.
 void name_process(const std::string& vm_id) {
@@ -87,37 +89,37 @@ Worker::Outcome Worker::serve(Request& request, const wire::ProbeRequest&) {
 
 Worker::Outcome Worker::serve(Request& request, const wire::BootRequest& boot) {
   if (auto ok = check_stage(Stage::shaped); !ok) return base::fail(ok.error());
-  auto files = sort_files(std::move(request.fds), 0, boot.disks);
-  if (!files) return base::fail(files.error());
+  auto fds = wire::unpack(boot, std::move(request.fds));
+  if (!fds) return base::fail(fds.error());
   stage_ = Stage::failed;  // until it has worked
-  if (auto ok = attach_devices(*files, boot.disks); !ok) return base::fail(ok.error());
+  if (auto ok = attach_devices(fds->vm, boot.disks); !ok) return base::fail(ok.error());
   const auto booted =
-      machine_->boot_linux({std::move(files->first), std::move(files->second), boot.cmdline});
+      machine_->boot_linux({std::move(fds->vmlinux), std::move(fds->initramfs), boot.cmdline});
   if (!booted) return base::fail(booted.error());
-  start(request, std::move(*files), boot.attachment);
+  start(request, std::move(fds->vm), boot.attachment);
   return Answer{wire::OkReply{}, {}};
 }
 
 Worker::Outcome Worker::serve(Request& request, const wire::RestoreRequest& restore) {
   if (auto ok = check_stage(Stage::shaped); !ok) return base::fail(ok.error());
-  auto files =
-      sort_files(std::move(request.fds), restore.overlays, restore.disks, restore.working_set);
-  if (!files) return base::fail(files.error());
+  auto fds = wire::unpack(restore, std::move(request.fds));
+  if (!fds) return base::fail(fds.error());
   stage_ = Stage::failed;  // until it has worked
-  if (auto ok = attach_devices(*files, restore.disks); !ok) return base::fail(ok.error());
+  if (auto ok = attach_devices(fds->vm, restore.disks); !ok) return base::fail(ok.error());
   const auto restored =
-      snapshot::restore(*machine_, {files->first.get(), files->second.get(), files->overlays});
+      snapshot::restore(*machine_, {fds->memory.get(), fds->state.get(), fds->overlays});
   if (!restored) return base::fail(restored.error());
-  if (files->working_set) {
-    const auto ready = snapshot::bring_in_working_set(*machine_, files->working_set.get());
+  if (fds->working_set) {
+    const auto ready = snapshot::bring_in_working_set(*machine_, fds->working_set->get());
     if (!ready) return base::fail(ready.error());
   }
-  start(request, std::move(*files), restore.attachment);
+  start(request, std::move(fds->vm), restore.attachment);
   return Answer{wire::OkReply{}, {}};
 }
 
 // The guest runs first; what can be done after that is done after it.
-void Worker::start(const Request& request, VmFiles files, const wire::Attachment& attachment) {
+void Worker::start(const Request& request, wire::VmFds<base::Fd> files,
+                   const wire::Attachment& attachment) {
   start_received_ = request.received;
   // Before the first byte of this life. A log that cannot be read is no reason not to run.
   static_cast<void>(kernel_log_.load(files.kernel_log.get()));
@@ -230,7 +232,8 @@ base::LogSink Worker::log_sink() {
 
 // ---- devices -----------------------------------------------------------------------------------
 
-Result<void> Worker::attach_devices(VmFiles& files, const std::vector<wire::DiskSpec>& disks) {
+Result<void> Worker::attach_devices(wire::VmFds<base::Fd>& files,
+                                    const std::vector<wire::DiskSpec>& disks) {
   for (uint32_t index = 0; index < disks.size(); ++index) {
     const DiskOptions options{.read_only = disks[index].read_only};
     auto disk = DiskStack::open(loop_, std::move(files.disks[index]), options);

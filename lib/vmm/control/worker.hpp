@@ -13,11 +13,11 @@
 #include "vmm/control/app_streams.hpp"
 #include "vmm/control/connection.hpp"
 #include "vmm/control/log.hpp"
-#include "vmm/control/vm_files.hpp"
 #include "vmm/disk/disk_stack.hpp"
 #include "vmm/machine/machine.hpp"
 #include "vmm/virtio/vsock/vsock.hpp"
 #include "wire/control.hpp"
+#include "wire/start_fds.hpp"
 
 namespace microvm::vmm::control {
 
@@ -112,8 +112,10 @@ class Worker {
   }
   [[nodiscard]] Result<void> check_stage(Stage wanted) const;
   [[nodiscard]] base::LogSink log_sink();
-  Result<void> attach_devices(VmFiles& files, const std::vector<wire::DiskSpec>& disks);
-  void start(const Request& request, VmFiles files, const wire::Attachment& attachment);
+  Result<void> attach_devices(wire::VmFds<base::Fd>& files,
+                              const std::vector<wire::DiskSpec>& disks);
+  void start(const Request& request, wire::VmFds<base::Fd> files,
+             const wire::Attachment& attachment);
 
   // capture.cpp
   Result<std::vector<NewLayer>> format_layers(Request& request) const;
