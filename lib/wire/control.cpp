@@ -1,5 +1,9 @@
 #include "wire/control.hpp"
 
+#include <string>
+
+#include "wire/fields.hpp"
+
 namespace microvm::wire {
 namespace {
 
@@ -45,69 +49,26 @@ constexpr uint16_t kType<InfoReply> = 67;
 template <>
 constexpr uint16_t kType<CaptureReply> = 68;
 template <>
+constexpr uint16_t kType<VersionsReply> = 69;
+template <>
 constexpr uint16_t kType<AgentEvent> = 128;
 template <>
 constexpr uint16_t kType<ExitEvent> = 129;
 template <>
 constexpr uint16_t kType<DiskErrorEvent> = 130;
 
+constexpr size_t kHeaderBytes = 8;
 constexpr size_t kMaxCmdline = 2048;
 constexpr size_t kMaxText = 4096;
 constexpr size_t kMaxId = 64;
 
-// One visitor names the fields of every message; Encoder and Decoder give them their direction, so
-// the two can not disagree.
-struct Encoder {
-  ByteWriter out;
-  template <std::integral T>
-  void number(const T& value) {
-    out.put(value);
-  }
-  void flag(const bool& value) { out.put(static_cast<uint8_t>(value)); }
-  void text(const std::string& value, size_t) { out.put_string(value); }
-  template <class E>
-  void choice(const E& value, E) {
-    out.put(static_cast<uint8_t>(value));
-  }
-  template <class T, class F>
-  void list(const std::vector<T>& items, size_t, F&& field) {
-    out.put(static_cast<uint16_t>(items.size()));
-    for (const T& item : items) field(*this, item);
-  }
-};
-
-struct Decoder {
-  ByteReader in;
-  template <std::integral T>
-  void number(T& value) {
-    value = in.get<T>();
-  }
-  void flag(bool& value) {
-    const auto byte = in.get<uint8_t>();
-    if (byte > 1) in.fail();
-    value = byte == 1;
-  }
-  void text(std::string& value, size_t max) { value = in.get_string(max); }
-  template <class E>
-  void choice(E& value, E last) {
-    const auto byte = in.get<uint8_t>();
-    if (byte > static_cast<uint8_t>(last)) in.fail();
-    value = static_cast<E>(byte);
-  }
-  template <class T, class F>
-  void list(std::vector<T>& items, size_t max, F&& field) {
-    const auto count = in.get<uint16_t>();
-    if (count > max) return in.fail();
-    items.resize(count);
-    for (T& item : items) field(*this, item);
-  }
-};
-
 // `M` is the message or its const form, `C` the direction.
 template <class C, class M>
 void attachment(C& c, M& m) {
-  c.text(m.vm_id, kMaxId);
-  c.flag(m.dies_with_owner);
+  c.object(m, [](C& inner, auto& attachment) {
+    inner.text(attachment.vm_id, kMaxId);
+    inner.flag(attachment.dies_with_owner);
+  });
 }
 
 template <class C, class M>
@@ -116,6 +77,15 @@ void disks(C& c, M& m) {
     inner.flag(disk.read_only);
     inner.flag(disk.hold_when_full);
     inner.number(disk.layers);
+  });
+}
+
+template <class C, class M>
+void usage(C& c, M& m) {
+  c.object(m, [](C& inner, auto& used) {
+    inner.number(used.exits);
+    inner.number(used.cpu_us);
+    inner.number(used.peak_memory_bytes);
   });
 }
 
@@ -128,9 +98,11 @@ void fields(C& c, M& m) {
     c.number(m.shape.memory_bytes);
     c.number(m.shape.vcpus);
     c.number(m.shape.disks);
-    c.number(m.shape.peak_memory_bytes);
-    c.number(m.shape.peak_vcpus);
-    c.number(m.shape.nets);
+    if (c.grows()) {
+      c.number(m.shape.peak_memory_bytes);
+      c.number(m.shape.peak_vcpus);
+      c.number(m.shape.nets);
+    }
   } else if constexpr (Is<BootRequest, M>) {
     c.text(m.cmdline, kMaxCmdline);
     attachment(c, m.attachment);
@@ -173,48 +145,104 @@ void fields(C& c, M& m) {
   } else if constexpr (Is<ExitEvent, M>) {
     c.choice(m.reason, ExitEvent::Reason::suspended);
     c.text(m.detail, kMaxText);
+    if (c.grows()) usage(c, m.usage);
+  } else if constexpr (Is<VersionsReply, M>) {
+    c.number(m.oldest);
+    c.number(m.newest);
   }
 }
 
+Form form_of(uint16_t version) {
+  return version == 1 ? Form::fixed : Form::growing;
+}
+
+// What follows the header. In the growing form it is one object; none is no object.
+Result<ByteView> body_of(uint16_t version, ByteView bytes) {
+  if (version == 1) return bytes;
+  ByteReader in(bytes);
+  const ByteView body = in.get_bytes(in.get<uint32_t>());
+  if (!in.done()) return base::fail(ErrorCode::protocol, "a message of the wrong length");
+  return body;
+}
+
+// The type's number; 0 when the version has no such message.
 template <class T>
-bool decode_as(uint16_t type, Decoder& decoder, Message& out) {
-  if (type != kType<T>) return false;
+constexpr uint16_t type_in(uint16_t version) {
+  return version == 1 && std::same_as<T, VersionsReply> ? 0 : kType<T>;
+}
+
+template <class T>
+bool decode_as(const Header& header, FieldReader& reader, Message& out) {
+  if (header.type == 0 || header.type != type_in<T>(header.version)) return false;
   T message;
-  fields(decoder, message);
+  fields(reader, message);
   out = std::move(message);
   return true;
 }
 
 template <class... T>
-bool decode_any(uint16_t type, Decoder& decoder, std::variant<T...>& out) {
-  return (decode_as<T>(type, decoder, out) || ...);
+bool decode_any(const Header& header, FieldReader& reader, std::variant<T...>& out) {
+  return (decode_as<T>(header, reader, out) || ...);
+}
+
+template <class T>
+Result<Bytes> encode_as(const Envelope& envelope, const T& message) {
+  const uint16_t type = type_in<T>(envelope.version);
+  if (type == 0) {
+    return base::fail(ErrorCode::unsupported, "version " + std::to_string(envelope.version) +
+                                                  " of the control wire has no such message");
+  }
+  ByteWriter out;
+  out.put(envelope.version);
+  out.put(type);
+  out.put(envelope.request_id);
+  FieldWriter body(form_of(envelope.version));
+  body.object(message, [](FieldWriter& writer, const T& said) { fields(writer, said); });
+  out.put_bytes(body.take());
+  return out.take();
 }
 
 }  // namespace
 
-Bytes encode(const Envelope& envelope) {
-  Encoder encoder;
-  std::visit(
-      [&]<class T>(const T& message) {
-        static_assert(kType<T> != 0);
-        encoder.out.put(kControlVersion);
-        encoder.out.put(kType<T>);
-        encoder.out.put(envelope.request_id);
-        fields(encoder, message);
-      },
-      envelope.message);
-  return encoder.out.take();
+Result<Bytes> encode(const Envelope& envelope) {
+  return std::visit([&](const auto& message) { return encode_as(envelope, message); },
+                    envelope.message);
 }
 
-std::optional<Envelope> decode(ByteView bytes) {
-  Decoder decoder{ByteReader(bytes)};
-  const auto version = decoder.in.get<uint16_t>();
-  const auto type = decoder.in.get<uint16_t>();
-  Envelope envelope;
-  envelope.request_id = decoder.in.get<uint32_t>();
-  if (!decoder.in.ok() || version != kControlVersion) return std::nullopt;
-  if (!decode_any(type, decoder, envelope.message) || !decoder.in.done()) return std::nullopt;
+std::optional<Header> read_header(ByteView bytes) {
+  ByteReader in(bytes);
+  const Header header{in.get<uint16_t>(), in.get<uint16_t>(), in.get<uint32_t>()};
+  return in.ok() ? std::optional(header) : std::nullopt;
+}
+
+Result<Envelope> decode(ByteView bytes) {
+  const auto header = read_header(bytes);
+  if (!header) return base::fail(ErrorCode::protocol, "fewer bytes than a message has");
+  if (header->version < kOldestControlVersion || header->version > kControlVersion) {
+    return base::fail(ErrorCode::unsupported, "version " + std::to_string(header->version) +
+                                                  " of the control wire, of which versions " +
+                                                  std::to_string(kOldestControlVersion) + " to " +
+                                                  std::to_string(kControlVersion) +
+                                                  " are known here");
+  }
+  const auto body = body_of(header->version, bytes.subspan(kHeaderBytes));
+  if (!body) return base::fail(body.error());
+  Envelope envelope{header->request_id, UnknownMessage{header->type}, header->version};
+  FieldReader reader(form_of(header->version), *body);
+  if (decode_any(*header, reader, envelope.message) && !reader.is_valid()) {
+    return base::fail(ErrorCode::protocol,
+                      "a damaged message of type " + std::to_string(header->type));
+  }
   return envelope;
+}
+
+Envelope greeting() {
+  return {kGreetingId, InfoRequest{}, kOldestControlVersion};
+}
+
+bool is_greeting(const Envelope& envelope) {
+  return envelope.version == kOldestControlVersion && envelope.request_id == kGreetingId &&
+         std::holds_alternative<InfoRequest>(envelope.message);
 }
 
 }  // namespace microvm::wire

@@ -1,8 +1,15 @@
 // The control wire: embedder ↔ worker, one SOCK_SEQPACKET datagram per message, fds as SCM_RIGHTS.
-// Every message is a header (u16 protocol version, u16 type, u32 request id) and a body in
-// little-endian. A request gets exactly one reply with its id; events carry id 0. One that changes
-// the machine waits for another that is doing so. The owner talks over the socket pair the worker
-// was started with; others connect to the Vm's listening socket.
+// Every message is a header (u16 protocol version, u16 type, u32 request id; so in every version)
+// and a body in little-endian. A request gets exactly one reply with its id; events carry id 0. One
+// that changes the machine waits for another that is doing so. The owner talks over the socket pair
+// the worker was started with; others connect to the Vm's listening socket.
+//
+// Versions. A worker outlives the library that started it, so each meets others of another version.
+//   1  the body is exactly the fields that there were then, and nothing may be missing or follow
+//   2  the body is an object in the growing form (fields.hpp), and so is everything inside it
+// A worker answers in the version that it was last addressed in, and first speaks version 1. Who
+// did not start it asks with greeting() what it speaks, and then uses the newest version that both
+// know. A message of an unknown type or version is answered with ErrorReply (unsupported).
 #pragma once
 
 #include <cstdint>
@@ -11,12 +18,14 @@
 #include <variant>
 #include <vector>
 
+#include "base/error.hpp"
 #include "wire/bytes.hpp"
 #include "wire/shape.hpp"
 
 namespace microvm::wire {
 
-inline constexpr uint16_t kControlVersion = 1;
+inline constexpr uint16_t kOldestControlVersion = 1;
+inline constexpr uint16_t kControlVersion = 2;
 inline constexpr size_t kMaxControlMessage = 64 * 1024;
 inline constexpr size_t kMaxControlFds = 64;
 inline constexpr uint32_t kMaxLayers = 32;
@@ -139,6 +148,12 @@ struct ErrorReply {
   std::string message;
 };
 
+// To greeting(): the versions that the worker speaks. Not in version 1.
+struct VersionsReply {
+  uint16_t oldest = 0;
+  uint16_t newest = 0;
+};
+
 struct SnapshotReply {
   uint64_t memory_bytes = 0;       // size of the memory file
   uint64_t memory_data_bytes = 0;  // of it, not holes
@@ -172,7 +187,15 @@ struct DiskErrorEvent {
   std::string message;
 };
 
-// The machine ended; the worker exits after this. Also the content of the exit record.
+// What a Vm has used in one life of its worker. 0: not known.
+struct Usage {
+  uint64_t exits = 0;   // KVM_RUN returns
+  uint64_t cpu_us = 0;  // of the whole worker, in user and system mode
+  uint64_t peak_memory_bytes =
+      0;  // resident in the worker: the guest's pages and what it is made of
+};
+
+// The machine ended; the worker exits after this.
 struct ExitEvent {
   enum class Reason : uint8_t {
     terminated = 0,  // TerminateRequest, or the owner went away
@@ -185,22 +208,46 @@ struct ExitEvent {
   };
   Reason reason = Reason::terminated;
   std::string detail;
+  Usage usage{};  // since version 2
+};
+
+// A message of a type that this side does not know. Never sent.
+struct UnknownMessage {
+  uint16_t type = 0;
 };
 
 using Message =
     std::variant<ShapeRequest, ProbeRequest, BootRequest, RestoreRequest, ConnectRequest,
                  SnapshotRequest, CaptureRequest, MergeRequest, WorkingSetRequest, PauseRequest,
                  ResumeRequest, LogsRequest, InfoRequest, TerminateRequest, OkReply, ErrorReply,
-                 SnapshotReply, CaptureReply, InfoReply, AgentEvent, ExitEvent, DiskErrorEvent>;
+                 SnapshotReply, CaptureReply, InfoReply, AgentEvent, ExitEvent, DiskErrorEvent,
+                 VersionsReply, UnknownMessage>;
 
 struct Envelope {
   uint32_t request_id = 0;
   Message message;
+  uint16_t version = kControlVersion;
 };
 
-[[nodiscard]] Bytes encode(const Envelope& envelope);
+// Error unsupported: its version has no such message.
+[[nodiscard]] Result<Bytes> encode(const Envelope& envelope);
 
-// Empty when the bytes are not one whole valid message of a version we know.
-[[nodiscard]] std::optional<Envelope> decode(ByteView bytes);
+// Errors: protocol (not one whole valid message), unsupported (a version we do not know).
+[[nodiscard]] Result<Envelope> decode(ByteView bytes);
+
+struct Header {
+  uint16_t version = 0;
+  uint16_t type = 0;
+  uint32_t request_id = 0;
+};
+// For an answer to what can not be decoded. Empty when there are fewer bytes.
+[[nodiscard]] std::optional<Header> read_header(ByteView bytes);
+
+// What a worker of any version answers at any time: an InfoRequest in version 1 with an id that no
+// library came to by counting. One of version 1 answers with InfoReply or ErrorReply, later ones
+// with VersionsReply.
+inline constexpr uint32_t kGreetingId = 0xffff'ffff;
+[[nodiscard]] Envelope greeting();
+[[nodiscard]] bool is_greeting(const Envelope& envelope);
 
 }  // namespace microvm::wire

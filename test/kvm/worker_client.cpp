@@ -79,11 +79,17 @@ Started start_worker(bool plain_io) {
 // ---- client ------------------------------------------------------------------------------------
 
 void ControlClient::send(const wire::Message& message, const std::vector<int>& fds) {
-  REQUIRE(sys::send_message(socket_.get(), wire::encode({next_id_, message}), fds));
+  REQUIRE(sys::send_message(socket_.get(), *wire::encode({next_id_, message}), fds));
 }
 
 void ControlClient::send_bytes(wire::ByteView bytes) {
   REQUIRE(sys::send_message(socket_.get(), bytes));
+}
+
+wire::Message ControlClient::call_bytes(wire::ByteView bytes) {
+  send_bytes(bytes);
+  uint32_t id = 0;
+  return receive(id).message;
 }
 
 ControlClient::Reply ControlClient::receive(uint32_t& request_id) {

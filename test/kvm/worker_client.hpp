@@ -30,6 +30,8 @@ class ControlClient {
   };
   void send(const wire::Message& message, const std::vector<int>& fds = {});
   void send_bytes(wire::ByteView bytes);
+  // The next message after these bytes, whatever its id.
+  wire::Message call_bytes(wire::ByteView bytes);
   // To the last request. Events that come first are kept. Fails the test after 20 s.
   Reply reply();
   Reply call(const wire::Message& message, const std::vector<int>& fds = {});

@@ -287,11 +287,27 @@ TEST_CASE("worker: bytes that are no message end that connection only") {
   WorkerProcess worker;
   worker.run(counting_guest(), {}, false);
   auto client = worker.connect();
-  client.send_bytes(wire::as_bytes("this is not the control wire"));
+  client.send_bytes(wire::as_bytes("garbage"));
   CHECK(client.closed_within(milliseconds(2000)));
   auto big = worker.connect();
   big.send_bytes(wire::Bytes(wire::kMaxControlMessage + 1));
   CHECK(big.closed_within(milliseconds(2000)));
+  CHECK_FALSE(worker.owner().call_for<wire::InfoReply>(wire::InfoRequest{}).paused);
+}
+
+TEST_CASE("worker: a request of tomorrow is refused by name, and nothing ends") {
+  WorkerProcess worker;
+  worker.run(counting_guest());
+  auto request = *wire::encode({77, wire::PauseRequest{}});
+  request[2] = std::byte{99};  // its type
+  const auto unknown = worker.owner().call_bytes(request);
+  CHECK(error_code(unknown) == ErrorCode::unsupported);
+  CHECK(std::get<wire::ErrorReply>(unknown).message ==
+        "this worker speaks version 2 of the control wire and knows no request 99: suspend and "
+        "resume the microvm for a newer worker");
+  request[0] = std::byte{9};  // its version
+  const auto newer = worker.owner().call_bytes(request);
+  CHECK(error_code(newer) == ErrorCode::unsupported);
   CHECK_FALSE(worker.owner().call_for<wire::InfoReply>(wire::InfoRequest{}).paused);
 }
 

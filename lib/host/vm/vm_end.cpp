@@ -136,7 +136,8 @@ Result<void> Vm::Impl::end_suspended() {
                       "terminate: microvm " + record.id + " is changing its state; try again");
   }
   const std::scoped_lock guard(mutex_);
-  const auto bytes = wire::encode({0, wire::ExitEvent{wire::ExitEvent::Reason::terminated, {}}});
+  const auto bytes =
+      *wire::encode({0, wire::ExitEvent{wire::ExitEvent::Reason::terminated, {}}, 1});
   if (auto ok = sys::pwrite_full((*lock)->get(), bytes, 0); !ok) return ok;
   reason_ = host::end_reason({wire::ExitEvent::Reason::terminated, {}});
   return {};

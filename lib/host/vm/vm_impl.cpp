@@ -50,18 +50,19 @@ Vm::Impl::~Impl() {
   clean_up();
 }
 
-std::shared_ptr<Vm::Impl::Session> Vm::Impl::make_session(base::Fd control) {
+std::shared_ptr<Vm::Impl::Session> Vm::Impl::make_session(base::Fd control,
+                                                          host::ControlClient::Peer peer) {
   auto keeper = std::make_shared<host::DoorbellKeeper>(
       *core->reactor, host::Identity{record.hostname, record.machine_id, record.boot_id, {}});
-  auto client =
-      host::ControlClient::start(*core->reactor, std::move(control),
-                                 [keeper](base::Fd stream) { keeper->answer(std::move(stream)); });
+  auto client = host::ControlClient::start(
+      *core->reactor, std::move(control),
+      [keeper](base::Fd stream) { keeper->answer(std::move(stream)); }, peer);
   return std::make_shared<Session>(
       Session{client, host::AgentClient(std::make_shared<host::VmLink>(client))});
 }
 
 void Vm::Impl::own(host::StartedWorker started) {
-  auto session = make_session(started.worker.take_control());
+  auto session = make_session(started.worker.take_control(), host::ControlClient::Peer::own);
   const std::scoped_lock lock(mutex_);
   if (session_) session_->client->close();
   session_ = std::move(session);
@@ -181,7 +182,7 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::settled_session() {
 std::shared_ptr<Vm::Impl::Session> Vm::Impl::attach() {
   auto control = host::connect_control(dir);
   if (!control) return nullptr;
-  auto session = make_session(std::move(*control));
+  auto session = make_session(std::move(*control), host::ControlClient::Peer::unknown);
   const std::scoped_lock lock(mutex_);
   if (converses()) {  // another thread was first, and may be using its own
     session->client->close();

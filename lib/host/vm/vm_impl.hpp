@@ -128,7 +128,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // After a wake-up; nobody else has reached the guest yet.
   void inform_resumed(const std::string& cause, const host::Limits& limits);
 
-  std::shared_ptr<Session> make_session(base::Fd control);
+  std::shared_ptr<Session> make_session(base::Fd control, host::ControlClient::Peer peer);
   std::shared_ptr<Session> attach();
   // The state without regard to a resume hook under way.
   [[nodiscard]] VmState guest_state();

@@ -12,9 +12,14 @@ Result<void> send_control(int socket, const wire::Envelope& envelope, std::span<
   if (fds.size() > wire::kMaxControlFds) {
     return base::fail(ErrorCode::unsupported, std::string(what) + ": too many disk layers");
   }
-  const wire::Bytes bytes = wire::encode(envelope);
+  const auto bytes = wire::encode(envelope);
+  if (!bytes) {
+    return base::fail(bytes.error().code,
+                      std::string(what) + ": " + bytes.error().message +
+                          ": suspend and resume the microvm for a newer worker");
+  }
   for (;;) {
-    const auto sent = sys::send_message(socket, bytes, fds);
+    const auto sent = sys::send_message(socket, *bytes, fds);
     if (sent) return {};
     if (sent.error().code == ErrorCode::vm_gone) {
       return base::fail(ErrorCode::vm_gone, std::string(what) + ": the worker has ended");
@@ -33,6 +38,11 @@ Result<Received> try_receive_control(int socket) {
     return base::fail(message.error());
   }
   auto envelope = wire::decode(message->bytes);
+  if (!envelope && envelope.error().code == ErrorCode::unsupported) {
+    return base::fail(ErrorCode::unsupported,
+                      "the worker speaks " + envelope.error().message +
+                          ": use the library that started it, or a newer one");
+  }
   if (!envelope) {
     return base::fail(ErrorCode::protocol, "the worker sent a message that can not be read");
   }

@@ -17,11 +17,13 @@ struct Received {
   std::vector<base::Fd> fds;
 };
 
-// Waits while the worker does not take messages. Error vm_gone when it is gone.
+// Waits while the worker does not take messages. Errors: vm_gone when it is gone, unsupported when
+// the version has no such message.
 Result<void> send_control(int socket, const wire::Envelope& envelope, std::span<const int> fds,
                           const Limits& limits, std::string_view what);
 
-// Takes one message without waiting. Errors: protocol (not a valid message), io.
+// Takes one message without waiting. Errors: protocol (not a valid message), unsupported (one of a
+// version we do not know), io.
 Result<Received> try_receive_control(int socket);
 
 // Waits for a message or the end.

@@ -4,9 +4,11 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "host/saved/how_it_ended.hpp"
+#include "sys/socket.hpp"
 
 namespace microvm::host {
 namespace {
@@ -42,11 +44,25 @@ ControlClient::ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_
 ControlClient::~ControlClient() = default;
 
 std::shared_ptr<ControlClient> ControlClient::start(Reactor& reactor, base::Fd socket,
-                                                    AgentHandler on_agent) {
+                                                    AgentHandler on_agent, Peer peer) {
   std::shared_ptr<ControlClient> client(
       new ControlClient(reactor, std::move(socket), std::move(on_agent)));
+  if (peer == Peer::unknown) {
+    client->greet();
+  } else {
+    client->version_ = wire::kControlVersion;
+  }
   reactor.post([client] { client->watch(); });
   return client;
+}
+
+// Before anybody else has the client. A peer that is gone shows in watch().
+void ControlClient::greet() {
+  greeting_ = std::make_shared<Call>();
+  calls_[wire::kGreetingId] = greeting_;
+  if (const auto bytes = wire::encode(wire::greeting())) {
+    static_cast<void>(sys::send_message(socket_.get(), *bytes));
+  }
 }
 
 void ControlClient::watch() {
@@ -88,9 +104,42 @@ void ControlClient::on_reply(uint32_t request_id, Received received) {
     call = std::move(found->second);
     calls_.erase(found);
   }
+  if (call == greeting_) return on_greeted(received.envelope.message);
   call->reply = {std::move(received.envelope.message), std::move(received.fds)};
   call->answered = true;
   raise(call->done);
+}
+
+void ControlClient::on_greeted(const wire::Message& answer) {
+  const auto* speaks = std::get_if<wire::VersionsReply>(&answer);
+  const wire::VersionsReply versions = speaks != nullptr ? *speaks : wire::VersionsReply{1, 1};
+  if (versions.newest < wire::kOldestControlVersion || versions.oldest > wire::kControlVersion) {
+    finish(Error{ErrorCode::unsupported,
+                 "the worker speaks versions " + std::to_string(versions.oldest) + " to " +
+                     std::to_string(versions.newest) + " of the control wire, this library " +
+                     std::to_string(wire::kOldestControlVersion) + " to " +
+                     std::to_string(wire::kControlVersion) +
+                     ": use the library that started it, or a newer one"});
+  } else {
+    const std::scoped_lock lock(mutex_);
+    version_ = std::min(versions.newest, wire::kControlVersion);
+  }
+  greeting_->answered = true;
+  raise(greeting_->done);
+}
+
+Result<uint16_t> ControlClient::version(const Limits& limits, std::string_view what) {
+  const auto known = [this] {
+    const std::scoped_lock lock(mutex_);
+    return version_;
+  };
+  if (const auto version = known()) return *version;
+  if (!greeting_->done) return base::fail_errno(std::string(what) + ": eventfd", EMFILE);
+  if (auto ok = limits.wait(greeting_->done.get(), POLLIN, what); !ok) {
+    return base::fail(ok.error());
+  }
+  if (const auto version = known()) return *version;
+  return base::fail(explain(what));
 }
 
 void ControlClient::finish(std::optional<Error> broken) {
@@ -118,17 +167,19 @@ Result<uint32_t> ControlClient::add_call(const std::shared_ptr<Call>& call, std:
     return base::fail_errno(std::string(what) + ": eventfd", EMFILE);
   const std::scoped_lock lock(mutex_);
   if (ended_) return base::fail(end_error(what));
-  if (++last_id_ == 0) ++last_id_;  // 0 marks events
+  if (++last_id_ == wire::kGreetingId) last_id_ = 1;  // after it comes 0, which marks events
   calls_[last_id_] = call;
   return last_id_;
 }
 
 Result<ControlClient::Reply> ControlClient::call(wire::Message request, std::span<const int> fds,
                                                  const Limits& limits, std::string_view what) {
+  const auto version = this->version(limits, what);
+  if (!version) return base::fail(version.error());
   const auto call = std::make_shared<Call>();
   const auto id = add_call(call, what);
   if (!id) return base::fail(id.error());
-  auto done = send_control(socket_.get(), {*id, std::move(request)}, fds, limits, what);
+  auto done = send_control(socket_.get(), {*id, std::move(request), *version}, fds, limits, what);
   if (done) done = limits.wait(call->done.get(), POLLIN, what);
   if (!done) {
     {

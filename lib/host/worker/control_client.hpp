@@ -25,14 +25,18 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   // The guest's agent rang; called on the reactor's thread.
   using AgentHandler = std::function<void(base::Fd stream)>;
 
+  // Whose worker it is: one that this library started speaks its version of the control wire. Any
+  // other is asked, and calls wait until it has answered.
+  enum class Peer : uint8_t { unknown, own };
   // The reactor must outlive every call of close().
   static std::shared_ptr<ControlClient> start(Reactor& reactor, base::Fd socket,
-                                              AgentHandler on_agent);
+                                              AgentHandler on_agent, Peer peer = Peer::unknown);
   ~ControlClient();
 
   // Sends a request and waits for its reply. Errors: the worker's own (ErrorReply), vm_gone or
-  // guest_failed when the Vm ends meanwhile, protocol, cancelled, deadline_exceeded. A reply that
-  // comes after that is dropped with its fds. `what` begins messages.
+  // guest_failed when the Vm ends meanwhile, protocol, unsupported (a worker of another version can
+  // not do it), cancelled, deadline_exceeded. A reply that comes after that is dropped with its
+  // fds. `what` begins messages.
   Result<Reply> call(wire::Message request, std::span<const int> fds, const Limits& limits,
                      std::string_view what);
   // The same for requests whose reply is a stream.
@@ -56,6 +60,10 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
  private:
   struct Call;
   ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent);
+  void greet();
+  void on_greeted(const wire::Message& answer);
+  // The version to speak, once the worker has said what it knows.
+  Result<uint16_t> version(const Limits& limits, std::string_view what);
   Result<uint32_t> add_call(const std::shared_ptr<Call>& call, std::string_view what);
   void watch();
   void on_readable();
@@ -73,6 +81,8 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   mutable std::mutex mutex_;
   std::map<uint32_t, std::shared_ptr<Call>> calls_;
   uint32_t last_id_ = 0;
+  std::shared_ptr<Call> greeting_;   // none: the worker is our own
+  std::optional<uint16_t> version_;  // to speak; none until it is known
   bool ended_ = false;
   std::optional<Error> broken_;
   std::optional<wire::ExitEvent> exit_;

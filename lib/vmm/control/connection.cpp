@@ -36,14 +36,50 @@ void Connection::receive() {
       socket_.get(), {.bytes = wire::kMaxControlMessage, .fds = wire::kMaxControlFds});
   if (!received && received.error().code == ErrorCode::busy) return;
   if (!received) return close();
+  const auto header = wire::read_header(received->bytes);
+  if (!header) return close();
   auto envelope = wire::decode(received->bytes);
-  if (!envelope) return close();
-  callbacks_.message(std::move(*envelope), std::move(received->fds));
+  if (!envelope) return refuse(*header, envelope.error());
+  understand(std::move(*envelope), std::move(received->fds));
+}
+
+void Connection::understand(wire::Envelope envelope, std::vector<base::Fd> fds) {
+  if (wire::is_greeting(envelope)) {
+    const wire::VersionsReply versions{wire::kOldestControlVersion, wire::kControlVersion};
+    return put({envelope.request_id, versions});
+  }
+  version_ = envelope.version;
+  callbacks_.message(std::move(envelope), std::move(fds));
+}
+
+// Its sender may be of another version, and is told so.
+void Connection::refuse(const wire::Header& header, const Error& error) {
+  const bool known =
+      header.version >= wire::kOldestControlVersion && header.version <= wire::kControlVersion;
+  put({header.request_id,
+       wire::ErrorReply{static_cast<uint32_t>(error.code),
+                        "the worker was asked in " + error.message},
+       known ? header.version : wire::kControlVersion});
 }
 
 void Connection::send(wire::Envelope envelope, std::vector<base::Fd> fds) {
+  envelope.version = version_;
+  put(std::move(envelope), std::move(fds));
+}
+
+void Connection::put(wire::Envelope envelope, std::vector<base::Fd> fds) {
   if (closed_) return;
-  Outgoing outgoing{wire::encode(envelope), std::move(fds)};
+  auto bytes = wire::encode(envelope);
+  if (!bytes) {
+    if (envelope.request_id == 0) return;
+    bytes = wire::encode(
+        {envelope.request_id,
+         wire::ErrorReply{static_cast<uint32_t>(bytes.error().code), bytes.error().message},
+         envelope.version});
+    fds.clear();
+  }
+  if (!bytes) return close();
+  Outgoing outgoing{std::move(*bytes), std::move(fds)};
   if (queue_.empty() && send_now(outgoing)) return;
   if (closed_) return;
   if (queue_.size() >= kMaxQueued) return close();

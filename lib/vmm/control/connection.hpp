@@ -27,6 +27,8 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
+  // In the version that the peer spoke last. What that version cannot say is no event, and an error
+  // in the place of a reply.
   void send(wire::Envelope envelope, std::vector<base::Fd> fds = {});
   [[nodiscard]] bool closed() const { return closed_; }
   // The peer is gone, whether or not the loop came to see it.
@@ -40,6 +42,10 @@ class Connection {
   };
   void on_ready(uint32_t events);
   void receive();
+  void understand(wire::Envelope envelope, std::vector<base::Fd> fds);
+  void refuse(const wire::Header& header, const Error& error);
+  // In the version that the envelope names.
+  void put(wire::Envelope envelope, std::vector<base::Fd> fds = {});
   // False: the socket is full, or the peer is gone.
   bool send_now(const Outgoing& outgoing);
   void send_queued();
@@ -49,6 +55,7 @@ class Connection {
   base::Fd socket_;
   Callbacks callbacks_;
   sys::Loop::WatchId watch_ = 0;
+  uint16_t version_ = wire::kOldestControlVersion;  // which every peer understands
   std::deque<Outgoing> queue_;
   bool closed_ = false;
 };

@@ -223,6 +223,14 @@ Worker::Outcome Worker::serve(Request&, const wire::TerminateRequest& terminate)
   return Answer{wire::OkReply{}, {}};
 }
 
+Worker::Outcome Worker::serve(Request&, const wire::UnknownMessage& unknown) {
+  return base::fail(ErrorCode::unsupported,
+                    "this worker speaks version " + std::to_string(wire::kControlVersion) +
+                        " of the control wire and knows no request " +
+                        std::to_string(unknown.type) +
+                        ": suspend and resume the microvm for a newer worker");
+}
+
 // What devices have to say stands between the lines of the guest's own kernel.
 base::LogSink Worker::log_sink() {
   return [this](base::LogLevel, std::string_view line) {

@@ -225,7 +225,7 @@ void Worker::finish(wire::ExitEvent event) {
 void Worker::write_records(const wire::ExitEvent& event) {
   write_file(kernel_log_file_, kernel_log_.ring().contents());
   write_file(app_log_file_, app_log_.ring().contents());
-  write_file(exit_record_, wire::encode({0, event}));
+  write_file(exit_record_, *wire::encode({0, event, 1}));
 }
 
 std::string Worker::panic_line() const {

@@ -106,6 +106,7 @@ class Worker {
   Outcome serve(Request& request, const wire::LogsRequest& logs);
   Outcome serve(Request& request, const wire::InfoRequest&);
   Outcome serve(Request& request, const wire::TerminateRequest& terminate);
+  Outcome serve(Request& request, const wire::UnknownMessage& unknown);
   template <class NotARequest>
   Outcome serve(Request&, const NotARequest&) {
     return base::fail(ErrorCode::protocol, "not a request of the control wire");

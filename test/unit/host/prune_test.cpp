@@ -51,7 +51,7 @@ struct Fixture {
     REQUIRE(made->write_record(record));
     if (ended) {
       std::ofstream exit(made->path() / "exit", std::ios::binary);
-      const auto bytes = wire::encode({0, wire::ExitEvent{*ended, {}}});
+      const auto bytes = *wire::encode({0, wire::ExitEvent{*ended, {}}, 1});
       exit.write(reinterpret_cast<const char*>(bytes.data()),
                  static_cast<std::streamsize>(bytes.size()));
     }

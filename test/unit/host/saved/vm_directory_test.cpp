@@ -136,7 +136,7 @@ TEST_CASE("vm directory: the exit record says why a vm ended") {
     REQUIRE(files);
     CHECK_FALSE(read_exit(directory.path()));
     const wire::ExitEvent exit{wire::ExitEvent::Reason::panic, "Kernel panic - not syncing: x\ny"};
-    REQUIRE(sys::pwrite_full(files->exit_record.get(), wire::encode({0, exit}), 0));
+    REQUIRE(sys::pwrite_full(files->exit_record.get(), *wire::encode({0, exit, 1}), 0));
   }
   const auto exit = read_exit(directory.path());
   REQUIRE(exit);

@@ -128,3 +128,93 @@ TEST_CASE("control client: a stream is handed over; too few or too many fds are 
   CHECK(ask().error().code == ErrorCode::protocol);
   worker.join();
 }
+
+namespace {
+
+// The version of the next request, which is answered.
+uint16_t spoken_version(Pair& pair) {
+  std::thread caller([&] { CHECK(pair.call()); });
+  const auto request = receive_control(pair.worker.get(), limits(), "test");
+  REQUIRE(request);
+  pair.send({request->envelope.request_id, wire::OkReply{}, request->envelope.version});
+  caller.join();
+  return request->envelope.version;
+}
+
+}  // namespace
+
+TEST_CASE("control client: a worker of version 1 is spoken to in version 1") {
+  const wire::Message answers[] = {
+      wire::InfoReply{},
+      wire::ErrorReply{static_cast<uint32_t>(ErrorCode::busy), "no machine yet"}};
+  for (const auto& answer : answers) {
+    Pair pair(Pair::Peer::unknown);
+    pair.send({pair.take_greeting(), answer, 1});
+    CHECK(spoken_version(pair) == 1);
+    CHECK(spoken_version(pair) == 1);
+  }
+}
+
+TEST_CASE("control client: the newest version that both speak is spoken") {
+  for (const auto& [versions, spoken] :
+       {std::pair{wire::VersionsReply{1, 1}, 1}, std::pair{wire::VersionsReply{1, 2}, 2},
+        std::pair{wire::VersionsReply{2, 7}, 2}}) {
+    Pair pair(Pair::Peer::unknown);
+    pair.send({pair.take_greeting(), versions});
+    CHECK(spoken_version(pair) == spoken);
+  }
+}
+
+TEST_CASE("control client: one's own worker is not asked what it speaks") {
+  Pair pair(Pair::Peer::own);
+  CHECK(spoken_version(pair) == wire::kControlVersion);
+}
+
+TEST_CASE("control client: a worker of other versions alone is refused by name") {
+  Pair pair(Pair::Peer::unknown);
+  pair.send({pair.take_greeting(), wire::VersionsReply{3, 5}});
+  const auto refused = pair.call();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::unsupported);
+  CHECK(refused.error().message ==
+        "ask: the worker speaks versions 3 to 5 of the control wire, this library 1 to 2: use the "
+        "library that started it, or a newer one");
+  CHECK(pair.client->ended());
+}
+
+TEST_CASE("control client: a message in a newer version is not guessed at") {
+  Pair pair;
+  auto bytes = wire::encode({0, wire::ExitEvent{}});
+  REQUIRE(bytes);
+  (*bytes)[0] = std::byte{3};
+  REQUIRE(sys::send_message(pair.worker.get(), *bytes));
+  CHECK(pair.client->wait_ended(limits(), "wait"));
+  const auto refused = pair.call();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::unsupported);
+  CHECK(refused.error().message ==
+        "ask: the worker speaks version 3 of the control wire, of which versions 1 to 2 are known "
+        "here: use the library that started it, or a newer one");
+  CHECK_FALSE(pair.client->exit_event());
+}
+
+TEST_CASE("control client: calls wait for the answer to the greeting within their limits") {
+  Pair pair(Pair::Peer::unknown);
+  const Limits short_limits({}, std::chrono::milliseconds(20));
+  const auto late = pair.client->call(wire::InfoRequest{}, {}, short_limits, "ask");
+  CHECK(late.error().code == ErrorCode::deadline_exceeded);
+  pair.worker.reset();
+  const auto gone = pair.call();
+  CHECK(gone.error().code == ErrorCode::vm_gone);
+  CHECK(gone.error().message == "ask: the microvm's worker was killed");
+}
+
+TEST_CASE("control client: events that are not known are passed over") {
+  Pair pair;
+  auto unknown = wire::encode({0, wire::DiskErrorEvent{9, "disk full"}});
+  REQUIRE(unknown);
+  (*unknown)[2] = std::byte{200};
+  REQUIRE(sys::send_message(pair.worker.get(), *unknown));
+  CHECK(spoken_version(pair) == wire::kControlVersion);
+  CHECK_FALSE(pair.client->disk_error());
+}

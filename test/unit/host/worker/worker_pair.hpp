@@ -17,13 +17,14 @@ inline host::Limits limits() {
 
 // A client and a worker's end that the test plays.
 struct WorkerPair {
-  WorkerPair() {
+  using Peer = host::ControlClient::Peer;
+  explicit WorkerPair(Peer peer = Peer::own) {
     auto sockets = sys::seqpacket_pair();
     REQUIRE(sockets);
     worker = std::move(sockets->first);
     REQUIRE(sys::set_nonblocking(worker.get()));
     REQUIRE(sys::set_nonblocking(sockets->second.get()));
-    client = host::ControlClient::start(*reactor, std::move(sockets->second), {});
+    client = host::ControlClient::start(*reactor, std::move(sockets->second), {}, peer);
   }
   ~WorkerPair() { client->close(); }
 
@@ -32,6 +33,19 @@ struct WorkerPair {
     const auto request = host::receive_control(worker.get(), limits(), "test");
     REQUIRE(request);
     send({request->envelope.request_id, std::move(message)}, fds);
+  }
+  // In the version that it was asked in.
+  void answer_in_kind(wire::Message message) {
+    const auto request = host::receive_control(worker.get(), limits(), "test");
+    REQUIRE(request);
+    send({request->envelope.request_id, std::move(message), request->envelope.version});
+  }
+  // Takes the question which versions it speaks.
+  uint32_t take_greeting() {
+    const auto request = host::receive_control(worker.get(), limits(), "test");
+    REQUIRE(request);
+    CHECK(wire::is_greeting(request->envelope));
+    return request->envelope.request_id;
   }
   void send(const wire::Envelope& envelope, std::vector<int> fds = {}) {
     REQUIRE(host::send_control(worker.get(), envelope, fds, limits(), "test"));
