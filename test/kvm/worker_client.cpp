@@ -52,7 +52,7 @@ struct Started {
   base::Fd socket;
 };
 
-Started start_worker(bool plain_io) {
+Started start_worker(const std::string& path, bool plain_io) {
   int ends[2];
   REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
   base::Fd ours(ends[0]);
@@ -62,7 +62,6 @@ Started start_worker(bool plain_io) {
   // Not 3 itself: dup2 onto the same number would leave close-on-exec set.
   base::Fd moved(::fcntl(theirs.get(), F_DUPFD_CLOEXEC, 100));
   posix_spawn_file_actions_adddup2(&actions, moved.get(), wire::kWorkerControlFd);
-  const std::string path = worker_path();
   std::vector<char*> argv = {const_cast<char*>("microvm-vmm")};
   if (plain_io) argv.push_back(const_cast<char*>("--plain-io"));
   argv.push_back(nullptr);
@@ -82,8 +81,8 @@ void ControlClient::send(const wire::Message& message, const std::vector<int>& f
   REQUIRE(sys::send_message(socket_.get(), *wire::encode({next_id_, message}), fds));
 }
 
-void ControlClient::send_bytes(wire::ByteView bytes) {
-  REQUIRE(sys::send_message(socket_.get(), bytes));
+void ControlClient::send_bytes(wire::ByteView bytes, const std::vector<int>& fds) {
+  REQUIRE(sys::send_message(socket_.get(), bytes, fds));
 }
 
 wire::Message ControlClient::call_bytes(wire::ByteView bytes) {
@@ -92,15 +91,20 @@ wire::Message ControlClient::call_bytes(wire::ByteView bytes) {
   return receive(id).message;
 }
 
-ControlClient::Reply ControlClient::receive(uint32_t& request_id) {
+ControlClient::Raw ControlClient::receive_bytes() {
   pollfd ready{socket_.get(), POLLIN, 0};
   REQUIRE(::poll(&ready, 1, static_cast<int>(kReplyDeadline.count())) == 1);
   auto received = sys::receive_message(socket_.get());
   REQUIRE_MESSAGE(received, "the worker is gone");
-  auto envelope = wire::decode(received->bytes);
+  return {std::move(received->bytes), std::move(received->fds)};
+}
+
+ControlClient::Reply ControlClient::receive(uint32_t& request_id) {
+  Raw received = receive_bytes();
+  auto envelope = wire::decode(received.bytes);
   REQUIRE(envelope);
   request_id = envelope->request_id;
-  return {std::move(envelope->message), std::move(received->fds)};
+  return {std::move(envelope->message), std::move(received.fds)};
 }
 
 ControlClient::Reply ControlClient::call(const wire::Message& message,
@@ -146,8 +150,12 @@ void ControlClient::fail_unexpected(const wire::Message& message) {
 
 // ---- worker ------------------------------------------------------------------------------------
 
-WorkerProcess::WorkerProcess(bool plain_io) : owner_(base::Fd()) {
-  Started started = start_worker(plain_io);
+WorkerProcess::WorkerProcess(bool plain_io) : WorkerProcess(worker_path(), plain_io) {}
+
+WorkerProcess::WorkerProcess(const std::string& program) : WorkerProcess(program, false) {}
+
+WorkerProcess::WorkerProcess(const std::string& program, bool plain_io) : owner_(base::Fd()) {
+  Started started = start_worker(program, plain_io);
   pid_ = started.pid;
   owner_ = ControlClient(std::move(started.socket));
   files_.socket_name = "microvm-test-" + std::to_string(::getpid()) + "-" + std::to_string(pid_);

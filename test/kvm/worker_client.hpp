@@ -29,7 +29,13 @@ class ControlClient {
     std::vector<base::Fd> fds;
   };
   void send(const wire::Message& message, const std::vector<int>& fds = {});
-  void send_bytes(wire::ByteView bytes);
+  void send_bytes(wire::ByteView bytes, const std::vector<int>& fds = {});
+  // The next message as it is. Fails the test after 20 s.
+  struct Raw {
+    wire::Bytes bytes;
+    std::vector<base::Fd> fds;
+  };
+  Raw receive_bytes();
   // The next message after these bytes, whatever its id.
   wire::Message call_bytes(wire::ByteView bytes);
   // To the last request. Events that come first are kept. Fails the test after 20 s.
@@ -55,6 +61,7 @@ class ControlClient {
   // True when the worker closed the connection within the time.
   bool closed_within(milliseconds limit);
   void close() { socket_.reset(); }
+  [[nodiscard]] base::Fd take_socket() { return std::move(socket_); }
 
  private:
   Reply receive(uint32_t& request_id);
@@ -92,8 +99,10 @@ struct VmFilesOfTest {
 
 class WorkerProcess {
  public:
-  // With --plain-io or not, alternating nothing: what the test asks for.
+  // With --plain-io or not: what the test asks for.
   explicit WorkerProcess(bool plain_io = false);
+  // Another worker program.
+  explicit WorkerProcess(const std::string& program);
   ~WorkerProcess();
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;
@@ -127,6 +136,7 @@ class WorkerProcess {
   void kill();
 
  private:
+  WorkerProcess(const std::string& program, bool plain_io);
   [[nodiscard]] wire::VmFds<int> vm_fds(const Disks& disks) const;
 
   pid_t pid_ = -1;

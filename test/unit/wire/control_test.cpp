@@ -2,9 +2,10 @@
 
 #include <doctest/doctest.h>
 
-#include <fstream>
 #include <map>
 #include <string>
+
+#include "golden/recorded_messages.hpp"
 
 using namespace microvm;
 using namespace microvm::wire;
@@ -29,12 +30,14 @@ T round_trip(const T& message, uint16_t version = kControlVersion) {
 }
 
 // What test/golden/worker-v1/messages.txt holds as bytes, recorded from a library of version 1.
-const std::map<std::string, Envelope>& recorded_messages() {
+const std::map<std::string, Envelope>& known_messages() {
   static const std::map<std::string, Envelope> messages = {
       {"shape", {1, ShapeRequest{{.memory_bytes = 16u << 20, .vcpus = 2, .disks = 1}}}},
       {"probe", {2, ProbeRequest{}}},
       {"boot", {3, BootRequest{"quiet", {"tiny", false}, {{true, false, 1}, {false, true, 3}}}}},
-      {"boot_tiny", {2, BootRequest{"quiet", {"tiny", false}, {{false, false, 1}}}}},
+      {"shape_disk", {1, ShapeRequest{16u << 20, 1, 1}}},
+      {"boot_disk", {2, BootRequest{"quiet", {"tiny", false}, {{false, true, 2}}}}},
+      {"restore_disk", {2, RestoreRequest{{"clone", true}, {{false, true, 3}}, 1, false}}},
       {"restore", {4, RestoreRequest{{"abc", true}, {{false, false, 2}}, 3, true}}},
       {"connect", {5, ConnectRequest{1025}}},
       {"snapshot", {6, SnapshotRequest{}}},
@@ -60,26 +63,9 @@ const std::map<std::string, Envelope>& recorded_messages() {
   return messages;
 }
 
-Bytes from_hex(const std::string& hex) {
-  Bytes bytes;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
-    bytes.push_back(static_cast<std::byte>(std::stoi(hex.substr(i, 2), nullptr, 16)));
-  }
-  return bytes;
-}
-
-std::map<std::string, Bytes> recorded_bytes() {
-  std::ifstream file(std::string(MICROVM_GOLDEN_PATH) + "/worker-v1/messages.txt");
-  std::map<std::string, Bytes> recorded;
-  std::string name;
-  std::string hex;
-  while (file >> name >> hex) recorded[name] = from_hex(hex);
-  return recorded;
-}
-
 std::vector<Bytes> all_messages() {
   std::vector<Bytes> all;
-  for (const auto& [name, envelope] : recorded_messages()) {
+  for (const auto& [name, envelope] : known_messages()) {
     all.push_back(encoded(envelope.request_id, envelope.message, 1));
     all.push_back(encoded(envelope.request_id, envelope.message, 2));
   }
@@ -162,9 +148,9 @@ TEST_CASE("control: replies and events survive encode and decode in both version
 
 // Libraries and workers of version 1 accept nothing but these very bytes.
 TEST_CASE("control: version 1 is said and understood as it was, byte for byte") {
-  const auto recorded = recorded_bytes();
-  CHECK(recorded.size() == recorded_messages().size());
-  for (const auto& [name, envelope] : recorded_messages()) {
+  const auto recorded = test::recorded_messages();
+  CHECK(recorded.size() == known_messages().size());
+  for (const auto& [name, envelope] : known_messages()) {
     CAPTURE(name);
     REQUIRE(recorded.contains(name));
     const Bytes& bytes = recorded.at(name);
@@ -234,7 +220,7 @@ TEST_CASE("control: a message with any one bit turned is refused or valid") {
 }
 
 TEST_CASE("control: what newer ones say after the fields that are known is skipped") {
-  for (const auto& [name, envelope] : recorded_messages()) {
+  for (const auto& [name, envelope] : known_messages()) {
     CAPTURE(name);
     const Bytes known = encoded(envelope.request_id, envelope.message);
     Bytes body(body_of(known).begin(), body_of(known).end());
@@ -246,7 +232,7 @@ TEST_CASE("control: what newer ones say after the fields that are known is skipp
 }
 
 TEST_CASE("control: fields that older ones do not say have their defaults") {
-  for (const auto& [name, envelope] : recorded_messages()) {
+  for (const auto& [name, envelope] : known_messages()) {
     CAPTURE(name);
     const auto decoded = decode(with_body(encoded(7, envelope.message), {}));
     REQUIRE(decoded);
