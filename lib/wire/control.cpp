@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "wire/exit_fields.hpp"
 #include "wire/fields.hpp"
 
 namespace microvm::wire {
@@ -59,7 +60,6 @@ constexpr uint16_t kType<DiskErrorEvent> = 130;
 
 constexpr size_t kHeaderBytes = 8;
 constexpr size_t kMaxCmdline = 2048;
-constexpr size_t kMaxText = 4096;
 constexpr size_t kMaxId = 64;
 
 // `M` is the message or its const form, `C` the direction.
@@ -77,15 +77,6 @@ void disks(C& c, M& m) {
     inner.flag(disk.read_only);
     inner.flag(disk.hold_when_full);
     inner.number(disk.layers);
-  });
-}
-
-template <class C, class M>
-void usage(C& c, M& m) {
-  c.object(m, [](C& inner, auto& used) {
-    inner.number(used.exits);
-    inner.number(used.cpu_us);
-    inner.number(used.peak_memory_bytes);
   });
 }
 
@@ -143,9 +134,7 @@ void fields(C& c, M& m) {
     c.number(m.start_to_run_ns);
     c.number(m.devices_needing_reset);
   } else if constexpr (Is<ExitEvent, M>) {
-    c.choice(m.reason, ExitEvent::Reason::suspended);
-    c.text(m.detail, kMaxText);
-    if (c.grows()) usage(c, m.usage);
+    exit_fields(c, m);
   } else if constexpr (Is<VersionsReply, M>) {
     c.number(m.oldest);
     c.number(m.newest);

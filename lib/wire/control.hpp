@@ -189,10 +189,9 @@ struct DiskErrorEvent {
 
 // What a Vm has used in one life of its worker. 0: not known.
 struct Usage {
-  uint64_t exits = 0;   // KVM_RUN returns
-  uint64_t cpu_us = 0;  // of the whole worker, in user and system mode
-  uint64_t peak_memory_bytes =
-      0;  // resident in the worker: the guest's pages and what it is made of
+  uint64_t exits = 0;     // KVM_RUN returns
+  uint64_t cpu_us = 0;    // of the whole worker, in user and system mode
+  uint64_t lived_us = 0;  // from the request that started it to its end
 };
 
 // The machine ended; the worker exits after this.

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "captured.hpp"
+#include "state/exit_record.hpp"
 #include "state/sections.hpp"
 #include "sys/file.hpp"
 #include "vmm/platform/log_ring.hpp"
@@ -41,9 +42,9 @@ void check_runs_on(WorkerProcess& worker) {
 
 wire::ExitEvent::Reason recorded_reason(const base::Fd& record) {
   const std::string bytes = read_file(record.get());
-  const auto envelope = wire::decode(wire::as_bytes(bytes));
-  REQUIRE(envelope);
-  return std::get<wire::ExitEvent>(envelope->message).reason;
+  const auto exit = state::decode_exit_record(wire::as_bytes(bytes));
+  REQUIRE(exit);
+  return exit->reason;
 }
 
 }  // namespace

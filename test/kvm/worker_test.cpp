@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "state/exit_record.hpp"
 #include "vmm/arch/x86_64/layout.hpp"
 #include "worker_client.hpp"
 
@@ -27,10 +28,9 @@ Code hello() {
 
 wire::ExitEvent exit_record(const WorkerProcess& worker) {
   const std::string record = read_file(worker.files().exit_record.get());
-  const auto envelope = wire::decode(wire::as_bytes(record));
-  REQUIRE(envelope);
-  REQUIRE(std::holds_alternative<wire::ExitEvent>(envelope->message));
-  return std::get<wire::ExitEvent>(envelope->message);
+  const auto exit = state::decode_exit_record(wire::as_bytes(record));
+  REQUIRE(exit);
+  return *exit;
 }
 
 // Runs a guest to its end and checks that everybody is told the same.
@@ -43,6 +43,10 @@ wire::ExitEvent run_to_end(const Code& guest, bool plain_io = false) {
   CHECK(*status == 0);
   CHECK(exit_record(worker).reason == event.reason);
   CHECK(exit_record(worker).detail == event.detail);
+  CHECK(exit_record(worker).usage.exits == event.usage.exits);
+  CHECK(event.usage.exits > 0);
+  CHECK(event.usage.cpu_us > 0);
+  CHECK(event.usage.lived_us > 0);
   return event;
 }
 

@@ -10,6 +10,7 @@
 #include "golden/recorded_messages.hpp"
 #include "host/worker/control_client.hpp"
 #include "host/worker/read_stream.hpp"
+#include "state/exit_record.hpp"
 #include "sys/process.hpp"
 #include "sys/socket.hpp"
 
@@ -184,6 +185,10 @@ TEST_CASE("worker versions: today's library gives a worker of version 1 full ser
   REQUIRE(second.client().wait_ended(limits(), "wait"));
   CHECK(second.client().exit_event()->reason == Reason::terminated);
   CHECK(worker.wait_exit() == 0);
+  const std::string record = read_file(worker.files().exit_record.get());
+  const auto exit = state::decode_exit_record(wire::as_bytes(record));
+  REQUIRE(exit);
+  CHECK(exit->reason == Reason::terminated);
 
   // Today's worker goes on where it was.
   WorkerProcess clone;

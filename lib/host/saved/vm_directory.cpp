@@ -11,6 +11,7 @@
 #include "host/base/printable.hpp"
 #include "host/base/random.hpp"
 #include "host/store/names.hpp"
+#include "state/exit_record.hpp"
 #include "sys/file.hpp"
 #include "sys/socket.hpp"
 
@@ -55,6 +56,21 @@ Result<std::string> read_small_file(const fs::path& path, size_t max_bytes) {
   const base::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) return base::fail_errno("open " + path.string());
   return read_small(fd.get(), max_bytes);
+}
+
+Result<wire::ExitEvent> load_exit(const fs::path& vm_dir) {
+  const auto bytes = read_small_file(vm_dir / kExitFile, state::kMaxExitRecordBytes);
+  if (!bytes) return base::fail(bytes.error());
+  return state::decode_exit_record(wire::as_bytes(*bytes));
+}
+
+// What a newer library's worker has left is not written over: it may mean what is not known here.
+Result<void> check_not_newer(int exit_fd) {
+  const auto bytes = read_small(exit_fd, state::kMaxExitRecordBytes);
+  if (!bytes) return base::fail(bytes.error());
+  const auto exit = state::decode_exit_record(wire::as_bytes(*bytes));
+  if (exit || exit.error().code != ErrorCode::unsupported) return {};
+  return base::fail(exit.error());
 }
 
 Result<base::Fd> open_lock(const fs::path& vm_dir) {
@@ -178,6 +194,7 @@ Result<WorkerFiles> make_worker_files(const fs::path& vm_dir, base::Fd lock,
   const base::Fd directory(::open(vm_dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!directory) return base::fail_errno("open " + vm_dir.string());
   const int at = directory.get();
+  if (auto known = check_not_newer(lock.get()); !known) return base::fail(known.error());
   if (::ftruncate(lock.get(), 0) != 0) return base::fail_errno("clear the exit record");
   auto kernel_log = open_log_file(at, LogSource::kernel);
   if (!kernel_log) return base::fail(kernel_log.error());
@@ -216,9 +233,12 @@ bool is_locked(const fs::path& vm_dir) {
 
 // A worker that was killed left no word: what was saved before is still there, whole.
 VmPhase find_phase(const fs::path& vm_dir, bool locked_by_us) {
-  if (const auto exit = read_exit(vm_dir)) {
+  const auto exit = load_exit(vm_dir);
+  if (exit) {
     return exit->reason == wire::ExitEvent::Reason::suspended ? VmPhase::suspended : VmPhase::ended;
   }
+  // It is kept for who can read it; to resume it here is refused with the reason.
+  if (exit.error().code == ErrorCode::unsupported) return VmPhase::suspended;
   if (!locked_by_us && is_locked(vm_dir)) return VmPhase::running;
   const auto saved = read_saved(vm_dir);
   // One that can not be read is named by the resume that needs it.
@@ -226,12 +246,17 @@ VmPhase find_phase(const fs::path& vm_dir, bool locked_by_us) {
 }
 
 std::optional<wire::ExitEvent> read_exit(const fs::path& vm_dir) {
-  const auto bytes = read_small_file(vm_dir / kExitFile, wire::kMaxControlMessage);
-  if (!bytes) return std::nullopt;
-  const auto envelope = wire::decode(wire::as_bytes(*bytes));
-  if (!envelope) return std::nullopt;
-  const auto* exit = std::get_if<wire::ExitEvent>(&envelope->message);
-  return exit == nullptr ? std::nullopt : std::optional(*exit);
+  auto exit = load_exit(vm_dir);
+  return exit ? std::optional(std::move(*exit)) : std::nullopt;
+}
+
+// No moment in which there is none, and nothing of a longer one is read.
+Result<void> write_exit(int fd, const wire::ExitEvent& exit) {
+  if (auto ok = check_not_newer(fd); !ok) return ok;
+  const wire::Bytes bytes = state::encode_exit_record(exit);
+  if (auto ok = sys::pwrite_full(fd, bytes, 0); !ok) return ok;
+  if (::ftruncate(fd, static_cast<off_t>(bytes.size())) == 0) return {};
+  return base::fail_errno("shorten the exit record");
 }
 
 void fill_state(VmInfo& info, const fs::path& vm_dir, VmPhase phase) {
@@ -241,8 +266,9 @@ void fill_state(VmInfo& info, const fs::path& vm_dir, VmPhase phase) {
     return;
   }
   info.state = phase == VmPhase::suspended ? VmState::suspended : VmState::terminated;
-  const auto exit = read_exit(vm_dir);
-  const EndReason reason = exit ? end_reason(*exit) : killed_reason();
+  const auto exit = load_exit(vm_dir);
+  EndReason reason = exit ? end_reason(*exit) : killed_reason();
+  if (!exit && exit.error().code == ErrorCode::unsupported) reason.text = exit.error().message;
   info.state_reason = reason.text;
   if (info.state == VmState::terminated) info.end = reason.end;
 }

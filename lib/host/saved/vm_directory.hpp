@@ -1,9 +1,10 @@
 // vms/<id>/: the files of one Vm. What runs does not survive the host's crash and is not synced;
 // what was saved does (vm_files.hpp).
 //   vm.json      what it is (vm_record.hpp); written under another name and renamed
-//   exit         how its worker ended, written by the worker. It also holds a flock on it as long
-//                as it lives, so that any process can tell the living from the dead. The owner of a
-//                Vm that dies with it holds the same lock: nobody else collects or resumes it
+//   exit         how its worker ended, written by the worker (state/exit_record.hpp). It also holds
+//                a flock on it as long as it lives, so that any process can tell the living from
+//                the dead. The owner of a Vm that dies with it holds the same lock: nobody else
+//                collects or resumes it
 //   change       locked by who changes its state (change_lock.hpp)
 //   control.sock where the worker listens
 //   kernel.log, app.log   written by the worker at its end, read by the next one
@@ -34,6 +35,7 @@ struct WorkerFiles {
 // The lock of a Vm nobody holds. Error: busy.
 Result<base::Fd> lock_vm(const std::filesystem::path& vm_dir);
 // For a new worker of the Vm whose lock is given: what the last one left of exit and socket goes.
+// Error unsupported: the exit record is of a newer version.
 Result<WorkerFiles> make_worker_files(const std::filesystem::path& vm_dir, base::Fd lock,
                                       const std::string& layer);
 
@@ -77,7 +79,11 @@ bool is_locked(const std::filesystem::path& vm_dir);
 // What the directory says of a Vm. `locked_by_us`: the lock is our own and its worker has ended.
 enum class VmPhase { running, suspended, ended };
 VmPhase find_phase(const std::filesystem::path& vm_dir, bool locked_by_us = false);
+// Empty: there is none, or none that can be read.
 std::optional<wire::ExitEvent> read_exit(const std::filesystem::path& vm_dir);
+// In the place of the worker of a Vm that has none. Error unsupported: there is one of a newer
+// version, which stays.
+Result<void> write_exit(int exit_record_fd, const wire::ExitEvent& exit);
 // State, reason and worker as the directory has them.
 void fill_state(VmInfo& info, const std::filesystem::path& vm_dir, VmPhase phase);
 // From the directory alone, without asking its worker. Of one that a newer library made only id and

@@ -62,7 +62,7 @@ host::EndReason Vm::Impl::end_reason() {
   } else if (std::filesystem::exists(dir, ec)) {
     reason_ = host::killed_reason(killed_);
   } else {  // by another process, which has removed it
-    reason_ = host::end_reason({wire::ExitEvent::Reason::terminated, {}});
+    reason_ = host::end_reason({wire::ExitEvent::Reason::terminated, {}, {}});
   }
   return *reason_;
 }
@@ -136,10 +136,9 @@ Result<void> Vm::Impl::end_suspended() {
                       "terminate: microvm " + record.id + " is changing its state; try again");
   }
   const std::scoped_lock guard(mutex_);
-  const auto bytes =
-      *wire::encode({0, wire::ExitEvent{wire::ExitEvent::Reason::terminated, {}}, 1});
-  if (auto ok = sys::pwrite_full((*lock)->get(), bytes, 0); !ok) return ok;
-  reason_ = host::end_reason({wire::ExitEvent::Reason::terminated, {}});
+  const wire::ExitEvent exit{wire::ExitEvent::Reason::terminated, {}, {}};
+  if (auto ok = host::write_exit((*lock)->get(), exit); !ok) return ok;
+  reason_ = host::end_reason(exit);
   return {};
 }
 

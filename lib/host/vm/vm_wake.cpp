@@ -24,8 +24,7 @@ constexpr std::chrono::milliseconds kLookAgain{2};
 
 // So that a later process finds it suspended, and not killed.
 Result<void> mark_suspended(const base::Fd& exit_record) {
-  const auto bytes = *wire::encode({0, wire::ExitEvent{wire::ExitEvent::Reason::suspended, {}}, 1});
-  return sys::pwrite_full(exit_record.get(), bytes, 0);
+  return host::write_exit(exit_record.get(), {wire::ExitEvent::Reason::suspended, {}, {}});
 }
 
 constexpr const char* kKeepLock = "keep the microvm's lock";

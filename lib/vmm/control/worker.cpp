@@ -3,11 +3,13 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "state/exit_record.hpp"
 #include "sys/socket.hpp"
 
 namespace microvm::vmm::control {
@@ -206,6 +208,7 @@ void Worker::finish(wire::ExitEvent event) {
     if (event.reason == Reason::panic) event.detail = panic_line();
   }
   event.detail.resize(std::min(event.detail.size(), kMaxDetailBytes));
+  event.usage = usage();
   write_records(event);
   while (listener_ && accept_client()) {
     // Who connected in the last moment is told as well.
@@ -222,10 +225,24 @@ void Worker::finish(wire::ExitEvent event) {
   loop_.stop();
 }
 
+wire::Usage Worker::usage() const {
+  wire::Usage used;
+  timespec cpu{};
+  if (::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0) {
+    used.cpu_us =
+        static_cast<uint64_t>(cpu.tv_sec) * 1'000'000 + static_cast<uint64_t>(cpu.tv_nsec) / 1000;
+  }
+  if (stage_ == Stage::started) {
+    used.exits = machine_->exits();
+    used.lived_us = us_since(start_received_);
+  }
+  return used;
+}
+
 void Worker::write_records(const wire::ExitEvent& event) {
   write_file(kernel_log_file_, kernel_log_.ring().contents());
   write_file(app_log_file_, app_log_.ring().contents());
-  write_file(exit_record_, *wire::encode({0, event, 1}));
+  write_file(exit_record_, state::encode_exit_record(event));
 }
 
 std::string Worker::panic_line() const {

@@ -88,6 +88,7 @@ class Worker {
   void request_end(wire::ExitEvent event);
   void end_if_requested();
   void finish(wire::ExitEvent event);
+  [[nodiscard]] wire::Usage usage() const;
   void write_records(const wire::ExitEvent& event);
   [[nodiscard]] std::string panic_line() const;
 

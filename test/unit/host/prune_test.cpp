@@ -13,6 +13,7 @@
 #include "host/store/disk_use.hpp"
 #include "host/store/files.hpp"
 #include "host/store/rfc3339.hpp"
+#include "state/exit_record.hpp"
 #include "sys/file.hpp"
 #include "unit/host/store_entries.hpp"
 #include "unit/host/temp_dir.hpp"
@@ -51,7 +52,7 @@ struct Fixture {
     REQUIRE(made->write_record(record));
     if (ended) {
       std::ofstream exit(made->path() / "exit", std::ios::binary);
-      const auto bytes = *wire::encode({0, wire::ExitEvent{*ended, {}}, 1});
+      const auto bytes = state::encode_exit_record({*ended, {}, {}});
       exit.write(reinterpret_cast<const char*>(bytes.data()),
                  static_cast<std::streamsize>(bytes.size()));
     }

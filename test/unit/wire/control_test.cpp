@@ -177,7 +177,7 @@ TEST_CASE("control: what a life used is told in version 2 only") {
   const ExitEvent exit{ExitEvent::Reason::power_off, "", {1, 2, 3}};
   CHECK(round_trip(exit, 2).usage.exits == 1);
   CHECK(round_trip(exit, 2).usage.cpu_us == 2);
-  CHECK(round_trip(exit, 2).usage.peak_memory_bytes == 3);
+  CHECK(round_trip(exit, 2).usage.lived_us == 3);
   CHECK(round_trip(exit, 1).usage.cpu_us == 0);
 }
 

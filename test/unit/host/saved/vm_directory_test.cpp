@@ -6,7 +6,9 @@
 #include <fstream>
 #include <thread>
 
+#include "golden/recorded_messages.hpp"
 #include "host/store/rfc3339.hpp"
+#include "state/exit_record.hpp"
 #include "sys/file.hpp"
 #include "unit/host/temp_dir.hpp"
 
@@ -136,7 +138,7 @@ TEST_CASE("vm directory: the exit record says why a vm ended") {
     REQUIRE(files);
     CHECK_FALSE(read_exit(directory.path()));
     const wire::ExitEvent exit{wire::ExitEvent::Reason::panic, "Kernel panic - not syncing: x\ny"};
-    REQUIRE(sys::pwrite_full(files->exit_record.get(), *wire::encode({0, exit, 1}), 0));
+    REQUIRE(sys::pwrite_full(files->exit_record.get(), state::encode_exit_record(exit), 0));
   }
   const auto exit = read_exit(directory.path());
   REQUIRE(exit);
@@ -144,4 +146,57 @@ TEST_CASE("vm directory: the exit record says why a vm ended") {
   CHECK(exit_error("exec", *exit).code == ErrorCode::guest_failed);
   std::ofstream(directory.path() / "exit") << "garbage";
   CHECK_FALSE(read_exit(directory.path()));
+}
+
+TEST_CASE("vm directory: an exit record of version 1 still says how a vm ended") {
+  Fixture fixture;
+  NewVmDirectory directory = fixture.create();
+  REQUIRE(directory.make_files("disk-1.layer"));
+  const wire::Bytes old = test::recorded_messages().at("exit_suspended");
+  std::ofstream(directory.path() / "exit") << wire::as_text(old);
+  CHECK(find_phase(directory.path()) == VmPhase::suspended);
+  {
+    const auto lock = lock_vm(directory.path());
+    REQUIRE(lock);
+    REQUIRE(write_exit(lock->get(), {wire::ExitEvent::Reason::power_off, {}, {}}));
+  }
+  REQUIRE(read_exit(directory.path()));
+  CHECK(read_exit(directory.path())->reason == wire::ExitEvent::Reason::power_off);
+  CHECK(find_phase(directory.path()) == VmPhase::ended);
+}
+
+TEST_CASE("vm directory: a shorter exit record leaves nothing of a longer one") {
+  Fixture fixture;
+  NewVmDirectory directory = fixture.create();
+  const auto files = directory.make_files("disk-1.layer");
+  REQUIRE(files);
+  const int fd = files->exit_record.get();
+  REQUIRE(write_exit(fd, {wire::ExitEvent::Reason::panic, std::string(900, 'x'), {}}));
+  REQUIRE(write_exit(fd, {wire::ExitEvent::Reason::suspended, {}, {}}));
+  CHECK(std::filesystem::file_size(directory.path() / "exit") ==
+        state::encode_exit_record({wire::ExitEvent::Reason::suspended, {}, {}}).size());
+}
+
+TEST_CASE("vm directory: a newer exit record is named, kept and not written over") {
+  Fixture fixture;
+  NewVmDirectory directory = fixture.create();
+  REQUIRE(directory.make_files("disk-1.layer"));
+  wire::Bytes newer = state::encode_exit_record({wire::ExitEvent::Reason::terminated, {}, {}});
+  newer[8] = std::byte{9};
+  std::ofstream(directory.path() / "exit") << wire::as_text(newer);
+  const std::string reason =
+      "its exit record has version 9, this library reads versions 1 to 2: use a newer one";
+  CHECK_FALSE(read_exit(directory.path()));
+  CHECK(find_phase(directory.path()) == VmPhase::suspended);
+  VmInfo info;
+  fill_state(info, directory.path(), VmPhase::suspended);
+  CHECK(info.state_reason == reason);
+  auto lock = lock_vm(directory.path());
+  REQUIRE(lock);
+  const auto refused = write_exit(lock->get(), {wire::ExitEvent::Reason::suspended, {}, {}});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::unsupported);
+  CHECK(make_worker_files(directory.path(), std::move(*lock), "disk-2.layer").error().message ==
+        reason);
+  CHECK(find_phase(directory.path()) == VmPhase::suspended);
 }
