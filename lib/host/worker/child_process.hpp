@@ -2,6 +2,7 @@
 // whichever comes first: no zombie stays until somebody looks at its Vm again.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -23,7 +24,11 @@ class ChildProcess : public std::enable_shared_from_this<ChildProcess> {
   void reap_on(Reactor& reactor);
 
   [[nodiscard]] pid_t pid() const { return process_.pid(); }
-  Result<void> kill() const { return process_.kill(SIGKILL); }
+  Result<void> kill() {
+    killed_by_us_ = true;
+    return process_.kill(SIGKILL);
+  }
+  [[nodiscard]] bool killed_by_us() const { return killed_by_us_; }
   // Until it has ended, as often as one likes. Errors: as sys::Process::wait().
   Result<Exit> wait(const sys::WaitLimits& limits = {});
 
@@ -31,6 +36,7 @@ class ChildProcess : public std::enable_shared_from_this<ChildProcess> {
   Result<Exit> reap();
 
   const sys::Process process_;
+  std::atomic<bool> killed_by_us_{false};
   std::optional<sys::Loop::WatchId> watch_;  // reactor's thread only
   std::mutex mutex_;
   std::optional<Result<Exit>> exit_;

@@ -210,6 +210,16 @@ bool ControlClient::ended() const {
   return ended_;
 }
 
+bool ControlClient::hung_up() const {
+  if (ended()) return true;
+  pollfd socket{socket_.get(), 0, 0};
+  return ::poll(&socket, 1, 0) > 0 && (socket.revents & POLLHUP) != 0;
+}
+
+bool ControlClient::ending() const {
+  return exit_event().has_value() || hung_up();
+}
+
 Result<void> ControlClient::wait_ended(const Limits& limits, std::string_view what) const {
   if (ended()) return {};
   return limits.wait(ended_event_.get(), POLLIN, what);

@@ -45,6 +45,10 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
 
   // True once the worker closed the connection.
   [[nodiscard]] bool ended() const;
+  // The same, also when the reactor has not come to see it yet. Asks the socket and nothing else.
+  [[nodiscard]] bool hung_up() const;
+  // The same, or the worker has said how it ends: nothing more is to be had from it.
+  [[nodiscard]] bool ending() const;
   Result<void> wait_ended(const Limits& limits, std::string_view what) const;
   // How the Vm ended, when the worker said so.
   [[nodiscard]] std::optional<wire::ExitEvent> exit_event() const;

@@ -46,13 +46,11 @@ Worker::~Worker() {
 std::string Worker::end(std::chrono::milliseconds patience) {
   if (!process_) return {};
   auto exit = process_->wait(sys::WaitLimits::within(patience));
-  const bool killed_by_us = !exit && exit.error().code == ErrorCode::deadline_exceeded;
-  if (killed_by_us) {
+  if (!exit && exit.error().code == ErrorCode::deadline_exceeded) {
     [[maybe_unused]] const auto killed = process_->kill();
     exit = process_->wait();
   }
-  process_.reset();
-  if (!exit || killed_by_us || exit->signal == 0) return {};
+  if (!exit || process_->killed_by_us() || exit->signal == 0) return {};
   const char* name = ::sigabbrev_np(exit->signal);
   return "its worker was ended by SIG" + std::string(name != nullptr ? name : "?");
 }

@@ -29,7 +29,8 @@ class Worker {
   [[nodiscard]] uint32_t pid() const { return static_cast<uint32_t>(process_->pid()); }
   // Its end then leaves no zombie, whoever looks or does not.
   void reap_on(Reactor& reactor) { process_->reap_on(reactor); }
-  // Waits for the end, then kills; "" or how it died by a signal that was not ours.
+  // Waits for the end, then kills; "" or how it died by a signal that was not ours. Any thread, as
+  // often as one likes.
   std::string end(std::chrono::milliseconds patience);
   // The worker may outlive this process: its next parent reaps it when it does.
   void let_go() { process_.reset(); }

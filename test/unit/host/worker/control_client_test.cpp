@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <future>
 #include <thread>
 
 #include "unit/host/worker/worker_pair.hpp"
@@ -82,6 +83,28 @@ TEST_CASE("control client: a worker that vanished was killed") {
   const auto failed = pair.call();
   CHECK(failed.error().code == ErrorCode::vm_gone);
   CHECK(failed.error().message == "ask: the microvm's worker was killed");
+}
+
+TEST_CASE("control client: an end is seen before the reactor has come to it") {
+  Pair pair;
+  std::promise<void> go_on;
+  pair.reactor->post([&] { go_on.get_future().wait(); });
+  CHECK_FALSE(pair.client->hung_up());
+  pair.worker.reset();
+  CHECK(pair.client->hung_up());
+  CHECK(pair.client->ending());
+  CHECK_FALSE(pair.client->ended());
+  go_on.set_value();
+  CHECK(pair.client->wait_ended(limits(), "wait"));
+  CHECK(pair.client->hung_up());
+}
+
+TEST_CASE("control client: a worker that says how it ends is ending, though its socket is open") {
+  Pair pair;
+  pair.send({0, wire::ExitEvent{wire::ExitEvent::Reason::power_off, {}}});
+  while (!pair.client->exit_event()) std::this_thread::yield();
+  CHECK(pair.client->ending());
+  CHECK_FALSE(pair.client->hung_up());
 }
 
 TEST_CASE("control client: garbage ends the conversation") {
