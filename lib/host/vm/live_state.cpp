@@ -216,8 +216,9 @@ void LiveState::end_end() {
 EndReason LiveState::ended(const EndReason& reason) {
   const base::MutexLock lock(mutex_);
   if (!reason_) reason_ = reason;
-  if (phase_ == at_rest_ || phase_ == LivePhase::terminating) move_to(LivePhase::ended);
+  const bool is_at_rest = phase_ == at_rest_;
   at_rest_ = LivePhase::apart;
+  if (is_at_rest) come_to_rest();
   return *reason_;
 }
 

@@ -109,7 +109,7 @@ class LiveState {
   bool begin_end();
   // Where nothing came of it, it is as the conversation shows.
   void end_end();
-  // How it ended; the first word counts and is given back.
+  // How it ended; the first word counts and is given back. A change under way is finished first.
   EndReason ended(const EndReason& reason);
   [[nodiscard]] std::optional<EndReason> reason() const;
   // True for the first one, which then removes what is left.

@@ -2,8 +2,6 @@
 // the same resume; it is done once.
 #pragma once
 
-#include <condition_variable>
-#include <mutex>
 #include <utility>
 
 #include "host/vm/vm_impl.hpp"
@@ -38,11 +36,7 @@ class Vm::Impl::Transition {
   ~Transition() {
     if (vm_ == nullptr) return;
     hold_.reset();
-    {
-      const std::scoped_lock lock(vm_->change_mutex_);
-      vm_->changing_ = false;
-    }
-    vm_->changed_.notify_one();
+    vm_->live_.end_change();
   }
 
   // For what goes on after it: other processes wait for that too.
@@ -57,38 +51,19 @@ class Vm::Impl::Transition {
     auto transition = begin_here(vm, limits, what);
     if (!transition) return transition;
     // That of a suspension of ours which is not through: a resume goes on from there.
-    transition->hold_ = vm.change_hold();
+    transition->hold_ = vm.live_.change_hold();
     if (transition->hold_) return transition;
     auto hold = host::hold_change(vm.dir, limits, what);
     if (!hold) return base::fail(hold.error());
     transition->hold_ = std::move(*hold);
-    vm.keep_change_hold(transition->hold_);
+    vm.live_.keep_change_hold(transition->hold_);
     return transition;
   }
 
   static Result<Transition> begin_here(Impl& vm, const host::Limits& limits,
                                        std::string_view what) {
-    std::unique_lock lock(vm.change_mutex_);
-    while (vm.changing_) {
-      if (auto ok = limits.check(what); !ok) return base::fail(ok.error());
-      wait(vm, lock, limits);
-    }
-    vm.changing_ = true;
+    if (auto ok = vm.live_.begin_change(limits, what); !ok) return base::fail(ok.error());
     return Transition(vm);
-  }
-
-  // Only a token has to be looked at again and again: a thousand callers of one resume that did so
-  // would leave it no time. Who was woken and finds its own limits over was not waiting any more,
-  // and looks at `changing_` before them: no wake-up is lost.
-  static void wait(Impl& vm, std::unique_lock<std::mutex>& lock, const host::Limits& limits) {
-    constexpr std::chrono::milliseconds kCheckInterval{20};
-    if (limits.cancel() != nullptr) {
-      vm.changed_.wait_for(lock, kCheckInterval);
-    } else if (limits.deadline()) {
-      vm.changed_.wait_until(lock, *limits.deadline());
-    } else {
-      vm.changed_.wait(lock);
-    }
   }
 
   Impl* vm_;
@@ -100,23 +75,18 @@ struct Vm::Impl::Awake {
   std::shared_ptr<Session> session;
 };
 
-// From hold() to its end other callers find the Vm asleep: they wait for the resume hook as they do
-// for the rest of the resume. Used inside a Transition.
+// From hold() to its end other callers find the Vm asleep: they wait for all of the resume, its
+// hook too. Used inside a Transition.
 class Vm::Impl::Waking {
  public:
   explicit Waking(Impl& vm) : vm_(vm) {}
-  ~Waking() { set(false); }
+  ~Waking() { vm_.live_.end_wake(); }
   Waking(const Waking&) = delete;
   Waking& operator=(const Waking&) = delete;
 
-  void hold() { set(kResumeHook.is_on(vm_.config.hooks)); }
+  void hold() { vm_.live_.begin_wake(); }
 
  private:
-  void set(bool waking) {
-    const std::scoped_lock lock(vm_.mutex_);
-    vm_.waking_ = waking;
-  }
-
   Impl& vm_;
 };
 

@@ -36,8 +36,7 @@ Result<VmInfo> Vm::info() const {
 }
 
 LaunchTimes Vm::launch_times() const {
-  const std::scoped_lock lock(impl_->mutex_);
-  return impl_->times_;
+  return impl_->live_.times();
 }
 
 Result<VmCounters> Vm::counters() const {

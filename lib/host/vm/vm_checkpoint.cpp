@@ -94,19 +94,19 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   const auto pages = host::expand_pages(checkpoint->dir, checkpoint->saved, record.memory_bytes);
   if (!pages) return base::fail(pages.error());
   if (auto ok = host::verify_layers(checkpoint->dir, checkpoint->saved, limits); !ok) return ok;
-  const bool stands = stop_suspension();
-  if (state() == VmState::terminated) {
+  if (host::judge(host::VmCall::rollback, guest_state()) == host::Verdict::gone) {
     return base::fail(ErrorCode::vm_gone, "roll back: microvm " + record.id + " has ended");
   }
+  Waking waking(*this);
+  waking.hold();
+  const bool stands = stop_suspension();
   if (auto ok = become_saved(*checkpoint, dir); !ok) {
-    if (const auto session = stands ? running_session() : nullptr) {
+    if (const auto session = stands ? worker_session() : nullptr) {
       take_back(*session, std::string(kCauseCall), NewTop::drop);
     }
     return ok;
   }
-  if (const auto running = running_session()) release_worker(*running);
-  Waking waking(*this);
-  waking.hold();
+  if (const auto worker = worker_session()) release_worker(*worker);
   if (auto ok = start_from_saved(limits); !ok) return ok;
   inform_resumed(std::string(kCauseCall), limits);
   tell(VmEvent::Kind::rolled_back, std::string(kCauseCall), clock.us(), checkpoint->info.id);

@@ -34,14 +34,8 @@ std::chrono::milliseconds transition_patience(const Hooks& hooks) {
 
 class Vm::Impl::Ending {
  public:
-  explicit Ending(Impl& vm) : vm_(vm) {
-    const std::scoped_lock lock(vm_.mutex_);
-    vm_.terminating_ = !vm_.cleaned_up_;
-  }
-  ~Ending() {
-    const std::scoped_lock lock(vm_.mutex_);
-    vm_.terminating_ = false;
-  }
+  explicit Ending(Impl& vm) : vm_(vm) { vm_.live_.begin_end(); }
+  ~Ending() { vm_.live_.end_end(); }
   Ending(const Ending&) = delete;
   Ending& operator=(const Ending&) = delete;
 
@@ -50,21 +44,17 @@ class Vm::Impl::Ending {
 };
 
 host::EndReason Vm::Impl::end_reason() {
-  const std::scoped_lock lock(mutex_);
-  if (reason_) return *reason_;
+  if (const auto known = live_.reason()) return *known;
   reap_worker();
   // The record first: our session may be with a worker of an earlier life.
   auto exit = host::read_exit(dir);
-  if (!exit && session_) exit = session_->client->exit_event();
+  const auto last = live_.last_session();
+  if (!exit && last) exit = last->client->exit_event();
   std::error_code ec;
-  if (exit) {
-    reason_ = host::end_reason(*exit);
-  } else if (std::filesystem::exists(dir, ec)) {
-    reason_ = host::killed_reason(killed_);
-  } else {  // by another process, which has removed it
-    reason_ = host::end_reason({wire::ExitEvent::Reason::terminated, {}, {}});
-  }
-  return *reason_;
+  if (exit) return live_.ended(host::end_reason(*exit));
+  if (std::filesystem::exists(dir, ec)) return live_.ended(host::killed_reason(live_.killed()));
+  // By another process, which has removed it.
+  return live_.ended(host::end_reason({wire::ExitEvent::Reason::terminated, {}, {}}));
 }
 
 // A worker that is not our child and does not answer. The record's process number is only believed
@@ -81,11 +71,7 @@ void Vm::Impl::kill_stranger() {
 
 // A resume from here on finds nothing to stop.
 bool Vm::Impl::stop_suspension() {
-  std::shared_ptr<host::Suspension> suspension;
-  {
-    const std::scoped_lock lock(mutex_);
-    suspension = std::exchange(suspension_, nullptr);
-  }
+  const auto suspension = live_.take_suspension();
   if (!suspension) return false;
   suspension->request_stop();
   const auto saved = suspension->wait(Limits({}));
@@ -102,23 +88,20 @@ Result<void> Vm::Impl::terminate(const std::string& cause,
   const Ending ending(*this);
   const bool stands = stop_suspension();
   if (stands && kTerminateHook.is_on(config.hooks)) static_cast<void>(wake_in_memory(NewTop::drop));
-  if (const auto running = running_session()) {
+  if (const auto running = worker_session()) {
     inform(*running, kTerminateHook, cause, Limits({}));
     const Limits limits({}, kTerminatePatience);
     // Without an answer it is killed below.
     static_cast<void>(running->client->call(wire::TerminateRequest{}, {}, limits, "terminate"));
     static_cast<void>(running->client->wait_ended(limits, "terminate"));
-    {
-      const std::scoped_lock lock(mutex_);
-      const bool is_child = worker_.has_value();
-      reap_worker(running->client->ended() ? kExitPatience : std::chrono::milliseconds(0));
-      if (!is_child && !lock_) kill_stranger();
-    }
+    const bool is_child = live_.worker() != nullptr;
+    reap_worker(running->client->ended() ? kExitPatience : std::chrono::milliseconds(0));
+    if (!is_child && !live_.has_lock()) kill_stranger();
     running->client->close();
   } else if (guest_state() == VmState::suspended) {
     if (auto done = end_suspended(); !done) return done;
   }
-  const bool first_time = !cleaned_up_;
+  const bool first_time = !live_.is_cleaned_up();
   const std::string reason = end_reason().text;
   clean_up();
   if (first_time) {
@@ -135,26 +118,19 @@ Result<void> Vm::Impl::end_suspended() {
     return base::fail(ErrorCode::busy,
                       "terminate: microvm " + record.id + " is changing its state; try again");
   }
-  const std::scoped_lock guard(mutex_);
   const wire::ExitEvent exit{wire::ExitEvent::Reason::terminated, {}, {}};
   if (auto ok = host::write_exit((*lock)->get(), exit); !ok) return ok;
-  reason_ = host::end_reason(exit);
+  live_.ended(host::end_reason(exit));
   return {};
-}
-
-void Vm::Impl::keep_logs() {
-  kernel_log_ = host::open_log(dir, LogSource::kernel);
-  app_log_ = host::open_log(dir, LogSource::app);
 }
 
 // What is left of a Vm that outlives its owner is its record and logs, until remove().
 void Vm::Impl::clean_up() {
-  const std::scoped_lock lock(mutex_);
-  if (std::exchange(cleaned_up_, true)) return;
+  if (!live_.begin_clean_up()) return;
   if (!record.dies_with_owner) return host::remove_remains(dir);
-  keep_logs();
+  live_.keep_logs(host::open_log(dir, LogSource::kernel), host::open_log(dir, LogSource::app));
   const auto removed = host::remove_vm(core->store, record.id);
-  lock_.reset();
+  live_.drop_lock();
   // Another process may have removed it.
   if (!removed && removed.error().code != ErrorCode::not_found) {
     core->log("remove microvm " + record.id + ": " + removed.error().message);

@@ -37,12 +37,7 @@ void Vm::Impl::inform(Session& session, const HookKind& kind, const std::string&
 }
 
 void Vm::Impl::inform_resumed(const std::string& cause, const Limits& limits) {
-  std::shared_ptr<Session> session;
-  {
-    const std::scoped_lock lock(mutex_);
-    session = session_;
-  }
-  if (session) inform(*session, kResumeHook, cause, limits);
+  if (const auto session = live_.last_session()) inform(*session, kResumeHook, cause, limits);
 }
 
 Result<void> Vm::Impl::call_run_hook(const std::string& payload, const Limits& limits) {

@@ -13,6 +13,9 @@
 namespace microvm {
 
 using host::Limits;
+using host::LivePhase;
+using host::Verdict;
+using host::VmCall;
 using host::VmPhase;
 
 namespace {
@@ -37,16 +40,17 @@ Vm::Impl::Impl(std::shared_ptr<host::Core> shared, host::VmRecord what, ImageCon
       dir(core->store.vm_dir(record.id)) {}
 
 Vm::Impl::~Impl() {
-  const bool ours = lock_.valid() || worker_;
+  const bool ours = live_.has_lock() || live_.worker();
   if (record.dies_with_owner) stop_suspension();
-  suspension_.reset();
-  if (session_) session_->client->close();
+  live_.take_suspension().reset();
+  if (const auto session = live_.last_session()) session->client->close();
   if (!ours) return;
+  const auto worker = live_.worker();
   if (!record.dies_with_owner) {
-    if (worker_) worker_->let_go();
+    if (worker) worker->let_go();
     return;
   }
-  if (worker_) worker_->end(std::chrono::milliseconds(0));
+  if (worker) worker->end(std::chrono::milliseconds(0));
   clean_up();
 }
 
@@ -63,52 +67,50 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::make_session(base::Fd control,
 
 void Vm::Impl::own(host::StartedWorker started) {
   auto session = make_session(started.worker.take_control(), host::ControlClient::Peer::own);
-  const std::scoped_lock lock(mutex_);
-  if (session_) session_->client->close();
-  session_ = std::move(session);
-  settled_ = true;
-  doorbell_ = std::move(started.doorbell);
-  times_ = started.times;
-  killed_.clear();
-  if (record.dies_with_owner) lock_ = std::move(started.lock);
-  worker_.emplace(std::move(started.worker));
+  const auto before =
+      live_.started({.session = std::move(session),
+                     .worker = std::make_shared<host::Worker>(std::move(started.worker)),
+                     .doorbell = std::move(started.doorbell),
+                     .lock = record.dies_with_owner ? std::move(started.lock) : base::Fd(),
+                     .times = started.times});
+  if (before) before->client->close();
   watch_idleness();
 }
 
-// With mutex_ held.
 void Vm::Impl::reap_worker(std::chrono::milliseconds patience) {
-  if (!worker_) return;
-  killed_ = worker_->end(patience);
-  worker_.reset();
+  if (const auto worker = live_.worker()) live_.reaped(worker, worker->end(patience));
 }
 
-// A worker that was told to end has said so in its record before its socket shows it.
-bool Vm::Impl::converses() const {
-  return session_ && !session_->client->ended() && !host::read_exit(dir);
+host::LiveState::View Vm::Impl::look() {
+  auto seen = live_.view();
+  while (seen.session && seen.session->client->ending()) {
+    live_.lost(seen.session);
+    seen = live_.view();
+  }
+  return seen;
 }
 
 VmPhase Vm::Impl::phase(bool locked_by_us) {
-  const std::scoped_lock lock(mutex_);
-  if (session_ && session_->client->ended()) reap_worker();
-  return host::find_phase(dir, locked_by_us || lock_.valid());
+  if (const auto last = live_.last_session(); last && last->client->hung_up()) reap_worker();
+  return host::find_phase(dir, locked_by_us || live_.has_lock());
 }
 
 VmState Vm::Impl::state() {
-  {
-    const std::scoped_lock lock(mutex_);
-    if (terminating_) return VmState::terminating;
-    if (waking_) return VmState::suspended;
+  switch (live_.view().phase) {
+    case LivePhase::terminating:
+      return VmState::terminating;
+    case LivePhase::waking:
+      return VmState::suspended;
+    default:
+      return guest_state();
   }
-  return guest_state();
 }
 
 VmState Vm::Impl::guest_state() {
-  {
-    const std::scoped_lock lock(mutex_);
-    if (suspension_ && !suspension_->over()) return VmState::suspending;
-    if (converses()) return VmState::running;
-    if (reason_) return VmState::terminated;
-  }
+  const auto seen = look();
+  if (seen.phase == LivePhase::suspending) return VmState::suspending;
+  if (seen.session) return VmState::running;
+  if (live_.reason()) return VmState::terminated;
   switch (phase()) {
     case VmPhase::running:
       return VmState::running;
@@ -136,45 +138,32 @@ VmInfo Vm::Impl::info() {
 }
 
 std::shared_ptr<Vm::Impl::Session> Vm::Impl::running_session() {
-  {
-    const std::scoped_lock lock(mutex_);
-    if (waking_ || (suspension_ && !suspension_->over())) return nullptr;
-    if (converses()) return session_;
-    if (reason_) return nullptr;
-  }
+  const LivePhase now = live_.view().phase;
+  const bool stands = now == LivePhase::waking || now == LivePhase::suspending;
+  return stands ? nullptr : worker_session();
+}
+
+std::shared_ptr<Vm::Impl::Session> Vm::Impl::worker_session() {
+  if (auto talking = look().session) return talking;
+  if (live_.reason()) return nullptr;
   return phase() == VmPhase::running ? attach() : nullptr;
 }
 
-host::ChangeHold Vm::Impl::change_hold() {
-  const std::scoped_lock lock(change_mutex_);
-  return change_hold_.lock();
-}
-
 void Vm::Impl::keep_change_hold(const host::ChangeHold& hold) {
-  const std::scoped_lock lock(change_mutex_);
-  change_hold_ = hold;
+  live_.keep_change_hold(hold);
 }
 
 bool Vm::Impl::is_changing() {
-  {
-    const std::scoped_lock lock(change_mutex_);
-    if (changing_) return true;
-  }
-  return host::is_change_held(dir);
+  return live_.is_changing() || host::is_change_held(dir);
 }
 
 std::shared_ptr<Vm::Impl::Session> Vm::Impl::settled_session() {
-  {
-    const std::scoped_lock lock(mutex_);
-    if (waking_ || (suspension_ && !suspension_->over())) return nullptr;
-    if (settled_ && converses()) return session_;
-  }
+  if (auto settled = live_.settled(); settled && !settled->client->ending()) return settled;
   if (is_changing()) return nullptr;
   auto session = running_session();
   // It may be with a worker that somebody has started since, and whose hook is not through.
-  if (is_changing()) return nullptr;
-  const std::scoped_lock lock(mutex_);
-  settled_ = session != nullptr && session == session_;
+  if (session == nullptr || is_changing()) return nullptr;
+  live_.settle(session);
   return session;
 }
 
@@ -183,15 +172,9 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::attach() {
   auto control = host::connect_control(dir);
   if (!control) return nullptr;
   auto session = make_session(std::move(*control), host::ControlClient::Peer::unknown);
-  const std::scoped_lock lock(mutex_);
-  if (converses()) {  // another thread was first, and may be using its own
-    session->client->close();
-    return session_;
-  }
-  if (session_) session_->client->close();
-  session_ = session;
-  settled_ = false;
-  return session;
+  if (live_.meet(session)) return session;
+  session->client->close();  // another thread was first, and may be using its own
+  return look().session;
 }
 
 Result<std::shared_ptr<Vm::Impl::Session>> Vm::Impl::session(const Limits& limits,
@@ -199,16 +182,16 @@ Result<std::shared_ptr<Vm::Impl::Session>> Vm::Impl::session(const Limits& limit
   for (int attempt = 0; attempt < kSettleAttempts; ++attempt) {
     if (auto settled = settled_session()) return settled;
     const VmState now = state();
-    if (now == VmState::terminated) {
+    const Verdict verdict = host::judge(VmCall::use, now);
+    if (verdict == Verdict::gone) {
       return base::fail(ErrorCode::vm_gone, std::string(what) + ": microvm " + record.id +
                                                 " has ended: " + end_reason().text);
     }
-    const bool has_worker = now == VmState::running || now == VmState::terminating;
-    if (has_worker && is_changing()) {
+    if (verdict != Verdict::wake && is_changing()) {
       if (const auto over = Transition::begin(*this, limits, what); !over) {
         return base::fail(over.error());
       }
-    } else if (has_worker) {
+    } else if (verdict != Verdict::wake) {
       std::this_thread::sleep_for(kSettlePause);
     } else if (!record.idle.auto_resume) {
       return base::fail(ErrorCode::busy, std::string(what) + ": microvm " + record.id + " is " +
@@ -257,9 +240,9 @@ Result<std::string> Vm::Impl::read_log(LogSource source) {
     if (!running->client->ended()) return base::fail(stream.error());
   }
   if (ended()) end_reason();  // the worker writes the files before it is gone
-  const std::scoped_lock lock(mutex_);
-  const base::Fd& kept = source == LogSource::app ? app_log_ : kernel_log_;
-  return kept ? host::read_log(kept.get()) : host::read_log(dir, source);
+  const auto kept = live_.copy_log(source);
+  if (!kept) return base::fail(kept.error());
+  return *kept ? host::read_log(kept->get()) : host::read_log(dir, source);
 }
 
 }  // namespace microvm

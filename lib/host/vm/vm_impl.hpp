@@ -1,23 +1,19 @@
 // Vm::Impl: one microVM as this process sees it, started here or attached to. Its worker comes and
 // goes: a suspended Vm has none, and another process may have suspended or resumed it, so what is
-// so is asked of the directory whenever there is no conversation with a worker.
+// so is asked of the directory whenever there is no conversation with a worker. What may change
+// while several threads look is in a LiveState; all else here is what is done about it.
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 
-#include "host/saved/change_lock.hpp"
 #include "host/saved/how_it_ended.hpp"
 #include "host/saved/vm_record.hpp"
-#include "host/session/agent_client.hpp"
 #include "host/vm/core.hpp"
-#include "host/vm/suspension.hpp"
+#include "host/vm/live_state.hpp"
 #include "host/worker/capture.hpp"
-#include "host/worker/control_client.hpp"
 #include "host/worker/start_worker.hpp"
 #include "microvm/image.hpp"
 #include "microvm/vm.hpp"
@@ -25,11 +21,7 @@
 namespace microvm {
 
 struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm::Impl> {
-  // A running worker, as long as it is the same one.
-  struct Session {
-    std::shared_ptr<host::ControlClient> client;
-    host::AgentClient agent;
-  };
+  using Session = host::VmSession;
 
   Impl(std::shared_ptr<host::Core> shared, host::VmRecord what, ImageConfig image_config);
   // Ends a Vm that dies with its owner when this is the owner; lets any other one be, once a
@@ -47,10 +39,10 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   [[nodiscard]] VmState state();
   [[nodiscard]] bool ended() { return state() == VmState::terminated; }
   VmInfo info();
-  // The worker, if there is one; never wakes a Vm that sleeps.
+  // The worker, if there is one and its guest does not stand; never wakes a Vm that sleeps.
   std::shared_ptr<Session> running_session();
   // The same unless a change is under way: the agent of a worker that somebody is just starting
-  // would end the stream.
+  // would end the stream. Asks nothing of the disk where the last call found it running.
   std::shared_ptr<Session> settled_session();
   // The same, after a resume where that is needed and the policy allows it. Errors: vm_gone, busy,
   // those of resume().
@@ -130,14 +122,14 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
 
   std::shared_ptr<Session> make_session(base::Fd control, host::ControlClient::Peer peer);
   std::shared_ptr<Session> attach();
-  // The state without regard to a resume hook under way.
+  // What is so, as far as this process knows: a conversation that is given out is not over.
+  host::LiveState::View look();
+  // The state without regard to a change of ours.
   [[nodiscard]] VmState guest_state();
+  // The worker, whatever its guest does; for who changes the Vm.
+  std::shared_ptr<Session> worker_session();
   // Here or in another process.
   [[nodiscard]] bool is_changing();
-  // Of a change of ours; null: none is under way.
-  [[nodiscard]] host::ChangeHold change_hold();
-  // With mutex_ held.
-  [[nodiscard]] bool converses() const;
   [[nodiscard]] host::VmPhase phase(bool locked_by_us = false);
   bool fell_asleep();
 
@@ -178,33 +170,12 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // True when it leaves the guest standing in its worker.
   bool stop_suspension();
   void kill_stranger();
-  // Once its conversation is over: the child is reaped, so that its lock is free.
+  // Once its conversation is over: the child is reaped, so that its lock is free. Any thread.
   void reap_worker(std::chrono::milliseconds patience = std::chrono::seconds(1));
-  void keep_logs();
   void clean_up();
   Result<void> end_suspended();
 
-  // Of a Transition.
-  std::mutex change_mutex_;
-  std::condition_variable changed_;
-  bool changing_ = false;
-  std::weak_ptr<const base::Fd> change_hold_;
-
-  std::mutex mutex_;  // of what follows
-  std::shared_ptr<Session> session_;
-  bool settled_ = false;  // it has been seen, with this session, that nobody was changing its state
-  std::optional<host::Worker> worker_;  // started by this process
-  bool waking_ = false;  // its resume hook is not through: for others it still sleeps
-  base::Fd doorbell_;    // the agent sees by its end that nobody listens any more
-  base::Fd lock_;        // held by the owner of a Vm that dies with it
-  LaunchTimes times_;
-  std::shared_ptr<host::Suspension> suspension_;  // under way or failed; none when it is through
-  std::string killed_;  // how our worker died by a signal that was not ours
-  std::optional<host::EndReason> reason_;
-  bool terminating_ = false;
-  bool cleaned_up_ = false;
-  base::Fd kernel_log_;  // kept readable after the directory is gone
-  base::Fd app_log_;
+  host::LiveState live_;
 
   friend class Vm;
 };

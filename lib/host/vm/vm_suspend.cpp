@@ -13,6 +13,9 @@ namespace microvm {
 using host::Captured;
 using host::Limits;
 using host::SavedState;
+using host::Verdict;
+using host::VmCall;
+using Slept = host::LiveState::Slept;
 
 namespace {
 
@@ -85,13 +88,13 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
   {
     const auto change = Transition::begin(*this, limits, kWhat);
     if (!change) return base::fail(change.error());
-    const VmState now = state();
-    if (now == VmState::suspended) return SuspendTimes{};
-    if (now == VmState::terminated) {
+    const Verdict verdict = host::judge(VmCall::suspend, state());
+    if (verdict == Verdict::nothing) return SuspendTimes{};
+    if (verdict == Verdict::gone) {
       return base::fail(ErrorCode::vm_gone,
                         "suspend: microvm " + record.id + " has ended: " + end_reason().text);
     }
-    if (now == VmState::suspending) {
+    if (verdict == Verdict::busy) {
       return base::fail(ErrorCode::busy,
                         "suspend: microvm " + record.id + " is being suspended already");
     }
@@ -109,21 +112,28 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
     times->changed_bytes = captured->page_bytes;
     acknowledged = *times;  // from here on the thread writes to them
     const auto shared = std::make_shared<Captured>(std::move(*captured));
+    if (!live_.begin_suspend()) {
+      return base::fail(ErrorCode::vm_gone,
+                        "suspend: the worker of microvm " + record.id + " has ended");
+    }
     auto started = host::Suspension::start([this, session = running, shared, times, clock, cause,
                                             hold = change->hold()](const auto& stop) mutable {
       auto saved = save_and_release(session, *shared, stop, cause, *times);
       times->durable_us = clock.us();
       if (saved) tell(VmEvent::Kind::suspended, cause, times->durable_us);
       hold.reset();
+      // One that was stopped is in the hands of who stopped it.
+      const bool stopped = !saved && saved.error().code == ErrorCode::cancelled;
+      if (!stopped) live_.end_suspend(saved ? Slept::yes : Slept::runs_on);
       return saved;
     });
     if (!started) {
       take_back(*running, cause, NewTop::drop);
+      live_.end_suspend(Slept::runs_on);
       return base::fail(started.error());
     }
     suspension = *started;
-    const std::scoped_lock lock(mutex_);
-    suspension_ = suspension;
+    live_.keep_suspension(suspension);
   }
   if (!options.wait_durable) return acknowledged;
   if (auto durable = suspension->wait(limits); !durable) return base::fail(durable.error());
@@ -182,8 +192,7 @@ Result<void> Vm::Impl::shed_layers(const Limits& limits) {
 
 // Its next worker must hold the lock that its owner keeps.
 Result<void> Vm::Impl::check_may_restart(std::string_view what) {
-  const std::scoped_lock lock(mutex_);
-  if (!record.dies_with_owner || lock_) return {};
+  if (!record.dies_with_owner || live_.has_lock()) return {};
   return base::fail(ErrorCode::busy, std::string(what) + ": microvm " + record.id +
                                          " dies with another process: only that one can do this");
 }
@@ -193,10 +202,9 @@ void Vm::Impl::release_worker(Session& session) {
   const Limits limits({}, kReleaseLimit);
   static_cast<void>(session.client->call(wire::TerminateRequest{true}, {}, limits, "suspend"));
   static_cast<void>(session.client->wait_ended(limits, "suspend"));
-  const std::scoped_lock lock(mutex_);
   reap_worker();
-  doorbell_.reset();
-  if (!lock_ && !session.client->ended()) kill_stranger();
+  live_.drop_doorbell();
+  if (!live_.has_lock() && !session.client->ended()) kill_stranger();
 }
 
 // Nothing has come of a suspend.

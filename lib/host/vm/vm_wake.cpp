@@ -33,11 +33,7 @@ constexpr const char* kKeepLock = "keep the microvm's lock";
 
 // The guest is still in its paused worker.
 Result<void> Vm::Impl::wake_in_memory(NewTop top) {
-  std::shared_ptr<Session> session;
-  {
-    const std::scoped_lock lock(mutex_);
-    session = session_;
-  }
+  const auto session = live_.last_session();
   if (!session) return base::fail(ErrorCode::vm_gone, "resume: its worker has ended");
   if (auto running = run_on(*session, top); !running) return running;
   return session->agent.thaw(Limits({}, kThawLimit));
@@ -64,12 +60,7 @@ Result<bool> Vm::Impl::wake(Waking& waking, const Limits& limits) {
   };
   if (auto ok = limits.check("resume"); !ok) return base::fail(ok.error());
   if (guest_state() == VmState::suspending) waking.hold();
-  std::shared_ptr<host::Suspension> suspension;
-  {
-    const std::scoped_lock lock(mutex_);
-    suspension = std::exchange(suspension_, nullptr);
-  }
-  if (suspension) {
+  if (const auto suspension = live_.take_suspension()) {
     if (!has_many_layers()) suspension->request_stop();
     // What was stopped has to be woken, so its end is waited for in any case; it comes soon.
     const auto saved = suspension->wait(Limits({}));
@@ -86,7 +77,7 @@ Result<bool> Vm::Impl::wake(Waking& waking, const Limits& limits) {
     if (now == VmState::terminated) {
       return base::fail(ErrorCode::vm_gone, "resume: microvm " + record.id + " has ended");
     }
-    if (running_session()) return false;
+    if (worker_session()) return false;
     if (auto ok = limits.check("resume"); !ok) return base::fail(ok.error());
     std::this_thread::sleep_for(kLookAgain);
   }
@@ -97,20 +88,15 @@ Result<bool> Vm::Impl::wake(Waking& waking, const Limits& limits) {
 // run meanwhile, but nobody answers.
 Result<std::optional<base::Fd>> Vm::Impl::lock_asleep(const Limits& limits) {
   for (;;) {
-    {
-      const std::scoped_lock lock(mutex_);
-      if (lock_) {
-        auto ours = sys::duplicate(lock_.get(), kKeepLock);
-        if (!ours) return base::fail(ours.error());
-        return std::optional(std::move(*ours));
-      }
-    }
+    auto ours = live_.copy_lock();
+    if (!ours) return base::fail(ours.error());
+    if (*ours) return std::optional(std::move(*ours));
     auto taken = host::lock_vm(dir);
     if (!taken && record.dies_with_owner) return base::fail(taken.error());
     const host::VmPhase now = phase(taken.has_value());
     if (now == host::VmPhase::ended) return std::optional<base::Fd>();
     if (now == host::VmPhase::suspended && taken) return std::optional(std::move(*taken));
-    if (now == host::VmPhase::running && running_session()) return std::optional<base::Fd>();
+    if (now == host::VmPhase::running && worker_session()) return std::optional<base::Fd>();
     if (auto ok = limits.check("resume"); !ok) return base::fail(ok.error());
     std::this_thread::sleep_for(kLookAgain);
   }

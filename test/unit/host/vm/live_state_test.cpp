@@ -94,7 +94,7 @@ const std::vector<Move> kMoves = {
      {P::apart, P::met, P::running, P::suspending, P::waking, P::running, P::ended}},
     {"ended",
      [](Brought& b) { b.live.ended(kEnd); },
-     {P::ended, P::ended, P::ended, P::suspending, P::waking, P::ended, P::ended}},
+     {P::ended, P::ended, P::ended, P::suspending, P::waking, P::terminating, P::ended}},
 };
 
 }  // namespace
