@@ -1,0 +1,107 @@
+// A Vm of another process, as far as a Runtime can tell: a directory in the store, locked by a
+// worker that listens there, and an agent behind it. All of them are threads of the test.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "host/vm/core.hpp"
+#include "host/vm/vm_impl.hpp"
+#include "unit/host/temp_dir.hpp"
+
+namespace microvm::test {
+
+// What is told of Vms, in order.
+class Told {
+ public:
+  void add(const VmEvent& event);
+  [[nodiscard]] std::vector<VmEvent> of(VmEvent::Kind kind) const;
+  // Waits for as many.
+  [[nodiscard]] bool wait_for(VmEvent::Kind kind, size_t count) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<VmEvent> events_;
+};
+
+// A Runtime's inside, on a data directory that it may share with others.
+struct FakeHost {
+  explicit FakeHost(const std::filesystem::path& data_dir, uint32_t max_waiting_calls = 4096);
+  ~FakeHost();
+  FakeHost(const FakeHost&) = delete;
+  FakeHost& operator=(const FakeHost&) = delete;
+
+  Told told;
+  std::shared_ptr<host::Core> core;
+};
+
+class FakeVm {
+ public:
+  struct Options {
+    bool dies_with_owner = false;
+    bool auto_resume = true;
+    Hooks hooks;
+  };
+  FakeVm(FakeHost& host, const Options& options);
+  explicit FakeVm(FakeHost& host) : FakeVm(host, Options()) {}
+  ~FakeVm();
+  FakeVm(const FakeVm&) = delete;
+  FakeVm& operator=(const FakeVm&) = delete;
+
+  // A handle of a process that has attached to it; each is as if of its own.
+  [[nodiscard]] std::shared_ptr<Vm::Impl> attach(const FakeHost& host) const;
+
+  // The worker writes its record, tells everybody and is gone.
+  void end(const wire::ExitEvent& how);
+  // It is gone without a word.
+  void kill();
+  // It is gone, but a connection of it stays open (a log is followed): only the record says so.
+  void end_slowly(const wire::ExitEvent& how);
+
+  [[nodiscard]] const std::string& id() const { return record_.id; }
+  [[nodiscard]] const std::filesystem::path& dir() const { return dir_; }
+
+  // Of the worker: how often it was asked for a stream, a capture, to let the guest run.
+  std::atomic<int> streams{0};
+  std::atomic<int> captures{0};
+  std::atomic<int> resumes{0};
+  // While it is set the agent answers nothing.
+  std::atomic<bool> agent_is_silent{false};
+  // What the agent refuses each TCP connection with; 0: it does not.
+  std::atomic<int> refuse_errno{0};
+  // The agent hangs up instead of answering.
+  std::atomic<bool> agent_hangs_up{false};
+  // Data of the pages that a capture takes: how long it is packed.
+  std::atomic<uint64_t> captured_bytes{64 * 1024};
+
+ private:
+  void serve();
+  void serve_connection(int socket);
+  void answer(int socket, const wire::Envelope& request, std::vector<base::Fd> fds);
+  void take_state(const std::vector<base::Fd>& fds) const;
+  base::Fd open_stream();
+  void be_agent(int stream);
+  void write_exit(const wire::ExitEvent& how);
+  void tell_all(const wire::ExitEvent& how);
+  void hang_up();
+
+  host::VmRecord record_;
+  ImageConfig config_;
+  std::filesystem::path dir_;
+  host::WorkerFiles files_;
+  base::Fd wake_;
+  std::mutex mutex_;
+  bool stopped_ = false;
+  std::map<int, base::Fd> connections_;
+  std::vector<std::shared_ptr<base::Fd>> agent_streams_;
+  std::vector<std::jthread> agents_;
+  std::jthread worker_;
+};
+
+}  // namespace microvm::test

@@ -1,0 +1,196 @@
+// What calls of a Vm do, with a worker and an agent that the test plays.
+#include <doctest/doctest.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <thread>
+
+#include "host/saved/change_lock.hpp"
+#include "unit/host/vm/fake_vm.hpp"
+
+using namespace microvm;
+using test::FakeHost;
+using test::FakeVm;
+using test::TempDir;
+
+namespace {
+
+using Reason = wire::ExitEvent::Reason;
+
+const CallLimits kInTime{.cancel = nullptr, .timeout = std::chrono::seconds(20)};
+
+// Calls that look at, or change, a file system by a path or read or lock what they found.
+constexpr std::array kFileCalls = {
+    SYS_open,       SYS_openat,   SYS_openat2, SYS_creat,     SYS_stat,   SYS_lstat,
+    SYS_newfstatat, SYS_statx,    SYS_access,  SYS_faccessat, SYS_flock,  SYS_pread64,
+    SYS_pwrite64,   SYS_readlink, SYS_unlink,  SYS_unlinkat,  SYS_rename, SYS_getdents64,
+};
+
+// File calls of the present thread, from here on; each fails. For good: a thread of its own.
+thread_local int file_calls = 0;
+
+void on_file_call(int, siginfo_t*, void* context) {
+  ++file_calls;
+  static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RAX] = -EPERM;
+}
+
+void count_file_calls() {
+  struct sigaction action{};
+  action.sa_sigaction = on_file_call;
+  action.sa_flags = SA_SIGINFO;
+  REQUIRE(::sigaction(SIGSYS, &action, nullptr) == 0);
+  std::vector<sock_filter> program = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+  for (const long number : kFileCalls) {
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(number), 0, 1));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP));
+  }
+  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+  REQUIRE(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  REQUIRE(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) == 0);
+}
+
+struct Attached {
+  Attached() : Attached(FakeVm::Options()) {}
+  explicit Attached(const FakeVm::Options& options) : fake(host, options) {}
+
+  Result<void> connect() {
+    const auto socket = vm.connect(80, kInTime);
+    if (!socket) return base::fail(socket.error());
+    ::close(*socket);
+    return {};
+  }
+
+  TempDir dir;
+  FakeHost host{dir.path()};
+  FakeVm fake;
+  std::shared_ptr<Vm::Impl> impl = fake.attach(host);
+  Vm vm{impl};
+};
+
+}  // namespace
+
+TEST_CASE("vm calls: a call that finds the vm running asks nothing of the disk") {
+  Attached t;
+  // The first one looks whether somebody is changing the Vm.
+  REQUIRE(t.connect());
+  REQUIRE(t.vm.exec_collect({.argv = {"true"}}, kInTime));
+  std::thread caller([&] {
+    REQUIRE(t.connect());  // what a thread's first call sets up
+    REQUIRE(t.vm.exec_collect({.argv = {"true"}}, kInTime));
+    count_file_calls();
+    CHECK(t.connect());
+    CHECK(t.vm.exec_collect({.argv = {"true"}}, kInTime));
+    CHECK(t.vm.make_directory("/a", {}, kInTime));
+    CHECK(file_calls == 0);
+    // It would count them.
+    CHECK_FALSE(host::read_exit(t.fake.dir()));
+    CHECK(file_calls == 1);
+  });
+  caller.join();
+}
+
+TEST_CASE("vm calls: a vm that has ended is found so by the next call, whoever looked before") {
+  struct End {
+    const char* name;
+    std::function<void(FakeVm&)> act;
+    const char* says;
+    VmEnd end;
+  };
+  const End ends[] = {
+      {"powered off", [](FakeVm& vm) { vm.end({Reason::power_off, {}}); }, "the guest powered off",
+       VmEnd::powered_off},
+      {"panicked", [](FakeVm& vm) { vm.end({Reason::panic, "Kernel panic: x"}); },
+       "the guest's kernel panicked: Kernel panic: x", VmEnd::panicked},
+      {"killed", [](FakeVm& vm) { vm.kill(); }, "its worker was killed", VmEnd::killed},
+      {"powered off, its log being followed",
+       [](FakeVm& vm) { vm.end_slowly({Reason::power_off, {}}); }, "the guest powered off",
+       VmEnd::powered_off},
+  };
+  for (const End& end : ends) {
+    INFO(end.name);
+    Attached t;
+    REQUIRE(t.connect());
+    end.act(t.fake);
+    if (end.end == VmEnd::powered_off) {  // the worker's word is on its way to the reactor
+      while (t.vm.info()->state != VmState::terminated) std::this_thread::yield();
+    }
+    const auto gone = t.connect();
+    REQUIRE_FALSE(gone);
+    CHECK(gone.error().code == ErrorCode::vm_gone);
+    CHECK(gone.error().message.find(end.says) != std::string::npos);
+    CHECK(t.vm.info()->end == end.end);
+    CHECK(*t.vm.wait(kInTime) == end.says);
+  }
+}
+
+TEST_CASE("vm calls: one handle's suspend is seen by a handle that talked with the worker") {
+  Attached t;
+  REQUIRE(t.connect());
+  FakeHost other_host(t.dir.path());
+  Vm other(t.fake.attach(other_host));
+  const auto slept = other.suspend({}, kInTime);
+  REQUIRE_MESSAGE(slept, slept.error().message);
+  CHECK(t.vm.info()->state == VmState::suspended);
+  CHECK(other.info()->state == VmState::suspended);
+  CHECK(t.vm.suspend({}, kInTime));  // it sleeps already
+  CHECK(t.fake.captures == 1);
+}
+
+TEST_CASE("vm calls: a resume before the state is durable is served from memory, for all callers") {
+  Attached t;
+  t.fake.captured_bytes = 48ull << 20;  // long enough to pack
+  REQUIRE(t.vm.suspend({.wait_durable = false}, kInTime));
+  CHECK(t.vm.info()->state == VmState::suspending);
+  CHECK(t.vm.suspend({}, kInTime).error().code == ErrorCode::busy);
+  {
+    std::vector<std::jthread> callers;
+    for (int i = 0; i < 16; ++i) callers.emplace_back([&] { CHECK(t.connect()); });
+  }
+  CHECK(t.fake.resumes == 1);
+  CHECK(t.vm.info()->state == VmState::running);
+  CHECK(t.host.told.of(VmEvent::Kind::resumed).size() == 1);
+  CHECK(t.host.told.of(VmEvent::Kind::suspended).empty());
+}
+
+TEST_CASE("vm calls: a vm that is changed by another process is waited for, within the limits") {
+  Attached t;
+  auto hold = host::hold_change(t.fake.dir(), host::Limits({}), "test");
+  REQUIRE(hold);
+  const auto late = t.vm.connect(80, {.cancel = nullptr, .timeout = std::chrono::milliseconds(30)});
+  CHECK(late.error().code == ErrorCode::deadline_exceeded);
+  std::thread caller([&] { CHECK(t.connect()); });
+  hold->reset();
+  caller.join();
+}
+
+TEST_CASE("vm calls: a vm that is not to be woken by calls is busy while it is put to sleep") {
+  Attached t({.dies_with_owner = false, .auto_resume = false, .hooks = {}});
+  t.fake.captured_bytes = 48ull << 20;
+  REQUIRE(t.vm.suspend({.wait_durable = false}, kInTime));
+  const auto refused = t.connect();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::busy);
+  CHECK(refused.error().message.find("resume it first") != std::string::npos);
+}
+
+TEST_CASE("vm calls: an end stops a suspend; what was taken is gone, and it is told once") {
+  Attached t;
+  t.fake.captured_bytes = 48ull << 20;
+  REQUIRE(t.vm.suspend({.wait_durable = false}, kInTime));
+  CHECK(t.vm.terminate());
+  CHECK(t.vm.info()->state == VmState::terminated);
+  CHECK(t.vm.terminate());
+  CHECK(t.host.told.of(VmEvent::Kind::terminated).size() == 1);
+  CHECK(t.connect().error().code == ErrorCode::vm_gone);
+  CHECK_FALSE(std::filesystem::exists(t.fake.dir() / "saved.json"));
+}
