@@ -17,6 +17,8 @@ inline constexpr std::string_view kCauseGuest = "the guest asked for it";  // /r
 inline constexpr std::string_view kCauseSlept = "slept too long";  // IdlePolicy::suspended_for
 inline constexpr std::string_view kCauseLifetime = "lifetime";     // IdlePolicy::lifetime
 inline constexpr std::string_view kCauseRunHook = "run hook";      // that failed
+inline constexpr std::string_view kCauseItself = "itself";  // it ended; detail says in what way
+inline constexpr std::string_view kCauseOwner = "owner";    // that it dies with went away
 
 struct VmEvent {
   enum class Kind {
@@ -28,6 +30,9 @@ struct VmEvent {
     forked,
     checkpointed,
     rolled_back,
+    // Told at once, also of one that ended by itself, and once: by the process that ends it, else
+    // by the first that sees it (one that has the Vm in use; who opens the data directory when its
+    // owner has died; who asks later how it ended). The detail is the reason.
     terminated,
     hook_failed,  // detail names the hook and says why; what it was for goes on
   };

@@ -69,6 +69,12 @@ EndReason end_reason(const wire::ExitEvent& exit) {
   return {kind_of_end(exit.reason), describe_exit(exit)};
 }
 
+// Who was asked to end it and died before it could tell leaves no trace but that.
+std::string_view cause_of_end(const EndReason& reason, bool dies_with_owner) {
+  if (reason.end != VmEnd::terminated) return kCauseItself;
+  return dies_with_owner ? kCauseOwner : kCauseCall;
+}
+
 Error exit_error(std::string_view what, const wire::ExitEvent& exit) {
   using Reason = wire::ExitEvent::Reason;
   const bool planned = exit.reason == Reason::terminated || exit.reason == Reason::power_off ||

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "microvm/event.hpp"
 #include "microvm/vm.hpp"
 #include "wire/control.hpp"
 
@@ -17,6 +18,8 @@ struct EndReason {
 // Of a Vm that left no word.
 [[nodiscard]] EndReason killed_reason(std::string text = {});
 [[nodiscard]] EndReason end_reason(const wire::ExitEvent& exit);
+// The cause for the event (microvm/event.hpp) of an end that nobody of us brought about.
+std::string_view cause_of_end(const EndReason& reason, bool dies_with_owner);
 // "the guest powered off", "the guest's kernel panicked: …"
 std::string describe_exit(const wire::ExitEvent& exit);
 // The error of a call that the end of the Vm cut short: guest_failed when the guest broke down,

@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 constexpr const char* kRecordFile = "vm.json";
 constexpr const char* kExitFile = "exit";
 constexpr const char* kControlSocket = "control.sock";
+constexpr const char* kToldFile = "told";
 constexpr size_t kMaxLogBytes = 256 * 1024;
 // Between mkdir and the lock a launch shows no sign of life; it takes microseconds.
 constexpr std::chrono::seconds kLaunchGrace{60};
@@ -340,6 +341,13 @@ Result<void> remove_vm(const Store& store, const std::string& id) {
   return store.remove_vm_dir(id);
 }
 
+// On a full disk it can not be known who was first: rather twice than never.
+bool claim_end(const fs::path& vm_dir) {
+  const base::Fd made(::open((vm_dir / kToldFile).c_str(),
+                             O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  return made || (errno != EEXIST && errno != ENOENT && errno != ENOTDIR);
+}
+
 void remove_remains(const fs::path& vm_dir) noexcept {
   std::error_code ec;
   for (const char* name : {kSavedFile, kRunFile, kControlSocket}) fs::remove(vm_dir / name, ec);
@@ -369,19 +377,34 @@ bool is_unreadable_sleeper(const UnheldVm& vm, const fs::path& vm_dir) {
   return !vm.record && fs::exists(vm_dir / kSavedFile, ec);
 }
 
+namespace {
+
+// A worker that is told to end by its owner's death says so; one that slept has nobody who could.
+EndReason reason_of_dead(const fs::path& vm_dir) {
+  const auto exit = read_exit(vm_dir);
+  if (!exit) return killed_reason();
+  if (exit->reason != wire::ExitEvent::Reason::suspended) return end_reason(*exit);
+  return {VmEnd::terminated, "its owner went away"};
+}
+
+}  // namespace
+
 // One that outlives its owner is not even locked: who resumes or ends it at this moment shall not
 // find it held.
-void collect_dead_vms(const Store& store) {
+std::vector<DeadVm> collect_dead_vms(const Store& store) {
+  std::vector<DeadVm> to_tell;
   const auto ids = store.vm_ids();
-  if (!ids) return;
+  if (!ids) return to_tell;
   for (const std::string& id : *ids) {
     const fs::path dir = store.vm_dir(id);
     if (const auto record = read_record(dir); record && !record->dies_with_owner) continue;
     const auto vm = take_unheld(dir);
     if (!vm || (vm->record && !vm->record->dies_with_owner)) continue;
     if (is_unreadable_sleeper(*vm, dir)) continue;
+    if (vm->record && claim_end(dir)) to_tell.push_back({id, reason_of_dead(dir)});
     [[maybe_unused]] const auto removed = remove_vm(store, id);
   }
+  return to_tell;
 }
 
 }  // namespace microvm::host

@@ -6,6 +6,7 @@
 //                the dead. The owner of a Vm that dies with it holds the same lock: nobody else
 //                collects or resumes it
 //   change       locked by who changes its state (change_lock.hpp)
+//   told         there once somebody tells of its end (see claim_end())
 //   control.sock where the worker listens
 //   kernel.log, app.log   written by the worker at its end, read by the next one
 //   disk-*, pages-*, state-*, run.json, saved.json   see vm_files.hpp
@@ -103,6 +104,9 @@ Result<std::string> resolve_vm(const Store& store, const std::string& id_or_name
 
 // Removes the directory and the name that stands for it.
 Result<void> remove_vm(const Store& store, const std::string& id);
+// True for one of all that ask, in whatever process: that one tells everybody that the Vm has
+// ended. False for all of them when the Vm was removed.
+bool claim_end(const std::filesystem::path& vm_dir);
 // Removes what only a Vm that has not ended needs: disks, saved state, socket.
 void remove_remains(const std::filesystem::path& vm_dir) noexcept;
 // A Vm in nobody's hands: no worker, no owner, no resume of it can begin while this is held.
@@ -114,7 +118,12 @@ struct UnheldVm {
 std::optional<UnheldVm> take_unheld(const std::filesystem::path& vm_dir);
 // One that may sleep: nobody knows whether it should live, so it is kept until it is removed by id.
 bool is_unreadable_sleeper(const UnheldVm& vm, const std::filesystem::path& vm_dir);
-// Removes what dead owners left. Entries that cannot be removed stay for the next time.
-void collect_dead_vms(const Store& store);
+// Removes what dead owners left. Entries that cannot be removed stay for the next time. What comes
+// back are those whose end is the caller's to tell.
+struct DeadVm {
+  std::string id;
+  EndReason reason;
+};
+std::vector<DeadVm> collect_dead_vms(const Store& store);
 
 }  // namespace microvm::host

@@ -47,7 +47,12 @@ Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options) {
   auto reactor = Reactor::create();
   if (!reactor) return base::fail(reactor.error());
   auto core = std::make_shared<Core>(std::move(*store), std::move(*reactor), options);
-  collect_dead_vms(core->store);
+  for (const DeadVm& dead : collect_dead_vms(core->store)) {
+    core->emit({.vm_id = dead.id,
+                .kind = VmEvent::Kind::terminated,
+                .cause = std::string(cause_of_end(dead.reason, true)),
+                .detail = dead.reason.text});
+  }
   return core;
 }
 

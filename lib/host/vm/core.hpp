@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "host/idle/idle_monitor.hpp"
+#include "host/vm/errands.hpp"
 #include "host/vm/owned_vms.hpp"
 #include "host/vm/waiting_calls.hpp"
 #include "host/worker/worker_host.hpp"
@@ -37,6 +38,7 @@ struct Core : WorkerHost {
   const std::function<void(std::string_view)> log_sink;
   OwnedVms owned;
   IdleMonitor idle_monitor;
+  Errands errands;
   const std::function<void(const VmEvent&)> event_sink;
 };
 

@@ -232,11 +232,6 @@ bool LiveState::begin_clean_up() {
   return !std::exchange(cleaned_up_, true);
 }
 
-bool LiveState::is_cleaned_up() const {
-  const base::MutexLock lock(mutex_);
-  return cleaned_up_;
-}
-
 // ---- what this process holds of it -------------------------------------------------------------
 
 std::shared_ptr<Worker> LiveState::worker() const {

@@ -114,7 +114,6 @@ class LiveState {
   [[nodiscard]] std::optional<EndReason> reason() const;
   // True for the first one, which then removes what is left.
   bool begin_clean_up();
-  [[nodiscard]] bool is_cleaned_up() const;
 
   // ---- what this process holds of it ----
   // Its worker, when this process has started it. Several threads may wait for the end of the same.

@@ -13,6 +13,7 @@
 namespace microvm {
 
 using host::Limits;
+using host::VmCall;
 
 namespace {
 
@@ -51,10 +52,48 @@ host::EndReason Vm::Impl::end_reason() {
   const auto last = live_.last_session();
   if (!exit && last) exit = last->client->exit_event();
   std::error_code ec;
-  if (exit) return live_.ended(host::end_reason(*exit));
-  if (std::filesystem::exists(dir, ec)) return live_.ended(host::killed_reason(live_.killed()));
-  // By another process, which has removed it.
-  return live_.ended(host::end_reason({wire::ExitEvent::Reason::terminated, {}, {}}));
+  host::EndReason reason;
+  if (exit) {
+    reason = host::end_reason(*exit);
+  } else if (std::filesystem::exists(dir, ec)) {
+    reason = host::killed_reason(live_.killed());
+  } else {  // by another process, which has removed it
+    reason = host::end_reason({wire::ExitEvent::Reason::terminated, {}, {}});
+  }
+  send_to_see_end(core->errands, weak_from_this());
+  return live_.ended(reason);
+}
+
+void Vm::Impl::send_to_see_end(host::Errands& errands, std::weak_ptr<Impl> vm, int looks_left,
+                               std::chrono::milliseconds delay) {
+  errands.add(
+      [vm = std::move(vm), looks_left] {
+        if (const auto held = vm.lock()) held->see_end(looks_left);
+      },
+      delay);
+}
+
+// A worker on its way out, or one that another process has started since; or a change under way,
+// whose end says what there is to tell and who does.
+bool Vm::Impl::is_undecided(VmState now) {
+  if (now == VmState::running) return look().session == nullptr;
+  if (now == VmState::terminated) return is_changing();
+  return now != VmState::suspended || live_.view().phase == host::LivePhase::waking;
+}
+
+void Vm::Impl::see_end(int looks_left) {
+  constexpr std::chrono::milliseconds kLookAgain{20};
+  constexpr int kRunningElsewhere = 20;  // looks that one at a locked directory costs
+  const VmState now = state();
+  if (looks_left > 0 && is_undecided(now)) {
+    const int cost = now == VmState::running ? kRunningElsewhere : 1;
+    return send_to_see_end(core->errands, weak_from_this(), looks_left - cost, kLookAgain);
+  }
+  if (now != VmState::terminated) return;
+  const host::EndReason reason = end_reason();
+  if (!host::claim_end(dir)) return;
+  tell(VmEvent::Kind::terminated, std::string(host::cause_of_end(reason, record.dies_with_owner)),
+       0, reason.text);
 }
 
 // A worker that is not our child and does not answer. The record's process number is only believed
@@ -85,6 +124,7 @@ Result<void> Vm::Impl::terminate(const std::string& cause,
       *this, Limits({}, transition_patience(config.hooks)), "terminate");
   if (!change) return base::fail(change.error());
   if (still_wanted && !still_wanted()) return {};
+  const bool had_ended = host::judge(VmCall::terminate, guest_state()) == host::Verdict::nothing;
   const Ending ending(*this);
   const bool stands = stop_suspension();
   if (stands && kTerminateHook.is_on(config.hooks)) static_cast<void>(wake_in_memory(NewTop::drop));
@@ -101,11 +141,15 @@ Result<void> Vm::Impl::terminate(const std::string& cause,
   } else if (guest_state() == VmState::suspended) {
     if (auto done = end_suspended(); !done) return done;
   }
-  const bool first_time = !live_.is_cleaned_up();
-  const std::string reason = end_reason().text;
+  const host::EndReason reason = end_reason();
+  const bool is_ours_to_tell = host::claim_end(dir);
   clean_up();
-  if (first_time) {
-    tell(VmEvent::Kind::terminated, cause, clock.us(), reason);
+  if (!is_ours_to_tell) return {};
+  if (had_ended) {
+    tell(VmEvent::Kind::terminated, std::string(host::cause_of_end(reason, record.dies_with_owner)),
+         0, reason.text);
+  } else {
+    tell(VmEvent::Kind::terminated, cause, clock.us(), reason.text);
   }
   return {};
 }

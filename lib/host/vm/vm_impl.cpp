@@ -41,6 +41,7 @@ Vm::Impl::Impl(std::shared_ptr<host::Core> shared, host::VmRecord what, ImageCon
 
 Vm::Impl::~Impl() {
   const bool ours = live_.has_lock() || live_.worker();
+  const bool had_ended = ours && guest_state() == VmState::terminated;
   if (record.dies_with_owner) stop_suspension();
   live_.take_suspension().reset();
   if (const auto session = live_.last_session()) session->client->close();
@@ -50,8 +51,15 @@ Vm::Impl::~Impl() {
     if (worker) worker->let_go();
     return;
   }
+  // Before others can see it dead and tell of that.
+  const bool is_ours_to_tell = host::claim_end(dir);
+  const host::EndReason reason =
+      had_ended ? end_reason() : host::EndReason{VmEnd::terminated, "its owner let go of it"};
   if (worker) worker->end(std::chrono::milliseconds(0));
   clean_up();
+  if (is_ours_to_tell) {
+    tell(VmEvent::Kind::terminated, std::string(host::cause_of_end(reason, true)), 0, reason.text);
+  }
 }
 
 std::shared_ptr<Vm::Impl::Session> Vm::Impl::make_session(base::Fd control,
@@ -60,7 +68,9 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::make_session(base::Fd control,
       *core->reactor, host::Identity{record.hostname, record.machine_id, record.boot_id, {}});
   auto client = host::ControlClient::start(
       *core->reactor, std::move(control),
-      [keeper](base::Fd stream) { keeper->answer(std::move(stream)); }, peer);
+      [keeper](base::Fd stream) { keeper->answer(std::move(stream)); },
+      // The reactor must not keep a Vm, not for a moment: it would be the one to destroy it.
+      [&errands = core->errands, vm = weak_from_this()] { send_to_see_end(errands, vm); }, peer);
   return std::make_shared<Session>(
       Session{client, host::AgentClient(std::make_shared<host::VmLink>(client))});
 }

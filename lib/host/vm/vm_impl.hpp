@@ -61,6 +61,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
                          const std::function<bool()>& still_wanted = {});
   // Ends it if needed and removes everything.
   Result<void> remove();
+  // By an errand, when a conversation is over or the Vm was found to have ended: tells everybody,
+  // unless it has not ended, or somebody else does. Comes again while that can not be known.
+  void see_end(int looks_left);
 
   // vm_suspend.cpp, vm_wake.cpp
   // Asked when the guest's programs stand: false lets them go on (error busy).
@@ -121,6 +124,11 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   void inform_resumed(const std::string& cause, const host::Limits& limits);
 
   std::shared_ptr<Session> make_session(base::Fd control, host::ControlClient::Peer peer);
+  static constexpr int kEndLooks = 5000;
+  static void send_to_see_end(host::Errands& errands, std::weak_ptr<Impl> vm,
+                              int looks_left = kEndLooks, std::chrono::milliseconds delay = {});
+  // Worth another look: what becomes of it can not be told from what is seen now.
+  bool is_undecided(VmState now);
   std::shared_ptr<Session> attach();
   // What is so, as far as this process knows: a conversation that is given out is not over.
   host::LiveState::View look();

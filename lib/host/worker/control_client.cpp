@@ -35,18 +35,21 @@ struct ControlClient::Call {
   bool answered = false;
 };
 
-ControlClient::ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent)
+ControlClient::ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent,
+                             EndHandler on_end)
     : reactor_(reactor),
       socket_(std::move(socket)),
       ended_event_(make_event()),
-      on_agent_(std::move(on_agent)) {}
+      on_agent_(std::move(on_agent)),
+      on_end_(std::move(on_end)) {}
 
 ControlClient::~ControlClient() = default;
 
 std::shared_ptr<ControlClient> ControlClient::start(Reactor& reactor, base::Fd socket,
-                                                    AgentHandler on_agent, Peer peer) {
+                                                    AgentHandler on_agent, EndHandler on_end,
+                                                    Peer peer) {
   std::shared_ptr<ControlClient> client(
-      new ControlClient(reactor, std::move(socket), std::move(on_agent)));
+      new ControlClient(reactor, std::move(socket), std::move(on_agent), std::move(on_end)));
   if (peer == Peer::unknown) {
     client->greet();
   } else {
@@ -84,8 +87,11 @@ void ControlClient::dispatch(Received received) {
   const uint32_t id = received.envelope.request_id;
   if (id != 0) return on_reply(id, std::move(received));
   if (auto* exit = std::get_if<wire::ExitEvent>(&received.envelope.message)) {
-    const std::scoped_lock lock(mutex_);
-    exit_ = std::move(*exit);
+    {
+      const std::scoped_lock lock(mutex_);
+      exit_ = std::move(*exit);
+    }
+    tell_end();
   } else if (auto* failed = std::get_if<wire::DiskErrorEvent>(&received.envelope.message)) {
     const std::scoped_lock lock(mutex_);
     if (!disk_error_) disk_error_ = worker_error({failed->code, std::move(failed->message)});
@@ -156,10 +162,18 @@ void ControlClient::finish(std::optional<Error> broken) {
   ::shutdown(socket_.get(), SHUT_RDWR);
   raise(ended_event_);
   for (const auto& [id, call] : calls) raise(call->done);
+  tell_end();
+}
+
+void ControlClient::tell_end() {
+  if (const auto tell = std::exchange(on_end_, nullptr)) tell();
 }
 
 void ControlClient::close() {
-  reactor_.post([self = shared_from_this()] { self->finish(std::nullopt); });
+  reactor_.post([self = shared_from_this()] {
+    self->on_end_ = nullptr;
+    self->finish(std::nullopt);
+  });
 }
 
 Result<uint32_t> ControlClient::add_call(const std::shared_ptr<Call>& call, std::string_view what) {

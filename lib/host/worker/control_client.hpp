@@ -25,12 +25,17 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   // The guest's agent rang; called on the reactor's thread.
   using AgentHandler = std::function<void(base::Fd stream)>;
 
+  // The worker has said how it ends, or is gone; called once, on the reactor's thread, and not when
+  // this side hangs up.
+  using EndHandler = std::function<void()>;
   // Whose worker it is: one that this library started speaks its version of the control wire. Any
   // other is asked, and calls wait until it has answered.
   enum class Peer : uint8_t { unknown, own };
+
   // The reactor must outlive every call of close().
   static std::shared_ptr<ControlClient> start(Reactor& reactor, base::Fd socket,
-                                              AgentHandler on_agent, Peer peer = Peer::unknown);
+                                              AgentHandler on_agent, EndHandler on_end = {},
+                                              Peer peer = Peer::unknown);
   ~ControlClient();
 
   // Sends a request and waits for its reply. Errors: the worker's own (ErrorReply), vm_gone or
@@ -63,7 +68,7 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
 
  private:
   struct Call;
-  ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent);
+  ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent, EndHandler on_end);
   void greet();
   void on_greeted(const wire::Message& answer);
   // The version to speak, once the worker has said what it knows.
@@ -74,13 +79,15 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   void dispatch(Received received);
   void on_reply(uint32_t request_id, Received received);
   void finish(std::optional<Error> broken);
+  void tell_end();
   [[nodiscard]] Error end_error(std::string_view what) const;
 
   Reactor& reactor_;
   base::Fd socket_;
-  base::Fd ended_event_;  // an eventfd, readable for good once the conversation is over
-  AgentHandler on_agent_;
-  std::optional<sys::Loop::WatchId> watch_;  // reactor's thread only
+  base::Fd ended_event_;   // an eventfd, readable for good once the conversation is over
+  AgentHandler on_agent_;  // reactor's thread only, as the next two
+  EndHandler on_end_;
+  std::optional<sys::Loop::WatchId> watch_;
 
   mutable std::mutex mutex_;
   std::map<uint32_t, std::shared_ptr<Call>> calls_;

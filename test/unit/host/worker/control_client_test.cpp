@@ -102,9 +102,24 @@ TEST_CASE("control client: an end is seen before the reactor has come to it") {
 TEST_CASE("control client: a worker that says how it ends is ending, though its socket is open") {
   Pair pair;
   pair.send({0, wire::ExitEvent{wire::ExitEvent::Reason::power_off, {}}});
-  while (!pair.client->exit_event()) std::this_thread::yield();
+  while (pair.ends == 0) std::this_thread::yield();
   CHECK(pair.client->ending());
   CHECK_FALSE(pair.client->hung_up());
+  pair.worker.reset();
+  CHECK(pair.client->wait_ended(limits(), "wait"));
+  pair.settle();
+  CHECK(pair.ends == 1);
+}
+
+TEST_CASE("control client: an end without a word is told; this side's own is not") {
+  Pair pair;
+  pair.worker.reset();
+  while (pair.ends == 0) std::this_thread::yield();
+  Pair other;
+  other.client->close();
+  CHECK(other.client->wait_ended(limits(), "wait"));
+  other.settle();
+  CHECK(other.ends == 0);
 }
 
 TEST_CASE("control client: garbage ends the conversation") {

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
+#include <future>
 #include <vector>
 
 #include "host/worker/control_client.hpp"
@@ -24,7 +26,8 @@ struct WorkerPair {
     worker = std::move(sockets->first);
     REQUIRE(sys::set_nonblocking(worker.get()));
     REQUIRE(sys::set_nonblocking(sockets->second.get()));
-    client = host::ControlClient::start(*reactor, std::move(sockets->second), {}, peer);
+    client = host::ControlClient::start(
+        *reactor, std::move(sockets->second), {}, [this] { ++ends; }, peer);
   }
   ~WorkerPair() { client->close(); }
 
@@ -50,6 +53,12 @@ struct WorkerPair {
   void send(const wire::Envelope& envelope, std::vector<int> fds = {}) {
     REQUIRE(host::send_control(worker.get(), envelope, fds, limits(), "test"));
   }
+  // What was posted before is through.
+  void settle() {
+    std::promise<void> through;
+    reactor->post([&] { through.set_value(); });
+    through.get_future().wait();
+  }
   Result<host::ControlClient::Reply> call() {
     return client->call(wire::InfoRequest{}, {}, limits(), "ask");
   }
@@ -57,6 +66,7 @@ struct WorkerPair {
   std::unique_ptr<host::Reactor> reactor = std::move(*host::Reactor::create());
   base::Fd worker;
   std::shared_ptr<host::ControlClient> client;
+  std::atomic<int> ends{0};  // as often as the client was told of one
 };
 
 }  // namespace microvm::test

@@ -1,0 +1,77 @@
+#include "host/vm/errands.hpp"
+
+#include <csignal>
+#include <system_error>
+#include <utility>
+
+namespace microvm::host {
+namespace {
+
+// The embedder's signals are for the embedder's threads.
+void block_signals() {
+  sigset_t all;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+}
+
+}  // namespace
+
+bool Errands::add(Work work, std::chrono::milliseconds delay) {
+  {
+    const base::MutexLock lock(mutex_);
+    if (stopped_) return false;
+    if (waiting_.size() >= idle_ && threads_.size() < kMaxThreads) start_thread();
+    if (threads_.empty()) return false;
+    waiting_.emplace(Clock::now() + delay, std::move(work));
+  }
+  changed_.notify_one();
+  return true;
+}
+
+// Where the host has no more of them the others have more to do.
+void Errands::start_thread() {
+  try {
+    threads_.emplace_back([this] { run(); });
+    ++idle_;
+  } catch (const std::system_error&) {
+  }
+}
+
+void Errands::stop() {
+  std::vector<std::thread> threads;
+  std::multimap<Clock::time_point, Work> dropped;  // with what they hold: without the lock
+  {
+    const base::MutexLock lock(mutex_);
+    stopped_ = true;
+    threads.swap(threads_);
+    dropped.swap(waiting_);
+  }
+  changed_.notify_all();
+  for (std::thread& thread : threads) thread.join();
+}
+
+void Errands::run() {
+  block_signals();
+  while (const Work work = next()) {
+    work();
+    const base::MutexLock lock(mutex_);
+    ++idle_;
+  }
+}
+
+Errands::Work Errands::next() {
+  base::MutexLock lock(mutex_);
+  while (!stopped_) {
+    if (waiting_.empty()) {
+      changed_.wait(lock.native());
+    } else if (const auto due = waiting_.begin()->first; due > Clock::now()) {
+      changed_.wait_until(lock.native(), due);
+    } else {
+      --idle_;
+      return std::move(waiting_.extract(waiting_.begin()).mapped());
+    }
+  }
+  return {};
+}
+
+}  // namespace microvm::host
