@@ -67,7 +67,7 @@ class VmBuildGuest : public BuildGuest {
       : host_(std::move(host)),
         scratch_(std::move(scratch)),
         worker_(std::move(worker)),
-        client_(ControlClient::start(*host_->reactor, worker_.take_control(), {},
+        client_(ControlClient::start(*host_->reactor, worker_.take_control(), {}, {},
                                      ControlClient::Peer::own)),
         agent_(std::make_shared<VmLink>(client_)),
         doorbell_(std::move(doorbell)),
