@@ -1,12 +1,7 @@
 // Every call by which a suspend writes fails once: the saved state is the old or the new one,
 // whole, and nothing else is left.
-#include <dlfcn.h>
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -14,53 +9,8 @@
 #include "host/saved/saved_pages.hpp"
 #include "host/store/files.hpp"
 #include "sys/file.hpp"
+#include "unit/file_calls.hpp"
 #include "unit/host/temp_dir.hpp"
-
-namespace {
-
-// Counts the calls of all threads while it is armed; the chosen one fails.
-std::atomic<bool> armed{false};
-std::atomic<int> calls{0};
-std::atomic<int> failing{0};
-std::atomic<int> failure{0};
-
-bool fails_now() {
-  if (!armed || ++calls != failing) return false;
-  errno = failure;
-  return true;
-}
-
-template <class F>
-F next(const char* name) {
-  return reinterpret_cast<F>(::dlsym(RTLD_NEXT, name));
-}
-
-}  // namespace
-
-// These stand before the C library's, for the whole test program.
-extern "C" {
-
-ssize_t write(int fd, const void* bytes, size_t size) {
-  static const auto real = next<ssize_t (*)(int, const void*, size_t)>("write");
-  return fails_now() ? -1 : real(fd, bytes, size);
-}
-ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t offset) {
-  static const auto real = next<ssize_t (*)(int, const void*, size_t, off64_t)>("pwrite64");
-  return fails_now() ? -1 : real(fd, bytes, size, offset);
-}
-int fsync(int fd) {
-  static const auto real = next<int (*)(int)>("fsync");
-  return fails_now() ? -1 : real(fd);
-}
-int renameat2(int from_dir, const char* from, int to_dir, const char* to, unsigned flags) noexcept {
-  static const auto real = next<int (*)(int, const char*, int, const char*, unsigned)>("renameat2");
-  return fails_now() ? -1 : real(from_dir, from, to_dir, to, flags);
-}
-int ftruncate64(int fd, off64_t size) noexcept {
-  static const auto real = next<int (*)(int, off64_t)>("ftruncate64");
-  return fails_now() ? -1 : real(fd, size);
-}
-}
 
 using namespace microvm;
 using namespace microvm::host;
@@ -117,46 +67,105 @@ char content_of(const fs::path& dir) {
   return static_cast<char>(page.front());
 }
 
-// True: that call was reached, and failed.
-bool save_with_failure(const fs::path& dir, const Captured& captured, int number, int error,
-                       Result<void>& result) {
-  calls = 0;
-  failing = number;
-  failure = error;
-  armed = true;
-  result = save(dir, captured);
-  armed = false;
-  return calls >= number;
-}
+using Calls = std::vector<std::string>;
+
+// Of the second save into a directory.
+const Calls kCallsOfSave = {"write pages-3",
+                            "sync pages-3",
+                            "write state-3",
+                            "sync state-3",
+                            "write saved.json~*",
+                            "sync saved.json~*",
+                            "rename saved.json~* saved.json",
+                            "sync ."};
+
+struct SavedOnce {
+  SavedOnce() {
+    std::ofstream(dir.path() / "disk-1.layer") << "layer";
+    REQUIRE(save(dir.path(), captured_with('a')));
+  }
+  test::TempDir dir;
+};
 
 }  // namespace
 
+TEST_CASE("save: each file is on the disk before the record names it, and then the record is") {
+  const SavedOnce t;
+  const test::FileCalls calls(t.dir.path());
+  REQUIRE(save(t.dir.path(), captured_with('b')));
+  CHECK(test::in_a_row(calls.list()) == test::in_a_row(kCallsOfSave));
+}
+
+TEST_CASE("save: to a checkpoint's directory nothing is less durable") {
+  const test::TempDir dir;
+  const fs::path vm = dir / "vm";
+  const fs::path checkpoint = dir / "checkpoint";
+  fs::create_directory(vm);
+  fs::create_directory(checkpoint);
+  std::ofstream(vm / "disk-1.layer") << "layer";
+  std::ofstream(vm / "pages-1") << "pages";
+  Captured captured = captured_with('a');
+  captured.pages_before = {"pages-1"};
+  const test::FileCalls calls(dir.path());
+  const auto saved = save_captured(captured, vm, checkpoint, nullptr, Limits(CallLimits{}));
+  REQUIRE(saved);
+  CHECK(saved->pages == Calls{"pages-1", "pages-2"});
+  CHECK(test::in_a_row(calls.list()) ==
+        test::in_a_row({"link vm/disk-1.layer checkpoint/disk-1.layer",
+                        "link vm/pages-1 checkpoint/pages-1", "write checkpoint/pages-2",
+                        "sync checkpoint/pages-2", "write checkpoint/state-2",
+                        "sync checkpoint/state-2"}));
+}
+
 TEST_CASE("save faults: each write, sync and rename of a suspend fails once") {
+  size_t count = 0;
+  {
+    const SavedOnce t;
+    const test::FileCalls calls(t.dir.path());
+    REQUIRE(save(t.dir.path(), captured_with('b')));
+    count = calls.count();
+    CHECK(count >= kCallsOfSave.size());
+  }
   for (const int error : {ENOSPC, EIO}) {
     INFO("errno ", error);
-    const Captured before = captured_with('a');
-    const Captured after = captured_with('b');
-    int number = 1;
-    for (bool reached = true; reached; ++number) {
+    for (size_t number = 1; number <= count; ++number) {
       INFO("call ", number);
-      const test::TempDir dir;
-      std::ofstream(dir.path() / "disk-1.layer") << "layer";
-      REQUIRE(save(dir.path(), before));
+      const SavedOnce t;
+      const Captured after = captured_with('b');
       Result<void> result;
-      reached = save_with_failure(dir.path(), after, number, error, result);
-      CHECK(result.has_value() == !reached);
-      if (reached && error == ENOSPC) CHECK(result.error().code == ErrorCode::out_of_disk);
-      const char content = content_of(dir.path());
-      // The sync after the rename may fail when the new state is already in place.
-      CHECK((content == 'b' || (reached && content == 'a')));
-      if (content == 'a') {
-        const auto saved = read_saved(dir.path());
-        keep_numbered_files(dir.path(), (*saved)->files());
+      bool in_place = false;  // the record, when the call failed
+      {
+        test::FileCalls calls(t.dir.path());
+        calls.fail(number, error);
+        result = save(t.dir.path(), after);
+        CHECK(calls.count() == number);  // after a failure nothing more is done
+        in_place = calls.list() == kCallsOfSave;
       }
-      for (const auto& entry : fs::directory_iterator(dir.path())) {
-        CHECK(entry.path().filename().string().find('~') == std::string::npos);
-      }
+      REQUIRE_FALSE(result);
+      CHECK(result.error().code == (error == ENOSPC ? ErrorCode::out_of_disk : ErrorCode::io));
+      CHECK(in_place == (number == count));  // only the last one, the sync of the directory
+      CHECK(content_of(t.dir.path()) == (in_place ? 'b' : 'a'));
+      const auto saved = read_saved(t.dir.path());
+      keep_numbered_files(t.dir.path(), (*saved)->files());
+      CHECK(content_of(t.dir.path()) == (in_place ? 'b' : 'a'));
+      const auto names = list_dir(t.dir.path());
+      REQUIRE(names);
+      const std::string number_of_save = in_place ? "3" : "2";
+      CHECK(test::in_a_row(*names) == test::in_a_row({"disk-1.layer", "pages-" + number_of_save,
+                                                      "saved.json", "state-" + number_of_save}));
     }
-    CHECK(number > 8);
+  }
+}
+
+TEST_CASE("save faults: what was written of a save that failed is taken back") {
+  const SavedOnce t;
+  const auto before = list_dir(t.dir.path());
+  REQUIRE(before);
+  for (size_t number = 1; number <= 4; ++number) {
+    test::FileCalls calls(t.dir.path());
+    calls.fail(number, ENOSPC);
+    REQUIRE_FALSE(save_captured(captured_with('b'), t.dir.path(), t.dir.path(), nullptr,
+                                Limits(CallLimits{})));
+    CHECK(list_dir(t.dir.path()).value_or(Calls{}) == *before);
   }
 }
