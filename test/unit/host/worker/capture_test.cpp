@@ -3,9 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <fstream>
 #include <thread>
 
 #include "host/saved/vm_files.hpp"
+#include "host/store/files.hpp"
 #include "unit/host/temp_dir.hpp"
 #include "unit/host/worker/worker_pair.hpp"
 
@@ -16,7 +18,10 @@ using std::chrono::milliseconds;
 namespace {
 
 struct Fixture {
-  Fixture() { REQUIRE(write_run(dir.path(), {.worker_pid = 1, .layers = {"disk-1.layer"}})); }
+  Fixture() {
+    std::ofstream(dir / "disk-1.layer") << "layer";  // the number of the next one is above it
+    REQUIRE(write_run(dir.path(), {.worker_pid = 1, .layers = {"disk-1.layer"}}));
+  }
   Result<Captured> take(const Limits& limits) {
     return capture(dir.path(), *worker.client, {.run_on = false}, limits);
   }
@@ -45,18 +50,21 @@ TEST_CASE("capture: of a caller who has given up the worker hears nothing") {
 
 TEST_CASE("capture: the answer to what was asked is waited for, whoever gives up meanwhile") {
   Fixture t;
+  CancelToken token;
   std::thread worker([&] {
     const auto request = receive_control(t.worker.worker.get(), test::limits(), "test");
     REQUIRE(request);
     REQUIRE(request->fds.size() == 3);
     CHECK(::ftruncate(request->fds[2].get(), 4096) == 0);  // as if it had been made a layer
-    std::this_thread::sleep_for(milliseconds(200));
+    token.cancel();
     t.worker.send({request->envelope.request_id, wire::CaptureReply{77, 5}});
   });
-  const auto captured = t.take(Limits({}, milliseconds(50)));
+  const auto captured = t.take(Limits({&token, {}}));
   worker.join();
   REQUIRE_MESSAGE(captured, (captured ? "" : captured.error().message));
   CHECK(captured->page_bytes == 77);
+  CHECK(captured->pause_us == 5);
+  CHECK(captured->layers == std::vector<std::string>{"disk-1.layer"});
   CHECK(t.layers() == 2);
 }
 
@@ -70,4 +78,95 @@ TEST_CASE("capture: a layer that the worker did not begin is in no list and leav
   CHECK(captured.error().code == ErrorCode::out_of_disk);
   CHECK(t.layers() == 1);
   CHECK_FALSE(t.has("disk-2.layer"));
+}
+
+// Its own deadline, 90 seconds, looks the same to it.
+TEST_CASE("capture: a layer that a late worker may yet begin stays") {
+  Fixture t;
+  std::thread worker([&] {
+    t.worker.answer(
+        wire::ErrorReply{static_cast<uint32_t>(ErrorCode::deadline_exceeded), "not in time"});
+  });
+  const auto captured = t.take(test::limits());
+  worker.join();
+  CHECK(captured.error().code == ErrorCode::deadline_exceeded);
+  CHECK(t.has("disk-2.layer"));
+  CHECK(t.layers() == 1);
+  REQUIRE(::truncate((t.dir / "disk-2.layer").c_str(), 4096) == 0);  // now it does
+  CHECK(t.layers() == 2);
+}
+
+TEST_CASE("capture: a layer that the worker began stays, whatever it says of the rest") {
+  Fixture t;
+  std::thread worker([&] {
+    const auto request = receive_control(t.worker.worker.get(), test::limits(), "test");
+    REQUIRE(request);
+    CHECK(::ftruncate(request->fds[2].get(), 4096) == 0);
+    t.worker.send({request->envelope.request_id,
+                   wire::ErrorReply{static_cast<uint32_t>(ErrorCode::io), "lost a page"}});
+  });
+  CHECK(t.take(test::limits()).error().code == ErrorCode::io);
+  worker.join();
+  CHECK(t.layers() == 2);
+}
+
+TEST_CASE("capture: a layer is in the record before the worker may begin it") {
+  Fixture t;
+  std::thread worker([&] {
+    const auto request = receive_control(t.worker.worker.get(), test::limits(), "test");
+    REQUIRE(request);
+    const auto text = read_text_file(t.dir / kRunFile, 4096);
+    REQUIRE(text);
+    CHECK(text->find("disk-2.layer") != std::string::npos);
+    CHECK(t.layers() == 1);  // nobody has begun it
+    CHECK(::ftruncate(request->fds[2].get(), 4096) == 0);
+    CHECK(t.layers() == 2);
+    t.worker.send({request->envelope.request_id, wire::CaptureReply{77, 5}});
+  });
+  CHECK(t.take(test::limits()));
+  worker.join();
+}
+
+TEST_CASE("capture: only what was written is taken when all that was before is known") {
+  using Names = std::vector<std::string>;
+  struct Case {
+    const char* what;
+    VmRun run;
+    bool all_pages_wanted;
+    bool all_pages;
+    Names before;
+  };
+  const Names many(8, "pages-1");
+  const Names fewer(7, "pages-1");
+  for (const Case& each : std::vector<Case>{
+           {"known", {.layers = {"disk-1.layer"}, .pages = {"pages-1"}}, false, false, {"pages-1"}},
+           {"none", {.layers = {"disk-1.layer"}}, false, false, {}},
+           {"not known",
+            {.layers = {"disk-1.layer"}, .pages = {"pages-1"}, .pages_known = false},
+            false,
+            true,
+            {}},
+           {"asked for", {.layers = {"disk-1.layer"}, .pages = {"pages-1"}}, true, true, {}},
+           {"many", {.layers = {"disk-1.layer"}, .pages = many}, false, true, {}},
+           {"not quite many", {.layers = {"disk-1.layer"}, .pages = fewer}, false, false, fewer},
+       }) {
+    INFO(each.what);
+    Fixture t;
+    REQUIRE(write_run(t.dir.path(), each.run));
+    std::thread worker([&] {
+      const auto request = receive_control(t.worker.worker.get(), test::limits(), "test");
+      REQUIRE(request);
+      const auto* asked = std::get_if<wire::CaptureRequest>(&request->envelope.message);
+      REQUIRE(asked != nullptr);
+      CHECK(asked->all_pages == each.all_pages);
+      CHECK_FALSE(asked->run_on);
+      t.worker.send({request->envelope.request_id, wire::CaptureReply{77, 5}});
+    });
+    const auto captured =
+        capture(t.dir.path(), *t.worker.client,
+                {.run_on = false, .all_pages = each.all_pages_wanted}, test::limits());
+    worker.join();
+    REQUIRE(captured);
+    CHECK(captured->pages_before == each.before);
+  }
 }

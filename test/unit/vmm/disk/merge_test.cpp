@@ -3,7 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <cerrno>
+
+#include "unit/file_calls.hpp"
 #include "vmm/disk/disk_files.hpp"
+#include "vmm/disk/layer_file.hpp"
 
 using namespace microvm;
 using namespace microvm::test;
@@ -39,6 +43,24 @@ struct Fixture {
   Result<void> merge(const std::string& lower, const std::string& upper,
                      const vmm::BeforeWrite& before_write) {
     return vmm::merge_layers(files.open(lower, O_RDWR), files.open(upper, O_RDONLY), before_write);
+  }
+
+  // What is done to the lower layer, several of a kind in a row as one.
+  std::string steps(const FileCalls& calls) const {
+    const vmm::LayerHeader header{.granule_bytes = granule, .virtual_bytes = kDisk};
+    std::string steps;
+    std::string last;
+    for (const FileCall& call : calls.all()) {
+      const char* part = call.offset < header.data_offset() ? "map" : "data";
+      const std::string step = call.what == "sync" ? "sync" : part;
+      CHECK(call.file == "a");
+      if (step != last) steps += (steps.empty() ? "" : ", ") + step;
+      last = step;
+    }
+    return steps;
+  }
+  [[nodiscard]] std::string directory() const {
+    return std::filesystem::path(files.path("a")).parent_path();
   }
 
   const uint32_t granule;
@@ -96,6 +118,46 @@ TEST_CASE("merge: cut off before any of its writes, both layers read as before")
       REQUIRE(t.merge("cut", "b", go_on));
       CHECK(t.content({"base", "cut"}) == before);
     }
+  }
+}
+
+TEST_CASE("merge: the data is on the disk before the map says so, and then the map is") {
+  for (const uint32_t granule : {4096u, 65536u}) {
+    Fixture t(granule);
+    const FileCalls calls(t.directory());
+    REQUIRE(t.merge("a", "b", go_on));
+    CHECK(t.steps(calls) == "data, sync, map, sync");
+  }
+}
+
+TEST_CASE("merge: each write and sync fails once, and both layers read as before") {
+  Fixture t(4096);
+  const Data before = t.content({"base", "a", "b"});
+  t.files.copy("a", "untouched");
+  size_t count = 0;
+  {
+    const FileCalls calls(t.directory());
+    REQUIRE(t.merge("a", "b", go_on));
+    count = calls.count();
+  }
+  REQUIRE(count > 10);
+  for (size_t number = 1; number <= count; ++number) {
+    INFO("call ", number);
+    t.files.copy("untouched", "a");
+    bool hole = false;
+    Result<void> merged;
+    {
+      FileCalls calls(t.directory());
+      calls.fail(number, EIO);
+      merged = t.merge("a", "b", go_on);
+      hole = calls.all().at(number - 1).what == "hole";
+      // Zeros are written where there can be no hole; after anything else nothing more is done.
+      CHECK(calls.count() == (hole ? count + 1 : number));
+    }
+    CHECK(merged.has_value() == hole);
+    if (!merged) CHECK(merged.error().code == ErrorCode::io);
+    CHECK(t.content({"base", "a", "b"}) == before);
+    if (hole) CHECK(t.content({"base", "a"}) == before);
   }
 }
 
