@@ -108,15 +108,36 @@ Code& Code::triple_fault() {
   return set_quad(0x300000, 0).point_at(0x300000).raw({0x0f, 0x01, 0x1b, 0x0f, 0x0b});
 }
 
-Code& Code::map_devices() {
-  constexpr uint64_t kDirectory = 0x300000;
+namespace {
+
+constexpr uint64_t kDeviceDirectory = 0x300000;
+
+}  // namespace
+
+Code& Code::map_device_page(uint64_t address) {
   constexpr uint32_t kPresentWritable = 3;
   constexpr uint32_t kLargePage = 0x80;
-  constexpr uint64_t kEntry = (layout::kVirtioMmioBase >> 21) & 511;
-  set_quad(kDirectory + kEntry * 8,
-           static_cast<uint32_t>(layout::kVirtioMmioBase) | kPresentWritable | kLargePage);
+  constexpr uint64_t kLargePageMask = (2u << 20) - 1;
+  return set_quad(kDeviceDirectory + ((address >> 21) & 511) * 8,
+                  static_cast<uint32_t>(address & ~kLargePageMask) | kPresentWritable | kLargePage);
+}
+
+Code& Code::map_devices() {
+  constexpr uint32_t kPresentWritable = 3;
   constexpr uint64_t kPdpt = layout::kPageTables + 0x1000;
-  return set_quad(kPdpt + 3 * 8, static_cast<uint32_t>(kDirectory) | kPresentWritable);
+  map_device_page(layout::kVirtioMmioBase);
+  return set_quad(kPdpt + 3 * 8, static_cast<uint32_t>(kDeviceDirectory) | kPresentWritable);
+}
+
+Code& Code::cpuid(uint32_t leaf) {
+  return set_eax(leaf).raw({0x33, 0xc9, 0x0f, 0xa2});  // xor ecx, ecx; cpuid
+}
+
+Code& Code::count_forever(uint32_t spin_rounds) {
+  point_at(kCounterAddress);
+  const size_t top = here();
+  increment_quad().load_al().al_to_printable().write_al_to_port(layout::kSerialPort);
+  return spin(spin_rounds).jump_to(top);
 }
 
 base::Fd Code::elf() const {
@@ -152,25 +173,12 @@ base::Fd Code::elf() const {
   return fd;
 }
 
-namespace {
-
-Code& count_forever(Code& code, uint32_t spin_rounds) {
-  code.point_at(kCounterAddress);
-  const size_t top = code.here();
-  code.increment_quad().load_al().al_to_printable().write_al_to_port(layout::kSerialPort);
-  return code.spin(spin_rounds).jump_to(top);
-}
-
-}  // namespace
-
 Code counting_guest(uint32_t spin_rounds) {
-  Code code;
-  return count_forever(code, spin_rounds);
+  return Code().count_forever(spin_rounds);
 }
 
 Code touching_guest(uint32_t pages, uint32_t stride) {
-  Code code;
-  return count_forever(code.touch_pages(kTouchedAddress, pages, stride), 200);
+  return Code().touch_pages(kTouchedAddress, pages, stride).count_forever();
 }
 
 Code clock_guest() {

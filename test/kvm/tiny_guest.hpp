@@ -38,6 +38,10 @@ class Code {
   Code& triple_fault();
   // Makes the 2 MiB page at 0xd0000000, where the virtio devices are, reachable.
   Code& map_devices();
+  // After that: the 2 MiB page around another device there.
+  Code& map_device_page(uint64_t address);
+  Code& cpuid(uint32_t leaf);                       // its first subleaf → eax, ebx, ecx, edx
+  Code& count_forever(uint32_t spin_rounds = 200);  // as counting_guest() does
 
   [[nodiscard]] size_t here() const { return bytes_.size(); }
   // A file in memory with an ELF executable of this code.
