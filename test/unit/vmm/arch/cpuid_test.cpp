@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "vmm/arch/x86_64/feature_names.hpp"
+
 using namespace microvm;
 using namespace microvm::vmm::x86_64;
 
@@ -50,6 +52,20 @@ kvm_cpuid_entry2 get(std::span<const kvm_cpuid_entry2> entries, uint32_t functio
 
 CpuidTable table_of(const std::vector<kvm_cpuid_entry2>& entries, uint16_t vcpus = 1) {
   return CpuidTable::make(entries, true, vcpus);
+}
+
+// As it comes from a snapshot: nothing of it is adjusted.
+CpuidTable decoded(const std::vector<kvm_cpuid_entry2>& entries) {
+  wire::ByteWriter out;
+  out.put(static_cast<uint32_t>(entries.size()));
+  for (const auto& e : entries) {
+    for (const uint32_t field : {e.function, e.index, e.flags, e.eax, e.ebx, e.ecx, e.edx}) {
+      out.put(field);
+    }
+  }
+  auto table = CpuidTable::decode(out.bytes());
+  REQUIRE(table);
+  return std::move(*table);
 }
 
 std::vector<std::string> missing_with(uint32_t function, uint32_t index,
@@ -131,6 +147,41 @@ TEST_CASE("cpuid: what is missing is listed by name") {
   CHECK(compatible.error().code == ErrorCode::incompatible_cpu);
   CHECK(compatible.error().message.find("lacks: avx2") != std::string::npos);
   CHECK(check_compatible(table_of(without_avx2), table_of(processor())));
+}
+
+TEST_CASE("cpuid: each bit of each word of features is missed, alone and by its name") {
+  for (const FeatureWord& word : feature_words()) {
+    for (unsigned bit = 0; bit < 32; ++bit) {
+      kvm_cpuid_entry2 entry = leaf(word.function, word.index, 0, 0, 0, 0);
+      uint32_t* const fields[] = {&entry.eax, &entry.ebx, &entry.ecx, &entry.edx};
+      const std::vector<kvm_cpuid_entry2> without{entry};
+      *fields[static_cast<size_t>(word.reg)] = 1u << bit;
+      const std::vector<kvm_cpuid_entry2> with{entry};
+      const auto missing = missing_features(decoded(with), decoded(without));
+      INFO(feature_name(word, bit));
+      REQUIRE(missing.size() == 1);
+      CHECK(missing[0] == feature_name(word, bit));
+      CHECK(missing_features(decoded(without), decoded(with)).empty());
+    }
+  }
+}
+
+TEST_CASE("cpuid: any bit of any leaf makes another table") {
+  const auto entries = processor();
+  const CpuidTable table = decoded(entries);
+  CHECK(table == decoded(entries));
+  for (size_t number = 0; number < entries.size(); ++number) {
+    for (auto field : {&kvm_cpuid_entry2::function, &kvm_cpuid_entry2::index,
+                       &kvm_cpuid_entry2::flags, &kvm_cpuid_entry2::eax, &kvm_cpuid_entry2::ebx,
+                       &kvm_cpuid_entry2::ecx, &kvm_cpuid_entry2::edx}) {
+      auto other = entries;
+      other[number].*field ^= 1u << 31;
+      CHECK_FALSE(table == decoded(other));
+    }
+    auto fewer = entries;
+    fewer.erase(fewer.begin() + static_cast<ptrdiff_t>(number));
+    CHECK_FALSE(table == decoded(fewer));
+  }
 }
 
 TEST_CASE("cpuid: a bit without a name is listed by its place") {

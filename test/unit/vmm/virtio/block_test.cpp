@@ -5,9 +5,8 @@
 #include <algorithm>
 #include <array>
 
-#include "vmm/disk/disk_files.hpp"
 #include "vmm/disk/forwarding_loop.hpp"
-#include "vmm/virtio/mock_driver.hpp"
+#include "vmm/virtio/block_fixture.hpp"
 
 using namespace microvm;
 using namespace microvm::test;
@@ -16,111 +15,8 @@ using vmm::BlockDevice;
 
 namespace {
 
-constexpr size_t kBase = 1u << 20;
-constexpr uint64_t kHeaders = 0x100000;  // one page per request: header, then status
-constexpr uint64_t kData = 0x200000;     // one page per request
-constexpr uint64_t kFeatures = vmm::kFeatureVersion1 | vmm::kFeatureEventIdx;
-constexpr uint32_t kIn = 0, kOut = 1, kFlush = 4, kGetId = 8, kDiscard = 11, kWriteZeroes = 13;
-constexpr uint8_t kOk = 0, kIoError = 1, kUnsupported = 2, kUntouched = 0xee;
-
-struct Header {
-  uint32_t type = 0;
-  uint32_t reserved = 0;
-  uint64_t sector = 0;
-};
-
-struct Fixture {
-  explicit Fixture(bool read_only = false, std::unique_ptr<sys::Loop> given = nullptr,
-                   vmm::WhenFull full = vmm::WhenFull::fail)
-      : when_full(full), loop(given ? std::move(given) : std::move(*sys::Loop::create())) {
-    files.write_file("base", pattern(kBase, 1));
-    names = read_only ? std::vector<std::string>{"base"} : std::vector<std::string>{"base", "top"};
-    options.read_only = read_only;
-    renew();
-  }
-  void renew() {
-    transport.reset();
-    auto disk = vmm::DiskStack::open(*loop, files.open_all(names, options.read_only), options);
-    REQUIRE(disk);
-    auto made = std::make_unique<BlockDevice>(
-        std::move(*disk), when_full, "disk-0",
-        [this](base::LogLevel, std::string_view line) { log.emplace_back(line); },
-        [this](int error) { failures.push_back(error); });
-    block = made.get();
-    transport = std::make_unique<vmm::MmioTransport>(memory, *loop, irq, std::move(made), nullptr);
-  }
-  void start() {
-    start_driver(*transport, kFeatures, {&ring});
-    REQUIRE(read_register(*transport, kStatus) == kRunning);
-  }
-
-  // A request of three descriptors, from 3 * slot on, with its data page.
-  void offer(uint16_t slot, const Header& header, uint32_t data_bytes, bool device_writes) {
-    const uint64_t header_at = kHeaders + slot * 4096ul;
-    (void)memory.write(header_at, header);
-    (void)memory.write(header_at + 16, kUntouched);
-    std::vector<Descriptor> buffers{{header_at, 16}};
-    const auto flags = static_cast<uint16_t>(device_writes ? kWrite : 0);
-    if (data_bytes > 0) buffers.push_back({kData + slot * 4096ul, data_bytes, flags});
-    buffers.push_back({header_at + 16, 1, kWrite});
-    const auto head = static_cast<uint16_t>(slot * 3);
-    ring.describe_chain(head, buffers);
-    ring.set_interrupt_event(ring.seen_used);
-    ring.offer(head);
-  }
-  [[nodiscard]] uint8_t status(uint16_t slot) const {
-    uint8_t value = 0;
-    (void)memory.read(kHeaders + slot * 4096ul + 16, value);
-    return value;
-  }
-  std::optional<UsedElement> wait_used() {
-    run_until(*loop, [&] { return ring.used_index() != ring.seen_used; });
-    return ring.take_used();
-  }
-  // One request from start to end; its status.
-  uint8_t request(const Header& header, uint32_t data_bytes = 0, bool device_writes = false) {
-    offer(0, header, data_bytes, device_writes);
-    transport->kick(0);
-    const auto used = wait_used();
-    REQUIRE(used);
-    last_written = used->length;
-    return status(0);
-  }
-  uint8_t write(uint64_t sector, const Data& data) {
-    (void)memory.write_bytes(kData, data);
-    return request({kOut, 0, sector}, static_cast<uint32_t>(data.size()));
-  }
-  Data read(uint64_t sector, uint32_t size) {
-    if (request({kIn, 0, sector}, size, true) != kOk) return {};
-    CHECK(last_written == size + 1);
-    return guest_data(0, size);
-  }
-  [[nodiscard]] Data guest_data(uint16_t slot, size_t size) const {
-    Data data(size);
-    (void)memory.read_bytes(kData + slot * 4096ul, data);
-    return data;
-  }
-  template <class T>
-  T config(uint64_t offset) {
-    T value{};
-    transport->read(kConfig + offset, std::as_writable_bytes(std::span(&value, 1)));
-    return value;
-  }
-
-  vmm::WhenFull when_full;
-  vmm::GuestMemory memory = make_memory();
-  DiskFiles files;
-  std::unique_ptr<sys::Loop> loop;
-  CountingIrq irq;
-  MockRing ring{memory, 0x10000, 256};
-  std::vector<std::string> names;
-  vmm::DiskOptions options;
-  std::vector<std::string> log;
-  std::vector<int> failures;
-  BlockDevice* block = nullptr;
-  std::unique_ptr<vmm::MmioTransport> transport;
-  uint32_t last_written = 0;
-};
+using Fixture = BlockFixture;
+using Header = BlockHeader;
 
 class FullDisk : public ForwardingLoop {
  public:
@@ -141,11 +37,6 @@ class FullOnSync final : public FullDisk {
     post([done = std::move(done)] { done(-ENOSPC); });
   }
 };
-
-Data slice(const Data& data, size_t offset, size_t size) {
-  const auto begin = data.begin() + static_cast<ptrdiff_t>(offset);
-  return {begin, begin + static_cast<ptrdiff_t>(size)};
-}
 
 void run_for(sys::Loop& loop, std::chrono::milliseconds time) {
   const auto end = std::chrono::steady_clock::now() + time;
@@ -246,58 +137,6 @@ TEST_CASE("block: buffers cut in odd places") {
 TEST_CASE("block: many requests in flight, interrupts in batches") {
   check_many_requests(sys::Loop::Backend::plain);
   check_many_requests(sys::Loop::Backend::automatic);
-}
-
-TEST_CASE("block: what the disk or the standard does not allow gets a status, not a reset") {
-  Fixture t;
-  t.start();
-  CHECK(t.request({kIn, 0, kBase / 512}, 512, true) == kIoError);
-  CHECK(t.request({kIn, 0, kBase / 512 - 1}, 1024, true) == kIoError);
-  CHECK(t.request({kIn, 0, UINT64_MAX}, 512, true) == kIoError);
-  CHECK(t.request({kOut, 0, UINT64_MAX / 512}, 512) == kIoError);
-  CHECK(t.request({kIn, 0, 0}, 100, true) == kIoError);
-  CHECK(t.request({kOut, 0, 0}, 0) == kIoError);
-  CHECK(t.request({77, 0, 0}, 512) == kUnsupported);
-  CHECK(t.request({kGetId}, 5, true) == kOk);
-  CHECK(t.last_written == 6);
-  CHECK_FALSE(t.transport->needs_reset());
-
-  Fixture read_only(true);
-  read_only.start();
-  CHECK(read_only.write(0, pattern(512, 1)) == kIoError);
-  CHECK(read_only.request({kDiscard}, 16) == kIoError);
-  CHECK(read_only.read(0, 512) == slice(pattern(kBase, 1), 0, 512));
-  CHECK(read_only.request({kFlush}) == kOk);
-}
-
-TEST_CASE("block: a transfer has a largest size, however little memory it names") {
-  constexpr uint32_t kMost = 4u << 20;
-  constexpr uint32_t kPiece = 32 * 1024;
-  Fixture t;
-  t.names = {"base", "large"};
-  t.options.format_bytes = 2 * kMost;
-  t.renew();
-  t.start();
-  const auto transfer = [&](uint32_t type, uint32_t bytes) {
-    (void)t.memory.write(kHeaders, Header{type, 0, 0});
-    (void)t.memory.write(kHeaders + 16, kUntouched);
-    std::vector<Descriptor> buffers{{kHeaders, 16}};
-    const auto flags = static_cast<uint16_t>(type == kIn ? kWrite : 0);
-    for (uint32_t left = bytes; left > 0; left -= buffers.back().length) {
-      buffers.push_back({kData, std::min(left, kPiece), flags});
-    }
-    buffers.push_back({kHeaders + 16, 1, kWrite});
-    t.ring.describe_chain(0, buffers);
-    t.ring.set_interrupt_event(t.ring.seen_used);
-    t.ring.offer(0);
-    t.transport->kick(0);
-    REQUIRE(t.wait_used());
-    return t.status(0);
-  };
-  for (const uint32_t type : {kIn, kOut}) {
-    CHECK(transfer(type, kMost) == kOk);
-    CHECK(transfer(type, kMost + 512) == kIoError);
-  }
 }
 
 TEST_CASE("block: discard and write zeroes") {
