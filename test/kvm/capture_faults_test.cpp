@@ -1,10 +1,10 @@
 // Each call by which a worker writes a capture fails once: the guest runs on, and the next capture
 // is as good as if nothing had been. But when a disk could not be synced nobody knows what it has:
 // it takes nothing more, and the guest is not captured again.
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <future>
 
@@ -18,42 +18,68 @@ namespace {
 
 constexpr uint32_t kPieces = 6;
 
-bool writes(const Tracer::Call& call) {
-  constexpr std::array kWriting = {SYS_pwrite64,  SYS_pwritev, SYS_pwritev2,  SYS_ftruncate,
-                                   SYS_fallocate, SYS_fsync,   SYS_fdatasync, SYS_sync_file_range};
-  return std::ranges::find(kWriting, static_cast<long>(call.number)) != kWriting.end();
-}
-
-bool syncs(const Tracer::Call& call) {
-  return call.number == SYS_fsync || call.number == SYS_fdatasync;
-}
+struct Files {
+  const base::Fd pages = memory_file();
+  const base::Fd state = memory_file();
+  const base::Fd layer = memory_file();  // the new one
+  const int top;                         // the one it covers
+};
 
 struct Attempt {
   ErrorCode code{};
-  bool reached = false;  // the call that was to fail
-  bool sync = false;     // what it was
+  std::vector<std::string> calls;  // "sync top"
+  bool reached = false;            // the call that was to fail
 };
 
-// The `number`th writing call fails.
-Attempt capture_with_failure(WorkerProcess& worker, const base::Fd& layer, int number, int error) {
-  const base::Fd pages = memory_file();
-  const base::Fd state = memory_file();
+std::string file_name(pid_t pid, const Files& files, int fd) {
+  struct stat its{};
+  const auto path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
+  if (::stat(path.c_str(), &its) != 0) return "nothing";
+  const auto is = [&](int ours) {
+    struct stat info{};
+    return ::fstat(ours, &info) == 0 && info.st_ino == its.st_ino;
+  };
+  if (is(files.pages.get())) return "pages";
+  if (is(files.state.get())) return "state";
+  if (is(files.layer.get())) return "layer";
+  return is(files.top) ? "top" : "another file";
+}
+
+const char* kind_of(const Tracer::Call& call) {
+  if (Tracer::syncs(call)) return "sync ";
+  if (call.number == SYS_ftruncate) return "size ";
+  return call.number == SYS_fallocate ? "room " : "write ";
+}
+
+// The `number`th writing call fails; 0: none.
+Attempt capture_with_failure(WorkerProcess& worker, const Files& files, size_t number, int error) {
   Attempt attempt;
   Tracer tracer(worker.pid());
   auto reply = std::async(std::launch::async, [&] {
-    return worker.owner().call(kStayPaused, {pages.get(), state.get(), layer.get()});
+    return worker.owner().call(kStayPaused,
+                               {files.pages.get(), files.state.get(), files.layer.get()});
   });
-  int calls = 0;
   const auto fail_one = [&](const Tracer::Call& call) {
-    if (!writes(call) || ++calls != number) return 0;
+    if (!Tracer::writes(call)) return 0;
+    const int fd = static_cast<int>(call.arguments[0]);
+    attempt.calls.push_back(kind_of(call) + file_name(worker.pid(), files, fd));
+    if (attempt.calls.size() != number) return 0;
     attempt.reached = true;
-    attempt.sync = syncs(call);
     return error;
   };
   REQUIRE(tracer.follow(
       fail_one, [&] { return reply.wait_for(milliseconds(0)) == std::future_status::ready; }));
   attempt.code = error_code(reply.get().message);
   return attempt;
+}
+
+// Several alike in a row are one.
+std::string in_a_row(const std::vector<std::string>& calls) {
+  std::string row;
+  for (size_t i = 0; i < calls.size(); ++i) {
+    if (i == 0 || calls[i] != calls[i - 1]) row += (row.empty() ? "" : ", ") + calls[i];
+  }
+  return row;
 }
 
 // A guest that has written some pages far apart, and its disk.
@@ -95,34 +121,50 @@ struct Guest {
 
 }  // namespace
 
+// The sync is of what was written before: all below the new layer is durable when it is told of.
+TEST_CASE("capture: what a worker writes and syncs, in this order") {
+  Guest guest;
+  const Files files{.top = guest.layer.get()};
+  const auto attempt = capture_with_failure(guest.worker, files, 0, 0);
+  CHECK(attempt.code == ErrorCode{});
+  CHECK(in_a_row(attempt.calls) ==
+        "size layer, write layer, size pages, sync top, write pages, write state");
+  CHECK(std::ranges::count(attempt.calls, "write pages") > kPieces);
+}
+
 TEST_CASE("capture: each write and sync of the worker fails once, and the guest runs on") {
   for (const int error : {ENOSPC, EIO}) {
     INFO("errno ", error);
-    int failed = 0;
-    int syncs = 0;
-    for (int number = 1;; ++number) {
+    std::vector<std::string> failed;
+    for (;;) {
+      const size_t number = failed.size() + 1;
       INFO("call ", number);
       Guest guest;
-      const base::Fd given_up = memory_file();
-      const auto attempt = capture_with_failure(guest.worker, given_up, number, error);
+      const Files files{.top = guest.layer.get()};
+      const auto attempt = capture_with_failure(guest.worker, files, number, error);
       if (!attempt.reached) {
         CHECK(attempt.code == ErrorCode{});
+        CHECK(attempt.calls == failed);
         break;
       }
-      ++failed;
-      if (attempt.sync) ++syncs;
-      const bool full = error == ENOSPC && !attempt.sync;
+      failed.push_back(attempt.calls[number - 1]);
+      const bool sync = failed.back() == "sync top";
+      const bool full = error == ENOSPC && !sync;
       CHECK(attempt.code == (full ? ErrorCode::out_of_disk : ErrorCode::io));
+      // Nothing more is written, and the new layer is given up.
+      auto calls = failed;
+      if (failed.back() != "size layer") calls.push_back("size layer");
+      CHECK(in_a_row(attempt.calls) == in_a_row(calls));
+      CHECK(read_file(files.layer.get()).empty());
       guest.check_runs_on();
-      if (attempt.sync) {
+      if (sync) {
         guest.check_captured_no_more();
       } else {
         guest.check_captured_whole();
       }
       guest.check_runs_on();
     }
-    CHECK(syncs > 0);
-    CHECK(failed - syncs > static_cast<int>(kPieces));
-    MESSAGE(failed << " calls, " << syncs << " of them syncs");
+    CHECK(in_a_row(failed) ==
+          "size layer, write layer, size pages, sync top, write pages, write state");
   }
 }

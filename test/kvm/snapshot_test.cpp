@@ -7,7 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "state/crc32c.hpp"
+#include <algorithm>
+#include <array>
+
+#include "state_file.hpp"
+#include "tracer.hpp"
 #include "worker_client.hpp"
 
 using namespace microvm;
@@ -68,6 +72,25 @@ base::Fd read_only_file(off_t size) {
   const auto file = memory_file();
   REQUIRE(::ftruncate(file.get(), size) == 0);
   return reopened_read_only(file.get());
+}
+
+// True: it came to the `number`th call by which it writes, and did not come out of it.
+bool kill_at_write(WorkerProcess& worker, const Snapshot& snapshot, int number) {
+  bool killed = false;
+  {
+    Tracer tracer(worker.pid());
+    worker.owner().send(wire::SnapshotRequest{}, {snapshot.memory.get(), snapshot.state.get()});
+    int calls = 0;
+    const auto kill = [&](const Tracer::Call& call) {
+      if (killed || !Tracer::writes(call) || ++calls != number) return 0;
+      killed = true;
+      ::kill(worker.pid(), SIGKILL);
+      return 0;
+    };
+    REQUIRE(tracer.follow(kill, [&] { return killed || worker.owner().has_message(); }));
+  }
+  worker.kill();
+  return killed;
 }
 
 base::Fd copy_of(const std::string& bytes) {
@@ -199,13 +222,20 @@ TEST_CASE("snapshot: a machine with a disk, and clones with layers of their own"
 
 TEST_CASE("restore: another shape is refused") {
   const auto snapshot = counting_snapshot();
-  for (const TinyShape& shape :
-       {TinyShape{.memory_bytes = 32 << 20}, TinyShape{.vcpus = 2}, TinyShape{.disks = 0}}) {
+  for (const TinyShape& shape : {TinyShape{.memory_bytes = 32 << 20},
+                                 TinyShape{.memory_bytes = 8 << 20}, TinyShape{.vcpus = 2}}) {
     WorkerProcess worker;
-    const bool same = shape.memory_bytes == 16u << 20 && shape.vcpus == 1;
-    CHECK(error_code(restore_from(worker, snapshot, shape)) ==
-          (same ? ErrorCode{} : ErrorCode::invalid_argument));
+    CHECK(error_code(restore_from(worker, snapshot, shape)) == ErrorCode::invalid_argument);
   }
+  const TinyShape with_disk{.disks = 1};
+  const auto base = read_only_file(1 << 20);
+  const auto layer = memory_file();
+  WorkerProcess worker;
+  worker.shape(with_disk);
+  CHECK(error_code(worker.restore(snapshot.memory.get(), snapshot.state.get(), true,
+                                  {{base.get(), layer.get()}})) == ErrorCode::invalid_argument);
+  WorkerProcess same;
+  CHECK(error_code(restore_from(same, snapshot)) == ErrorCode{});
 }
 
 TEST_CASE("restore: a memory file of another length is corrupt") {
@@ -241,52 +271,66 @@ TEST_CASE("restore: a cut or changed state file is corrupt") {
 TEST_CASE("restore: hostile state with right checksums never ends the worker") {
   const auto snapshot = counting_snapshot();
   const std::string good = read_file(snapshot.state.get());
-  constexpr size_t kFileHeader = 20;
-  constexpr size_t kSectionHeader = 20;
-  size_t at = kFileHeader;
+  size_t sections = 0;
   unsigned seed = 1;
-  while (at < good.size()) {
-    uint32_t length = 0;
-    std::memcpy(&length, &good[at + 12], sizeof length);
+  int refused = 0;
+  int taken = 0;
+  const auto each = with_sections(good, [&](const state::Section& section) {
+    INFO("section ", static_cast<uint32_t>(section.id), "/", section.instance);
+    ++sections;
+    const wire::Bytes whole(section.body.begin(), section.body.end());
     for (int variant = 0; variant < 4; ++variant) {
-      std::string bytes = good;
-      const size_t body = at + kSectionHeader;
-      for (uint32_t i = 0; i < length; ++i) {
+      INFO("variant ", variant);
+      wire::Bytes body = whole;
+      for (std::byte& byte : body) {
         seed = seed * 1103515245 + 12345;
         const bool change = variant < 2 || (seed >> 16) % 16 == 0;
-        if (change) bytes[body + i] = variant == 0 ? '\xff' : static_cast<char>(seed >> 20);
+        if (change) byte = variant == 0 ? std::byte{0xff} : static_cast<std::byte>(seed >> 20);
       }
-      const auto view = wire::as_bytes(bytes);
-      const uint32_t crc = state::crc32c(view.subspan(body, length),
-                                         state::crc32c(view.subspan(at, kSectionHeader - 4)));
-      std::memcpy(&bytes[at + 16], &crc, sizeof crc);
       WorkerProcess worker;
       worker.shape();
-      const auto file = copy_of(bytes);
-      // Whether it is refused or the guest goes wrong: the worker answers and ends in order.
-      worker.restore(snapshot.memory.get(), file.get());
+      const auto file = copy_of(with_body(good, section.id, section.instance, body));
+      const auto code = error_code(worker.restore(snapshot.memory.get(), file.get()));
+      // Refused for what it is, or taken and then the guest may go wrong.
+      constexpr std::array kAnswers = {ErrorCode{}, ErrorCode::corrupt, ErrorCode::invalid_argument,
+                                       ErrorCode::incompatible_cpu, ErrorCode::io};
+      CHECK(std::ranges::find(kAnswers, code) != kAnswers.end());
+      ++(code == ErrorCode{} ? taken : refused);
       worker.owner().send(wire::TerminateRequest{});
       CHECK(worker.wait_exit() == 0);
     }
-    at += kSectionHeader + length;
-  }
+    return whole;
+  });
+  CHECK(each == good);
+  CHECK(sections >= 8);
+  MESSAGE(sections << " sections: " << refused << " refused, " << taken << " taken");
 }
 
-TEST_CASE("snapshot: killing the worker in the middle leaves only the caller's files") {
-  for (int round = 0; round < 5; ++round) {
+// Each call by which it writes is a place where it may be killed.
+TEST_CASE("snapshot: killing the worker in the middle leaves a snapshot that is whole or refused") {
+  int whole = 0;
+  int refused = 0;
+  for (int number = 1; whole == 0; ++number) {
+    INFO("call ", number);
+    REQUIRE(number < 100);
     WorkerProcess worker;
-    worker.run(counting_guest(), {.memory_bytes = 512 << 20});
+    worker.run(counting_guest(), {.memory_bytes = 64 << 20});
     worker.kernel_log(10);
-    const auto memory = memory_file();
-    const auto state = memory_file();
-    worker.owner().send(wire::SnapshotRequest{}, {memory.get(), state.get()});
-    ::usleep(static_cast<useconds_t>(round) * 500);
-    worker.kill();
-    // What is there may be anything; a restore from it is refused or right, never a crash.
+    const Snapshot snapshot;
+    const bool killed = kill_at_write(worker, snapshot, number);
     WorkerProcess clone;
-    clone.shape({.memory_bytes = 512 << 20});
-    clone.restore(memory.get(), state.get());
+    const auto code = error_code(restore_from(clone, snapshot, {.memory_bytes = 64 << 20}));
+    if (killed) {
+      CHECK(code == ErrorCode::corrupt);  // the state file comes last
+      ++refused;
+    } else {
+      REQUIRE(code == ErrorCode{});
+      CHECK(clone.kernel_log(50)[1] == counter_character(saved_counter(snapshot) + 2));
+      ++whole;
+    }
     clone.owner().send(wire::TerminateRequest{});
     CHECK(clone.wait_exit() == 0);
   }
+  MESSAGE("killed at " << refused << " calls");
+  CHECK(refused >= 4);
 }

@@ -1,9 +1,12 @@
 #include "tracer.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -15,13 +18,20 @@
 namespace microvm::vmm::test {
 namespace {
 
+// Waits until it has stopped or ended.
+bool has_ended(pid_t tid) {
+  siginfo_t what{};
+  ::waitid(P_PID, static_cast<id_t>(tid), &what, WSTOPPED | WEXITED | WNOWAIT | __WALL);
+  return what.si_code != CLD_TRAPPED && what.si_code != CLD_STOPPED;
+}
+
 void set_register(pid_t tid, size_t offset, uint64_t value) {
   ::ptrace(PTRACE_POKEUSER, tid, offset, value);
 }
 
 }  // namespace
 
-Tracer::Tracer(pid_t pid) {
+Tracer::Tracer(pid_t pid) : pid_(pid) {
   const auto tasks = "/proc/" + std::to_string(pid) + "/task";
   for (const auto& task : std::filesystem::directory_iterator(tasks)) {
     const auto tid = static_cast<pid_t>(std::stol(task.path().filename()));
@@ -39,12 +49,27 @@ Tracer::Tracer(pid_t pid) {
 }
 
 Tracer::~Tracer() {
-  for (Thread& thread : threads_) {
-    ::ptrace(PTRACE_INTERRUPT, thread.tid, nullptr, nullptr);
-    ::waitpid(thread.tid, nullptr, __WALL);
-    if (thread.failure != 0) end_failure(thread);
-    ::ptrace(PTRACE_DETACH, thread.tid, nullptr, nullptr);
+  // Its first thread last: the end of that one is told when no other is left.
+  for (auto thread = threads_.rbegin(); thread != threads_.rend(); ++thread) {
+    ::ptrace(PTRACE_INTERRUPT, thread->tid, nullptr, nullptr);
+    if (has_ended(thread->tid)) {
+      if (thread->tid != pid_) ::waitpid(thread->tid, nullptr, __WALL);
+      continue;
+    }
+    ::waitpid(thread->tid, nullptr, __WALL);
+    if (thread->failure != 0) end_failure(*thread);
+    ::ptrace(PTRACE_DETACH, thread->tid, nullptr, nullptr);
   }
+}
+
+bool Tracer::writes(const Call& call) {
+  constexpr std::array kWriting = {SYS_pwrite64,  SYS_pwritev, SYS_pwritev2,  SYS_ftruncate,
+                                   SYS_fallocate, SYS_fsync,   SYS_fdatasync, SYS_sync_file_range};
+  return std::ranges::find(kWriting, static_cast<long>(call.number)) != kWriting.end();
+}
+
+bool Tracer::syncs(const Call& call) {
+  return call.number == SYS_fsync || call.number == SYS_fdatasync;
 }
 
 bool Tracer::follow(const Visit& visit, const std::function<bool()>& done) {

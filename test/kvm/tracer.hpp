@@ -11,7 +11,7 @@
 namespace microvm::vmm::test {
 
 // All threads that a process has now, stopped at every system call of theirs. Belongs to the thread
-// that made it.
+// that made it. One that was killed meanwhile is left to its parent to wait for.
 class Tracer {
  public:
   explicit Tracer(pid_t pid);
@@ -26,6 +26,9 @@ class Tracer {
   // Sees a call before the kernel does. A number of <errno.h>: the call fails with it, which must
   // be one whose first argument is a file descriptor; 0: it is carried out.
   using Visit = std::function<int(const Call&)>;
+  // Of these, those by which files change or become durable, and the latter alone.
+  [[nodiscard]] static bool writes(const Call& call);
+  [[nodiscard]] static bool syncs(const Call& call);
   // Until `done` says so or 20 seconds are over; true: it said so.
   bool follow(const Visit& visit, const std::function<bool()>& done);
 
@@ -39,6 +42,7 @@ class Tracer {
   static void begin_failure(Thread& thread, const __ptrace_syscall_info& info, int error);
   static void end_failure(Thread& thread);
 
+  const pid_t pid_;
   std::vector<Thread> threads_;
 };
 

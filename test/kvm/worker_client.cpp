@@ -136,6 +136,11 @@ ControlClient::Reply ControlClient::next_event() {
   return event;
 }
 
+bool ControlClient::has_message() const {
+  pollfd ready{socket_.get(), POLLIN, 0};
+  return ::poll(&ready, 1, 0) == 1;
+}
+
 bool ControlClient::closed_within(milliseconds limit) {
   pollfd ready{socket_.get(), POLLIN, 0};
   if (::poll(&ready, 1, static_cast<int>(limit.count())) != 1) return false;

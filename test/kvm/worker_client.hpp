@@ -58,6 +58,8 @@ class ControlClient {
     }
   }
   Reply next_event();
+  // Whether a message is there, or the end.
+  [[nodiscard]] bool has_message() const;
   // True when the worker closed the connection within the time.
   bool closed_within(milliseconds limit);
   void close() { socket_.reset(); }
