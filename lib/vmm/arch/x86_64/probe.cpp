@@ -6,7 +6,6 @@
 
 #include "vmm/arch/x86_64/cpuid.hpp"
 #include "vmm/arch/x86_64/long_mode.hpp"
-#include "vmm/arch/x86_64/probe_code.hpp"
 #include "vmm/memory/guest_memory.hpp"
 
 namespace microvm::vmm::x86_64 {
@@ -111,11 +110,11 @@ class Bench {
 
 }  // namespace
 
-Result<void> probe(const kvm::Kvm& kvm) {
+Result<void> probe(const kvm::Kvm& kvm, std::span<const ProbeCheck> checks) {
   auto bench = Bench::create(kvm);
   if (!bench) return base::fail(bench.error());
   std::string failures;
-  for (const ProbeCheck& check : probe_checks()) {
+  for (const ProbeCheck& check : checks) {
     if (!bench->has(check.feature)) continue;
     const auto wrong = bench->run(check);
     const std::string what = wrong ? *wrong : wrong.error().message;
