@@ -97,10 +97,8 @@ TEST_CASE("capture: asked to, the machine stays paused until it is resumed") {
   worker.kernel_log(50);
   for (int round = 0; round < 5; ++round) {
     const auto captured = capture(worker.owner(), kStayPaused);
-    CHECK(is_paused(worker.owner()));
+    worker.check_stands_still();
     const std::string before = worker.kernel_log();
-    ::usleep(3000);
-    CHECK(worker.kernel_log().size() == before.size());
     worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
     check_runs_on(worker);
     check_continues(captured, worker.kernel_log()[before.size()]);
@@ -166,13 +164,15 @@ TEST_CASE("capture: when who asked for the pause is gone, the machine runs on") 
     client.send(kStayPaused, {pages.get(), state.get()});  // gone before it is done
   }
   check_runs_on(worker);
+  const size_t files = worker.open_files();
   {
     auto client = worker.connect();
     const auto captured = capture(client, kStayPaused);
     worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});  // now it is the owner's pause
+    CHECK(worker.open_files() > files);
   }
-  ::usleep(20'000);
-  CHECK(is_paused(worker.owner()));
+  while (worker.open_files() > files) CHECK(is_paused(worker.owner()));  // until it has noticed
+  worker.check_stands_still();
   worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{});
   check_runs_on(worker);
 }

@@ -1,7 +1,7 @@
 // The thread of a vCPU, around a guest that does nothing but leave.
 #include "vmm/machine/vcpu_thread.hpp"
 
-#include <thread>
+#include <sched.h>
 
 #include "raw_guest.hpp"
 
@@ -31,6 +31,7 @@ struct Running {
       0,
       [this](kvm::Exit&) {
         ++left;
+        left.notify_one();
         return true;
       },
       [] {}));
@@ -40,14 +41,7 @@ struct Running {
     if (vcpu == Vcpu::at_once) thread->adopt(std::move(guest.vcpu));
   }
 
-  bool goes_on() {
-    const uint64_t before = left;
-    const auto end = std::chrono::steady_clock::now() + 2s;
-    while (left == before && std::chrono::steady_clock::now() < end) {
-      std::this_thread::sleep_for(1ms);
-    }
-    return left != before;
-  }
+  void wait_until_it_goes_on() const { left.wait(left); }
 };
 
 }  // namespace
@@ -57,11 +51,11 @@ TEST_CASE("vcpu thread: it parks when asked, and goes on") {
   CHECK(vcpu.thread->parked());
   for (int round = 0; round < 20; ++round) {
     vcpu.thread->run();
-    REQUIRE(vcpu.goes_on());
+    vcpu.wait_until_it_goes_on();
     vcpu.thread->request_park();
     REQUIRE(vcpu.thread->wait_parked(2s));
     const uint64_t parked = vcpu.left;
-    std::this_thread::sleep_for(1ms);
+    for (int look = 0; look < 100; ++look) ::sched_yield();  // it would be let in
     CHECK(vcpu.left == parked);
   }
 }
@@ -79,11 +73,11 @@ TEST_CASE("vcpu thread: a request to park that was taken back at once leaves not
   Running vcpu;
   vcpu.thread->run();
   for (int round = 0; round < 200; ++round) {
-    REQUIRE(vcpu.goes_on());
+    vcpu.wait_until_it_goes_on();
     vcpu.thread->request_park();
     vcpu.thread->run();
   }
-  CHECK(vcpu.goes_on());
+  vcpu.wait_until_it_goes_on();
 }
 
 TEST_CASE("vcpu thread: one without a vcpu stays parked, and runs the one it gets later") {
@@ -95,7 +89,7 @@ TEST_CASE("vcpu thread: one without a vcpu stays parked, and runs the one it get
   spare.thread->adopt(std::move(spare.guest.vcpu));
   CHECK(spare.thread->parked());
   spare.thread->run();
-  CHECK(spare.goes_on());
+  spare.wait_until_it_goes_on();
 }
 
 TEST_CASE("vcpu thread: one that never got a vcpu ends") {

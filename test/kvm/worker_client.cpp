@@ -8,13 +8,15 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstddef>
 #include <cstdlib>
-#include <thread>
+#include <filesystem>
+#include <iterator>
 
 #include "sys/socket.hpp"
 
@@ -181,16 +183,13 @@ void WorkerProcess::kill() {
 }
 
 std::optional<int> WorkerProcess::wait_exit(milliseconds limit) {
-  const auto deadline = std::chrono::steady_clock::now() + limit;
-  for (;;) {
-    int status = 0;
-    if (pid_ >= 0 && ::waitpid(pid_, &status, WNOHANG) == pid_) {
-      pid_ = -1;
-      return status;
-    }
-    if (std::chrono::steady_clock::now() > deadline) return std::nullopt;
-    std::this_thread::sleep_for(milliseconds(2));
-  }
+  const base::Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+  pollfd ended{process.get(), POLLIN, 0};
+  if (!process || ::poll(&ended, 1, static_cast<int>(limit.count())) != 1) return std::nullopt;
+  int status = 0;
+  if (::waitpid(pid_, &status, 0) != pid_) return std::nullopt;
+  pid_ = -1;
+  return status;
 }
 
 ControlClient WorkerProcess::connect() const {
@@ -252,20 +251,50 @@ void WorkerProcess::run(const Code& guest, const TinyShape& with, bool dies_with
   REQUIRE_MESSAGE(error == nullptr, text);
 }
 
+base::Fd WorkerProcess::open_kernel_log(bool follow) {
+  auto reply = owner_.call(wire::LogsRequest{wire::LogsRequest::Which::kernel, follow});
+  REQUIRE(reply.fds.size() == 1);
+  return std::move(reply.fds[0]);
+}
+
 std::string WorkerProcess::kernel_log(size_t at_least) {
-  const auto deadline = std::chrono::steady_clock::now() + kReplyDeadline;
-  for (;;) {
-    auto reply = owner_.call(wire::LogsRequest{wire::LogsRequest::Which::kernel, false});
-    REQUIRE(reply.fds.size() == 1);
-    std::string text;
-    char buffer[4096];
-    for (ssize_t got; (got = ::read(reply.fds[0].get(), buffer, sizeof buffer)) > 0;) {
-      text.append(buffer, static_cast<size_t>(got));
-    }
-    if (text.size() >= at_least) return text;
-    REQUIRE(std::chrono::steady_clock::now() < deadline);
-    std::this_thread::sleep_for(milliseconds(2));
+  if (at_least > 0) wait_printed(at_least);
+  const base::Fd log = open_kernel_log(false);
+  std::string text;
+  char buffer[4096];
+  for (ssize_t got; (got = ::read(log.get(), buffer, sizeof buffer)) > 0;) {
+    text.append(buffer, static_cast<size_t>(got));
   }
+  REQUIRE(text.size() >= at_least);
+  return text;
+}
+
+void WorkerProcess::wait_printed(size_t bytes) {
+  const base::Fd log = open_kernel_log(true);
+  char buffer[4096];
+  for (size_t printed = 0; printed < bytes;) {
+    pollfd more{log.get(), POLLIN, 0};
+    REQUIRE(::poll(&more, 1, static_cast<int>(kReplyDeadline.count())) == 1);
+    const ssize_t got = ::read(log.get(), buffer, sizeof buffer);
+    REQUIRE(got > 0);
+    printed += static_cast<size_t>(got);
+  }
+}
+
+size_t WorkerProcess::open_files() const {
+  const std::filesystem::directory_iterator files("/proc/" + std::to_string(pid_) + "/fd");
+  return static_cast<size_t>(std::distance(begin(files), end(files)));
+}
+
+void WorkerProcess::check_stands_still() {
+  const auto ask = [this] { return owner_.call_for<wire::InfoReply>(wire::InfoRequest{}); };
+  const auto before = ask();
+  const size_t printed = kernel_log().size();
+  for (int round = 0; round < 50; ++round) ask();
+  CHECK(before.paused);
+  CHECK(ask().paused);
+  CHECK(ask().exits == before.exits);
+  CHECK(kernel_log().size() == printed);
 }
 
 // ---- files -------------------------------------------------------------------------------------

@@ -137,9 +137,16 @@ class WorkerProcess {
   std::optional<int> wait_exit(milliseconds limit = milliseconds(10'000));
   void kill();
 
+  // How many files it has open now.
+  [[nodiscard]] size_t open_files() const;
+  // Its guest does nothing, while the worker answers.
+  void check_stands_still();
+
  private:
   WorkerProcess(const std::string& program, bool plain_io);
   [[nodiscard]] wire::VmFds<int> vm_fds(const Disks& disks) const;
+  base::Fd open_kernel_log(bool follow);
+  void wait_printed(size_t bytes);
 
   pid_t pid_ = -1;
   ControlClient owner_;

@@ -12,6 +12,8 @@
 #include "state/crc32c.hpp"
 #include "state/memory_image.hpp"
 #include "sys/file.hpp"
+#include "unit/file_calls.hpp"
+#include "unit/host/temp_dir.hpp"
 
 using namespace microvm;
 using namespace microvm::state::test;
@@ -252,15 +254,17 @@ TEST_CASE("pages: packing stops when told, before it begins and between frames")
   CHECK(*sys::file_size(packed.get()) == 0);
 
   stop = false;
-  const std::jthread stopper([&] {
-    while (*sys::file_size(packed.get()) == 0) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    stop = true;
+  const test::TempDir dir;
+  const base::Fd file(::open((dir / "packed").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  test::FileCalls calls(dir.path());
+  std::atomic<int> writes{0};
+  calls.before_each([&](const test::FileCall&) {
+    if (++writes == 2) stop = true;
   });
-  done = state::pack_pages(overlay.get(), packed.get(), options);
+  done = state::pack_pages(overlay.get(), file.get(), options);
   REQUIRE_FALSE(done);
   CHECK(done.error().code == ErrorCode::cancelled);
+  CHECK(writes < 10);  // of two hundred frames
 }
 
 TEST_CASE("pages: a file that takes no writes is an error") {

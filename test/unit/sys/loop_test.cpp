@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstring>
@@ -12,6 +13,7 @@
 #include <thread>
 
 #include "base/fd.hpp"
+#include "unit/asleep.hpp"
 
 using microvm::base::Fd;
 using microvm::sys::Loop;
@@ -324,8 +326,8 @@ LOOP_TEST_CASE("the end of a loop does not wait for a watch that was just given 
 
 LOOP_TEST_CASE("post and stop from another thread end a wait") {
   int posted = 0;
-  std::thread other([&] {
-    std::this_thread::sleep_for(5ms);
+  std::thread other([&, runner = ::gettid()] {
+    microvm::test::wait_until_asleep(runner);
     for (int i = 0; i < 100; ++i) loop.post([&] { ++posted; });
     loop.post([&] { loop.stop(); });
   });

@@ -8,6 +8,7 @@
 
 #include "base/fd.hpp"
 #include "sys/socket.hpp"
+#include "unit/asleep.hpp"
 
 using namespace microvm;
 using namespace std::chrono_literals;
@@ -30,8 +31,8 @@ TEST_CASE("wait: ready, late, cancelled") {
 TEST_CASE("wait: a hang-up ends it, another thread's cancel too") {
   auto pair = sys::stream_pair();
   const base::Fd cancel(::eventfd(0, EFD_CLOEXEC));
-  std::thread other([&] {
-    std::this_thread::sleep_for(2ms);
+  std::thread other([&, waiter = ::gettid()] {
+    test::wait_until_asleep(waiter);
     ::eventfd_write(cancel.get(), 1);
   });
   const auto cancelled = wait_fd(pair->first.get(), POLLIN, {.cancel_fd = cancel.get()});

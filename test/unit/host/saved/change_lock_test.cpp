@@ -4,8 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <thread>
-
+#include "unit/file_calls.hpp"
 #include "unit/host/temp_dir.hpp"
 
 using namespace microvm;
@@ -29,11 +28,13 @@ TEST_CASE("change lock: who waits gets it when it is free") {
   const test::TempDir dir;
   auto hold = hold_change(dir.path(), Limits({}), "change");
   REQUIRE(hold);
-  std::jthread releases([&] {
-    std::this_thread::sleep_for(milliseconds(50));
-    hold->reset();
+  int attempts = 0;
+  test::FileCalls calls(dir.path());
+  calls.before_each([&](const test::FileCall& call) {
+    if (call.what == "lock" && call.file == "change" && ++attempts == 3) hold->reset();
   });
   CHECK(hold_change(dir.path(), Limits({}, std::chrono::seconds(20)), "change"));
+  CHECK(attempts == 3);
 }
 
 TEST_CASE("change lock: a wait for it can be cancelled") {

@@ -1,7 +1,9 @@
 #include "vmm/virtio/mmio_transport.hpp"
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
+#include "unit/asleep.hpp"
 #include "vmm/virtio/echo_device.hpp"
 #include "vmm/virtio/mock_driver.hpp"
 
@@ -262,11 +264,15 @@ TEST_CASE("mmio: a reset waits for what is in flight") {
   t.transport->kick(0);
   CHECK_FALSE(t.transport->idle());
   std::atomic<bool> done = false;
+  std::atomic<pid_t> vcpu_thread = 0;
   std::thread vcpu([&] {
+    vcpu_thread = ::gettid();
+    vcpu_thread.notify_one();
     write_register(*t.transport, kStatus, 0);
     done = true;
   });
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  vcpu_thread.wait(0);
+  wait_until_asleep(vcpu_thread);
   CHECK_FALSE(done);
   t.echo->release_all();
   vcpu.join();
