@@ -74,25 +74,6 @@ base::Fd read_only_file(off_t size) {
   return reopened_read_only(file.get());
 }
 
-// True: it came to the `number`th call by which it writes, and did not come out of it.
-bool kill_at_write(WorkerProcess& worker, const Snapshot& snapshot, int number) {
-  bool killed = false;
-  {
-    Tracer tracer(worker.pid());
-    worker.owner().send(wire::SnapshotRequest{}, {snapshot.memory.get(), snapshot.state.get()});
-    int calls = 0;
-    const auto kill = [&](const Tracer::Call& call) {
-      if (killed || !Tracer::writes(call) || ++calls != number) return 0;
-      killed = true;
-      ::kill(worker.pid(), SIGKILL);
-      return 0;
-    };
-    REQUIRE(tracer.follow(kill, [&] { return killed || worker.owner().has_message(); }));
-  }
-  worker.kill();
-  return killed;
-}
-
 base::Fd copy_of(const std::string& bytes) {
   return memory_file(bytes);
 }
@@ -310,14 +291,20 @@ TEST_CASE("restore: hostile state with right checksums never ends the worker") {
 TEST_CASE("snapshot: killing the worker in the middle leaves a snapshot that is whole or refused") {
   int whole = 0;
   int refused = 0;
-  for (int number = 1; whole == 0; ++number) {
+  for (size_t number = 1; whole == 0; ++number) {
     INFO("call ", number);
     REQUIRE(number < 100);
     WorkerProcess worker;
     worker.run(counting_guest(), {.memory_bytes = 64 << 20});
     worker.kernel_log(10);
     const Snapshot snapshot;
-    const bool killed = kill_at_write(worker, snapshot, number);
+    bool killed = false;
+    {
+      Tracer tracer(worker.pid());
+      worker.owner().send(wire::SnapshotRequest{}, {snapshot.memory.get(), snapshot.state.get()});
+      killed = tracer.kill_at_write(number, [&] { return worker.owner().has_message(); });
+    }
+    worker.kill();
     WorkerProcess clone;
     const auto code = error_code(restore_from(clone, snapshot, {.memory_bytes = 64 << 20}));
     if (killed) {

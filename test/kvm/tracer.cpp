@@ -1,6 +1,7 @@
 #include "tracer.hpp"
 
 #include <doctest/doctest.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -89,6 +90,19 @@ bool Tracer::follow(const Visit& visit, const std::function<bool()>& done) {
     if (!stopped) std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
   return false;
+}
+
+bool Tracer::kill_at_write(size_t number, const std::function<bool()>& done) {
+  bool killed = false;
+  size_t calls = 0;
+  const auto kill = [&](const Call& call) {
+    if (killed || !writes(call) || ++calls != number) return 0;
+    killed = true;
+    ::kill(pid_, SIGKILL);
+    return 0;
+  };
+  REQUIRE(follow(kill, [&] { return killed || done(); }));
+  return killed;
 }
 
 void Tracer::look_at(Thread& thread, const Visit& visit) {

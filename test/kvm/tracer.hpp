@@ -31,6 +31,9 @@ class Tracer {
   [[nodiscard]] static bool syncs(const Call& call);
   // Until `done` says so or 20 seconds are over; true: it said so.
   bool follow(const Visit& visit, const std::function<bool()>& done);
+  // Kills the process at its `number`th writing call, before that is made; false: it was done
+  // before.
+  bool kill_at_write(size_t number, const std::function<bool()>& done);
 
  private:
   struct Thread {
