@@ -1,6 +1,7 @@
 // Captures of machines with disks, and the merge of their layers by a worker without a machine.
 #include <fcntl.h>
 
+#include <fstream>
 #include <vector>
 
 #include "captured.hpp"
@@ -161,6 +162,29 @@ TEST_CASE("merge: a worker without a machine makes one layer of two and is gone"
   CHECK(error_code(shaped.owner()
                        .call(wire::MergeRequest{}, {lower.get(), upper_read_only.get()})
                        .message) == ErrorCode::busy);
+}
+
+TEST_CASE("merge: the worker is locked down before it writes") {
+  const auto base = disk_base();
+  const auto lower = memory_file();
+  const auto upper = memory_file();
+  disk_content({base.get(), lower.get()}, 'l', 0);
+  disk_content({base.get(), lower.get(), upper.get()}, 'u', 8192);
+  const auto upper_read_only = read_only(upper.get());
+  WorkerProcess worker;
+  Tracer tracer(worker.pid());
+  worker.owner().send(wire::MergeRequest{}, {lower.get(), upper_read_only.get()});
+  size_t writes = 0;
+  const auto look = [&](const Tracer::Call& call) {
+    if (!Tracer::writes(call)) return 0;
+    ++writes;
+    std::ifstream file("/proc/" + std::to_string(worker.pid()) + "/status");
+    const std::string status(std::istreambuf_iterator<char>(file), {});
+    CHECK(status.find("Seccomp:\t2") != std::string::npos);
+    return 0;
+  };
+  REQUIRE(tracer.follow(look, [&] { return worker.owner().has_message(); }));
+  CHECK(writes >= 4);  // data, sync, map, sync
 }
 
 TEST_CASE("merge: a worker killed at any of its writes leaves a disk that reads as before") {
