@@ -105,7 +105,7 @@ TEST_CASE("probe: it is content with what passes, and names whatever does not") 
   CHECK(complaint({kPassing}) == "");
   CHECK(complaint({kPassing, kPassing, kPassing}) == "");
   for (const ProbeCheck& failing : kFailing) {
-    INFO(failing.name);
+    INFO(std::string(failing.name));
     for (const auto& checks :
          {std::vector{failing}, std::vector{kPassing, failing}, std::vector{failing, kPassing}}) {
       const std::string said = complaint(checks);
@@ -141,7 +141,7 @@ TEST_CASE("probe: of this KVM it says what its checks say one by one") {
   const std::string said = complaint({all.begin(), all.end()});
   size_t failed = 0;
   for (const ProbeCheck& check : all) {
-    INFO(check.name);
+    INFO(std::string(check.name));
     const bool alone = names(complaint({check}), check);
     CHECK(names(said, check) == alone);
     failed += alone ? 1 : 0;
@@ -182,14 +182,14 @@ TEST_CASE("probe: each check executes what it is named for") {
   };
   const auto all = x86_64::probe_checks();
   for (const Instruction& each : instructions) {
-    INFO(each.check);
+    INFO(std::string(each.check));
     const auto check = std::ranges::find_if(
         all, [&](const ProbeCheck& c) { return std::string(c.name) == each.check; });
     REQUIRE(check != all.end());
     CHECK(contains(check->code, each.bytes));
   }
   for (const ProbeCheck& check : all) {
-    INFO(check.name);
+    INFO(std::string(check.name));
     CHECK(std::ranges::any_of(
         instructions, [&](const Instruction& i) { return i.check == std::string(check.name); }));
   }

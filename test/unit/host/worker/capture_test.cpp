@@ -150,7 +150,7 @@ TEST_CASE("capture: only what was written is taken when all that was before is k
            {"many", {.layers = {"disk-1.layer"}, .pages = many}, false, true, {}},
            {"not quite many", {.layers = {"disk-1.layer"}, .pages = fewer}, false, false, fewer},
        }) {
-    INFO(each.what);
+    INFO(std::string(each.what));
     Fixture t;
     REQUIRE(write_run(t.dir.path(), each.run));
     std::thread worker([&] {

@@ -97,7 +97,7 @@ struct Refused {
 
 void check_refused(const std::vector<Refused>& all) {
   for (const Refused& each : all) {
-    INFO(each.what);
+    INFO(std::string(each.what));
     CHECK(error_in_child(Jail::no, each.attempt) != EPERM);
     CHECK(error_in_child(Jail::yes, each.attempt) == EPERM);
   }
