@@ -47,6 +47,12 @@ asm(R"(
     ud2
   faulting_check_end:
 
+  # Leads where no memory is.
+  lost_check:
+    movl $0x10000000, %eax
+    jmp *%rax
+  lost_check_end:
+
   # Only the first to run in this memory passes.
   untidy_check:
     movl $0x200000, %edi
@@ -64,7 +70,7 @@ extern "C" {
 extern const std::byte passing_check[], passing_check_end[], other_byte_check[],
     other_byte_check_end[], other_port_check[], other_port_check_end[], stopping_check[],
     stopping_check_end[], reading_check[], reading_check_end[], faulting_check[],
-    faulting_check_end[], untidy_check[], untidy_check_end[];
+    faulting_check_end[], lost_check[], lost_check_end[], untidy_check[], untidy_check_end[];
 }
 
 namespace {
@@ -76,6 +82,7 @@ const std::array kFailing = {
     ProbeCheck{"stopping", {stopping_check, stopping_check_end}},
     ProbeCheck{"reading", {reading_check, reading_check_end}},
     ProbeCheck{"faulting", {faulting_check, faulting_check_end}},
+    ProbeCheck{"lost", {lost_check, lost_check_end}},
 };
 
 // What it says of these; empty: it is content.
