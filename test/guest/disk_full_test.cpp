@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "fixture.hpp"
+#include "suite/skip.hpp"
 
 using namespace guest_test;
 using namespace microvm;
@@ -133,10 +134,7 @@ class VmOnSmallDisk {
 
 TEST_CASE("a disk that runs full during the snapshot fails the build and leaves nothing") {
   SmallStore small(24u << 20);
-  if (!small.mounted()) {
-    MESSAGE("skipped: mounting a small disk needs root");
-    return;
-  }
+  if (!small.mounted()) SKIP_CASE("needs root: to mount a small disk");
   BuildOptions build;
   build.context = MICROVM_COUNTER_APP;
   build.tag = "failing";
@@ -151,10 +149,7 @@ TEST_CASE("a disk that runs full during the snapshot fails the build and leaves 
 // The program succeeds: it wrote to the guest's page cache, or takes no notice.
 TEST_CASE("a RUN that fills the host's disk fails the build, whatever its exit code") {
   SmallStore small(24u << 20);
-  if (!small.mounted()) {
-    MESSAGE("skipped: mounting a small disk needs root");
-    return;
-  }
+  if (!small.mounted()) SKIP_CASE("needs root: to mount a small disk");
   const TempDir context;
   context.write("Dockerfile",
                 "FROM debian:bookworm\n"
@@ -179,10 +174,7 @@ TEST_CASE("a RUN that fills the host's disk fails the build, whatever its exit c
 
 TEST_CASE("onto a full disk a vm is not suspended but runs on, and from one it is not resumed") {
   VmOnSmallDisk vm;
-  if (!vm.mounted()) {
-    MESSAGE("skipped: mounting a small disk needs root");
-    return;
-  }
+  if (!vm.mounted()) SKIP_CASE("needs root: to mount a small disk");
   shell(*vm,
         "head -c 8000000 /dev/urandom > /dev/shm/large; sha256sum /dev/shm/large > /dev/shm/sum");
   const auto is_whole = [&] {
@@ -224,10 +216,7 @@ TEST_CASE("onto a full disk a vm is not suspended but runs on, and from one it i
 
 TEST_CASE("a guest that writes onto a full disk waits for room, and has lost nothing") {
   VmOnSmallDisk vm;
-  if (!vm.mounted()) {
-    MESSAGE("skipped: mounting a small disk needs root");
-    return;
-  }
+  if (!vm.mounted()) SKIP_CASE("needs root: to mount a small disk");
   vm.disk().fill();
   auto writing = vm->exec({.argv = {"/bin/sh", "-c",
                                     "head -c 3000000 /dev/zero | tr '\\0' x > /root/large; "

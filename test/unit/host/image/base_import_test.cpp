@@ -14,6 +14,7 @@
 #include "host/image/ext4_fixtures.hpp"
 #include "host/store/files.hpp"
 #include "host/temp_dir.hpp"
+#include "suite/skip.hpp"
 
 using namespace microvm;
 using namespace microvm::host;
@@ -303,10 +304,7 @@ TEST_CASE("base import: a full host disk is out_of_disk and leaves nothing, wher
   bool was_imported = false;
   for (size_t kib = 32; kib <= 1024; kib += 48) {
     const auto outcome = import_on_small_disk(fixture.tar(), fixture.dir / "mount", kib * 1024);
-    if (outcome == no_mount) {
-      MESSAGE("no mount namespace here: a full disk is not tried");
-      return;
-    }
+    if (outcome == no_mount) SKIP_CASE("needs a mount namespace, for a small disk");
     CAPTURE(kib);
     CHECK(outcome != wrong);
     was_full = was_full || outcome == full;
