@@ -67,9 +67,10 @@ Plan make_plan(const Program& program, User user, const Streams& streams) {
   _exit(127);
 }
 
+// An ignored signal stays ignored over execve, and a mask is kept: whatever the agent, or the
+// thread that spawns, ignores or blocks. First all defaults, then what waits may come.
 void reset_signals() {
-  // The agent handles none and ignores this one; nothing else has to go back to its default.
-  signal(SIGPIPE, SIG_DFL);
+  for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "unit/agent/operation_client.hpp"
+#include "unit/agent/waiting.hpp"
 
 namespace microvm::agent {
 
@@ -55,15 +56,5 @@ TerminalOptions script(const std::string& text);
 std::vector<microvm_agent_PtyInfo> list_terminals(Guest& guest);
 // The answer.
 std::optional<Frame> close_terminal(Guest& guest, const std::string& id = "t");
-
-// For what happens on a session's own thread: until it is so, 10 s at most.
-template <class Condition>
-bool eventually(Condition is_so) {
-  for (int i = 0; i < 500; i++) {
-    if (is_so()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return false;
-}
 
 }  // namespace microvm::agent

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "sys/file.hpp"
+#include "unit/deaf_caller.hpp"
 
 using namespace microvm;
 using namespace std::chrono_literals;
@@ -115,17 +116,20 @@ TEST_CASE("process: fds that stand where others must go") {
   CHECK(std::string(text.data()) == "/memfd:aaa (deleted)\n/memfd:bbb (deleted)\n");
 }
 
-TEST_CASE("process: environment, directory, session and signals are the child's own") {
-  ::signal(SIGUSR1, SIG_IGN);
-  const std::string text = run_shell("echo $A-$HOME; pwd; kill -USR1 $$; echo ignored",
-                                     {.environment = {"A=b"}, .new_session = true});
-  ::signal(SIGUSR1, SIG_DFL);
-  CHECK(text == "b-\n/\n");
+TEST_CASE("process: environment, directory and session are the child's own") {
+  CHECK(run_shell("echo $A-$HOME; pwd", {.environment = {"A=b"}, .new_session = true}) ==
+        "b-\n/\n");
   const std::string session =
       run_shell("cut -d' ' -f6 /proc/$$/stat; echo $$",
                 {.environment = {"PATH=/usr/bin:/bin"}, .new_session = true});
   const size_t half = session.find('\n') + 1;
   CHECK(session.substr(0, half) == session.substr(half));
+}
+
+TEST_CASE("process: no signal is ignored or blocked, whatever the caller ignores and blocks") {
+  const test::DeafCaller caller;
+  CHECK(run_shell("grep -E 'Sig(Blk|Ign):' /proc/$$/status") ==
+        "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
 }
 
 TEST_CASE("process: a program in memory is sealed and runs") {

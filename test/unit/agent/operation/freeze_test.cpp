@@ -5,7 +5,10 @@
 #include <chrono>
 #include <thread>
 
+#include "suite/skip.hpp"
 #include "unit/agent/operation_client.hpp"
+#include "unit/agent/test_cgroup.hpp"
+#include "unit/agent/waiting.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -23,25 +26,54 @@ bool freeze(OperationClient& client) {
 }
 
 bool thaws(Guest& guest) {
-  for (int i = 0; i < 1000 && guest.freezer.frozen(); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  return !guest.freezer.frozen();
+  return eventually([&] { return !guest.freezer.frozen(); });
 }
 
 }  // namespace
 
 TEST_SUITE("agent freeze") {
-  TEST_CASE("programs are stopped until the host closes the connection") {
+  TEST_CASE("programs stand from the answer on until the host closes the connection") {
+    const auto cgroup = TestCgroup::make();
+    if (!cgroup) SKIP_CASE("needs a cgroup v2 to make others in");
+    CountingProgram program(*cgroup);
     TestGuest guest;
+    guest.freezer.adopt_cgroup(cgroup->open());
+    CHECK(program.runs());
     OperationClient client(guest);
     REQUIRE(freeze(client));
+    CHECK(program.stands());
     CHECK(guest.freezer.frozen());
     client.close();
+    CHECK(program.runs());
     CHECK(thaws(guest));
   }
 
-  TEST_CASE("a connection that breaks, as in a clone, lets them be stopped") {
+  TEST_CASE("a freeze that fails lets programs run") {
+    const auto cgroup = TestCgroup::make();
+    if (!cgroup) SKIP_CASE("needs a cgroup v2 to make others in");
+    CountingProgram program(*cgroup);
     TestGuest guest;
+    guest.freezer.adopt_cgroup(cgroup->open());
+    {
+      // Programs stand, and then it turns out that the command has ended.
+      guest.end_machine = [](Guest&) {};
+      OperationClient command(guest);
+      send_exec(command, {.argv = {"true"}}, FrameType::start);
+      command.read();
+    }
+    OperationClient client(guest);
+    ask_to_freeze(client);
+    CHECK(failure_of(client.read()));
+    CHECK_FALSE(guest.freezer.frozen());
+    CHECK(program.runs());
+  }
+
+  TEST_CASE("a connection that breaks, as in a clone, lets them be stopped") {
+    const auto cgroup = TestCgroup::make();
+    if (!cgroup) SKIP_CASE("needs a cgroup v2 to make others in");
+    CountingProgram program(*cgroup);
+    TestGuest guest;
+    guest.freezer.adopt_cgroup(cgroup->open());
     {
       OperationClient client(guest);
       ask_to_freeze(client);
@@ -50,10 +82,17 @@ TEST_SUITE("agent freeze") {
       client.close();  // with bytes unread: the other end sees a reset
     }
     CHECK(guest.freezer.frozen());
+    CHECK(program.stands());
+    guest.freezer.thaw();
+    CHECK(program.runs());
   }
 
   TEST_CASE("the end of an earlier freeze does not end a later one") {
+    const auto cgroup = TestCgroup::make();
+    if (!cgroup) SKIP_CASE("needs a cgroup v2 to make others in");
+    CountingProgram program(*cgroup);
     TestGuest guest;
+    guest.freezer.adopt_cgroup(cgroup->open());
     OperationClient later(guest);
     {
       OperationClient earlier(guest);
@@ -61,8 +100,10 @@ TEST_SUITE("agent freeze") {
       guest.freezer.thaw();
       REQUIRE(freeze(later));
     }
+    CHECK(program.stands());
     CHECK(guest.freezer.frozen());
     later.close();
+    CHECK(program.runs());
     CHECK(thaws(guest));
   }
 }

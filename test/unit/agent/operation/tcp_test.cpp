@@ -16,6 +16,7 @@
 #include "agent/link/relay.hpp"
 #include "agent/operation/loopback.hpp"
 #include "unit/agent/operation_client.hpp"
+#include "unit/agent/waiting.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -136,7 +137,9 @@ TEST_SUITE("agent tcp") {
     };
     std::thread up([&] { pour(client.fd()); });
     std::thread down([&] { pour(app.get()); });
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    // Nobody reads, until nothing more goes into any buffer.
+    REQUIRE(stands_still([&] { return unread_bytes(app.get()); }));
+    REQUIRE(stands_still([&] { return unread_bytes(client.fd()); }));
     std::string at_app;
     std::thread app_reader([&] { at_app = read_to_end(app.get()); });
     CHECK(read_to_end(client.fd()) == data);

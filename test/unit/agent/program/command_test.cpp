@@ -12,6 +12,7 @@
 #include <csignal>
 
 #include "unit/agent/operation_client.hpp"
+#include "unit/agent/waiting.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -19,8 +20,10 @@ namespace {
 std::atomic<int> machines_ended{0};
 std::atomic<int> log_reader{-1};
 std::atomic<bool> host_away{false};
+std::atomic<int> connects_tried{0};
 
 base::Fd connect_log() {
+  connects_tried++;
   if (host_away) return base::Fd();
   std::array<int, 2> fds{};
   socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data());
@@ -34,6 +37,7 @@ struct CommandGuest : TestGuest {
     machines_ended = 0;
     log_reader = -1;
     host_away = false;
+    connects_tried = 0;
     end_machine = [](Guest&) { machines_ended++; };
     log_thread = std::thread([this] { app_log.run(connect_log); });
   }
@@ -135,7 +139,7 @@ TEST_SUITE("agent app log") {
     CommandGuest guest;
     host_away = true;
     guest.app_log.write("x");
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    REQUIRE(eventually([] { return connects_tried > 0; }));
     const std::string block(AppLog::kCapacityBytes / 4, 'y');
     for (int i = 0; i < 8; i++) guest.app_log.write(block);
     guest.app_log.write("end\n");
@@ -156,8 +160,8 @@ TEST_SUITE("agent app log") {
       guest.app_log.write(sent);
       guest.app_log.finish(5000);
     });
-    while (log_reader < 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    REQUIRE(eventually([] { return log_reader >= 0; }));
+    REQUIRE(stands_still([] { return unread_bytes(log_reader); }));
     const std::string received = read_log_to_end();
     writer.join();
     CHECK(received.size() == sent.size());
@@ -167,7 +171,7 @@ TEST_SUITE("agent app log") {
   TEST_CASE("a broken stream is replaced") {
     CommandGuest guest;
     guest.app_log.write("one\n");
-    while (log_reader < 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    REQUIRE(eventually([] { return log_reader >= 0; }));
     const int first = log_reader;
     pollfd wait{.fd = first, .events = POLLIN, .revents = 0};
     poll(&wait, 1, 5000);
