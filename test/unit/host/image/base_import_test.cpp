@@ -247,6 +247,29 @@ TEST_CASE("base import: progress goes up to the whole; cancel ends it") {
   CHECK(list_dir(fixture.store.data_dir() / "tmp")->size() <= 1);
 }
 
+// An extent of a file holds 32,768 blocks at most: more is another kind of extent, of blocks that
+// read as zeros. Groups of blocks without a copy of the superblock lie beside each other, so that a
+// large file has more than that in one piece.
+TEST_CASE("base import: files of more than 128 MiB in one piece are whole") {
+  constexpr size_t kMega = size_t{1} << 20;
+  Fixture fixture;
+  std::string first(129 * kMega, '\0');
+  std::string second(140 * kMega, '\0');
+  for (std::string* text : {&first, &second}) {
+    for (size_t at = 0; at < text->size(); at += kMega) {
+      const std::string mark = std::to_string(at) + " of " + std::to_string(text->size());
+      text->replace(at, mark.size(), mark);
+    }
+  }
+  TarMaker(fixture.tar(), /*zstd=*/true).file("first", first).file("second", second).done();
+  REQUIRE(fixture.import(fixture.tar(), 512 * kMega));
+  CHECK(fsck_clean(fixture.disk()));
+  Ext4Reader reader(fixture.disk());
+  CHECK((reader.content("/first") == first));
+  CHECK((reader.content("/second") == second));
+  CHECK(reader.longest_run("/second") == 32'768);
+}
+
 namespace {
 
 enum Outcome { imported = 0, full = 1, wrong = 2, no_mount = 3 };

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 using namespace microvm;
 using namespace microvm::host;
 
@@ -97,4 +99,41 @@ TEST_CASE("split_words: quotes and escapes hold words together") {
   REQUIRE(words);
   CHECK(*words == std::vector<std::string>{"a", "\"b c\"", "d\\ e", "'f g'"});
   CHECK_FALSE(split_words("\"open", '\\'));
+}
+
+TEST_CASE(
+    "split_words: an escape takes the next character's meaning, but not between single quotes") {
+  using Words = std::vector<std::string>;
+  struct Row {
+    const char* text;
+    Words words;  // none: refused
+  };
+  const Row rows[] = {
+      {R"("a\" b" c)", {R"("a\" b")", "c"}},
+      {R"("a\\" b)", {R"("a\\")", "b"}},
+      {R"(a\"b c)", {R"(a\"b)", "c"}},
+      {R"(\'a b\')", {R"(\'a)", R"(b\')"}},
+      {R"('a\' b)", {R"('a\')", "b"}},
+      {R"('a\' b')", {}},
+      {R"("it's" b)", {R"("it's")", "b"}},
+      {R"('"' b)", {R"('"')", "b"}},
+      {R"(a" b"c d)", {R"(a" b"c)", "d"}},
+      {R"("a\")", {}},
+      {R"(a\)", {R"(a\)"}},
+  };
+  for (const char escape : {'\\', '`'}) {
+    for (const Row& row : rows) {
+      const auto with = [&](std::string text) {
+        std::ranges::replace(text, '\\', escape);
+        return text;
+      };
+      CAPTURE(with(row.text));
+      const auto words = split_words(with(row.text), escape);
+      REQUIRE(words.has_value() == !row.words.empty());
+      if (!words) continue;
+      Words expected;
+      for (const std::string& word : row.words) expected.push_back(with(word));
+      CHECK(*words == expected);
+    }
+  }
 }

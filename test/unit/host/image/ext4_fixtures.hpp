@@ -112,6 +112,19 @@ class Ext4Reader {
     ext2fs_file_close(file);
     return text;
   }
+  // The blocks of the longest extent.
+  uint32_t longest_run(const std::string& path) {
+    ext2_extent_handle_t handle = nullptr;
+    REQUIRE(ext2fs_extent_open(fs_, find(path), &handle) == 0);
+    uint32_t longest = 0;
+    ext2fs_extent extent{};
+    for (auto code = ext2fs_extent_get(handle, EXT2_EXTENT_ROOT, &extent); code == 0;
+         code = ext2fs_extent_get(handle, EXT2_EXTENT_NEXT_LEAF, &extent)) {
+      if ((extent.e_flags & EXT2_EXTENT_FLAGS_LEAF) != 0) longest = std::max(longest, extent.e_len);
+    }
+    ext2fs_extent_free(handle);
+    return longest;
+  }
   std::optional<std::string> xattr(const std::string& path, const char* name) {
     ext2_xattr_handle* handle = nullptr;
     REQUIRE(ext2fs_xattrs_open(fs_, find(path), &handle) == 0);

@@ -5,8 +5,10 @@
 #include <fstream>
 
 #include "host/transfer/directory_sink.hpp"
+#include "host/transfer/guest_path.hpp"
 #include "host/transfer/tar_sink.hpp"
 #include "host/transfer/upload.hpp"
+#include "unit/host/image/ext4_fixtures.hpp"
 #include "unit/host/session/file_agents.hpp"
 #include "unit/host/temp_dir.hpp"
 
@@ -71,6 +73,16 @@ Result<TransferTotals> download_entries(const std::vector<SentEntry>& entries,
   }
   frames.push_back(ok_frame());
   return download(answering(std::move(frames)), "/any", directory, name, options);
+}
+
+// Outlived by `text`.
+DataSource source_of(const std::string& text) {
+  return [&text, at = size_t{0}](std::span<std::byte> out) mutable -> Result<size_t> {
+    const size_t size = std::min(out.size(), text.size() - at);
+    std::memcpy(out.data(), text.data() + at, size);
+    at += size;
+    return size;
+  };
 }
 
 void make_tree(const fs::path& top) {
@@ -200,6 +212,59 @@ TEST_SUITE("transfer") {
           ErrorCode::invalid_argument);
     CHECK(code_of(upload_tree(guest.link, host / "none", "/dir", mine(), soon())) ==
           ErrorCode::not_found);
+  }
+
+  TEST_CASE("a hostile tar puts nothing outside of its directory") {
+    const std::string paths[] = {"..", "../x", "a/../../x", "a/..", "./../x", "/../x", "a//../x"};
+    for (const std::string& path : paths) {
+      for (const bool as_link_target : {false, true}) {
+        CAPTURE(path);
+        CAPTURE(as_link_target);
+        FileAgent guest;
+        guest.root.write("d/kept", "before");
+        const TempDir host;
+        TarMaker tar(host / "tar");
+        tar.file("ok", "x");
+        if (as_link_target) tar.hard_link("link", path);
+        if (!as_link_target) tar.file(path, "out");
+        std::string text = text_of(tar.done());
+        CHECK(code_of(upload_tar(guest.link, source_of(text), "/d", mine(), soon())) ==
+              ErrorCode::corrupt);
+        CHECK_FALSE(fs::exists(guest.root / "x"));
+        CHECK_FALSE(fs::exists(guest.root / "d/x"));
+        CHECK_FALSE(fs::exists(guest.root / "d/link"));
+        CHECK(guest.root.read("d/kept") == "before");
+      }
+    }
+  }
+
+  TEST_CASE("the name of a tree's top is one name") {
+    const std::string not_names[] = {
+        "..", "a/b", "/a", "a/", "../a", std::string("a\0b", 3), std::string(256, 'n')};
+    for (const std::string& asked : not_names) {
+      CAPTURE(asked);
+      CHECK(code_of(top_name(asked, "/dir/tree")) == ErrorCode::invalid_argument);
+    }
+    for (const char* path : {"..", "/a/..", "/a/../", "../.."}) {
+      CAPTURE(path);
+      CHECK(code_of(top_name("", path)) == ErrorCode::invalid_argument);
+    }
+    CHECK(*top_name("", "/dir/tree//") == "tree");
+    CHECK(*top_name("", "tree") == "tree");
+    CHECK(*top_name("other", "/a/..") == "other");
+    CHECK(*top_name("...", "/dir") == "...");
+    CHECK(*top_name("", "/") == kOnlyContent);
+    CHECK(*top_name(".", "/dir") == kOnlyContent);
+    // Nothing of it is in the guest then.
+    FileAgent guest;
+    const TempDir host;
+    make_tree(host / "tree");
+    auto options = mine();
+    options.name = "..";
+    fs::create_directory(guest.root / "d");
+    CHECK(code_of(upload_tree(guest.link, host / "tree", "/d", options, soon())) ==
+          ErrorCode::invalid_argument);
+    CHECK(count(guest.root / ".") == 1);
   }
 
   TEST_CASE("hard links of a tar share one file") {
