@@ -113,6 +113,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 void skip_case(const std::string& reason) {
+  if (event_socket < 0) std::cout << "[skipped] " << reason << '\n';
   skip_reason = reason;
 }
 

@@ -17,11 +17,19 @@ can_make_cgroup() {
   [ -n "$place" ] && mkdir "$place/microvm-may-skip" 2>/dev/null && rmdir "$place/microvm-may-skip"
 }
 
+has_io_uring() {
+  python3 -c '
+import ctypes, sys
+parameters = ctypes.create_string_buffer(256)
+sys.exit(ctypes.CDLL(None).syscall(425, 4, parameters) < 0)' 2>/dev/null
+}
+
 # may_skip REASON: whether that is missing here. A reason that is not known is none: CI has whatever the tests need.
 may_skip() {
   case $1 in
     "needs root"*) [ "$EUID" -ne 0 ] ;;
     "needs a mount namespace"*) ! unshare --user --map-root-user --mount true 2>/dev/null ;;
+    "needs io_uring"*) ! has_io_uring ;;
     "needs a cgroup v2"*) ! can_make_cgroup ;;
     *) false ;;
   esac
