@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "fixture.hpp"
+#include "steps_in_clone.hpp"
 #include "suite/skip.hpp"
 
 using namespace guest_test;
@@ -93,6 +94,7 @@ class SmallStore {
   }
   [[nodiscard]] bool mounted() const { return disk_.mounted(); }
   [[nodiscard]] Runtime& runtime() { return *runtime_; }
+  [[nodiscard]] const fs::path& path() const { return disk_.path(); }
   void check_only_counter_is_left() {
     CHECK(runtime_->images()->size() == 1);
     CHECK(entries_in(disk_.path() / "tmp") == 0);
@@ -136,13 +138,18 @@ TEST_CASE("a disk that runs full during the snapshot fails the build and leaves 
   SmallStore small(24u << 20);
   if (!small.mounted()) SKIP_CASE("needs root: to mount a small disk");
   BuildOptions build;
-  build.context = MICROVM_COUNTER_APP;
+  const TempDir context;
+  context.write("Dockerfile", "FROM debian:bookworm\nCMD [\"sleep\", \"infinity\"]\n");
+  build.context = context.path();
   build.tag = "failing";
   build.memory_bytes = kGuestMemory;
+  std::string last_step;
+  build.progress = [&](const Progress& progress) { last_step = progress.step; };
   const auto image = small.runtime().build(build);
   REQUIRE_FALSE(image);
   INFO(image.error().message);
   CHECK(image.error().code == ErrorCode::out_of_disk);
+  CHECK(last_step == "snapshot");
   small.check_only_counter_is_left();
 }
 
@@ -158,8 +165,7 @@ TEST_CASE("a RUN that fills the host's disk fails the build, whatever its exit c
   BuildOptions build;
   build.context = context.path();
   build.tag = "failing";
-  build.memory_bytes = kGuestMemory;
-  const auto image = small.runtime().build(build);
+  const auto image = StepsInClone(small.path()).build(build);
   REQUIRE_FALSE(image);
   INFO(image.error().message);
   CHECK(image.error().code == ErrorCode::out_of_disk);
