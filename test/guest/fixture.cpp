@@ -91,6 +91,7 @@ struct World {
     build.context = MICROVM_COUNTER_APP;
     build.tag = "counter";
     build.memory_bytes = kGuestMemory;
+    build.ready_timeout = std::chrono::minutes(3);  // of a rig on a host with much to do
     const auto image = runtime->build(build);
     REQUIRE_MESSAGE(image, why(image));
   }
