@@ -12,7 +12,7 @@ using base::fail_errno;
 namespace {
 
 constexpr uint32_t kInodeBytes = 256;
-constexpr uint32_t kExtraInodeBytes = 32;
+constexpr uint32_t kWantedExtraInodeBytes = 32;
 constexpr uint64_t kBytesPerInode = 16384;
 constexpr uint32_t kJournalBlocks = 4096;     // 16 MiB
 constexpr uint32_t kMinJournalBlocks = 1024;  // what jbd2 accepts
@@ -55,8 +55,8 @@ void set_identity(ext2_filsys fs) {
   std::memcpy(super.s_hash_seed, kHashSeed.data(), sizeof kHashSeed);
   super.s_def_hash_version = EXT2_HASH_HALF_MD4;
   super.s_flags = EXT2_FLAGS_UNSIGNED_HASH;
-  super.s_min_extra_isize = kExtraInodeBytes;
-  super.s_want_extra_isize = kExtraInodeBytes;
+  super.s_min_extra_isize = kWantedExtraInodeBytes;
+  super.s_want_extra_isize = kWantedExtraInodeBytes;
   super.s_default_mount_opts = EXT2_DEFM_XATTR_USER | EXT2_DEFM_ACL;
   super.s_errors = EXT2_ERRORS_RO;
   super.s_max_mnt_count = -1;

@@ -14,7 +14,7 @@ namespace {
 constexpr size_t kMaxNameBytes = 255;
 constexpr size_t kMaxPathBytes = 4096;
 constexpr int kMaxSymlinks = 40;
-constexpr uint32_t kMaxLinks = 65000;  // EXT4_LINK_MAX
+constexpr uint32_t kMaxNamesOfAFile = 65000;  // EXT4_LINK_MAX
 
 base::Failure bad_entry(std::string_view path, const std::string& problem) {
   return fail(ErrorCode::corrupt, "entry \"" + printable(path) + "\": " + problem);
@@ -165,7 +165,7 @@ Result<void> FileTree::add_hard_link(std::string_view path, std::string_view tar
     return bad_entry(path, "a hard link to \"" + printable(target) + "\", which is not there");
   if (nodes_[*existing].kind == NodeKind::directory)
     return bad_entry(path, "a hard link to a directory");
-  if (nodes_[*existing].names >= kMaxLinks) return bad_entry(path, "too many hard links");
+  if (nodes_[*existing].names >= kMaxNamesOfAFile) return bad_entry(path, "too many hard links");
   const auto where = place(path, /*make_parents=*/true);
   if (!where) return fail(where.error());
   if (where->name.empty()) return bad_entry(path, "is the root, but no directory");

@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kRecordFile = "vm.json";
+constexpr const char* kVmRecordFile = "vm.json";
 constexpr const char* kExitFile = "exit";
 constexpr const char* kControlSocket = "control.sock";
 constexpr const char* kToldFile = "told";
@@ -215,16 +215,16 @@ Result<void> NewVmDirectory::write_record(const VmRecord& record) {
   const auto file = create_file(directory_.get(), "vm.json.new");
   if (!file) return base::fail(file.error());
   if (auto ok = sys::write_full(file->get(), wire::as_bytes(text)); !ok) return ok;
-  if (::renameat(directory_.get(), "vm.json.new", directory_.get(), kRecordFile) != 0) {
+  if (::renameat(directory_.get(), "vm.json.new", directory_.get(), kVmRecordFile) != 0) {
     return base::fail_errno("write the microvm's record");
   }
   return {};
 }
 
 Result<VmRecord> read_record(const fs::path& vm_dir) {
-  const auto text = read_small_file(vm_dir / kRecordFile, kMaxVmRecordBytes + 1);
+  const auto text = read_small_file(vm_dir / kVmRecordFile, kMaxVmRecordBytes + 1);
   if (!text) return base::fail(text.error());
-  return parse_record(*text, (vm_dir / kRecordFile).string());
+  return parse_record(*text, (vm_dir / kVmRecordFile).string());
 }
 
 bool is_locked(const fs::path& vm_dir) {

@@ -14,11 +14,11 @@ constexpr uint64_t kMaxFileBytes = 1ull << 48;  // 256 TiB
 constexpr uint64_t kMaxMilliseconds = 1ull << 53;
 constexpr size_t kMaxModules = 64;
 constexpr size_t kMaxLayers = 64;
-constexpr size_t kMaxNameBytes = 257;     // a base's name and tag
-constexpr size_t kMaxWords = 4096;        // of argv, of env
-constexpr size_t kMaxWordBytes = 131072;  // MAX_ARG_STRLEN of Linux
+constexpr size_t kMaxBaseNameBytes = 257;  // a base's name and tag
+constexpr size_t kMaxWords = 4096;         // of argv, of env
+constexpr size_t kMaxWordBytes = 131072;   // MAX_ARG_STRLEN of Linux
 constexpr size_t kMaxPathBytes = 4096;
-constexpr size_t kMaxLineBytes = 2048;
+constexpr size_t kMaxCmdlineBytes = 2048;
 
 Json to_json(const FileRecord& record) {
   Json out = {
@@ -116,8 +116,8 @@ void read_info(const Fields& in, ImageInfo& info) {
   info.name = in.text("name", 128);
   info.version = in.text("version", 16);
   info.created = in.text("created", 40);
-  info.base = in.text("base", kMaxNameBytes);
-  info.kernel = in.text("kernel", kMaxNameBytes);
+  info.base = in.text("base", kMaxBaseNameBytes);
+  info.kernel = in.text("kernel", kMaxBaseNameBytes);
   info.memory_bytes = in.number("memory_bytes", wire::kMaxMemoryBytes);
   info.vcpus = static_cast<uint32_t>(in.number("vcpus", wire::kMaxVcpus));
   info.memory_data_bytes = in.number("memory_data_bytes", kMaxFileBytes);
@@ -216,7 +216,7 @@ Result<KernelManifest> parse_kernel_manifest(std::string_view text, const std::s
 
 Result<BaseManifest> parse_base_manifest(std::string_view text, const std::string& file) {
   return parse<BaseManifest>(text, file, [](const Fields& in, BaseManifest& manifest) {
-    manifest.info.name = in.text("name", kMaxNameBytes);
+    manifest.info.name = in.text("name", kMaxBaseNameBytes);
     manifest.info.digest = in.digest("digest");
     manifest.imported_ms = static_cast<int64_t>(in.number("imported_ms", kMaxMilliseconds));
     manifest.disk = read_record(in.child("disk"));
@@ -232,7 +232,7 @@ Result<ImageManifest> parse_image_manifest(std::string_view text, const std::str
     manifest.base_digest = in.digest("base_digest");
     manifest.disk_bytes = in.number("disk_bytes", kMaxFileBytes);
     manifest.ready_port = static_cast<uint16_t>(in.number("ready_port", 65535));
-    manifest.kernel_cmdline = in.text("kernel_cmdline", kMaxLineBytes);
+    manifest.kernel_cmdline = in.text("kernel_cmdline", kMaxCmdlineBytes);
     manifest.layers = read_records(in, "layers", kMaxLayers);
     manifest.memory = read_record(in.child("memory"));
     manifest.state = read_record(in.child("state"));

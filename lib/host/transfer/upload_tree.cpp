@@ -12,8 +12,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kSecondNs = 1'000'000'000;
-
 class TreeUpload {
  public:
   TreeUpload(PutStream& stream, const UploadOptions& options, const Limits& limits)
@@ -61,7 +59,7 @@ class TreeUpload {
     file.mode = info.st_mode & 07777u;
     file.uid = options_.keep_owner ? info.st_uid : options_.uid;
     file.gid = options_.keep_owner ? info.st_gid : options_.gid;
-    file.mtime_ns = info.st_mtim.tv_sec * kSecondNs + info.st_mtim.tv_nsec;
+    file.mtime_ns = info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec;
     file.source = item.path;
     if (S_ISDIR(info.st_mode)) file.type = FileToPut::Type::directory;
     if (!S_ISLNK(info.st_mode)) return file;

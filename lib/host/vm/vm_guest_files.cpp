@@ -16,7 +16,7 @@ using host::Limits;
 namespace {
 
 // A guest that is alive does one thing to one file within this, however slow.
-constexpr std::chrono::seconds kOperationLimit{60};
+constexpr std::chrono::seconds kFileCallLimit{60};
 // Removing a tree takes as long as there are files in it.
 constexpr std::chrono::minutes kRemoveLimit{30};
 
@@ -106,7 +106,7 @@ Result<void> Vm::append_file(const std::string& path, std::span<const std::byte>
 
 Result<FileInfo> Vm::stat_file(const std::string& path, const StatFileOptions& options,
                                const CallLimits& limits) {
-  const Limits bounded(limits, kOperationLimit);
+  const Limits bounded(limits, kFileCallLimit);
   return impl_->with_agent(bounded, "look at a file", [&](AgentClient& agent) {
     return GuestFiles(agent.link()).stat(path, options.follow_link, bounded);
   });
@@ -123,7 +123,7 @@ Result<std::vector<FileInfo>> Vm::list_files(const std::string& path,
 
 Result<void> Vm::make_directory(const std::string& path, const MakeDirectoryOptions& options,
                                 const CallLimits& limits) {
-  const Limits bounded(limits, kOperationLimit);
+  const Limits bounded(limits, kFileCallLimit);
   return once(*impl_, bounded, "make a directory", [&](AgentClient& agent) {
     return GuestFiles(agent.link()).make_directory(path, options, bounded);
   });
@@ -139,7 +139,7 @@ Result<void> Vm::remove_file(const std::string& path, const RemoveFileOptions& o
 
 Result<void> Vm::rename_file(const std::string& path, const std::string& new_path,
                              const RenameFileOptions& options, const CallLimits& limits) {
-  const Limits bounded(limits, kOperationLimit);
+  const Limits bounded(limits, kFileCallLimit);
   return once(*impl_, bounded, "rename a file", [&](AgentClient& agent) {
     return GuestFiles(agent.link()).rename(path, new_path, options, bounded);
   });
@@ -147,7 +147,7 @@ Result<void> Vm::rename_file(const std::string& path, const std::string& new_pat
 
 Result<Watch> Vm::watch(const std::string& path, const WatchOptions& options,
                         const CallLimits& limits) {
-  const Limits bounded(limits, kOperationLimit);
+  const Limits bounded(limits, kFileCallLimit);
   return impl_->with_agent(bounded, "watch files", [&](AgentClient& agent) {
     return host::open_watch(agent.link(), path, options, bounded);
   });

@@ -9,7 +9,7 @@ using host::Limits;
 namespace {
 
 // A guest that is alive opens a terminal within this, however slow.
-constexpr std::chrono::seconds kOperationLimit{60};
+constexpr std::chrono::seconds kTerminalCallLimit{60};
 
 }  // namespace
 
@@ -29,26 +29,26 @@ Result<Pty> Vm::pty(const PtyOptions& options, const CallLimits& limits) {
   command.id = options.id;
   command.size = options.size;
   command.writing = options.writing;
-  const Limits bounded(limits, kOperationLimit);
+  const Limits bounded(limits, kTerminalCallLimit);
   return impl_->with_agent(bounded, "open a terminal",
                            [&](auto& agent) { return agent.open_pty(command, bounded); });
 }
 
 Result<Pty> Vm::attach_pty(const std::string& id, const PtyAttachOptions& options,
                            const CallLimits& limits) {
-  const Limits bounded(limits, kOperationLimit);
+  const Limits bounded(limits, kTerminalCallLimit);
   return impl_->with_agent(bounded, "attach to a terminal",
                            [&](auto& agent) { return agent.attach_pty(id, options, bounded); });
 }
 
 Result<std::vector<PtyInfo>> Vm::ptys(const CallLimits& limits) {
-  const Limits bounded(limits, kOperationLimit);
+  const Limits bounded(limits, kTerminalCallLimit);
   return impl_->with_agent(bounded, "list terminals",
                            [&](auto& agent) { return agent.list_ptys(bounded); });
 }
 
 Result<void> Vm::close_pty(const std::string& id, const CallLimits& limits) {
-  const Limits bounded(limits, kOperationLimit);
+  const Limits bounded(limits, kTerminalCallLimit);
   return impl_->with_agent(bounded, "close a terminal",
                            [&](auto& agent) { return agent.close_pty(id, bounded); });
 }

@@ -18,7 +18,7 @@ using host::SavedState;
 
 namespace {
 
-constexpr std::chrono::seconds kThawLimit{30};
+constexpr std::chrono::seconds kThawAfterWakeLimit{30};
 constexpr std::chrono::seconds kStartLimit{60};
 constexpr std::chrono::milliseconds kLookAgain{2};
 
@@ -36,7 +36,7 @@ Result<void> Vm::Impl::wake_in_memory(NewTop top) {
   const auto session = live_.last_session();
   if (!session) return base::fail(ErrorCode::vm_gone, "resume: its worker has ended");
   if (auto running = run_on(*session, top); !running) return running;
-  return session->agent.thaw(Limits({}, kThawLimit));
+  return session->agent.thaw(Limits({}, kThawAfterWakeLimit));
 }
 
 Result<void> Vm::Impl::resume(const Limits& limits, std::string_view cause) {

@@ -13,7 +13,7 @@
 namespace microvm::host {
 namespace {
 
-constexpr std::string_view kWhat = "start the microvm";
+constexpr std::string_view kStarting = "start the microvm";
 constexpr uint32_t kStartId = 2;
 constexpr uint32_t kLogsId = 3;
 constexpr std::chrono::seconds kLastWordsLimit{2};
@@ -21,7 +21,7 @@ constexpr size_t kLastWordsLines = 3;
 
 Error start_error(const wire::ExitEvent& exit) {
   // Before the agent is ready every end is the guest's failure, a planned power-off too.
-  return {ErrorCode::guest_failed, std::string(kWhat) + ": " + describe_exit(exit)};
+  return {ErrorCode::guest_failed, std::string(kStarting) + ": " + describe_exit(exit)};
 }
 
 // One launch in progress.
@@ -56,7 +56,7 @@ Result<void> Launch::on_message(Received received) {
   }
   if (auto* failed = std::get_if<wire::DiskErrorEvent>(&message)) {
     Error error = worker_error({failed->code, std::move(failed->message)});
-    return base::fail(error.code, std::string(kWhat) + ": " + error.message);
+    return base::fail(error.code, std::string(kStarting) + ": " + error.message);
   }
   if (std::holds_alternative<wire::OkReply>(message) && received.envelope.request_id == kStartId) {
     times_.restore_us = clock_.us();
@@ -68,15 +68,16 @@ Result<void> Launch::on_message(Received received) {
     agent_ = std::move(received.fds[0]);
     return {};
   }
-  return base::fail(ErrorCode::protocol, std::string(kWhat) + ": unexpected message of the worker");
+  return base::fail(ErrorCode::protocol,
+                    std::string(kStarting) + ": unexpected message of the worker");
 }
 
 Result<base::Fd> Launch::wait_agent() {
   while (!started_ || !agent_) {
-    auto received = receive_control(worker_.control(), limits_, kWhat);
+    auto received = receive_control(worker_.control(), limits_, kStarting);
     if (!received) return base::fail(received.error());
     if (received->state == Received::State::end) {
-      return base::fail(ErrorCode::vm_gone, std::string(kWhat) + ": the worker ended");
+      return base::fail(ErrorCode::vm_gone, std::string(kStarting) + ": the worker ended");
     }
     if (auto ok = on_message(std::move(*received)); !ok) return base::fail(ok.error());
   }
@@ -85,7 +86,7 @@ Result<base::Fd> Launch::wait_agent() {
 
 std::optional<wire::ExitEvent> Launch::wait_exit(const Limits& limits) {
   for (;;) {
-    const auto received = receive_control(worker_.control(), limits, kWhat);
+    const auto received = receive_control(worker_.control(), limits, kStarting);
     if (!received || received->state == Received::State::end) return std::nullopt;
     if (const auto* exit = std::get_if<wire::ExitEvent>(&received->envelope.message)) return *exit;
   }
@@ -94,13 +95,13 @@ std::optional<wire::ExitEvent> Launch::wait_exit(const Limits& limits) {
 std::string Launch::kernel_words() {
   const Limits limits({}, kLastWordsLimit);
   const wire::LogsRequest request{wire::LogsRequest::Which::kernel, false};
-  if (!send_control(worker_.control(), {kLogsId, request}, {}, limits, kWhat)) return {};
+  if (!send_control(worker_.control(), {kLogsId, request}, {}, limits, kStarting)) return {};
   for (;;) {
-    const auto received = receive_control(worker_.control(), limits, kWhat);
+    const auto received = receive_control(worker_.control(), limits, kStarting);
     if (!received || received->state == Received::State::end) return {};
     if (received->envelope.request_id != kLogsId) continue;
     if (received->fds.size() != 1) return {};
-    const auto log = read_stream(received->fds[0].get(), 256 * 1024, limits, kWhat);
+    const auto log = read_stream(received->fds[0].get(), 256 * 1024, limits, kStarting);
     return log ? printable(last_lines(*log, kLastWordsLines)) : std::string();
   }
 }
@@ -110,13 +111,14 @@ Error Launch::explain(Error error) {
   if (error.code == ErrorCode::vm_gone) {
     if (const auto exit = wait_exit(Limits({}, kLastWordsLimit))) return start_error(*exit);
     if (const std::string how = worker_.end(std::chrono::milliseconds(100)); !how.empty()) {
-      return {ErrorCode::vm_gone, std::string(kWhat) + ": " + how};
+      return {ErrorCode::vm_gone, std::string(kStarting) + ": " + how};
     }
   }
   if (error.code == ErrorCode::deadline_exceeded) {
     const std::string words = kernel_words();
     return {ErrorCode::guest_failed,
-            std::string(kWhat) + ": its agent was not ready in time; the kernel's last words: " +
+            std::string(kStarting) +
+                ": its agent was not ready in time; the kernel's last words: " +
                 (words.empty() ? "none" : words)};
   }
   return error;
@@ -128,7 +130,8 @@ Result<base::Fd> launch_guest(Worker& worker, wire::Message request, std::span<c
                               Identity identity, const Limits& limits, const LaunchClock& clock,
                               LaunchTimes& times) {
   Launch launch(worker, limits, clock, times);
-  auto sent = send_control(worker.control(), {kStartId, std::move(request)}, fds, limits, kWhat);
+  auto sent =
+      send_control(worker.control(), {kStartId, std::move(request)}, fds, limits, kStarting);
   if (!sent) return base::fail(launch.explain(sent.error()));
   auto agent = launch.wait_agent();
   if (!agent) return base::fail(launch.explain(agent.error()));

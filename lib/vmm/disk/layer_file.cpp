@@ -15,8 +15,8 @@
 namespace microvm::vmm {
 namespace {
 
-constexpr uint64_t kMagic = 0x52455941'4c4d564d;  // "MVMLAYER"
-constexpr uint32_t kVersion = 1;
+constexpr uint64_t kLayerMagic = 0x52455941'4c4d564d;  // "MVMLAYER"
+constexpr uint32_t kLayerVersion = 1;
 constexpr uint64_t kHeaderPage = kLayerMapOffset;
 constexpr uint64_t kHeaderBytes = 8 + 4 + 4 + 8 + 8;
 constexpr uint64_t kDataAlignment = kMaxGranuleBytes;
@@ -86,8 +86,8 @@ uint64_t LayerHeader::data_offset() const {
 
 wire::Bytes LayerHeader::encode() const {
   wire::ByteWriter out;
-  out.put(kMagic);
-  out.put(kVersion);
+  out.put(kLayerMagic);
+  out.put(kLayerVersion);
   out.put(granule_bytes);
   out.put(virtual_bytes);
   out.put(lower_bytes);
@@ -106,9 +106,9 @@ Result<LayerHeader> LayerHeader::decode(wire::ByteView page) {
   header.virtual_bytes = in.get<uint64_t>();
   header.lower_bytes = in.get<uint64_t>();
   const auto checksum = in.get<uint32_t>();
-  if (!in.ok() || magic != kMagic) return corrupt("not a layer");
+  if (!in.ok() || magic != kLayerMagic) return corrupt("not a layer");
   if (checksum != state::crc32c(page.first(kHeaderBytes))) return corrupt("its header is damaged");
-  if (auto ok = state::check_version("disk layer", version, kVersion); !ok) {
+  if (auto ok = state::check_version("disk layer", version, kLayerVersion); !ok) {
     return base::fail(ok.error());
   }
   if (!valid_granule(header.granule_bytes)) return corrupt("bad granule size");

@@ -100,11 +100,11 @@ class Merge {
   }
 
   // Where the file system has no holes, zeros are data like any.
-  Result<void> clear(uint64_t offset, std::span<const std::byte> zeros) {
+  Result<void> clear(uint64_t offset, std::span<const std::byte> granule) {
     if (auto ok = before_write_(); !ok) return ok;
     const uint64_t at = lower_.data_offset + offset;
-    if (sys::punch_hole(lower_.fd.get(), at, zeros.size())) return {};
-    return sys::pwrite_full(lower_.fd.get(), zeros, at);
+    if (sys::punch_hole(lower_.fd.get(), at, granule.size())) return {};
+    return sys::pwrite_full(lower_.fd.get(), granule, at);
   }
 
   Result<void> write(uint64_t offset, std::span<const std::byte> bytes) {

@@ -8,7 +8,7 @@ namespace microvm::vmm {
 namespace {
 
 // Linux fills the receive queue with 4 KiB buffers: 512 KiB of the guest's memory.
-constexpr std::array<uint16_t, 3> kQueueSizes = {128, 128, 16};
+constexpr std::array<uint16_t, 3> kVsockQueueSizes = {128, 128, 16};
 
 std::string port_name(uint32_t guest_port) {
   return "guest port " + std::to_string(guest_port);
@@ -33,7 +33,7 @@ VsockDevice::~VsockDevice() {
 }
 
 std::span<const uint16_t> VsockDevice::queue_sizes() const {
-  return kQueueSizes;
+  return kVsockQueueSizes;
 }
 
 std::span<const std::byte> VsockDevice::config() const {
