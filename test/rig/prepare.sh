@@ -11,15 +11,22 @@ readonly kBuildPackages=(
   nanopb libnanopb-dev protobuf-compiler
 )
 
-# A terminal sees the progress, a log only what went wrong.
+# A terminal sees all of the progress, a log a line every ten seconds and what went wrong.
 run_with_progress() {
-  if [ -t 1 ]; then "$@"; else run_quietly "$@"; fi
+  if [ -t 1 ]; then "$@"; else run_and_tell tell_last_line "$@"; fi
+}
+
+# The last "[12/52] Compiling …" of ninja's.
+tell_steps() {
+  local step
+  step=$(grep -oE '^\[[0-9]+/[0-9]+\]' "$1" | tail -n 1 | tr -d '[]') || true
+  echo "building${step:+ ${step%/*} of ${step#*/}} …"
 }
 
 # build_checkout TARGET...: everything when none is named.
 build_checkout() {
-  [ -f build/build.ninja ] || run_quietly meson setup build || return
-  run_with_progress ninja -C build "$@"
+  [ -f build/build.ninja ] || run_quietly meson setup -Djumbo=true build || return
+  if [ -t 1 ]; then ninja -C build "$@"; else run_and_tell tell_steps ninja -C build "$@"; fi
 }
 
 # prepare_guest_inputs: downloads or makes what the guests boot from, and imports it into a data directory below build/
