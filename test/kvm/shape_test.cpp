@@ -12,6 +12,7 @@
 
 #include "captured.hpp"
 #include "state/sections.hpp"
+#include "vmm/snapshot/machine_state.hpp"
 
 using namespace microvm;
 using namespace microvm::vmm::test;
@@ -40,17 +41,13 @@ ErrorCode restore(WorkerProcess& worker, const Saved& saved, const TinyShape& sh
   return error_code(worker.restore(saved.memory.get(), saved.state.get()));
 }
 
-// The state file as a library wrote it that knew no peaks.
-base::Fd with_version_1(int state_fd, const TinyShape& shape) {
+// The state file with another machine section.
+base::Fd with_machine(int state_fd, uint16_t version, wire::Bytes body) {
   const std::string text = read_file(state_fd);
   const auto in = state::Reader::parse(wire::as_bytes(text));
   REQUIRE(in);
-  wire::ByteWriter machine;
-  machine.put(shape.memory_bytes);
-  machine.put(shape.vcpus);
-  machine.put(shape.disks);
   state::Writer out;
-  out.add(SectionId::machine, 0, 1, machine.take());
+  out.add(SectionId::machine, 0, version, std::move(body));
   constexpr uint32_t kMostInstances = 8;
   for (uint32_t id = 2; id < 64; ++id) {
     for (uint32_t instance = 0; instance < kMostInstances; ++instance) {
@@ -62,6 +59,15 @@ base::Fd with_version_1(int state_fd, const TinyShape& shape) {
   }
   const auto bytes = out.finish();
   return memory_file(wire::as_text(bytes));
+}
+
+// As a library wrote it that knew no peaks.
+base::Fd with_version_1(int state_fd, const TinyShape& shape) {
+  wire::ByteWriter machine;
+  machine.put(shape.memory_bytes);
+  machine.put(shape.vcpus);
+  machine.put(shape.disks);
+  return with_machine(state_fd, 1, machine.take());
 }
 
 std::string line_of(const std::string& path, const std::string& key) {
@@ -156,6 +162,24 @@ TEST_CASE("shape: a guest goes on only where it can grow as far as it was told")
     WorkerProcess worker;
     CHECK(restore(worker, saved, other) == ErrorCode::invalid_argument);
   }
+}
+
+TEST_CASE("shape: a device that the guest was not told of is left alone, one we lack is refused") {
+  constexpr uint32_t kVsock = 1u << 4, kRng = 1u << 5, kNobodys = 1u << 11;
+  const TinyShape shape;
+  const auto saved = saved_guest(shape);
+  const auto restore_with = [&](uint32_t slots) {
+    const auto state = with_machine(saved.state.get(), vmm::snapshot::kMachineVersion,
+                                    vmm::snapshot::encode_machine({shape.full(), slots}));
+    WorkerProcess worker;
+    worker.shape(shape);
+    const auto code = error_code(worker.restore(saved.memory.get(), state.get()));
+    if (code == ErrorCode{}) worker.kernel_log(10);
+    return code;
+  };
+  CHECK(restore_with(kVsock | kRng) == ErrorCode{});
+  CHECK(restore_with(kVsock) == ErrorCode{});
+  CHECK(restore_with(kVsock | kRng | kNobodys) == ErrorCode::unsupported);
 }
 
 TEST_CASE("shape: the threads up to the peak are there before the jail, and stay where they are") {
