@@ -103,7 +103,7 @@ TEST_CASE("worker: each way a guest ends has its reason") {
 
 TEST_CASE("worker: ports and addresses of nothing read as nothing and take writes") {
   WorkerProcess worker;
-  constexpr uint64_t kNothing = layout::kVirtioMmioBase + 0x8000;
+  constexpr uint64_t kNothing = layout::virtio_mmio_address(layout::kMaxVirtioSlots);
   constexpr uint64_t kVsock = layout::virtio_mmio_address(4);
   Code guest;
   guest.map_devices();
