@@ -88,15 +88,19 @@ base::Failure Operation::unexpected(const Frame& frame) const {
 }
 
 base::Failure Operation::refused(const Frame& frame) const {
+  return refusal(what_, frame);
+}
+
+base::Failure refusal(const std::string& what, const Frame& frame) {
   const auto failure = decode_message<microvm_agent_Failure>(frame.body);
   if (!failure) return base::fail(failure.error());
   const std::string text = guest_text(failure->message);
-  Error error = base::fail_errno(what_, failure->error > 0 ? failure->error : EIO).value();
+  Error error = base::fail_errno(what, failure->error > 0 ? failure->error : EIO).value();
   if (failure->error == ECONNREFUSED) error.code = ErrorCode::connection_refused;
   if (failure->error == EBUSY || failure->error == EAGAIN) error.code = ErrorCode::busy;
   if (is_wrong_request(failure->error)) error.code = ErrorCode::invalid_argument;
   if (failure->error == ETIMEDOUT) error.code = ErrorCode::deadline_exceeded;
-  if (!text.empty()) error.message = what_ + ": " + text;
+  if (!text.empty()) error.message = what + ": " + text;
   return base::fail(std::move(error));
 }
 

@@ -48,6 +48,9 @@ Result<wire::Bytes> string_list(const std::vector<std::string>& strings, std::st
 // signal for a broken stream.
 Result<wire::Bytes> signal_request(int signal);
 
+// The error that a `failed` frame stands for.
+base::Failure refusal(const std::string& what, const Frame& frame);
+
 // Sends exec or start with the two lists.
 Result<void> send_command(Operation& operation, wire::FrameType type, const AgentCommand& command,
                           const Limits& limits);

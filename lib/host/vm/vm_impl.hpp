@@ -13,6 +13,7 @@
 #include "host/saved/vm_record.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/live_state.hpp"
+#include "host/vm/pending_connect.hpp"
 #include "host/worker/capture.hpp"
 #include "host/worker/start_worker.hpp"
 #include "microvm/image.hpp"
@@ -52,6 +53,19 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   auto with_agent(const host::Limits& limits, std::string_view what, Use&& use)
       -> decltype(use(std::declval<host::AgentClient&>()));
   Result<std::string> read_log(LogSource source);
+
+  // vm_awaiting.cpp: for any thread, the reactor's too; they never block. `done` is called once, on
+  // the reactor's thread and not inside these calls: it must not block, nor hold the last reference
+  // to a Vm. It is not called after cancel() of what is returned, nor when the Runtime ends first.
+  // When the guest's programs run, woken where that is needed: one resume serves all that wait.
+  // Errors: those of session(); deadline_exceeded; busy (RuntimeOptions::max_waiting_calls wait
+  // through this handle).
+  std::shared_ptr<host::AwaitedSession> when_awake(std::string_view what,
+                                                   std::chrono::milliseconds limit,
+                                                   host::AwaitedSession::Done done);
+  // connect() of the Vm. A socket that comes too late, or to a call that was cancelled, is closed.
+  std::shared_ptr<host::AwaitedSocket> connect_later(uint16_t port, std::chrono::milliseconds limit,
+                                                     host::AwaitedSocket::Done done);
 
   // vm_end.cpp
   // Why it ended; call only once it has.
@@ -141,6 +155,12 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   [[nodiscard]] host::VmPhase phase(bool locked_by_us = false);
   bool fell_asleep();
 
+  void begin_waking(const std::string& what);
+  void deliver_later(std::shared_ptr<host::AwaitedSession> waiter,
+                     Result<std::shared_ptr<Session>> result);
+  void try_connect(const std::shared_ptr<host::PendingConnect>& connect,
+                   std::chrono::milliseconds limit, int attempts_left);
+
   // Errors: those of session().
   Result<Awake> hold_awake(const host::Limits& limits, std::string_view what);
 
@@ -184,6 +204,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   Result<void> end_suspended();
 
   host::LiveState live_;
+  host::AwakeQueue awake_queue_;
 
   friend class Vm;
 };

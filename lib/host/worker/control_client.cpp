@@ -17,6 +17,9 @@ constexpr int kMessagesPerWake = 64;  // then the other sockets have their turn
 // Streams of a guest break a moment before its worker reports why.
 constexpr std::chrono::milliseconds kExplainPatience{300};
 
+// To a worker whose socket is full.
+constexpr std::chrono::milliseconds kSendAgain{2};
+
 base::Fd make_event() {
   return base::Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
@@ -28,11 +31,14 @@ void raise(const base::Fd& event) {
 
 }  // namespace
 
-// Filled by the reactor's thread before `done` is raised, read by the caller after.
+// Filled by the reactor's thread before `done` is raised, read by the caller after. One that was
+// asked without waiting has a handler instead.
 struct ControlClient::Call {
-  base::Fd done = make_event();
+  base::Fd done;
   Reply reply;
   bool answered = false;
+  ReplyHandler handler;
+  std::string what;
 };
 
 ControlClient::ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent,
@@ -62,6 +68,7 @@ std::shared_ptr<ControlClient> ControlClient::start(Reactor& reactor, base::Fd s
 // Before anybody else has the client. A peer that is gone shows in watch().
 void ControlClient::greet() {
   greeting_ = std::make_shared<Call>();
+  greeting_->done = make_event();
   calls_[wire::kGreetingId] = greeting_;
   if (const auto bytes = wire::encode(wire::greeting())) {
     static_cast<void>(sys::send_message(socket_.get(), *bytes));
@@ -111,6 +118,12 @@ void ControlClient::on_reply(uint32_t request_id, Received received) {
     calls_.erase(found);
   }
   if (call == greeting_) return on_greeted(received.envelope.message);
+  if (call->handler) {
+    if (const auto* error = std::get_if<wire::ErrorReply>(&received.envelope.message)) {
+      return call->handler(base::fail(worker_error(*error)));
+    }
+    return call->handler(Reply{std::move(received.envelope.message), std::move(received.fds)});
+  }
   call->reply = {std::move(received.envelope.message), std::move(received.fds)};
   call->answered = true;
   raise(call->done);
@@ -132,19 +145,21 @@ void ControlClient::on_greeted(const wire::Message& answer) {
   }
   greeting_->answered = true;
   raise(greeting_->done);
+  send_outgoing();
+}
+
+std::optional<uint16_t> ControlClient::known_version() const {
+  const std::scoped_lock lock(mutex_);
+  return version_;
 }
 
 Result<uint16_t> ControlClient::version(const Limits& limits, std::string_view what) {
-  const auto known = [this] {
-    const std::scoped_lock lock(mutex_);
-    return version_;
-  };
-  if (const auto version = known()) return *version;
+  if (const auto version = known_version()) return *version;
   if (!greeting_->done) return base::fail_errno(std::string(what) + ": eventfd", EMFILE);
   if (auto ok = limits.wait(greeting_->done.get(), POLLIN, what); !ok) {
     return base::fail(ok.error());
   }
-  if (const auto version = known()) return *version;
+  if (const auto version = known_version()) return *version;
   return base::fail(explain(what));
 }
 
@@ -161,7 +176,14 @@ void ControlClient::finish(std::optional<Error> broken) {
   }
   ::shutdown(socket_.get(), SHUT_RDWR);
   raise(ended_event_);
-  for (const auto& [id, call] : calls) raise(call->done);
+  outgoing_.clear();
+  for (const auto& [id, call] : calls) {
+    if (call->handler) {
+      call->handler(base::fail(explain(call->what)));  // which does not wait any more
+    } else {
+      raise(call->done);
+    }
+  }
   tell_end();
 }
 
@@ -177,7 +199,7 @@ void ControlClient::close() {
 }
 
 Result<uint32_t> ControlClient::add_call(const std::shared_ptr<Call>& call, std::string_view what) {
-  if (!call->done || !ended_event_)
+  if ((!call->done && !call->handler) || !ended_event_)
     return base::fail_errno(std::string(what) + ": eventfd", EMFILE);
   const std::scoped_lock lock(mutex_);
   if (ended_) return base::fail(end_error(what));
@@ -191,6 +213,7 @@ Result<ControlClient::Reply> ControlClient::call(wire::Message request, std::spa
   const auto version = this->version(limits, what);
   if (!version) return base::fail(version.error());
   const auto call = std::make_shared<Call>();
+  call->done = make_event();
   const auto id = add_call(call, what);
   if (!id) return base::fail(id.error());
   auto done = send_control(socket_.get(), {*id, std::move(request), *version}, fds, limits, what);
@@ -207,6 +230,56 @@ Result<ControlClient::Reply> ControlClient::call(wire::Message request, std::spa
     return base::fail(worker_error(*error));
   }
   return std::move(call->reply);
+}
+
+void ControlClient::ask(wire::Message request, std::string what, ReplyHandler done) {
+  const auto call = std::make_shared<Call>();
+  call->what = std::move(what);
+  call->handler = std::move(done);
+  const auto id = add_call(call, call->what);
+  if (!id) return call->handler(base::fail(id.error()));
+  outgoing_.push_back({*id, std::move(request)});
+  send_outgoing();
+}
+
+// A worker that is gone is found so by the watch, which tells all callers. Before the worker has
+// said what version it speaks nothing can be sent: on_greeted() comes back here.
+void ControlClient::send_outgoing() {
+  const auto version = known_version();
+  if (!version) return;
+  while (!sends_later_ && !outgoing_.empty()) {
+    wire::Envelope& next = outgoing_.front();
+    next.version = *version;
+    const auto bytes = wire::encode(next);
+    if (!bytes) {
+      refuse(next.request_id, bytes.error());
+      outgoing_.pop_front();
+      continue;
+    }
+    const auto sent = sys::send_message(socket_.get(), *bytes, {});
+    if (sent || sent.error().code != ErrorCode::busy) {
+      outgoing_.pop_front();
+      continue;
+    }
+    sends_later_ = true;
+    reactor_.loop().after(kSendAgain, [self = shared_from_this()] {
+      self->sends_later_ = false;
+      self->send_outgoing();
+    });
+  }
+}
+
+// The version of the worker has no such message.
+void ControlClient::refuse(uint32_t request_id, const Error& why) {
+  std::shared_ptr<Call> call;
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto found = calls_.find(request_id);
+    if (found == calls_.end()) return;
+    call = std::move(found->second);
+    calls_.erase(found);
+  }
+  call->handler(base::fail(Error{why.code, call->what + ": " + why.message}));
 }
 
 Result<base::Fd> ControlClient::call_for_stream(wire::Message request, const Limits& limits,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -48,6 +49,11 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   Result<base::Fd> call_for_stream(wire::Message request, const Limits& limits,
                                    std::string_view what);
 
+  // The same without waiting, for the reactor's thread: `done` is called there, once, also when the
+  // conversation ends. No fds go with the request.
+  using ReplyHandler = std::function<void(Result<Reply>)>;
+  void ask(wire::Message request, std::string what, ReplyHandler done);
+
   // True once the worker closed the connection.
   [[nodiscard]] bool ended() const;
   // The same, also when the reactor has not come to see it yet. Asks the socket and nothing else.
@@ -71,6 +77,7 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent, EndHandler on_end);
   void greet();
   void on_greeted(const wire::Message& answer);
+  [[nodiscard]] std::optional<uint16_t> known_version() const;
   // The version to speak, once the worker has said what it knows.
   Result<uint16_t> version(const Limits& limits, std::string_view what);
   Result<uint32_t> add_call(const std::shared_ptr<Call>& call, std::string_view what);
@@ -78,6 +85,8 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   void on_readable();
   void dispatch(Received received);
   void on_reply(uint32_t request_id, Received received);
+  void send_outgoing();
+  void refuse(uint32_t request_id, const Error& why);
   void finish(std::optional<Error> broken);
   void tell_end();
   [[nodiscard]] Error end_error(std::string_view what) const;
@@ -85,8 +94,10 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   Reactor& reactor_;
   base::Fd socket_;
   base::Fd ended_event_;   // an eventfd, readable for good once the conversation is over
-  AgentHandler on_agent_;  // reactor's thread only, as the next two
+  AgentHandler on_agent_;  // reactor's thread only, as on_end_ and watch_
   EndHandler on_end_;
+  std::deque<wire::Envelope> outgoing_;  // of ask(), while the worker takes none; likewise
+  bool sends_later_ = false;             // likewise
   std::optional<sys::Loop::WatchId> watch_;
 
   mutable std::mutex mutex_;
