@@ -94,12 +94,13 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   const auto pages = host::expand_pages(checkpoint->dir, checkpoint->saved, record.memory_bytes);
   if (!pages) return base::fail(pages.error());
   if (auto ok = host::verify_layers(checkpoint->dir, checkpoint->saved, limits); !ok) return ok;
-  if (host::judge(host::VmCall::rollback, guest_state()) == host::Verdict::gone) {
-    return base::fail(ErrorCode::vm_gone, "roll back: microvm " + record.id + " has ended");
-  }
   Waking waking(*this);
   waking.hold();
   const bool stands = stop_suspension();
+  // Its worker may have died under the suspension.
+  if (host::judge(host::VmCall::rollback, guest_state()) == host::Verdict::gone) {
+    return base::fail(ErrorCode::vm_gone, "roll back: microvm " + record.id + " has ended");
+  }
   if (auto ok = become_saved(*checkpoint, dir); !ok) {
     if (const auto session = stands ? worker_session() : nullptr) {
       take_back(*session, std::string(kCauseCall), NewTop::drop);
