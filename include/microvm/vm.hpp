@@ -108,6 +108,22 @@ struct VmCounters {
 
 enum class LogSource { app, kernel };
 
+// What happens at once to one Vm, from whatever handle, thread or process:
+// - suspend, resume, fork, checkpoint, rollback, terminate and the policy's decisions change it one
+//   after the other, in an order that nobody promises, and each finds what the one before has left:
+//   a suspend after a suspend does nothing, or is busy as long as this process has not finished the
+//   first; a resume after it wakes the Vm; fork and checkpoint wake it first; rollback takes it as
+//   it is. After terminate all are vm_gone, but terminate itself, which is done.
+// - A call that uses the guest (exec, connect, files, …) goes on over fork and checkpoint. suspend,
+//   rollback and terminate cut it short: its streams end. One that begins meanwhile waits for a
+//   resume or rollback, wakes what was suspended, is vm_gone after terminate.
+// - A decision that a Vm is idle is dropped when somebody began to use it before its guest stopped.
+// - When its worker dies the calls under way fail with vm_gone or guest_failed. The Vm has ended,
+//   or sleeps at its last saved state if it has one.
+// - When its owner dies a Vm that dies with it ends, whatever is under way. Any other one goes on:
+// a
+//   change that the owner had begun is done whole or not at all.
+//
 // Copies share the Vm. All calls are thread-safe. A Vm that dies with its owner ends when the last
 // copy and the Runtime are gone. Calls that need the guest resume a suspended Vm first.
 class MICROVM_API Vm {

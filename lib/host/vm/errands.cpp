@@ -46,6 +46,7 @@ void Errands::stop() {
     threads.swap(threads_);
     dropped.swap(waiting_);
   }
+  token_.cancel();
   changed_.notify_all();
   for (std::thread& thread : threads) thread.join();
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/thread_annotations.hpp"
+#include "microvm/cancel.hpp"
 
 namespace microvm::host {
 
@@ -27,6 +28,8 @@ class Errands {
   // Not before `delay` is over. Dropped unstarted once stop() was called. False: it will not be
   // done, since there is no thread for it.
   bool add(Work work, std::chrono::milliseconds delay = {}) MICROVM_EXCLUDES(mutex_);
+  // Cancelled by stop(): for the waits of an errand.
+  [[nodiscard]] const CancelToken& token() const { return token_; }
   // Waits for those under way. Not from an errand.
   void stop() MICROVM_EXCLUDES(mutex_);
 
@@ -37,6 +40,7 @@ class Errands {
   Work next() MICROVM_EXCLUDES(mutex_);
   void start_thread() MICROVM_REQUIRES(mutex_);
 
+  CancelToken token_;
   base::Mutex mutex_;
   std::condition_variable changed_;
   std::multimap<Clock::time_point, Work> waiting_ MICROVM_GUARDED_BY(mutex_);

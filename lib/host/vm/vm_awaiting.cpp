@@ -58,7 +58,8 @@ void Vm::Impl::begin_waking(const std::string& what) {
   const bool begun = core->errands.add([vm = weak_from_this(), what] {
     const auto held = vm.lock();
     if (!held) return;
-    const auto awake = held->session(Limits({}, kWakeLimit), what);
+    const CallLimits limits{.cancel = &held->core->errands.token(), .timeout = kWakeLimit};
+    const auto awake = held->session(Limits(limits), what);
     for (const auto& waiter : held->awake_queue_.take()) held->deliver_later(waiter, awake);
   });
   if (begun) return;

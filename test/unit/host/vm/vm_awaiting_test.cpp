@@ -218,6 +218,16 @@ TEST_CASE("vm awaiting: one that is dropped while others wait for it is no harm"
   t.reach();
 }
 
+TEST_CASE("vm awaiting: a runtime that ends does not wait for what others do with a vm") {
+  Attached t;
+  const auto hold = t.change_elsewhere();
+  SessionInbox inbox;
+  t.impl->when_awake("test", kLong, inbox.handler());
+  const auto start = std::chrono::steady_clock::now();
+  t.host.core->errands.stop();
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
+}
+
 TEST_CASE("vm awaiting: a connect that blocks nobody gives a plain socket") {
   Attached t;
   t.fake.captured_bytes = kLongToPack;
