@@ -14,6 +14,7 @@
 #include "state/exit_record.hpp"
 #include "sys/file.hpp"
 #include "sys/socket.hpp"
+#include "wire/log_size.hpp"
 
 namespace microvm::host {
 namespace {
@@ -24,7 +25,6 @@ constexpr const char* kVmRecordFile = "vm.json";
 constexpr const char* kExitFile = "exit";
 constexpr const char* kControlSocket = "control.sock";
 constexpr const char* kToldFile = "told";
-constexpr size_t kMaxLogBytes = 256 * 1024;
 // Between mkdir and the lock a launch shows no sign of life; it takes microseconds.
 constexpr std::chrono::seconds kLaunchGrace{60};
 
@@ -294,11 +294,11 @@ base::Fd open_log(const fs::path& vm_dir, LogSource source) {
 }
 
 Result<std::string> read_log(int fd) {
-  return read_small(fd, kMaxLogBytes);
+  return read_small(fd, wire::kMaxLogBytes);
 }
 
 Result<std::string> read_log(const fs::path& vm_dir, LogSource source) {
-  return read_small_file(vm_dir / log_file(source), kMaxLogBytes);
+  return read_small_file(vm_dir / log_file(source), wire::kMaxLogBytes);
 }
 
 Result<base::Fd> connect_control(const fs::path& vm_dir) {

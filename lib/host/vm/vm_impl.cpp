@@ -9,6 +9,7 @@
 #include "host/worker/doorbell_keeper.hpp"
 #include "host/worker/read_stream.hpp"
 #include "host/worker/vm_link.hpp"
+#include "wire/log_size.hpp"
 
 namespace microvm {
 
@@ -21,7 +22,6 @@ using host::VmPhase;
 namespace {
 
 constexpr std::chrono::seconds kLogLimit{10};
-constexpr size_t kMaxLogBytes = 256 * 1024;
 // A worker that is just starting or ending in another process.
 constexpr std::chrono::milliseconds kSettlePause{10};
 constexpr int kSettleAttempts = 200;
@@ -246,7 +246,7 @@ Result<std::string> Vm::Impl::read_log(LogSource source) {
     const Limits limits({}, kLogLimit);
     auto stream = running->client->call_for_stream(wire::LogsRequest{wire_source(source), false},
                                                    limits, "read the log");
-    if (stream) return host::read_stream(stream->get(), kMaxLogBytes, limits, "read the log");
+    if (stream) return host::read_stream(stream->get(), wire::kMaxLogBytes, limits, "read the log");
     if (!running->client->ended()) return base::fail(stream.error());
   }
   if (ended()) end_reason();  // the worker writes the files before it is gone

@@ -9,6 +9,7 @@
 #include "host/session/doorbell.hpp"
 #include "host/worker/control_channel.hpp"
 #include "host/worker/read_stream.hpp"
+#include "wire/log_size.hpp"
 
 namespace microvm::host {
 namespace {
@@ -101,7 +102,7 @@ std::string Launch::kernel_words() {
     if (!received || received->state == Received::State::end) return {};
     if (received->envelope.request_id != kLogsId) continue;
     if (received->fds.size() != 1) return {};
-    const auto log = read_stream(received->fds[0].get(), 256 * 1024, limits, kStarting);
+    const auto log = read_stream(received->fds[0].get(), wire::kMaxLogBytes, limits, kStarting);
     return log ? printable(last_lines(*log, kLastWordsLines)) : std::string();
   }
 }

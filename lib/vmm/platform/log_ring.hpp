@@ -9,10 +9,11 @@
 #include <vector>
 
 #include "wire/bytes.hpp"
+#include "wire/log_size.hpp"
 
 namespace microvm::vmm {
 
-inline constexpr size_t kLogRingBytes = size_t{256} * 1024;
+inline constexpr size_t kLogRingBytes = wire::kMaxLogBytes;
 
 // All functions from any thread.
 class LogRing {
