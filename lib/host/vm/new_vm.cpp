@@ -4,7 +4,6 @@
 
 #include "host/store/json_fields.hpp"
 #include "host/store/rfc3339.hpp"
-#include "host/worker/admission.hpp"
 #include "sys/file.hpp"
 
 namespace microvm::host {
@@ -76,23 +75,21 @@ struct Launched {
 };
 
 // All but the run hook.
-Result<Launched> launch(const std::shared_ptr<Core>& core, const ImageFiles& image,
-                        const NewVmOrigin& origin, const RunOptions& options, const Limits& limits,
-                        const LaunchClock& clock) {
-  const ImageManifest& manifest = image.image.manifest;
+Result<Launched> launch(const std::shared_ptr<Core>& core, const NewVm& what) {
+  const NewVmOrigin& origin = what.origin;
+  const RunOptions& options = what.options;
+  const ImageManifest& manifest = what.image.image.manifest;
   if (auto ok = check_payload(manifest.info, options.run_hook_payload); !ok) {
     return base::fail(ok.error());
   }
   const Shape shape = shape_of(manifest);
   if (core->pool_size > 0) core->pool->keep(shape, core->pool_size);
-  auto worker = core->pool->take(shape, limits);
-  if (!worker) return base::fail(worker.error());
-  LaunchTimes times;
-  times.worker_us = clock.us();
+  auto taken = take_worker(*core, shape, what.starting, what.clock);
+  if (!taken) return base::fail(taken.error());
 
   auto directory = NewVmDirectory::create(core->store, options.name);
   if (!directory) return base::fail(directory.error());
-  auto hold = hold_change(directory->path(), limits, "run");
+  auto hold = hold_change(directory->path(), what.starting, "run");
   if (!hold) return base::fail(hold.error());
   auto identity = make_identity(options.name.empty() ? directory->id() : options.name);
   if (!identity) return base::fail(identity.error());
@@ -100,7 +97,7 @@ Result<Launched> launch(const std::shared_ptr<Core>& core, const ImageFiles& ima
   if (!point) return base::fail(point.error());
   const auto number = next_file_number(directory->path());
   if (!number) return base::fail(number.error());
-  VmRun run{.worker_pid = worker->pid(), .layers = origin.layers, .pages = {}};
+  VmRun run{.worker_pid = taken->worker.pid(), .layers = origin.layers, .pages = {}};
   run.layers.push_back(numbered_file(VmFileKind::layer, *number));
   run.pages_known = origin.overlays.empty();
   auto files = directory->make_files(run.layers.back());
@@ -108,29 +105,32 @@ Result<Launched> launch(const std::shared_ptr<Core>& core, const ImageFiles& ima
   const VmRecord record = make_record(*directory, manifest.info, options, *identity);
   auto written = directory->write_record(record);
   if (written) written = write_run(directory->path(), run);
-  if (written) written = check_memory_limit(*core, "run");
   if (!written) return base::fail(written.error());
 
-  auto started = start_worker(std::move(*worker), record, image, *point, std::move(*files),
-                              std::move(*identity), limits, clock, times);
+  auto started = start_worker(*core, {.what = "run",
+                                      .taken = std::move(*taken),
+                                      .record = record,
+                                      .image = what.image,
+                                      .point = *point,
+                                      .files = std::move(*files),
+                                      .identity = std::move(*identity),
+                                      .limits = what.starting,
+                                      .clock = what.clock});
   if (!started) return base::fail(started.error());
   auto vm = std::make_shared<Vm::Impl>(core, record, manifest.info.config);
   vm->keep_change_hold(*hold);
   directory->keep();
   vm->own(std::move(*started));
-  core->pool->fill_in_background(shape);
   return Launched{std::move(vm), std::move(*hold)};
 }
 
 }  // namespace
 
 Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core,
-                                               const ImageFiles& image, const NewVmOrigin& origin,
-                                               const RunOptions& options, const Limits& starting,
-                                               const Limits& limits, const LaunchClock& clock) {
-  const auto launched = launch(core, image, origin, options, starting, clock);
+                                               const NewVm& what) {
+  const auto launched = launch(core, what);
   if (!launched) return base::fail(launched.error());
-  auto begun = launched->vm->begin_run(options.run_hook_payload, limits, clock);
+  auto begun = launched->vm->begin_run(what.options.run_hook_payload, what.whole, what.clock);
   if (!begun) return base::fail(begun.error());
   return launched->vm;
 }

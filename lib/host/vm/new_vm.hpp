@@ -17,12 +17,19 @@ struct NewVmOrigin {
   int state = -1;                   // borrowed; -1: the image's
 };
 
+// What is referred to outlives the start.
+struct NewVm {
+  const ImageFiles& image;
+  const NewVmOrigin& origin;
+  const RunOptions& options;
+  const Limits& starting;  // of the start
+  const Limits& whole;     // of the call: within them the run hook has a time of its own
+  const LaunchClock& clock;
+};
+
 // Takes a worker, makes the directory, starts it and calls its run hook. Nothing stays behind when
-// it fails. `starting` bounds the start; the hook has a time of its own within `limits`. Errors:
-// invalid_argument (the payload), …
+// it fails. Errors: invalid_argument (the payload), …
 Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core,
-                                               const ImageFiles& image, const NewVmOrigin& origin,
-                                               const RunOptions& options, const Limits& starting,
-                                               const Limits& limits, const LaunchClock& clock);
+                                               const NewVm& what);
 
 }  // namespace microvm::host

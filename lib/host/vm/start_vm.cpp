@@ -26,7 +26,12 @@ Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
   const auto files = open_image_files(core->store, image, whole);
   if (!files) return base::fail(files.error());
   const Limits limits(call_limits, options.start_timeout);
-  return start_new_vm(core, *files, {}, options, limits, whole, clock);
+  return start_new_vm(core, {.image = *files,
+                             .origin = {},
+                             .options = options,
+                             .starting = limits,
+                             .whole = whole,
+                             .clock = clock});
 }
 
 Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& core,
@@ -49,7 +54,12 @@ Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& 
                            .overlays = {pages->get()},
                            .state = state->get()};
   const Limits limits(call_limits, options.start_timeout);
-  return start_new_vm(core, *files, origin, options, limits, whole, clock);
+  return start_new_vm(core, {.image = *files,
+                             .origin = origin,
+                             .options = options,
+                             .starting = limits,
+                             .whole = whole,
+                             .clock = clock});
 }
 
 Result<std::shared_ptr<Vm::Impl>> attach_vm(const std::shared_ptr<Core>& core,

@@ -65,9 +65,12 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   std::atomic<bool> failed{false};
   const auto start_some = [&] {
     for (uint32_t i = next++; i < options.count && !failed; i = next++) {
-      forks[i] =
-          host::start_new_vm(core, *image, origin, run_options(options, i),
-                             limits.within(options.start_timeout), limits, host::LaunchClock());
+      forks[i] = host::start_new_vm(core, {.image = *image,
+                                           .origin = origin,
+                                           .options = run_options(options, i),
+                                           .starting = limits.within(options.start_timeout),
+                                           .whole = limits,
+                                           .clock = host::LaunchClock()});
       if (!forks[i]) failed = true;
     }
   };

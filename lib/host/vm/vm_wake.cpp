@@ -8,7 +8,6 @@
 #include "host/store/files.hpp"
 #include "host/vm/transition.hpp"
 #include "host/vm/vm_impl.hpp"
-#include "host/worker/admission.hpp"
 #include "sys/file.hpp"
 
 namespace microvm {
@@ -129,11 +128,8 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   const host::LaunchClock clock;
   const auto image = host::open_image_files(core->store, record.image, limits);
   if (!image) return base::fail(image.error());
-  const host::Shape shape = host::shape_of(image->image.manifest);
-  auto worker = core->pool->take(shape, limits);
-  if (!worker) return base::fail(worker.error());
-  LaunchTimes times;
-  times.worker_us = clock.us();
+  auto taken = host::take_worker(*core, host::shape_of(image->image.manifest), limits, clock);
+  if (!taken) return base::fail(taken.error());
 
   host::StartPoint point;
   auto overlay = host::expand_pages(dir, saved, record.memory_bytes);
@@ -151,20 +147,24 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   host::keep_numbered_files(dir, saved.files());
   const auto number = host::next_file_number(dir);
   if (!number) return base::fail(number.error());
-  host::VmRun run{.worker_pid = worker->pid(), .layers = saved.layers, .pages = saved.pages};
+  host::VmRun run{.worker_pid = taken->worker.pid(), .layers = saved.layers, .pages = saved.pages};
   run.layers.push_back(host::numbered_file(host::VmFileKind::layer, *number));
   if (auto ok = host::write_run(dir, run); !ok) return base::fail(ok.error());
   auto files = host::make_worker_files(dir, std::move(lock), run.layers.back());
   if (!files) return base::fail(files.error());
-  if (auto ok = host::check_memory_limit(*core, "resume"); !ok) return base::fail(ok.error());
   auto identity = host::make_identity(record.hostname);
   if (!identity) return base::fail(identity.error());
   identity->machine_id = record.machine_id;
   identity->boot_id = record.boot_id;
-  auto started = host::start_worker(std::move(*worker), record, *image, point, std::move(*files),
-                                    std::move(*identity), limits.within(kStartLimit), clock, times);
-  if (started) core->pool->fill_in_background(shape);
-  return started;
+  return host::start_worker(*core, {.what = "resume",
+                                    .taken = std::move(*taken),
+                                    .record = record,
+                                    .image = *image,
+                                    .point = point,
+                                    .files = std::move(*files),
+                                    .identity = std::move(*identity),
+                                    .limits = limits.within(kStartLimit),
+                                    .clock = clock});
 }
 
 }  // namespace microvm

@@ -8,11 +8,12 @@
 #include "host/session/hook_call.hpp"
 #include "host/store/files.hpp"
 #include "host/worker/control_client.hpp"
-#include "host/worker/launch.hpp"
 #include "host/worker/read_stream.hpp"
+#include "host/worker/start_worker.hpp"
 #include "host/worker/vm_link.hpp"
 #include "sys/file.hpp"
 #include "sys/socket.hpp"
+#include "wire/log_size.hpp"
 
 namespace microvm::host {
 namespace {
@@ -22,7 +23,6 @@ constexpr std::chrono::minutes kBootLimit{2};
 constexpr std::chrono::minutes kShutdownLimit{2};
 constexpr std::chrono::minutes kOperationLimit{2};
 constexpr std::chrono::seconds kLogLimit{5};
-constexpr size_t kMaxLogBytes = 256 * 1024;
 
 constexpr const char* kCmdline =
     "console=ttyS0 quiet loglevel=4 reboot=a panic=-1 8250.nr_uarts=1 i8042.noaux i8042.nopnp "
@@ -150,9 +150,9 @@ std::string VmBuildGuest::app_log() {
   constexpr std::string_view kWhat = "read the log";
   const wire::LogsRequest request{wire::LogsRequest::Which::app, false};
   if (const auto stream = client_->call_for_stream(request, limits, kWhat)) {
-    return read_stream(stream->get(), kMaxLogBytes, limits, kWhat).value_or("");
+    return read_stream(stream->get(), wire::kMaxLogBytes, limits, kWhat).value_or("");
   }
-  return read_text_file(scratch_.dir() / "app.log", kMaxLogBytes).value_or("");
+  return read_text_file(scratch_.dir() / "app.log", wire::kMaxLogBytes).value_or("");
 }
 
 Result<SnapshotSizes> VmBuildGuest::snapshot(int memory_fd, int state_fd,
@@ -296,18 +296,21 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
   const Shape shape{.memory_bytes = machine.memory_bytes,
                     .vcpus = static_cast<uint16_t>(machine.vcpus),
                     .disks = 1};
-  auto worker = host_->pool->take(shape, limits);
-  if (!worker) return base::fail(worker.error());
+  const LaunchClock clock;
+  auto taken = take_worker(*host_, shape, limits, clock);
+  if (!taken) return base::fail(taken.error());
   auto identity = make_identity("build");
   if (!identity) return base::fail(identity.error());
-  const LaunchClock clock;
-  LaunchTimes times;
-  auto doorbell =
-      launch_guest(*worker, std::move(request), fds, std::move(*identity), limits, clock, times);
-  if (!doorbell) return base::fail(doorbell.error());
-  host_->pool->fill_in_background(shape);
-  return std::make_unique<VmBuildGuest>(host_, std::move(*worker), std::move(files.scratch),
-                                        std::move(*doorbell), times.ready_us / 1000);
+  auto guest = start_guest(*host_, {.taken = std::move(*taken),
+                                    .request = std::move(request),
+                                    .fds = fds,
+                                    .identity = std::move(*identity),
+                                    .limits = limits,
+                                    .clock = clock});
+  if (!guest) return base::fail(guest.error());
+  const uint64_t boot_us = guest->times.ready_us - guest->times.worker_us;
+  return std::make_unique<VmBuildGuest>(host_, std::move(guest->worker), std::move(files.scratch),
+                                        std::move(guest->doorbell), boot_us / 1000);
 }
 
 Result<std::unique_ptr<BuildGuest>> VmStepRunner::boot(const BuildMachine& machine,

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "host/store/files.hpp"
+#include "host/worker/admission.hpp"
 #include "sys/file.hpp"
 #include "wire/start_fds.hpp"
 
@@ -46,20 +47,42 @@ Shape shape_of(const ImageManifest& manifest) {
           .disks = 1};
 }
 
-Result<StartedWorker> start_worker(Worker worker, const VmRecord& record, const ImageFiles& image,
-                                   const StartPoint& point, WorkerFiles files, Identity identity,
-                                   const Limits& limits, const LaunchClock& clock,
-                                   LaunchTimes times) {
-  wire::RestoreRequest request;
-  request.attachment = {record.id, record.dies_with_owner};
-  request.disks = {{.hold_when_full = true}};
-  const std::vector<int> fds = wire::pack(restore_fds(image, point, files), request);
-  auto doorbell =
-      launch_guest(worker, std::move(request), fds, std::move(identity), limits, clock, times);
+Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limits& limits,
+                                const LaunchClock& clock) {
+  auto worker = host.pool->take(shape, limits);
+  if (!worker) return base::fail(worker.error());
+  TakenWorker taken{std::move(*worker), shape, {}};
+  taken.times.worker_us = clock.us();
+  return taken;
+}
+
+Result<StartedGuest> start_guest(WorkerHost& host, GuestStart start) {
+  auto& [worker, shape, times] = start.taken;
+  auto doorbell = launch_guest(worker, std::move(start.request), start.fds,
+                               std::move(start.identity), start.limits, start.clock, times);
   if (!doorbell) return base::fail(doorbell.error());
-  auto lock = sys::duplicate(files.exit_record.get(), "keep the microvm's lock");
+  host.pool->fill_in_background(shape);
+  return StartedGuest{std::move(worker), std::move(*doorbell), times};
+}
+
+Result<StartedWorker> start_worker(WorkerHost& host, VmStart start) {
+  if (auto ok = check_memory_limit(host, start.what); !ok) return base::fail(ok.error());
+  wire::RestoreRequest request;
+  request.attachment = {start.record.id, start.record.dies_with_owner};
+  request.disks = {{.hold_when_full = true}};
+  const std::vector<int> fds =
+      wire::pack(restore_fds(start.image, start.point, start.files), request);
+  auto lock = sys::duplicate(start.files.exit_record.get(), "keep the microvm's lock");
   if (!lock) return base::fail(lock.error());
-  return StartedWorker{std::move(worker), std::move(*doorbell), std::move(*lock), times};
+  auto guest = start_guest(host, {.taken = std::move(start.taken),
+                                  .request = std::move(request),
+                                  .fds = fds,
+                                  .identity = std::move(start.identity),
+                                  .limits = start.limits,
+                                  .clock = start.clock});
+  if (!guest) return base::fail(guest.error());
+  return StartedWorker{std::move(guest->worker), std::move(guest->doorbell), std::move(*lock),
+                       guest->times};
 }
 
 Result<std::vector<base::Fd>> open_layers(const std::filesystem::path& dir,

@@ -1,4 +1,5 @@
-// One worker for one Vm: from the image's snapshot alone, or from a state above it.
+// From a pooled worker to a guest whose agent is ready: the same for a launch, a resume and a guest
+// of a build.
 #pragma once
 
 #include <vector>
@@ -6,6 +7,7 @@
 #include "host/saved/vm_directory.hpp"
 #include "host/store/image_files.hpp"
 #include "host/worker/launch.hpp"
+#include "host/worker/worker_host.hpp"
 
 namespace microvm::host {
 
@@ -26,12 +28,50 @@ struct StartedWorker {
 // The worker an image needs.
 Shape shape_of(const ImageManifest& manifest);
 
-// `files`: of the directory, made for this start. Returns when the agent is ready and told who it
-// is. Errors: see launch_guest().
-Result<StartedWorker> start_worker(Worker worker, const VmRecord& record, const ImageFiles& image,
-                                   const StartPoint& point, WorkerFiles files, Identity identity,
-                                   const Limits& limits, const LaunchClock& clock,
-                                   LaunchTimes times);
+// A worker of the right shape in one's hands, and how long that took.
+struct TakenWorker {
+  Worker worker;
+  Shape shape;
+  LaunchTimes times;
+};
+Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limits& limits,
+                                const LaunchClock& clock);
+
+// What a guest is started with. What is referred to outlives the start.
+struct GuestStart {
+  TakenWorker taken;
+  wire::Message request;        // BootRequest or RestoreRequest
+  const std::vector<int>& fds;  // as the request says
+  Identity identity;
+  const Limits& limits;
+  const LaunchClock& clock;
+};
+
+struct StartedGuest {
+  Worker worker;
+  base::Fd doorbell;  // to be held open as long as the guest runs
+  LaunchTimes times;
+};
+
+// Returns when the agent is ready and told who it is; the pool then gets another worker. Errors:
+// see launch_guest().
+Result<StartedGuest> start_guest(WorkerHost& host, GuestStart start);
+
+// The same for a Vm that has a directory.
+struct VmStart {
+  std::string_view what;  // begins a refusal
+  TakenWorker taken;
+  const VmRecord& record;  // it stands in the directory, with the run it begins
+  const ImageFiles& image;
+  const StartPoint& point;
+  WorkerFiles files;  // of the directory, made for this start
+  Identity identity;
+  const Limits& limits;
+  const LaunchClock& clock;
+};
+
+// Errors: out_of_memory (the embedder's limit), those of start_guest().
+Result<StartedWorker> start_worker(WorkerHost& host, VmStart start);
 
 // The layers of that name in a Vm's directory, read-only.
 Result<std::vector<base::Fd>> open_layers(const std::filesystem::path& dir,
