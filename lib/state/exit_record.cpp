@@ -3,6 +3,7 @@
 #include <string>
 
 #include "state/crc32c.hpp"
+#include "state/format_version.hpp"
 #include "wire/exit_fields.hpp"
 #include "wire/fields.hpp"
 
@@ -44,11 +45,8 @@ Result<wire::ExitEvent> decode_exit_record(wire::ByteView bytes) {
   if (wire::as_text(in.get_bytes(kMagic.size())) != kMagic) return decode_version_1(bytes);
   const auto version = in.get<uint32_t>();
   if (!in.ok()) return damaged();
-  if (version > kExitRecordVersion) {
-    return base::fail(ErrorCode::unsupported,
-                      "its exit record has version " + std::to_string(version) +
-                          ", this library reads versions 1 to " +
-                          std::to_string(kExitRecordVersion) + ": use a newer one");
+  if (auto ok = check_version("exit record", version, kExitRecordVersion); !ok) {
+    return base::fail(ok.error());
   }
   const wire::ByteView body = in.get_bytes(in.get<uint32_t>());
   const auto checksum = in.get<uint32_t>();

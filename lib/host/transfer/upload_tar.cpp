@@ -111,9 +111,9 @@ class TarUpload {
     file.gid = options_.keep_owner ? clamp_id(archive_entry_gid(entry)) : options_.gid;
     // What does not fit into 64 bits of nanoseconds is the last time that does.
     const int64_t seconds = std::clamp<int64_t>(
-        archive_entry_mtime(entry), INT64_MIN / kNsPerSecond + 1, INT64_MAX / kSecondNs - 1);
+        archive_entry_mtime(entry), INT64_MIN / kNsPerSecond + 1, INT64_MAX / kNsPerSecond - 1);
     file.mtime_ns = seconds * kNsPerSecond +
-                    std::clamp<long>(archive_entry_mtime_nsec(entry), 0, kSecondNs - 1);
+                    std::clamp<long>(archive_entry_mtime_nsec(entry), 0, kNsPerSecond - 1);
     return file;
   }
 

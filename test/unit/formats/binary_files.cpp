@@ -2,6 +2,7 @@
 
 #include "format.hpp"
 #include "state/crc32c.hpp"
+#include "state/exit_record.hpp"
 #include "state/frames.hpp"
 #include "state/memory_file.hpp"
 #include "state/pages.hpp"
@@ -113,6 +114,40 @@ Format working_set() {
           .named = "state file: section working set 0: version"};
 }
 
+// Of another version, or with `surplus` bytes in its body, its sum right.
+wire::Bytes exit_file(uint32_t version, size_t surplus = 0) {
+  constexpr size_t kMagicBytes = 8;
+  constexpr size_t kHeaderBytes = 16;
+  wire::ExitEvent event;
+  event.reason = wire::ExitEvent::Reason::panic;
+  event.detail = "no init";
+  const auto good = state::encode_exit_record(event);
+  const auto body = wire::ByteView(good).subspan(kHeaderBytes, good.size() - kHeaderBytes - 4);
+  wire::ByteWriter out;
+  out.put_bytes(wire::ByteView(good).first(kMagicBytes));
+  out.put(version);
+  out.put(static_cast<uint32_t>(body.size() + surplus));
+  out.put_bytes(body);
+  out.put_bytes(wire::Bytes(surplus));
+  out.put(state::crc32c(out.bytes()));
+  return out.take();
+}
+
+Format exit_record() {
+  return {.name = "exit record",
+          .good = exit_file(state::kExitRecordVersion),
+          .read = [](wire::ByteView bytes) -> Result<wire::Bytes> {
+            const auto event = state::decode_exit_record(bytes);
+            if (!event) return base::fail(event.error());
+            return state::encode_exit_record(*event);
+          },
+          .summed = true,
+          .with_version = [](uint32_t version) { return exit_file(version); },
+          .newest = state::kExitRecordVersion,
+          .named = "exit record: version",
+          .with_more = exit_file(state::kExitRecordVersion, 12)};
+}
+
 // ---- memory at rest ----------------------------------------------------------------------------
 
 // Two frames with data, one of zeros.
@@ -222,7 +257,8 @@ Format layer() {
 }  // namespace
 
 std::vector<Format> binary_files() {
-  return {state_header(), state_section(), working_set(), memory(), pages(), layer()};
+  return {state_header(), state_section(), working_set(), exit_record(),
+          memory(),       pages(),         layer()};
 }
 
 }  // namespace microvm::test

@@ -12,6 +12,7 @@
 #include "host/saved/vm_directory.hpp"
 #include "host/store/files.hpp"
 #include "microvm/runtime.hpp"
+#include "state/exit_record.hpp"
 
 using namespace microvm;
 using namespace microvm::host;
@@ -133,6 +134,27 @@ TEST_CASE("newer library: a state that it saved stays and is named by the resume
   fixture.check_all_stays(fixture.sleeper_dir);
   Fixture::raise_schema(fixture.sleeper_dir / kRunFile);
   check_refused(read_run(fixture.sleeper_dir).error(), kRunFile);
+}
+
+TEST_CASE("newer library: a vm stays whose end it told in words that are not known") {
+  Fixture fixture;
+  wire::Bytes exit = state::encode_exit_record({});
+  constexpr size_t kVersionAt = 8;
+  exit[kVersionAt] = std::byte{state::kExitRecordVersion + 1};
+  const auto ids = fixture.store.vm_ids();
+  REQUIRE(ids);
+  for (const std::string& id : *ids) {
+    std::ofstream(fixture.store.vm_dir(id) / "exit", std::ios::trunc | std::ios::binary)
+        << wire::as_text(exit);
+  }
+  for (const std::string& id : *ids) {
+    const auto info = describe_vm(fixture.store, id);
+    REQUIRE(info);
+    CHECK(info->state == VmState::suspended);
+    CHECK(info->state_reason.find("exit record: version 3 was made by a newer") !=
+          std::string::npos);
+    fixture.check_all_stays(fixture.store.vm_dir(id));
+  }
 }
 
 TEST_CASE("newer library: its checkpoints stay, with files that no record here names") {

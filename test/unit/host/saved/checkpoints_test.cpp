@@ -78,7 +78,7 @@ TEST_CASE(
     REQUIRE_FALSE(removed);
     CHECK(removed.error().code == row.code);
   }
-  CHECK(list_checkpoints(*store)->size() == 4);
+  CHECK(list_checkpoints(*store)->items.size() == 4);
 }
 
 TEST_CASE("checkpoints: of many that take one name at once, one gets it") {
