@@ -98,7 +98,7 @@ TEST_CASE("exit record: a newer version is refused by name") {
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == ErrorCode::unsupported);
   CHECK(refused.error().message ==
-        "its exit record has version 3, this library reads versions 1 to 2: use a newer one");
+        "exit record: version 3 was made by a newer libmicrovm, this one reads up to 2");
   const wire::Bytes unknown_reason{std::byte{7}};
   CHECK(decode_exit_record(record(2, unknown_reason)).error().code == ErrorCode::corrupt);
   for (const uint32_t version : {0u, 1u}) CHECK_FALSE(decode_exit_record(record(version, {})));

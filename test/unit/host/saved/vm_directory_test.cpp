@@ -185,7 +185,7 @@ TEST_CASE("vm directory: a newer exit record is named, kept and not written over
   newer[8] = std::byte{9};
   std::ofstream(directory.path() / "exit") << wire::as_text(newer);
   const std::string reason =
-      "its exit record has version 9, this library reads versions 1 to 2: use a newer one";
+      "exit record: version 9 was made by a newer libmicrovm, this one reads up to 2";
   CHECK_FALSE(read_exit(directory.path()));
   CHECK(find_phase(directory.path()) == VmPhase::suspended);
   VmInfo info;

@@ -108,7 +108,7 @@ std::shared_ptr<Vm::Impl> FakeVm::attach(const FakeHost& host) const {
 }
 
 void FakeVm::write_exit(const wire::ExitEvent& how) {
-  REQUIRE(sys::pwrite_full(files_.exit_record.get(), wire::encode({0, how}), 0));
+  REQUIRE(host::write_exit(files_.exit_record.get(), how));
 }
 
 void FakeVm::tell_all(const wire::ExitEvent& how) {
@@ -188,6 +188,9 @@ void FakeVm::answer(int socket, const wire::Envelope& request, std::vector<base:
     [[maybe_unused]] const auto sent = host::send_control(
         socket, {request.request_id, std::move(message)}, with, in_time(), "answer");
   };
+  if (wire::is_greeting(request)) {
+    return reply(wire::VersionsReply{wire::kOldestControlVersion, wire::kControlVersion});
+  }
   if (std::holds_alternative<wire::ConnectRequest>(request.message)) {
     ++streams;
     const base::Fd end = open_stream();
@@ -202,7 +205,7 @@ void FakeVm::answer(int socket, const wire::Envelope& request, std::vector<base:
   reply(wire::OkReply{});
   if (const auto* last = std::get_if<wire::TerminateRequest>(&request.message)) {
     using Reason = wire::ExitEvent::Reason;
-    end({last->suspended ? Reason::suspended : Reason::terminated, {}});
+    end({last->suspended ? Reason::suspended : Reason::terminated, {}, {}});
   }
 }
 
