@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr Shape kShape{2 << 20, 1, 0};
+constexpr Shape kShape{.memory_bytes = 2 << 20, .vcpus = 1};
 
 // Of this process, ended ones that nobody has reaped too.
 size_t children() {

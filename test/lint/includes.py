@@ -34,7 +34,7 @@ RULES = {
                                "vmm/platform", "vmm/virtio"],
     "lib/vmm/snapshot": BASE + ["sys", "state", "vmm/arch/arch.hpp", "vmm/memory", "vmm/platform",
                                 "vmm/machine"],
-    "lib/vmm/control": BASE + ["sys", "vmm/arch/arch.hpp", "vmm/disk", "vmm/machine",
+    "lib/vmm/control": BASE + ["sys", "state", "vmm/arch/arch.hpp", "vmm/disk", "vmm/machine",
                                "vmm/platform", "vmm/snapshot", "vmm/virtio"],
     "lib/vmm": BASE + ["sys", "vmm/control"],
     "lib/host/base": BASE + ["microvm"],

@@ -35,7 +35,7 @@ const std::map<std::string, Envelope>& known_messages() {
       {"shape", {1, ShapeRequest{{.memory_bytes = 16u << 20, .vcpus = 2, .disks = 1}}}},
       {"probe", {2, ProbeRequest{}}},
       {"boot", {3, BootRequest{"quiet", {"tiny", false}, {{true, false, 1}, {false, true, 3}}}}},
-      {"shape_disk", {1, ShapeRequest{16u << 20, 1, 1}}},
+      {"shape_disk", {1, ShapeRequest{{.memory_bytes = 16u << 20, .vcpus = 1, .disks = 1}}}},
       {"boot_disk", {2, BootRequest{"quiet", {"tiny", false}, {{false, true, 2}}}}},
       {"restore_disk", {2, RestoreRequest{{"clone", true}, {{false, true, 3}}, 1, false}}},
       {"restore", {4, RestoreRequest{{"abc", true}, {{false, false, 2}}, 3, true}}},
