@@ -33,11 +33,22 @@ def sources_of(files):
 
 
 def commands(build):
-    found = {}
-    for entry in json.loads((build / "compile_commands.json").read_text()):
-        path = os.path.relpath(os.path.join(entry["directory"], entry["file"]))
-        found[path] = (entry["directory"], shlex.split(entry["command"]))
-    return found
+    """Of each compilation: the folder it builds for, relative to here, its directory and its words."""
+    entries = json.loads((build / "compile_commands.json").read_text())
+    return [(os.path.relpath(os.path.join(entry["directory"], entry["file"])),
+             pathlib.PurePath(entry["output"]).parent.parent,
+             entry["directory"], shlex.split(entry["command"])) for entry in entries]
+
+
+def command_for(source, known):
+    """Its own, or, where files are compiled a dozen at a time, one of the same folder's target."""
+    for file, _, directory, words in known:
+        if file == source:
+            return directory, words
+    near = [entry for entry in known if pathlib.PurePath(source).is_relative_to(entry[1])]
+    if not near:
+        return None
+    return max(near, key=lambda entry: len(entry[1].parts))[2:]
 
 
 # What says where headers are and what is defined; warnings are the compilers' own business.
@@ -60,10 +71,11 @@ def main():
     known = commands(build)
     wrong = 0
     for source in sources_of(files_that_use_them()):
-        if source not in known:
+        command = command_for(source, known)
+        if command is None:
             print(f"{source}: not in the build, so its locks are not checked")
             wrong += 1
-        elif not check(source, *known[source]):
+        elif not check(source, *command):
             wrong += 1
     return 1 if wrong else 0
 

@@ -24,7 +24,7 @@ struct NewVm {
   const RunOptions& options;
   const Limits& starting;  // of the start
   const Limits& whole;     // of the call: within them the run hook has a time of its own
-  const LaunchClock& clock;
+  const Stopwatch& clock;
 };
 
 // Takes a worker, makes the directory, starts it and calls its run hook. Nothing stays behind when

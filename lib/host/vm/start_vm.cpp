@@ -20,7 +20,7 @@ Result<void> verify_image(const Store& store, const std::string& reference,
 Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
                                            const std::string& image, const RunOptions& options,
                                            const CallLimits& call_limits) {
-  const LaunchClock clock;
+  const Stopwatch clock;
   const Limits whole(call_limits);
   // The first time reads the whole image, however large it is: not part of the guest's time.
   const auto files = open_image_files(core->store, image, whole);
@@ -38,7 +38,7 @@ Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& 
                                                    const Checkpoint& checkpoint,
                                                    const RunOptions& options,
                                                    const CallLimits& call_limits) {
-  const LaunchClock clock;
+  const Stopwatch clock;
   const Limits whole(call_limits);
   const auto files = open_image_files(core->store, checkpoint.info.image, whole);
   if (!files) return base::fail(files.error());

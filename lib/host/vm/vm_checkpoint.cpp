@@ -46,7 +46,7 @@ Result<void> become_saved(const host::Checkpoint& checkpoint, const std::filesys
 
 Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limits& limits) {
   constexpr std::string_view kWhat = "checkpoint";
-  const host::LaunchClock clock;
+  const host::Stopwatch clock;
   if (!name.empty() && !host::is_vm_name(name)) {
     return base::fail(
         ErrorCode::invalid_argument,
@@ -79,7 +79,7 @@ Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limit
 // the two is there, whole.
 Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& limits) {
   constexpr std::string_view kWhat = "roll back";
-  const host::LaunchClock clock;
+  const host::Stopwatch clock;
   const auto checkpoint = host::open_checkpoint(core->store, id_or_name);
   if (!checkpoint) return base::fail(checkpoint.error());
   if (checkpoint->info.vm_id != record.id) {

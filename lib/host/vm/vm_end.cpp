@@ -119,7 +119,7 @@ bool Vm::Impl::stop_suspension() {
 
 Result<void> Vm::Impl::terminate(const std::string& cause,
                                  const std::function<bool()>& still_wanted) {
-  const host::LaunchClock clock;
+  const host::Stopwatch clock;
   const auto change = Transition::begin_in_any_case(
       *this, Limits({}, transition_patience(config.hooks)), "terminate");
   if (!change) return base::fail(change.error());

@@ -45,7 +45,7 @@ RunOptions run_options(const ForkOptions& options, uint32_t index) {
 Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions& options,
                                                               const Limits& limits) {
   constexpr std::string_view kWhat = "fork";
-  const host::LaunchClock clock;
+  const host::Stopwatch clock;
   if (auto ok = check_options(options); !ok) return base::fail(ok.error());
   const auto image = host::open_image_files(core->store, record.image, limits);
   if (!image) return base::fail(image.error());
@@ -70,7 +70,7 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
                                            .options = run_options(options, i),
                                            .starting = limits.within(options.start_timeout),
                                            .whole = limits,
-                                           .clock = host::LaunchClock()});
+                                           .clock = host::Stopwatch()});
       if (!forks[i]) failed = true;
     }
   };

@@ -24,7 +24,7 @@ Error run_error(Error error) {
 Result<void> Vm::Impl::call_hook(Session& session, const HookKind& kind, const std::string& body,
                                  const std::string& cause, const Limits& limits) {
   if (!kind.is_on(config.hooks) || session.client->ended()) return {};
-  const host::LaunchClock clock;
+  const host::Stopwatch clock;
   auto done = host::call_hook(session.agent, config.hooks, kind, body, limits);
   if (!done) tell(VmEvent::Kind::hook_failed, cause, clock.us(), done.error().message);
   return done;
@@ -51,7 +51,7 @@ Result<void> Vm::Impl::call_run_hook(const std::string& payload, const Limits& l
 }
 
 Result<void> Vm::Impl::begin_run(const std::string& payload, const Limits& limits,
-                                 const host::LaunchClock& clock) {
+                                 const host::Stopwatch& clock) {
   ++keepers;  // it is not idle while its app answers
   const auto told = call_run_hook(payload, limits);
   --keepers;

@@ -92,7 +92,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // The last step of a start: the app's run hook, then everyone is told. Without success it is
   // removed, and the error is the call's. `limits` are the caller's.
   Result<void> begin_run(const std::string& payload, const host::Limits& limits,
-                         const host::LaunchClock& clock);
+                         const host::Stopwatch& clock);
 
   void tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_us,
             std::string detail = {}) const;

@@ -81,7 +81,7 @@ Result<Captured> Vm::Impl::capture_to_suspend(Session& session, const std::strin
 Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limits& limits,
                                        const std::string& cause, const StillWanted& still_wanted) {
   constexpr std::string_view kWhat = "suspend";
-  const host::LaunchClock clock;
+  const host::Stopwatch clock;
   const auto times = std::make_shared<SuspendTimes>();
   SuspendTimes acknowledged;
   std::shared_ptr<host::Suspension> suspension;

@@ -41,7 +41,7 @@ Result<void> Vm::Impl::wake_in_memory(NewTop top) {
 Result<void> Vm::Impl::resume(const Limits& limits, std::string_view cause) {
   const auto change = Transition::begin(*this, limits, "resume");
   if (!change) return base::fail(change.error());
-  const host::LaunchClock clock;
+  const host::Stopwatch clock;
   Waking waking(*this);
   const auto woken = wake(waking, limits);
   if (!woken) return base::fail(woken.error());
@@ -125,7 +125,7 @@ Result<void> Vm::Impl::start_from_saved(const Limits& limits) {
 
 Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved, base::Fd lock,
                                                          const Limits& limits) {
-  const host::LaunchClock clock;
+  const host::Stopwatch clock;
   const auto image = host::open_image_files(core->store, record.image, limits);
   if (!image) return base::fail(image.error());
   auto taken = host::take_worker(*core, host::shape_of(image->image.manifest), limits, clock);

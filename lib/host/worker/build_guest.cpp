@@ -296,7 +296,7 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
   const Shape shape{.memory_bytes = machine.memory_bytes,
                     .vcpus = static_cast<uint16_t>(machine.vcpus),
                     .disks = 1};
-  const LaunchClock clock;
+  const Stopwatch clock;
   auto taken = take_worker(*host_, shape, limits, clock);
   if (!taken) return base::fail(taken.error());
   auto identity = make_identity("build");

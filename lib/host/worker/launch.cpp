@@ -28,7 +28,7 @@ Error start_error(const wire::ExitEvent& exit) {
 // One launch in progress.
 class Launch {
  public:
-  Launch(Worker& worker, const Limits& limits, const LaunchClock& clock, LaunchTimes& times)
+  Launch(Worker& worker, const Limits& limits, const Stopwatch& clock, LaunchTimes& times)
       : worker_(worker), limits_(limits), clock_(clock), times_(times) {}
 
   Result<base::Fd> wait_agent();
@@ -41,7 +41,7 @@ class Launch {
 
   Worker& worker_;
   const Limits& limits_;
-  const LaunchClock& clock_;
+  const Stopwatch& clock_;
   LaunchTimes& times_;
   bool started_ = false;
   base::Fd agent_;
@@ -128,7 +128,7 @@ Error Launch::explain(Error error) {
 }  // namespace
 
 Result<base::Fd> launch_guest(Worker& worker, wire::Message request, std::span<const int> fds,
-                              Identity identity, const Limits& limits, const LaunchClock& clock,
+                              Identity identity, const Limits& limits, const Stopwatch& clock,
                               LaunchTimes& times) {
   Launch launch(worker, limits, clock, times);
   auto sent =

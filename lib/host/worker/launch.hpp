@@ -2,9 +2,9 @@
 // runs on the caller's thread alone; the reactor takes the control socket over afterwards.
 #pragma once
 
-#include <chrono>
 #include <span>
 
+#include "host/base/stopwatch.hpp"
 #include "host/session/identity.hpp"
 #include "host/worker/worker.hpp"
 #include "microvm/vm.hpp"
@@ -12,24 +12,12 @@
 
 namespace microvm::host {
 
-// Microseconds since the call began.
-class LaunchClock {
- public:
-  [[nodiscard]] uint64_t us() const {
-    const auto spent = std::chrono::steady_clock::now() - start_;
-    return static_cast<uint64_t>(std::chrono::ceil<std::chrono::microseconds>(spent).count());
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
 // `request` is a BootRequest or a RestoreRequest, `fds` what it says. Fills times.restore_us,
 // agent_us and ready_us. Returns the doorbell's stream, to be held open as long as the Vm is.
 // Errors: the worker's own (corrupt, incompatible_cpu, …); guest_failed with the kernel's last
 // words when the guest ends or its agent is not ready in time; cancelled.
 Result<base::Fd> launch_guest(Worker& worker, wire::Message request, std::span<const int> fds,
-                              Identity identity, const Limits& limits, const LaunchClock& clock,
+                              Identity identity, const Limits& limits, const Stopwatch& clock,
                               LaunchTimes& times);
 
 // The last `lines` lines that are not empty.

@@ -48,7 +48,7 @@ Shape shape_of(const ImageManifest& manifest) {
 }
 
 Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limits& limits,
-                                const LaunchClock& clock) {
+                                const Stopwatch& clock) {
   auto worker = host.pool->take(shape, limits);
   if (!worker) return base::fail(worker.error());
   TakenWorker taken{std::move(*worker), shape, {}};

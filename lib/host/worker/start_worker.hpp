@@ -35,7 +35,7 @@ struct TakenWorker {
   LaunchTimes times;
 };
 Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limits& limits,
-                                const LaunchClock& clock);
+                                const Stopwatch& clock);
 
 // What a guest is started with. What is referred to outlives the start.
 struct GuestStart {
@@ -44,7 +44,7 @@ struct GuestStart {
   const std::vector<int>& fds;  // as the request says
   Identity identity;
   const Limits& limits;
-  const LaunchClock& clock;
+  const Stopwatch& clock;
 };
 
 struct StartedGuest {
@@ -67,7 +67,7 @@ struct VmStart {
   WorkerFiles files;  // of the directory, made for this start
   Identity identity;
   const Limits& limits;
-  const LaunchClock& clock;
+  const Stopwatch& clock;
 };
 
 // Errors: out_of_memory (the embedder's limit), those of start_guest().
