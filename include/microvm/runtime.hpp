@@ -34,8 +34,8 @@ struct RuntimeOptions {
   uint32_t max_waiting_calls = 4096;
   std::function<void(std::string_view)> log;  // one line each; any thread; empty: dropped
   // Each change of a Vm by this process, and the end of one that this process was the first to see;
-  // any thread, as long as the Runtime or one of its Vm handles is there. It must not call the Vm
-  // it is told of.
+  // any thread, as long as the Runtime or one of its Vm handles is there; that a Vm ended by itself
+  // only while the Runtime is. It must not call the Vm it is told of, nor end the Runtime.
   std::function<void(const VmEvent&)> on_event;
 };
 

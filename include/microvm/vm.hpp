@@ -120,9 +120,8 @@ enum class LogSource { app, kernel };
 // - A decision that a Vm is idle is dropped when somebody began to use it before its guest stopped.
 // - When its worker dies the calls under way fail with vm_gone or guest_failed. The Vm has ended,
 //   or sleeps at its last saved state if it has one.
-// - When its owner dies a Vm that dies with it ends, whatever is under way. Any other one goes on:
-// a
-//   change that the owner had begun is done whole or not at all.
+// - When its owner dies a Vm that dies with it ends, whatever is under way. Any other one goes on,
+//   and a change that the owner had begun is done whole or not at all.
 //
 // Copies share the Vm. All calls are thread-safe. A Vm that dies with its owner ends when the last
 // copy and the Runtime are gone. Calls that need the guest resume a suspended Vm first.

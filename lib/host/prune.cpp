@@ -141,6 +141,7 @@ void Pruner::vm(const std::string& id) {
   if (is_unreadable_sleeper(*unheld, dir)) return;
   const auto& record = unheld->record;
   if (record && !record->dies_with_owner && find_phase(dir, true) != VmPhase::ended) {
+    if (unheld->lock && !check_exit_known(unheld->lock.get())) return;
     return orphan_files(id, dir);
   }
   free(Kind::vm, id, dir, [&] { return remove_vm(store_, id); });

@@ -22,6 +22,7 @@ struct [[gnu::visibility("hidden")]] Runtime::Impl {
   explicit Impl(std::shared_ptr<host::Core> shared) : core(std::move(shared)) {}
   ~Impl() {
     core->idle_monitor.stop();
+    core->wakes.stop();
     core->errands.stop();
     core->owned.clear();
   }

@@ -44,14 +44,14 @@ Result<wire::ExitEvent> decode_exit_record(wire::ByteView bytes) {
   wire::ByteReader in(bytes);
   if (wire::as_text(in.get_bytes(kMagic.size())) != kMagic) return decode_version_1(bytes);
   const auto version = in.get<uint32_t>();
+  const wire::ByteView body = in.get_bytes(in.get<uint32_t>());
+  const auto checksum = in.get<uint32_t>();
   if (!in.ok()) return damaged();
+  if (checksum != crc32c(bytes.first(kHeaderBytes + body.size()))) return damaged();
   if (auto ok = check_version("exit record", version, kExitRecordVersion); !ok) {
     return base::fail(ok.error());
   }
-  const wire::ByteView body = in.get_bytes(in.get<uint32_t>());
-  const auto checksum = in.get<uint32_t>();
-  if (!in.ok() || version != kExitRecordVersion) return damaged();
-  if (checksum != crc32c(bytes.first(kHeaderBytes + body.size()))) return damaged();
+  if (version != kExitRecordVersion) return damaged();
   wire::ExitEvent exit;
   wire::FieldReader reader(wire::Form::growing, body);
   wire::exit_fields(reader, exit);

@@ -1,9 +1,10 @@
 // What a reader says of a file, or a part of one, whose version it does not know.
 //
 // How formats grow: what older libraries may do without gets a place of its own that they skip (a
-// further section, a further field of a JSON record); what they must not do without raises the
-// version, and they refuse the whole. Where the version stands, and the sum over it, never moves:
-// so an older library can tell a newer file from a damaged one.
+// further section, or a further field of a JSON record, which is lost when such a library writes
+// the record again); what they must not do without, or must not lose, raises the version, and they
+// refuse the whole. Where the version stands, and the sum over it, never moves: so an older library
+// can tell a newer file from a damaged one.
 #pragma once
 
 #include <cstdint>

@@ -42,6 +42,8 @@ const char* name_of(SectionId id) {
       return "virtio vsock";
     case SectionId::virtio_rng:
       return "virtio rng";
+    case SectionId::virtio_devices:
+      return "virtio device";
     case SectionId::working_set:
       return "working set";
   }

@@ -148,11 +148,13 @@ struct ErrorReply {
   std::string message;
 };
 
-// To greeting(): the versions that the worker speaks. Not in version 1.
+// To greeting(): the versions that the worker speaks. Not in version 1; always sent in the version
+// that brought it, whatever else the worker speaks: who greets may know no later one.
 struct VersionsReply {
   uint16_t oldest = 0;
   uint16_t newest = 0;
 };
+inline constexpr uint16_t kVersionsReplyVersion = 2;  // for good
 
 struct SnapshotReply {
   uint64_t memory_bytes = 0;       // size of the memory file

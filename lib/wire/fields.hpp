@@ -96,7 +96,10 @@ class FieldReader {
     const auto count = in_.get<uint16_t>();
     if (count > max) return in_.fail();
     items.resize(count);
-    for (T& item : items) object(item, fields);
+    for (T& item : items) {
+      if (!is_there()) return in_.fail();  // only fields may be missing
+      object(item, fields);
+    }
   }
 
   // All that was read was there; in the fixed form there is nothing more either.

@@ -10,7 +10,6 @@
 #include <optional>
 
 #include "fixture.hpp"
-#include "steps_in_clone.hpp"
 #include "suite/skip.hpp"
 
 using namespace guest_test;
@@ -94,7 +93,6 @@ class SmallStore {
   }
   [[nodiscard]] bool mounted() const { return disk_.mounted(); }
   [[nodiscard]] Runtime& runtime() { return *runtime_; }
-  [[nodiscard]] const fs::path& path() const { return disk_.path(); }
   void check_only_counter_is_left() {
     CHECK(runtime_->images()->size() == 1);
     CHECK(entries_in(disk_.path() / "tmp") == 0);
@@ -165,7 +163,8 @@ TEST_CASE("a RUN that fills the host's disk fails the build, whatever its exit c
   BuildOptions build;
   build.context = context.path();
   build.tag = "failing";
-  const auto image = StepsInClone(small.path()).build(build);
+  build.memory_bytes = kGuestMemory;
+  const auto image = small.runtime().build(build);
   REQUIRE_FALSE(image);
   INFO(image.error().message);
   CHECK(image.error().code == ErrorCode::out_of_disk);

@@ -75,7 +75,7 @@ Result<ImageInfo> build_in_clone(const std::string& dockerfile, const CallLimits
   const TempDir context;
   BuildOptions options = options_of(context, dockerfile);
   options.progress = progress;
-  return StepsInClone(data_dir()).build(options, limits);
+  return StepsInClone().build(options, limits);
 }
 
 void check_nothing_left(size_t workers) {

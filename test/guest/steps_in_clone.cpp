@@ -15,17 +15,16 @@ T required(Result<T> result) {
   return std::move(*result);
 }
 
-std::shared_ptr<host::WorkerHost> make_host(const std::filesystem::path& data_dir) {
-  return std::make_shared<host::WorkerHost>(required(host::Store::open(data_dir)),
+std::shared_ptr<host::WorkerHost> make_host() {
+  runtime();
+  return std::make_shared<host::WorkerHost>(required(host::Store::open(data_dir())),
                                             required(host::Reactor::create()), 0);
 }
 
 }  // namespace
 
-StepsInClone::StepsInClone(const std::filesystem::path& data_dir)
-    : host_(make_host(data_dir)),
-      clones_(host_),
-      image_(required(host_->store.open_image("counter"))) {}
+StepsInClone::StepsInClone()
+    : host_(make_host()), clones_(host_), image_(required(host_->store.open_image("counter"))) {}
 
 Result<std::unique_ptr<host::BuildGuest>> StepsInClone::boot(const host::BuildMachine& machine,
                                                              const CallLimits& limits) {

@@ -2,7 +2,6 @@
 // these tests are about, and under emulation a boot takes ten times as long as a clone.
 #pragma once
 
-#include <filesystem>
 #include <memory>
 
 #include "host/image/step_runner.hpp"
@@ -16,16 +15,15 @@ namespace guest_test {
 // For builds that end in their steps: what a step leaves on the disk goes with the clone.
 class StepsInClone final : public microvm::host::StepRunner {
  public:
-  // The directory has the counter image.
-  explicit StepsInClone(const std::filesystem::path& data_dir);
+  StepsInClone();
   microvm::Result<std::unique_ptr<microvm::host::BuildGuest>> boot(
       const microvm::host::BuildMachine& machine, const microvm::CallLimits& limits) override;
   microvm::Result<std::unique_ptr<microvm::host::BuildGuest>> restore(
       const microvm::host::BuildMachine& machine, const microvm::host::SnapshotFiles& snapshot,
       const microvm::CallLimits& limits) override;
-  // Of the counter image's size.
+  // Of the counter image's size, in the tests' data directory.
   microvm::Result<microvm::ImageInfo> build(microvm::BuildOptions options,
-                                            const microvm::CallLimits& limits = {});
+                                            const microvm::CallLimits& limits);
 
  private:
   std::shared_ptr<microvm::host::WorkerHost> host_;

@@ -114,6 +114,18 @@ Result<Listing<CheckpointInfo>> list_checkpoints(const Store& store) {
   return listing;
 }
 
+namespace {
+
+// Whose name only a newer library knows.
+std::optional<Error> find_newer(const Listing<CheckpointInfo>& listing) {
+  for (const Error& error : listing.damaged) {
+    if (error.code == ErrorCode::unsupported) return error;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 Result<Checkpoint> open_checkpoint(const Store& store, const std::string& id_or_name) {
   const auto listing = list_checkpoints(store);
   if (!listing) return base::fail(listing.error());
@@ -134,7 +146,10 @@ Result<Checkpoint> open_checkpoint(const Store& store, const std::string& id_or_
     }
   }
   if (matches.empty()) {
-    return base::fail(ErrorCode::not_found, "no checkpoint " + printable(id_or_name));
+    const auto newer = find_newer(*listing);
+    return base::fail(ErrorCode::not_found,
+                      "no checkpoint " + printable(id_or_name) +
+                          (newer ? "; not looked at: " + newer->message : ""));
   }
   if (matches.size() > 1) {
     return base::fail(ErrorCode::invalid_argument,

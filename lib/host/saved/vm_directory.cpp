@@ -65,15 +65,6 @@ Result<wire::ExitEvent> load_exit(const fs::path& vm_dir) {
   return state::decode_exit_record(wire::as_bytes(*bytes));
 }
 
-// What a newer library's worker has left is not written over: it may mean what is not known here.
-Result<void> check_not_newer(int exit_fd) {
-  const auto bytes = read_small(exit_fd, state::kMaxExitRecordBytes);
-  if (!bytes) return base::fail(bytes.error());
-  const auto exit = state::decode_exit_record(wire::as_bytes(*bytes));
-  if (exit || exit.error().code != ErrorCode::unsupported) return {};
-  return base::fail(exit.error());
-}
-
 Result<base::Fd> open_lock(const fs::path& vm_dir) {
   base::Fd fd(::open((vm_dir / kExitFile).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) return base::fail_errno("open " + (vm_dir / kExitFile).string());
@@ -195,7 +186,7 @@ Result<WorkerFiles> make_worker_files(const fs::path& vm_dir, base::Fd lock,
   const base::Fd directory(::open(vm_dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!directory) return base::fail_errno("open " + vm_dir.string());
   const int at = directory.get();
-  if (auto known = check_not_newer(lock.get()); !known) return base::fail(known.error());
+  if (auto known = check_exit_known(lock.get()); !known) return base::fail(known.error());
   if (::ftruncate(lock.get(), 0) != 0) return base::fail_errno("clear the exit record");
   auto kernel_log = open_log_file(at, LogSource::kernel);
   if (!kernel_log) return base::fail(kernel_log.error());
@@ -240,7 +231,12 @@ VmPhase find_phase(const fs::path& vm_dir, bool locked_by_us) {
   }
   // It is kept for who can read it; to resume it here is refused with the reason.
   if (exit.error().code == ErrorCode::unsupported) return VmPhase::suspended;
-  if (!locked_by_us && is_locked(vm_dir)) return VmPhase::running;
+  if (!locked_by_us) {
+    const auto lock = open_lock(vm_dir);
+    // Out of descriptors, say: then nothing is known, and it is not given up for dead.
+    if (!lock && lock.error().code != ErrorCode::not_found) return VmPhase::running;
+    if (lock && ::flock(lock->get(), LOCK_SH | LOCK_NB) != 0) return VmPhase::running;
+  }
   const auto saved = read_saved(vm_dir);
   // One that can not be read is named by the resume that needs it.
   return !saved || *saved ? VmPhase::suspended : VmPhase::ended;
@@ -251,9 +247,22 @@ std::optional<wire::ExitEvent> read_exit(const fs::path& vm_dir) {
   return exit ? std::optional(std::move(*exit)) : std::nullopt;
 }
 
+Result<void> check_exit_known(int exit_fd) {
+  const auto bytes = read_small(exit_fd, state::kMaxExitRecordBytes);
+  if (!bytes) return base::fail(bytes.error());
+  const auto exit = state::decode_exit_record(wire::as_bytes(*bytes));
+  if (exit || exit.error().code != ErrorCode::unsupported) return {};
+  return base::fail(exit.error());
+}
+
+Result<void> check_exit_known(const fs::path& vm_dir) {
+  const auto record = open_lock(vm_dir);
+  return record ? check_exit_known(record->get()) : Result<void>();
+}
+
 // No moment in which there is none, and nothing of a longer one is read.
 Result<void> write_exit(int fd, const wire::ExitEvent& exit) {
-  if (auto ok = check_not_newer(fd); !ok) return ok;
+  if (auto ok = check_exit_known(fd); !ok) return ok;
   const wire::Bytes bytes = state::encode_exit_record(exit);
   if (auto ok = sys::pwrite_full(fd, bytes, 0); !ok) return ok;
   if (::ftruncate(fd, static_cast<off_t>(bytes.size())) == 0) return {};
@@ -397,7 +406,9 @@ std::vector<DeadVm> collect_dead_vms(const Store& store) {
   if (!ids) return to_tell;
   for (const std::string& id : *ids) {
     const fs::path dir = store.vm_dir(id);
-    if (const auto record = read_record(dir); record && !record->dies_with_owner) continue;
+    const auto record = read_record(dir);
+    if (record && !record->dies_with_owner) continue;
+    if (!record && record.error().code == ErrorCode::unsupported) continue;
     const auto vm = take_unheld(dir);
     if (!vm || (vm->record && !vm->record->dies_with_owner)) continue;
     if (is_unreadable_sleeper(*vm, dir)) continue;

@@ -82,6 +82,10 @@ enum class VmPhase { running, suspended, ended };
 VmPhase find_phase(const std::filesystem::path& vm_dir, bool locked_by_us = false);
 // Empty: there is none, or none that can be read.
 std::optional<wire::ExitEvent> read_exit(const std::filesystem::path& vm_dir);
+// Before anything of a Vm that sleeps is changed: what a newer library's worker has left may mean
+// what is not known here. Error unsupported.
+Result<void> check_exit_known(int exit_record_fd);
+Result<void> check_exit_known(const std::filesystem::path& vm_dir);
 // In the place of the worker of a Vm that has none. Error unsupported: there is one of a newer
 // version, which stays.
 Result<void> write_exit(int exit_record_fd, const wire::ExitEvent& exit);

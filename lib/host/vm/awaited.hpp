@@ -1,6 +1,7 @@
 // A result that is waited for without a thread.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -19,27 +20,31 @@ template <class T>
 class Awaited {
  public:
   using Done = std::function<void(Result<T>)>;
-  explicit Awaited(Done done) : done_(std::move(done)) {}
+  // `given_up`: says from any thread, without a lock, that nobody wants the result any more.
+  explicit Awaited(Done done, std::function<bool()> given_up = {})
+      : given_up_(std::move(given_up)), done_(std::move(done)) {}
 
   // The first one counts. The result of a cancelled one is dropped.
   void deliver(Result<T> result) {
     const std::scoped_lock lock(mutex_);
+    over_ = true;
     if (const auto done = std::exchange(done_, nullptr)) done(std::move(result));
   }
   // Afterwards `done` is not called any more, and not under way on another thread. Also from
   // `done`.
   void cancel() {
     const std::scoped_lock lock(mutex_);
+    over_ = true;
     done_ = nullptr;
   }
-  // Delivered or cancelled: a result is of no use.
-  [[nodiscard]] bool is_over() const {
-    const std::scoped_lock lock(mutex_);
-    return done_ == nullptr;
-  }
+  // Delivered or cancelled: a result is of no use. Without the lock, which is held as long as
+  // `done` runs: this is asked under other locks.
+  [[nodiscard]] bool is_over() const { return over_ || (given_up_ && given_up_()); }
 
  private:
-  mutable std::recursive_mutex mutex_;  // `done` may call
+  const std::function<bool()> given_up_;
+  std::atomic<bool> over_{false};
+  std::recursive_mutex mutex_;  // `done` may call
   Done done_;
 };
 

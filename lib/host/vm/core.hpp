@@ -39,6 +39,10 @@ struct Core : WorkerHost {
   OwnedVms owned;
   IdleMonitor idle_monitor;
   Errands errands;
+  // Of their own: a guest that is slow to wake holds a thread for as long as its wake may take, and
+  // no other's end or connect waits behind it.
+  static constexpr size_t kMaxWakes = 64;
+  Errands wakes{kMaxWakes};
   const std::function<void(const VmEvent&)> event_sink;
 };
 

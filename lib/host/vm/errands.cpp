@@ -1,26 +1,16 @@
 #include "host/vm/errands.hpp"
 
-#include <csignal>
-#include <system_error>
 #include <utility>
 
+#include "host/base/thread.hpp"
+
 namespace microvm::host {
-namespace {
-
-// The embedder's signals are for the embedder's threads.
-void block_signals() {
-  sigset_t all;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
-}
-
-}  // namespace
 
 bool Errands::add(Work work, std::chrono::milliseconds delay) {
   {
     const base::MutexLock lock(mutex_);
     if (stopped_) return false;
-    if (waiting_.size() >= idle_ && threads_.size() < kMaxThreads) start_thread();
+    if (waiting_.size() >= idle_ && threads_.size() < max_threads_) start_thread();
     if (threads_.empty()) return false;
     waiting_.emplace(Clock::now() + delay, std::move(work));
   }
@@ -30,11 +20,10 @@ bool Errands::add(Work work, std::chrono::milliseconds delay) {
 
 // Where the host has no more of them the others have more to do.
 void Errands::start_thread() {
-  try {
-    threads_.emplace_back([this] { run(); });
-    ++idle_;
-  } catch (const std::system_error&) {
-  }
+  auto thread = host::start_thread([this] { run(); }, "errands");
+  if (!thread) return;
+  threads_.push_back(std::move(*thread));
+  ++idle_;
 }
 
 void Errands::stop() {
@@ -52,7 +41,6 @@ void Errands::stop() {
 }
 
 void Errands::run() {
-  block_signals();
   while (const Work work = next()) {
     work();
     const base::MutexLock lock(mutex_);
@@ -69,7 +57,10 @@ Errands::Work Errands::next() {
       changed_.wait_until(lock.native(), due);
     } else {
       --idle_;
-      return std::move(waiting_.extract(waiting_.begin()).mapped());
+      Work work = std::move(waiting_.extract(waiting_.begin()).mapped());
+      // Who timed the one that is due next may be this thread.
+      if (!waiting_.empty()) changed_.notify_one();
+      return work;
     }
   }
   return {};

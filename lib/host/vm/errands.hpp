@@ -20,7 +20,7 @@ class Errands {
   static constexpr size_t kMaxThreads = 8;
   using Work = std::function<void()>;
 
-  Errands() = default;
+  explicit Errands(size_t max_threads = kMaxThreads) : max_threads_(max_threads) {}
   ~Errands() { stop(); }
   Errands(const Errands&) = delete;
   Errands& operator=(const Errands&) = delete;
@@ -40,6 +40,7 @@ class Errands {
   Work next() MICROVM_EXCLUDES(mutex_);
   void start_thread() MICROVM_REQUIRES(mutex_);
 
+  const size_t max_threads_;
   CancelToken token_;
   base::Mutex mutex_;
   std::condition_variable changed_;

@@ -26,11 +26,16 @@ void OwnedVms::forget(const std::string& id) {
 
 void OwnedVms::drop_ended() {
   std::vector<std::shared_ptr<Vm::Impl>> gone;  // destroyed after the lock
+  {
+    const std::scoped_lock lock(mutex_);
+    std::ranges::copy_if(vms_, std::back_inserter(gone),
+                         [](const auto& vm) { return vm.use_count() == 1; });
+  }
+  std::erase_if(gone, [](const auto& vm) { return !vm->ended(); });  // which asks the disk
   const std::scoped_lock lock(mutex_);
-  const auto rest = std::ranges::partition(
-      vms_, [](const auto& vm) { return vm.use_count() > 1 || !vm->ended(); });
-  std::ranges::move(rest, std::back_inserter(gone));
-  vms_.erase(rest.begin(), rest.end());
+  std::erase_if(vms_, [&](const auto& vm) {
+    return vm.use_count() == 2 && std::ranges::find(gone, vm) != gone.end();
+  });
 }
 
 void OwnedVms::clear() {

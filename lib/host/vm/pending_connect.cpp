@@ -92,8 +92,19 @@ void PendingConnect::fail(Error error) {
   finish(base::fail(std::move(error)));
 }
 
+void PendingConnect::end_after(std::chrono::milliseconds limit) {
+  if (is_over()) return;
+  timer_ = reactor_.loop().after(limit, [late = weak_from_this()] {
+    const auto self = late.lock();
+    if (!self) return;
+    self->timer_.reset();
+    self->finish(base::fail(ErrorCode::deadline_exceeded, "connect: the time limit passed"));
+  });
+}
+
 void PendingConnect::finish(Result<base::Fd> result) {
   stop_watching();
+  if (timer_) reactor_.loop().cancel(*std::exchange(timer_, std::nullopt));
   stream_.reset();
   on_gone_ = nullptr;
   result_->deliver(std::move(result));

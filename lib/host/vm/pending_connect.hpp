@@ -24,6 +24,8 @@ class PendingConnect : public std::enable_shared_from_this<PendingConnect> {
   using Gone = std::function<void(std::shared_ptr<PendingConnect>, Error)>;
   // With a Vm that is awake. `on_gone`: instead of a result, when the Vm has gone, asleep perhaps.
   void start(const std::shared_ptr<VmSession>& session, Gone on_gone);
+  // The result is deadline_exceeded when there is none by then.
+  void end_after(std::chrono::milliseconds limit);
   // Delivers, and lets go of everything.
   void finish(Result<base::Fd> result);
   [[nodiscard]] bool is_over() const { return result_->is_over(); }
@@ -42,6 +44,7 @@ class PendingConnect : public std::enable_shared_from_this<PendingConnect> {
   base::Fd stream_;
   FrameReader reader_;
   std::optional<sys::Loop::WatchId> watch_;
+  std::optional<sys::Loop::TimerId> timer_;
 };
 
 }  // namespace microvm::host

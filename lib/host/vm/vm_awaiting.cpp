@@ -18,8 +18,9 @@ constexpr int kConnectAttempts = 3;
 
 std::shared_ptr<AwaitedSession> Vm::Impl::when_awake(std::string_view what,
                                                      std::chrono::milliseconds limit,
-                                                     AwaitedSession::Done done) {
-  auto waiter = std::make_shared<AwaitedSession>(std::move(done));
+                                                     AwaitedSession::Done done,
+                                                     std::function<bool()> given_up) {
+  auto waiter = std::make_shared<AwaitedSession>(std::move(done), std::move(given_up));
   if (auto settled = live_.settled(); settled && !settled->client->ending()) {
     core->reactor->post([waiter, settled] { waiter->deliver(settled); });
     return waiter;
@@ -55,10 +56,10 @@ void Vm::Impl::deliver_later(std::shared_ptr<AwaitedSession> waiter,
 }
 
 void Vm::Impl::begin_waking(const std::string& what) {
-  const bool begun = core->errands.add([vm = weak_from_this(), what] {
+  const bool begun = core->wakes.add([vm = weak_from_this(), what] {
     const auto held = vm.lock();
     if (!held) return;
-    const CallLimits limits{.cancel = &held->core->errands.token(), .timeout = kWakeLimit};
+    const CallLimits limits{.cancel = &held->core->wakes.token(), .timeout = kWakeLimit};
     const auto awake = held->session(Limits(limits), what);
     for (const auto& waiter : held->awake_queue_.take()) held->deliver_later(waiter, awake);
   });
@@ -74,13 +75,7 @@ std::shared_ptr<AwaitedSocket> Vm::Impl::connect_later(uint16_t port,
                                                        AwaitedSocket::Done done) {
   auto result = std::make_shared<AwaitedSocket>(std::move(done));
   auto connect = std::make_shared<host::PendingConnect>(*core->reactor, port, result);
-  core->reactor->post([&reactor = *core->reactor, limit, late = std::weak_ptr(connect)] {
-    reactor.loop().after(limit, [late] {
-      if (const auto pending = late.lock()) {
-        pending->finish(base::fail(ErrorCode::deadline_exceeded, "connect: the time limit passed"));
-      }
-    });
-  });
+  core->reactor->post([connect, limit] { connect->end_after(limit); });
   try_connect(connect, limit, kConnectAttempts);
   return result;
 }
@@ -88,17 +83,26 @@ std::shared_ptr<AwaitedSocket> Vm::Impl::connect_later(uint16_t port,
 // The reactor must not hold a Vm: another attempt is an errand's.
 void Vm::Impl::try_connect(const std::shared_ptr<host::PendingConnect>& connect,
                            std::chrono::milliseconds limit, int attempts_left) {
-  const auto on_gone = [&errands = core->errands, vm = weak_from_this(), limit, attempts_left](
+  const auto on_gone = [&errands = core->errands, reactor = core->reactor.get(),
+                        vm = weak_from_this(), limit, attempts_left](
                            const std::shared_ptr<host::PendingConnect>& again, const Error& error) {
-    const auto retry = [=] {
-      if (const auto held = vm.lock()) held->try_connect(again, limit, attempts_left - 1);
+    // An errand that runs shows that the Runtime and its reactor are there.
+    const auto retry = [reactor, vm, limit, attempts_left, again, error] {
+      if (const auto held = vm.lock()) {
+        held->try_connect(again, limit, attempts_left - 1);
+      } else {
+        reactor->post([again, error] { again->finish(base::fail(error)); });
+      }
     };
     if (attempts_left == 1 || !errands.add(retry)) again->finish(base::fail(error));
   };
-  when_awake("connect", limit, [connect, on_gone](Result<std::shared_ptr<Session>> awake) {
-    if (!awake) return connect->finish(base::fail(awake.error()));
-    connect->start(*awake, on_gone);
-  });
+  when_awake(
+      "connect", limit,
+      [connect, on_gone](Result<std::shared_ptr<Session>> awake) {
+        if (!awake) return connect->finish(base::fail(awake.error()));
+        connect->start(*awake, on_gone);
+      },
+      [connect] { return connect->is_over(); });
 }
 
 }  // namespace microvm

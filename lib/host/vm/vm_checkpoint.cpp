@@ -89,7 +89,13 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   }
   const auto change = Transition::begin(*this, limits, kWhat);
   if (!change) return base::fail(change.error());
+  const auto check_not_ended = [this]() -> Result<void> {
+    if (host::judge(host::VmCall::rollback, guest_state()) != host::Verdict::gone) return {};
+    return base::fail(ErrorCode::vm_gone, "roll back: microvm " + record.id + " has ended");
+  };
+  if (auto ok = check_not_ended(); !ok) return ok;
   if (auto ok = check_may_restart(kWhat); !ok) return ok;
+  if (auto ok = host::check_exit_known(dir); !ok) return ok;
   // A damaged checkpoint is found while there is still something to go on with.
   const auto pages = host::expand_pages(checkpoint->dir, checkpoint->saved, record.memory_bytes);
   if (!pages) return base::fail(pages.error());
@@ -98,9 +104,7 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   waking.hold();
   const bool stands = stop_suspension();
   // Its worker may have died under the suspension.
-  if (host::judge(host::VmCall::rollback, guest_state()) == host::Verdict::gone) {
-    return base::fail(ErrorCode::vm_gone, "roll back: microvm " + record.id + " has ended");
-  }
+  if (auto ok = check_not_ended(); !ok) return ok;
   if (auto ok = become_saved(*checkpoint, dir); !ok) {
     if (const auto session = stands ? worker_session() : nullptr) {
       take_back(*session, std::string(kCauseCall), NewTop::drop);

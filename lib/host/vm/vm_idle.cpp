@@ -89,6 +89,7 @@ void Vm::Impl::watch_idleness() {
   if (idle_target || !has_times(record.idle)) return;
   idle_target = std::make_shared<Target>(weak_from_this());
   if (auto ok = core->idle_monitor.add(idle_target, record.idle); !ok) {
+    idle_target.reset();  // the next start tries again
     core->log("idle policy of microvm " + record.id + ": " + ok.error().message);
   }
 }

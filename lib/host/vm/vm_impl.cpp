@@ -40,6 +40,10 @@ Vm::Impl::Impl(std::shared_ptr<host::Core> shared, host::VmRecord what, ImageCon
       dir(core->store.vm_dir(record.id)) {}
 
 Vm::Impl::~Impl() {
+  for (const auto& waiter : awake_queue_.take()) {
+    deliver_later(waiter, base::fail(ErrorCode::vm_gone,
+                                     "microvm " + record.id + ": nobody holds it any more"));
+  }
   const bool ours = live_.has_lock() || live_.worker();
   const bool had_ended = ours && guest_state() == VmState::terminated;
   if (record.dies_with_owner) stop_suspension();

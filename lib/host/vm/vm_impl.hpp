@@ -59,10 +59,11 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // to a Vm. It is not called after cancel() of what is returned, nor when the Runtime ends first.
   // When the guest's programs run, woken where that is needed: one resume serves all that wait.
   // Errors: those of session(); deadline_exceeded; busy (RuntimeOptions::max_waiting_calls wait
-  // through this handle).
+  // through this handle); vm_gone, when the last handle of the Vm goes. `given_up`: see Awaited.
   std::shared_ptr<host::AwaitedSession> when_awake(std::string_view what,
                                                    std::chrono::milliseconds limit,
-                                                   host::AwaitedSession::Done done);
+                                                   host::AwaitedSession::Done done,
+                                                   std::function<bool()> given_up = {});
   // connect() of the Vm. A socket that comes too late, or to a call that was cancelled, is closed.
   std::shared_ptr<host::AwaitedSocket> connect_later(uint16_t port, std::chrono::milliseconds limit,
                                                      host::AwaitedSocket::Done done);

@@ -105,6 +105,7 @@ Result<void> Vm::Impl::start_from_saved(const Limits& limits) {
   auto taken = lock_asleep(limits);
   if (!taken) return base::fail(taken.error());
   if (!*taken) return {};
+  if (auto ok = host::check_exit_known((**taken).get()); !ok) return ok;
   const auto saved = host::read_saved(dir);
   if (!saved) return base::fail(saved.error());
   if (!*saved) {

@@ -20,6 +20,10 @@ Result<void> check_memory_limit(const WorkerHost& host, std::string_view what) {
   for (const std::string& id : *ids) {
     const auto vm = describe_vm(host.store, id);
     if (!vm || vm->state != VmState::running) continue;
+    if (vm->memory_bytes == 0) {  // of a newer library, which alone knows
+      return base::fail(ErrorCode::unsupported, std::string(what) + ": the memory of microvm " +
+                                                    id + " is not known: " + vm->state_reason);
+    }
     bytes += vm->memory_bytes;
     ++running;
   }

@@ -1,4 +1,4 @@
-// The one background thread of a Runtime: control sockets, ends of workers, filling the pool.
+// The thread of a Runtime that watches: control sockets, ends of workers.
 #pragma once
 
 #include <functional>

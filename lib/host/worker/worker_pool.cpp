@@ -44,6 +44,7 @@ void WorkerPool::keep(const Shape& shape, uint32_t count) {
 
 bool WorkerPool::begin_start(const Shape& shape) {
   const std::scoped_lock lock(mutex_);
+  if (stopped_) return false;
   Stock& stock = stock_[shape];
   if (stock.idle.size() + stock.starting >= stock.wanted) return false;
   ++stock.starting;
@@ -74,7 +75,8 @@ Result<void> WorkerPool::fill(const Shape& shape) {
 void WorkerPool::fill_in_background(const Shape& shape) {
   {
     const std::scoped_lock lock(mutex_);
-    if (stopped_) return;
+    const auto stock = stock_.find(shape);
+    if (stopped_ || stock == stock_.end() || stock->second.wanted == 0) return;
     to_fill_.insert(shape);
     if (!filler_.joinable()) {
       auto thread = start_thread([this] { run_filler(); }, "fill the pool");

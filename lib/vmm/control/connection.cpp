@@ -46,7 +46,7 @@ void Connection::receive() {
 void Connection::understand(wire::Envelope envelope, std::vector<base::Fd> fds) {
   if (wire::is_greeting(envelope)) {
     const wire::VersionsReply versions{wire::kOldestControlVersion, wire::kControlVersion};
-    return put({envelope.request_id, versions});
+    return put({envelope.request_id, versions, wire::kVersionsReplyVersion});
   }
   version_ = envelope.version;
   callbacks_.message(std::move(envelope), std::move(fds));

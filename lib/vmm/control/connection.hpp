@@ -18,7 +18,8 @@ class Connection {
  public:
   struct Callbacks {
     std::function<void(wire::Envelope, std::vector<base::Fd>)> message;
-    // The peer went away or broke the protocol; nothing is reported after it.
+    // The peer went away, sent what is no message at all, or reads no replies; nothing is reported
+    // after it.
     std::function<void()> closed;
   };
   // `socket`: SOCK_SEQPACKET, non-blocking.

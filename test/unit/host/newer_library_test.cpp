@@ -12,7 +12,7 @@
 #include "host/saved/vm_directory.hpp"
 #include "host/store/files.hpp"
 #include "microvm/runtime.hpp"
-#include "state/exit_record.hpp"
+#include "unit/host/newer_exit_record.hpp"
 
 using namespace microvm;
 using namespace microvm::host;
@@ -138,9 +138,7 @@ TEST_CASE("newer library: a state that it saved stays and is named by the resume
 
 TEST_CASE("newer library: a vm stays whose end it told in words that are not known") {
   Fixture fixture;
-  wire::Bytes exit = state::encode_exit_record({});
-  constexpr size_t kVersionAt = 8;
-  exit[kVersionAt] = std::byte{state::kExitRecordVersion + 1};
+  const wire::Bytes exit = test::newer_exit_record();
   const auto ids = fixture.store.vm_ids();
   REQUIRE(ids);
   for (const std::string& id : *ids) {
@@ -155,6 +153,31 @@ TEST_CASE("newer library: a vm stays whose end it told in words that are not kno
           std::string::npos);
     fixture.check_all_stays(fixture.store.vm_dir(id));
   }
+}
+
+TEST_CASE(
+    "newer library: a resume over an end that it told is refused before anything is changed") {
+  Fixture fixture;
+  std::ofstream(fixture.sleeper_dir / "exit", std::ios::trunc | std::ios::binary)
+      << wire::as_text(test::newer_exit_record());
+  std::ofstream(fixture.sleeper_dir / "pages-99") << "no record here names it";
+  const auto before = Fixture::files_in(fixture.sleeper_dir);
+  const auto run_before = read_text_file(fixture.sleeper_dir / kRunFile, 1 << 20);
+  {
+    RuntimeOptions options;
+    options.data_dir = fixture.store.data_dir();
+    auto runtime = Runtime::open(options);
+    REQUIRE(runtime);
+    auto vm = runtime->attach(fixture.sleeper);
+    REQUIRE(vm);
+    const auto refused = vm->resume();
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::unsupported);
+  }
+  CHECK(Fixture::files_in(fixture.sleeper_dir) == before);
+  CHECK(read_text_file(fixture.sleeper_dir / kRunFile, 1 << 20).value_or("") ==
+        run_before.value_or(""));
+  fixture.check_all_stays(fixture.sleeper_dir);
 }
 
 TEST_CASE("newer library: its checkpoints stay, with files that no record here names") {

@@ -10,6 +10,7 @@
 #include "host/store/rfc3339.hpp"
 #include "state/exit_record.hpp"
 #include "sys/file.hpp"
+#include "unit/host/newer_exit_record.hpp"
 #include "unit/host/temp_dir.hpp"
 
 using namespace microvm;
@@ -181,11 +182,10 @@ TEST_CASE("vm directory: a newer exit record is named, kept and not written over
   Fixture fixture;
   NewVmDirectory directory = fixture.create();
   REQUIRE(directory.make_files("disk-1.layer"));
-  wire::Bytes newer = state::encode_exit_record({wire::ExitEvent::Reason::terminated, {}, {}});
-  newer[8] = std::byte{9};
+  const wire::Bytes newer = test::newer_exit_record();
   std::ofstream(directory.path() / "exit") << wire::as_text(newer);
   const std::string reason =
-      "exit record: version 9 was made by a newer libmicrovm, this one reads up to 2";
+      "exit record: version 3 was made by a newer libmicrovm, this one reads up to 2";
   CHECK_FALSE(read_exit(directory.path()));
   CHECK(find_phase(directory.path()) == VmPhase::suspended);
   VmInfo info;

@@ -59,6 +59,16 @@ constexpr auto kUnsupported = static_cast<uint32_t>(ErrorCode::unsupported);
 
 }  // namespace
 
+TEST_CASE("connection: a greeting is answered in the oldest form that an answer has") {
+  Fixture fixture;
+  fixture.say(wire::greeting());
+  const auto said = fixture.answer();
+  REQUIRE(said);
+  CHECK(said->version ==
+        2);  // whoever greets may know no later one: that stays, whatever is newest
+  CHECK(std::get<wire::VersionsReply>(said->message).newest == wire::kControlVersion);
+}
+
 TEST_CASE("connection: each peer is answered in the version that it speaks") {
   Fixture fixture;
   fixture.connection->send({0, wire::AgentEvent{}});
