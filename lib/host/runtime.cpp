@@ -21,9 +21,7 @@ namespace microvm {
 struct [[gnu::visibility("hidden")]] Runtime::Impl {
   explicit Impl(std::shared_ptr<host::Core> shared) : core(std::move(shared)) {}
   ~Impl() {
-    core->idle_monitor.stop();
-    core->wakes.stop();
-    core->errands.stop();
+    core->stop_work();
     core->owned.clear();
   }
   Impl(const Impl&) = delete;

@@ -34,23 +34,27 @@ using microvm::base::Fd;
   std::exit(2);
 }
 
-// Ends of children are read from an fd, beside the events.
+// Ends of children, and what asks us to end (Ctrl-C, timeout(1)), are read from an fd, beside the
+// events.
 class ChildSignals {
  public:
   ChildSignals() {
-    sigset_t child;
-    sigemptyset(&child);
-    sigaddset(&child, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &child, &before_);
-    fd_.reset(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int number : {SIGCHLD, SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, number);
+    sigprocmask(SIG_BLOCK, &set, &before_);
+    fd_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!fd_) give_up("signalfd");
   }
   [[nodiscard]] int fd() const { return fd_.get(); }
-  void drain() const {
+  void drain() {
     signalfd_siginfo info{};
     while (::read(fd_.get(), &info, sizeof info) == sizeof info) {
+      if (info.ssi_signo != SIGCHLD) asked_to_end_ = static_cast<int>(info.ssi_signo);
     }
   }
+  // By this signal; 0: not yet.
+  [[nodiscard]] int asked_to_end() const { return asked_to_end_; }
   void restore() {
     fd_.reset();
     sigprocmask(SIG_SETMASK, &before_, nullptr);
@@ -59,6 +63,7 @@ class ChildSignals {
  private:
   sigset_t before_{};
   Fd fd_;
+  int asked_to_end_ = 0;
 };
 
 // What a child leaves below the system's temporary directory goes with it, also when it was killed.
@@ -137,7 +142,9 @@ class Child {
       wait_for_news();
       read_events();
       reap();
-      if (!status_ && Clock::now() >= deadline_) end_hanging();
+      if (status_) break;
+      hung_ = Clock::now() >= deadline_;
+      if (hung_ || signals_.asked_to_end() != 0) end_now();
     }
     read_events();
     judge_end();
@@ -210,12 +217,11 @@ class Child {
     }
   }
 
-  void end_hanging() {
+  void end_now() {
     int status = 0;
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, &status, 0);
     status_ = status;
-    hung_ = true;
   }
 
   [[nodiscard]] std::string which() const {
@@ -272,13 +278,20 @@ Totals run_in_children(const RunCases& run, Seconds limit) {
   Totals totals;
   ChildSignals signals;
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-  for (unsigned first = 1;;) {
+  bool more = true;
+  for (unsigned first = 1; more && signals.asked_to_end() == 0;) {
     Child child(run, signals, first, limit, totals);
     child.follow();
     // None begun: a child that was only asked a question, or could not start.
-    if (child.finished() || child.begun() == 0) return totals;
+    more = !child.finished() && child.begun() != 0;
     first += child.begun();
   }
+  // As it would have ended us, but with nothing left behind.
+  if (const int number = signals.asked_to_end(); number != 0) {
+    signals.restore();
+    ::raise(number);
+  }
+  return totals;
 }
 
 }  // namespace suite

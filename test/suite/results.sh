@@ -24,9 +24,13 @@ parameters = ctypes.create_string_buffer(256)
 sys.exit(ctypes.CDLL(None).syscall(425, 4, parameters) < 0)' 2>/dev/null
 }
 
+# Root in a container often can not.
+can_mount() { unshare --mount mount -t tmpfs tmpfs /mnt 2>/dev/null; }
+
 # may_skip REASON: whether that is missing here. A reason that is not known is none: CI has whatever the tests need.
 may_skip() {
   case $1 in
+    "needs root: to mount"*) ! can_mount ;;
     "needs root"*) [ "$EUID" -ne 0 ] ;;
     "needs a mount namespace"*) ! unshare --user --map-root-user --mount true 2>/dev/null ;;
     "needs io_uring"*) ! has_io_uring ;;

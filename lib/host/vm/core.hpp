@@ -33,6 +33,14 @@ struct Core : WorkerHost {
   // Tells the embedder and events.jsonl; the time is filled in.
   void emit(VmEvent event) const;
 
+  // The end of the Runtime: waits for what its threads are at, all of which hold the Core. Not from
+  // one of them.
+  void stop_work() {
+    idle_monitor.stop();
+    wakes.stop();
+    errands.stop();
+  }
+
   const uint32_t pool_size;
   WaitingCalls waiting_calls;
   const std::function<void(std::string_view)> log_sink;

@@ -67,7 +67,7 @@ FakeHost::FakeHost(const std::filesystem::path& data_dir, uint32_t max_waiting_c
 
 FakeHost::~FakeHost() {
   core->idle_monitor.stop();
-  core->errands.stop();
+  core->stop_work();
   core->owned.clear();
 }
 

@@ -224,7 +224,7 @@ TEST_CASE("vm awaiting: a runtime that ends does not wait for what others do wit
   SessionInbox inbox;
   t.impl->when_awake("test", kLong, inbox.handler());
   const auto start = std::chrono::steady_clock::now();
-  t.host.core->errands.stop();
+  t.host.core->stop_work();
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
 }
 
