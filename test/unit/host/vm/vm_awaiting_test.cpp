@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <filesystem>
 #include <future>
+#include <optional>
 #include <thread>
 
 #include "host/saved/change_lock.hpp"
@@ -240,6 +241,38 @@ TEST_CASE("vm awaiting: a connect that blocks nobody gives a plain socket") {
   const int fd = inbox.last()->get();
   CHECK((::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0);
   CHECK(t.fake.resumes == 1);
+}
+
+TEST_CASE("vm awaiting: connects that were cancelled make room for others") {
+  constexpr int kMost = 4;
+  Attached t(kMost);
+  std::optional<host::ChangeHold> elsewhere = t.change_elsewhere();
+  SocketInbox gave_up;
+  for (int i = 0; i < kMost; ++i) t.impl->connect_later(80, kLong, gave_up.handler())->cancel();
+  SocketInbox inbox;
+  t.impl->connect_later(80, kLong, inbox.handler());
+  t.settle();
+  CHECK(inbox.count() == 0);  // it waits, and is not told that there is no room
+  elsewhere.reset();
+  REQUIRE(inbox.wait_for(1));
+  CHECK(inbox.last());
+  CHECK(gave_up.count() == 0);
+}
+
+TEST_CASE("vm awaiting: who waits is told when the last handle goes before anything was tried") {
+  Attached t;
+  std::promise<void> go_on;
+  const auto held = go_on.get_future().share();
+  for (size_t i = 0; i < host::Core::kMaxWakes; ++i) {
+    CHECK(t.host.core->wakes.add([held] { held.wait(); }));
+  }
+  auto impl = t.fake.attach(t.host);
+  SocketInbox inbox;
+  impl->connect_later(80, kLong, inbox.handler());
+  impl.reset();
+  REQUIRE(inbox.wait_for(1));
+  CHECK(inbox.last().error().code == ErrorCode::vm_gone);
+  go_on.set_value();
 }
 
 TEST_CASE("vm awaiting: a connect that fails says why") {
