@@ -11,11 +11,10 @@
 #include "host/image/archive_reader.hpp"
 #include "host/store/files.hpp"
 #include "host/transfer/guest_path.hpp"
+#include "host/transfer/times.hpp"
 
 namespace microvm::host {
 namespace {
-
-constexpr int64_t kSecondNs = 1'000'000'000;
 
 base::Fd open_below(int root, const std::string& path, int flags) {
   open_how how{};
@@ -31,9 +30,9 @@ std::string temporary_name() {
 }
 
 std::array<timespec, 2> times_of(const FileInfo& info) {
-  int64_t seconds = info.mtime_ns / kSecondNs;
-  if (info.mtime_ns % kSecondNs < 0) --seconds;
-  const timespec time{.tv_sec = seconds, .tv_nsec = info.mtime_ns - seconds * kSecondNs};
+  int64_t seconds = info.mtime_ns / kNsPerSecond;
+  if (info.mtime_ns % kNsPerSecond < 0) --seconds;
+  const timespec time{.tv_sec = seconds, .tv_nsec = info.mtime_ns - seconds * kNsPerSecond};
   return {time, time};
 }
 

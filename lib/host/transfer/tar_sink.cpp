@@ -2,11 +2,10 @@
 
 #include "host/base/printable.hpp"
 #include "host/transfer/guest_path.hpp"
+#include "host/transfer/times.hpp"
 
 namespace microvm::host {
 namespace {
-
-constexpr int64_t kSecondNs = 1'000'000'000;
 
 struct EntryFree {
   void operator()(archive_entry* entry) const noexcept { archive_entry_free(entry); }
@@ -60,9 +59,9 @@ Result<void> TarSink::begin(const FileInfo& info) {
   archive_entry_set_perm(entry.get(), info.mode);
   archive_entry_set_uid(entry.get(), info.uid);
   archive_entry_set_gid(entry.get(), info.gid);
-  int64_t seconds = info.mtime_ns / kSecondNs;
-  if (info.mtime_ns % kSecondNs < 0) --seconds;
-  archive_entry_set_mtime(entry.get(), seconds, info.mtime_ns - seconds * kSecondNs);
+  int64_t seconds = info.mtime_ns / kNsPerSecond;
+  if (info.mtime_ns % kNsPerSecond < 0) --seconds;
+  archive_entry_set_mtime(entry.get(), seconds, info.mtime_ns - seconds * kNsPerSecond);
   archive_entry_set_size(
       entry.get(), info.type == FileType::regular ? static_cast<la_int64_t>(info.size_bytes) : 0);
   if (info.type == FileType::symlink) {

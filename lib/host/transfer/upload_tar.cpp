@@ -3,12 +3,12 @@
 
 #include "host/image/archive_reader.hpp"
 #include "host/transfer/guest_path.hpp"
+#include "host/transfer/times.hpp"
 #include "host/transfer/upload.hpp"
 
 namespace microvm::host {
 namespace {
 
-constexpr int64_t kNsPerSecond = 1'000'000'000;
 constexpr const char* kTar = "the tar";
 
 uint32_t clamp_id(la_int64_t id) {

@@ -64,7 +64,7 @@ using CpuidBuffer = Table<CountHeader, kvm_cpuid_entry2>;
 using MsrBuffer = Table<CountHeader, kvm_msr_entry>;
 using MsrIndexBuffer = Table<uint32_t, uint32_t>;
 
-constexpr std::array kNeeded = {
+constexpr std::array kNeededOfX86 = {
     Needed{KVM_CAP_EXT_CPUID, "ext_cpuid"}, Needed{KVM_CAP_DEBUGREGS, "debugregs"},
     Needed{KVM_CAP_XSAVE, "xsave"},         Needed{KVM_CAP_XCRS, "xcrs"},
     Needed{KVM_CAP_ADJUST_CLOCK, "clock"},
@@ -85,7 +85,7 @@ X86Limits X86Limits::of_host(int dev_kvm) {
 }
 
 Result<void> X86Host::read_host(int dev_kvm) {
-  if (auto ok = check_capabilities(dev_kvm, kNeeded); !ok) return ok;
+  if (auto ok = check_capabilities(dev_kvm, kNeededOfX86); !ok) return ok;
   has_tsc_deadline_ = call(dev_kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   if (auto ok = read_cpuid(dev_kvm); !ok) return ok;
   return read_msr_indices(dev_kvm);
