@@ -3,6 +3,8 @@
 // run_once() (a device drains that way) and loses nothing.
 #pragma once
 
+#include <poll.h>
+
 #include <atomic>
 #include <deque>
 #include <map>
@@ -16,6 +18,9 @@
 namespace microvm::sys {
 
 using Clock = std::chrono::steady_clock;
+
+// Whether they are watched for or not.
+inline constexpr uint32_t kAlwaysReported = POLLERR | POLLHUP | POLLNVAL;
 
 class LoopCore : public Loop {
  public:

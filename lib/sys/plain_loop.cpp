@@ -11,7 +11,6 @@ using std::chrono::nanoseconds;
 
 static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &&
               EPOLLHUP == POLLHUP && EPOLLRDHUP == POLLRDHUP);
-constexpr uint32_t kAlwaysReported = POLLERR | POLLHUP | POLLNVAL;
 
 // Rounded up: a wait must not end just before the timer it was for.
 int to_milliseconds(std::optional<nanoseconds> limit) {

@@ -10,7 +10,6 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr unsigned kRingEntries = 128;
-constexpr uint32_t kAlwaysReported = POLLERR | POLLHUP | POLLNVAL;
 
 // The low two bits of the user data say what completed.
 enum class Tag : uint64_t { poll = 0, file = 1, cancelled = 2 };

@@ -8,6 +8,8 @@
 
 namespace microvm::agent {
 
+inline constexpr int64_t kNsPerSecond = 1'000'000'000;
+
 [[nodiscard]] inline int64_t monotonic_ms() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);

@@ -13,13 +13,13 @@
 
 #include "agent/base/file.hpp"
 #include "agent/base/kernel_log.hpp"
+#include "agent/base/time.hpp"
 #include "agent/clone/boot_id.hpp"
 
 namespace microvm::agent {
 namespace {
 
 constexpr size_t kMachineIdDigits = 32;
-constexpr int64_t kSecondNs = 1'000'000'000;
 
 bool is_lower_hex(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
@@ -51,7 +51,7 @@ Outcome<void> seed_random(const microvm_agent_Identity& identity) {
 }
 
 Outcome<void> set_clock(int64_t realtime_ns) {
-  const timespec now{.tv_sec = realtime_ns / kSecondNs, .tv_nsec = realtime_ns % kSecondNs};
+  const timespec now{.tv_sec = realtime_ns / kNsPerSecond, .tv_nsec = realtime_ns % kNsPerSecond};
   if (clock_settime(CLOCK_REALTIME, &now) != 0) return fail_errno("set the clock");
   return {};
 }

@@ -6,12 +6,12 @@
 #include <array>
 
 #include "agent/base/file.hpp"
+#include "agent/base/time.hpp"
 
 namespace microvm::agent {
 namespace {
 
 constexpr size_t kCopyBytes = 32 * 1024;
-constexpr int64_t kSecondNs = 1'000'000'000;
 
 microvm_agent_FileEntry_Type type_of(mode_t mode) {
   if (S_ISDIR(mode)) return microvm_agent_FileEntry_Type_DIRECTORY;
@@ -32,7 +32,7 @@ microvm_agent_FileEntry describe_file(const struct stat& status) {
   entry.uid = status.st_uid;
   entry.gid = status.st_gid;
   entry.size = static_cast<uint64_t>(status.st_size);
-  entry.mtime_ns = status.st_mtim.tv_sec * kSecondNs + status.st_mtim.tv_nsec;
+  entry.mtime_ns = status.st_mtim.tv_sec * kNsPerSecond + status.st_mtim.tv_nsec;
   return entry;
 }
 

@@ -6,19 +6,17 @@
 
 #include <cstdio>
 
+#include "agent/base/time.hpp"
+
 namespace microvm::agent {
-namespace {
-
-constexpr int64_t kSecondNs = 1'000'000'000;
-
-}  // namespace
+namespace {}  // namespace
 
 timespec time_of_ns(int64_t ns) {
-  int64_t seconds = ns / kSecondNs;
-  int64_t nanoseconds = ns % kSecondNs;
+  int64_t seconds = ns / kNsPerSecond;
+  int64_t nanoseconds = ns % kNsPerSecond;
   if (nanoseconds < 0) {
     seconds--;
-    nanoseconds += kSecondNs;
+    nanoseconds += kNsPerSecond;
   }
   return {.tv_sec = seconds, .tv_nsec = nanoseconds};
 }
