@@ -9,7 +9,6 @@
 #include "agent/base/time.hpp"
 
 namespace microvm::agent {
-namespace {}  // namespace
 
 timespec time_of_ns(int64_t ns) {
   int64_t seconds = ns / kNsPerSecond;
