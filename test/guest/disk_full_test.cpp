@@ -1,6 +1,7 @@
 // A host disk that runs full, during a build, a suspend, a resume. Needs to mount a small tmpfs:
 // skipped without root.
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <array>
@@ -31,6 +32,14 @@ class SmallDisk {
   SmallDisk& operator=(const SmallDisk&) = delete;
   [[nodiscard]] bool mounted() const { return mounted_; }
   [[nodiscard]] const fs::path& path() const { return dir_.path(); }
+  // From now on it has so much more room than what is on it takes.
+  void leave_free(uint64_t bytes) const {
+    struct statvfs now{};
+    REQUIRE(::statvfs(path().c_str(), &now) == 0);
+    const uint64_t used = (now.f_blocks - now.f_bfree) * now.f_frsize;
+    const std::string size = "size=" + std::to_string(used + bytes);
+    REQUIRE(::mount("tmpfs", path().c_str(), "tmpfs", MS_REMOUNT, size.c_str()) == 0);
+  }
   void fill() const {
     std::ofstream filler(path() / "filler");
     const std::string piece(4096, 'x');
@@ -46,16 +55,6 @@ class SmallDisk {
   TempDir dir_;
   bool mounted_ = false;
 };
-
-uint64_t allocated_bytes(const fs::path& dir) {
-  const std::string command = "du -sk '" + dir.string() + "'";
-  FILE* pipe = ::popen(command.c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  std::array<char, 64> line{};
-  REQUIRE(std::fgets(line.data(), static_cast<int>(line.size()), pipe) != nullptr);
-  ::pclose(pipe);
-  return std::stoull(line.data()) * 1024;
-}
 
 // A directory seen at another place as well.
 class BindMount {
@@ -83,12 +82,10 @@ Runtime open_runtime(const fs::path& data_directory) {
 // A data directory with what a build needs, on a disk with so much more room.
 class SmallStore {
  public:
-  explicit SmallStore(uint64_t free_bytes)
-      : disk_(std::to_string(allocated_bytes(data_dir() / "kernels") +
-                             allocated_bytes(data_dir() / "bases") +
-                             allocated_bytes(data_dir() / "images") + free_bytes)) {
+  explicit SmallStore(uint64_t free_bytes) : disk_("2G") {
     if (!disk_.mounted()) return;
     copy_store(disk_.path(), {"kernels", "bases", "base-names", "images"});
+    disk_.leave_free(free_bytes);
     runtime_.emplace(open_runtime(disk_.path()));
   }
   [[nodiscard]] bool mounted() const { return disk_.mounted(); }
