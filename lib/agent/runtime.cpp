@@ -29,23 +29,25 @@ extern "C" [[noreturn]] void __cxa_pure_virtual() {
   abort();
 }
 
+// Not inlined, where files are compiled together: free() of what new gave looks wrong to the
+// compiler.
 void* operator new(size_t size) {
   void* memory = malloc(size == 0 ? 1 : size);
   if (memory == nullptr) abort();
   return memory;
 }
-void operator delete(void* memory) noexcept {
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
   free(memory);
 }
-void operator delete(void* memory, size_t) noexcept {
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept {
   free(memory);
 }
 void* operator new[](size_t size) {
   return operator new(size);
 }
-void operator delete[](void* memory) noexcept {
+[[gnu::noinline]] void operator delete[](void* memory) noexcept {
   free(memory);
 }
-void operator delete[](void* memory, size_t) noexcept {
+[[gnu::noinline]] void operator delete[](void* memory, size_t) noexcept {
   free(memory);
 }
