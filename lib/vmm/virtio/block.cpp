@@ -139,6 +139,7 @@ void BlockDevice::process(uint16_t queue) {
 void BlockDevice::begin(Request& request) {
   request.status = take_last_byte(request.chain);
   if (request.status == nullptr || !take_front(request.chain, request.header)) {
+    // Given back all the same: a reset and a snapshot wait for what is in flight.
     host_->fail("a request without header or status");
     host_->push(0, request.chain.head, 0);
     free_requests_.push_back(&request);
@@ -179,6 +180,9 @@ void BlockDevice::begin_flush(Request& request) {
 
 void BlockDevice::begin_range(Request& request) {
   const bool discard = request.header.type == kTypeDiscard;
+  if (!host_->has_feature(discard ? kDiscard : kWriteZeroes)) {
+    return answer(request, kStatusUnsupported, 0);
+  }
   RangeSegment& range = request.range;
   if (disk_->read_only() || !take_front(request.chain, range) ||
       request.chain.readable_bytes != 0) {

@@ -126,10 +126,14 @@ void MmioTransport::write_driver_features(uint32_t value) {
   if (state_.driver_features_sel == 1) set_high(state_.driver_features, value);
 }
 
-// Queues are set up between FEATURES_OK and DRIVER_OK and are frozen from then on.
+// Queues are set up between FEATURES_OK and DRIVER_OK and are frozen from then on: one that is in
+// use can only be stopped.
 void MmioTransport::write_queue_register(uint64_t offset, uint32_t value) {
-  if (state_.queue_sel >= queues_.size()) return;
-  if (!has_status(kFeaturesOk) || has_status(kDriverOk)) return;
+  if (state_.queue_sel >= queues_.size() || !has_status(kFeaturesOk)) return;
+  if (has_status(kDriverOk)) {
+    if (offset == kQueueReady && value == 0) stop_queue(static_cast<uint16_t>(state_.queue_sel));
+    return;
+  }
   QueueSetup& setup = state_.queues[state_.queue_sel];
   if (offset == kQueueReady) {
     setup.ready = value == 1;

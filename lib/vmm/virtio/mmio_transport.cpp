@@ -32,6 +32,7 @@ MmioTransport::MmioTransport(GuestMemory& memory, sys::Loop& loop, Irq& irq,
   state_.device_type = static_cast<uint32_t>(device_->kind().type);
   state_.queues.resize(queues_.size());
   publish_pending_.resize(queues_.size());
+  stopping_.resize(queues_.size());
 }
 
 MmioTransport::~MmioTransport() {
@@ -41,7 +42,7 @@ MmioTransport::~MmioTransport() {
 // ---- what a device asks of us ------------------------------------------------------------------
 
 bool MmioTransport::pop(uint16_t queue, Chain& chain) {
-  if (!live() || queue >= queues_.size()) return false;
+  if (!live() || queue >= queues_.size() || stopping_[queue] != 0) return false;
   const bool kicked = serving_ == queue;
   if (kicked && budget_ == 0) return false;
   Queue& from = queues_[queue];
@@ -54,6 +55,10 @@ bool MmioTransport::pop(uint16_t queue, Chain& chain) {
   return true;
 }
 
+uint16_t MmioTransport::made_available(uint16_t queue) const {
+  return queues_[queue].available_index();
+}
+
 void MmioTransport::push(uint16_t queue, uint16_t head, uint32_t written_bytes) {
   queues_[queue].push(head, written_bytes);
   if (!resetting_ || !quiet()) return;
@@ -63,6 +68,7 @@ void MmioTransport::push(uint16_t queue, uint16_t head, uint32_t written_bytes) 
 
 void MmioTransport::publish(uint16_t queue) {
   if (queues_[queue].publish()) raise(kUsedBuffer);
+  finish_stop(queue);
 }
 
 void MmioTransport::publish_soon(uint16_t queue) {
@@ -149,6 +155,22 @@ void MmioTransport::post(void (MmioTransport::*call)(uint16_t), uint16_t queue) 
   });
 }
 
+// virtio 1.2 §4.2.2.2: the driver reads it as ready until everything in flight is back; from then
+// on nothing of it is read or written. It comes back with a reset only.
+void MmioTransport::stop_queue(uint16_t queue) {
+  stopping_[queue] = 1;
+  finish_stop(queue);
+}
+
+void MmioTransport::finish_stop(uint16_t queue) {
+  Queue& stopped = queues_[queue];
+  if (stopping_[queue] == 0 || stopped.in_flight() != 0) return;
+  if (stopped.running() && stopped.has_unpublished()) return;
+  stopping_[queue] = 0;
+  stopped.stop();
+  state_.queues[queue].ready = false;
+}
+
 // ---- life cycle --------------------------------------------------------------------------------
 
 uint64_t MmioTransport::offered_features() const {
@@ -199,6 +221,7 @@ void MmioTransport::finish_reset() {
   state_.device_type = old.device_type;
   state_.config_generation = old.config_generation;
   state_.queues.resize(queues_.size());
+  std::fill(stopping_.begin(), stopping_.end(), uint8_t{0});
   interrupt_status_ = 0;
   device_->reset();
 }

@@ -44,6 +44,7 @@ class MmioTransport final : public Transport, private DeviceHost {
  private:
   std::unique_lock<std::mutex> lock() override { return std::unique_lock(mutex_); }
   bool pop(uint16_t queue, Chain& chain) override;
+  [[nodiscard]] uint16_t made_available(uint16_t queue) const override;
   void push(uint16_t queue, uint16_t head, uint32_t written_bytes) override;
   void publish(uint16_t queue) override;
   void publish_soon(uint16_t queue) override;
@@ -70,6 +71,8 @@ class MmioTransport final : public Transport, private DeviceHost {
   [[nodiscard]] bool live() const;   // queues are served
   [[nodiscard]] bool quiet() const;  // no chain is in flight
   void serve(uint16_t queue);
+  void stop_queue(uint16_t queue);
+  void finish_stop(uint16_t queue);
   void publish_posted(uint16_t queue);
   void reset_posted(uint16_t);
   void post(void (MmioTransport::*call)(uint16_t), uint16_t queue);
@@ -88,6 +91,7 @@ class MmioTransport final : public Transport, private DeviceHost {
   MmioState state_;
   std::vector<Queue> queues_;
   std::vector<uint8_t> publish_pending_;
+  std::vector<uint8_t> stopping_;  // the driver wants it stopped, and some of it is in flight
   bool paused_ = false;
   bool resetting_ = false;
   int serving_ = -1;     // the queue of the kick that runs

@@ -80,6 +80,10 @@ class Queue {
   [[nodiscard]] uint16_t size() const noexcept { return size_; }
   [[nodiscard]] bool running() const noexcept { return descriptors_ != nullptr && !broken(); }
   [[nodiscard]] uint16_t in_flight() const noexcept { return in_flight_count_; }
+  // The driver's index, 0 when the queue is not in use.
+  [[nodiscard]] uint16_t available_index() const {
+    return running() ? load_available_index() : uint16_t{0};
+  }
   [[nodiscard]] bool has_unpublished() const noexcept { return position_.next_used != published_; }
   [[nodiscard]] QueuePosition position() const noexcept { return position_; }
   // Why the queue is broken, one line without the device's name; null when it is not.

@@ -24,6 +24,7 @@ VsockDevice::VsockDevice(sys::Loop& loop, VsockLimits limits)
 
 VsockDevice::~VsockDevice() {
   *self_ = nullptr;
+  if (early_timer_ != 0) loop_.cancel(early_timer_);
   for (Connections* all : {&connections_, &retired_}) {
     for (const auto& [id, connection] : *all) {
       if (connection->watch != 0) loop_.unwatch(connection->watch);
@@ -88,12 +89,13 @@ void VsockDevice::reset_connections() {
   const auto guard = lock_if_active();
   if (!guard) return;
   stray_.clear();
+  early_.clear();
   std::vector<ConnectionId> all;
   for (const auto& [id, connection] : connections_) all.push_back(id);
   for (const ConnectionId id : all) {
     if (Connection* connection = find(id)) end(*connection);
   }
-  transport_reset_owed_ = true;
+  reset_ = Reset::owed;
   send_event();
   host_.load()->publish(kEventQueue);
 }
@@ -117,7 +119,9 @@ void VsockDevice::process(uint16_t queue) {
       pump();
       return host_.load()->publish(kRxQueue);
     case kEventQueue:
-      return send_event();
+      send_event();
+      look_for_reset();
+      return host_.load()->publish(kRxQueue);
     default:
       return;
   }
@@ -126,9 +130,10 @@ void VsockDevice::process(uint16_t queue) {
 // On a vCPU thread, where the loop must not be touched: what it watches is only put aside.
 void VsockDevice::reset() {
   active_ = false;
-  transport_reset_owed_ = false;
+  reset_ = Reset::none;
   ready_.clear();
   stray_.clear();
+  early_.clear();
   index_.clear();
   retired_.merge(connections_);
   if (!retired_.empty()) post(&VsockDevice::bury_retired);
@@ -163,7 +168,7 @@ Result<void> VsockDevice::restore(wire::ByteView body) {
     return base::fail(ErrorCode::corrupt, "virtio vsock state: an unknown guest address");
   }
   next_host_port_ = state->next_host_port;
-  transport_reset_owed_ = true;
+  reset_ = Reset::owed;
   return {};
 }
 

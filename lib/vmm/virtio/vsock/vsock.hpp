@@ -28,6 +28,10 @@ struct VsockLimits {
   size_t pending_resets = 256;
   std::chrono::milliseconds connect{5000};
   std::chrono::milliseconds close{8000};  // for the guest to acknowledge the end of a connection
+  // What the guest asks for before it has handled a transport reset waits so long at most, for a
+  // driver that does not show it.
+  std::chrono::milliseconds early_wait{1000};
+  size_t early_requests = 64;  // more are refused
 };
 
 class VsockDevice final : public Device {
@@ -131,6 +135,10 @@ class VsockDevice final : public Device {
   void handle(const VsockHeader& header, const Chain& chain);
   void handle_known(Connection& connection, const VsockHeader& header, const Chain& chain);
   void handle_request(const VsockHeader& header);
+  void defer(const VsockHeader& header);
+  void forget_early(const VsockHeader& header);
+  void early_waited();
+  void take_early();
   void handle_response(Connection& connection);
   void handle_shutdown(Connection& connection, uint32_t flags);
   void handle_data(Connection& connection, const VsockHeader& header, const Chain& chain);
@@ -152,13 +160,19 @@ class VsockDevice final : public Device {
   [[nodiscard]] static VsockHeader header_for(const Connection& connection, VsockOp op);
   [[nodiscard]] bool send_header(const VsockHeader& header);
   void send_event();
+  void look_for_reset();
 
   sys::Loop& loop_;
   const VsockLimits limits_;
   const std::array<std::byte, 8> config_;
   std::atomic<DeviceHost*> host_{nullptr};  // stays once set; all below is under its lock
   bool active_ = false;
-  bool transport_reset_owed_ = false;
+  // Of a transport reset: the guest is to be told; it was told and has not handled it yet.
+  enum class Reset : uint8_t { none, owed, sent };
+  Reset reset_ = Reset::none;
+  uint16_t events_before_reset_ = 0;  // what the driver had offered for events when it was sent
+  std::deque<VsockHeader> early_;     // requests that wait for the reset to be handled
+  sys::Loop::TimerId early_timer_ = 0;
   bool pump_pending_ = false;
   std::unordered_map<uint32_t, Accept> listeners_;
   Connections connections_;

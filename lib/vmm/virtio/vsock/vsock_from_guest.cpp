@@ -22,6 +22,7 @@ void VsockDevice::handle(const VsockHeader& header, const Chain& chain) {
     return handle_known(*connection, header, chain);
   }
   if (static_cast<VsockOp>(header.op) == VsockOp::request) return handle_request(header);
+  forget_early(header);
   refuse(header);
 }
 
@@ -50,12 +51,12 @@ void VsockDevice::handle_known(Connection& connection, const VsockHeader& header
   }
 }
 
-// Until the guest has been sent the transport reset it is owed, what it asks for is refused: it
-// would take the answer before the reset and then end the new connection with the old ones. A
-// request that stood in the ring at the snapshot always comes here first, for
-// MmioTransport::resume() serves the queues in their order and the event queue is the last.
+// Linux ends at a transport reset what is connected by then, but not what is being connected: an
+// answer before it has handled the reset would be for nothing. A request that stood in the ring at
+// the snapshot always comes here before the reset is sent, for MmioTransport::resume() serves the
+// queues in their order and the event queue is the last.
 void VsockDevice::handle_request(const VsockHeader& header) {
-  if (transport_reset_owed_) return refuse(header);
+  if (reset_ != Reset::none) return defer(header);
   const auto listener = listeners_.find(header.dst_port);
   if (listener == listeners_.end() || connections_.size() >= limits_.connections) {
     return refuse(header);
@@ -67,6 +68,36 @@ void VsockDevice::handle_request(const VsockHeader& header) {
   owe(connection, kOweResponse);
   auto shared = std::make_shared<base::Fd>(std::move(peer));
   loop_.post([accept = listener->second, shared] { accept(std::move(*shared)); });
+}
+
+void VsockDevice::defer(const VsockHeader& header) {
+  forget_early(header);
+  if (early_.size() >= limits_.early_requests) return refuse(header);
+  early_.push_back(header);
+  if (early_timer_ == 0) early_timer_ = loop_.after(limits_.early_wait, [this] { early_waited(); });
+}
+
+void VsockDevice::early_waited() {
+  early_timer_ = 0;
+  const auto guard = lock_if_active();
+  if (!guard || reset_ != Reset::sent) return;
+  take_early();
+  host_.load()->publish(kRxQueue);
+}
+
+// The guest gave up, or asks again.
+void VsockDevice::forget_early(const VsockHeader& header) {
+  std::erase_if(early_, [&](const VsockHeader& early) {
+    return early.src_port == header.src_port && early.dst_port == header.dst_port;
+  });
+}
+
+void VsockDevice::take_early() {
+  reset_ = Reset::none;
+  for (const VsockHeader& header : std::exchange(early_, {})) {
+    if (find(header.dst_port, header.src_port) == nullptr) handle_request(header);
+  }
+  pump();
 }
 
 void VsockDevice::handle_response(Connection& connection) {

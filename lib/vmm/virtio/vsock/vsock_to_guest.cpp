@@ -186,17 +186,25 @@ bool VsockDevice::send_header(const VsockHeader& header) {
 
 // virtio 1.2 §5.10.6.7. The driver may have posted its event buffers before the snapshot.
 void VsockDevice::send_event() {
-  if (!transport_reset_owed_) return;
+  if (reset_ != Reset::owed) return;
   DeviceHost& host = *host_.load();
+  const uint16_t offered = host.made_available(kEventQueue);
   if (!host.pop(kEventQueue, chain_)) return;
   const bool fits =
       !chain_.writable.empty() && chain_.writable.front().iov_len >= sizeof kEventTransportReset;
   if (fits) {
     std::memcpy(chain_.writable.front().iov_base, &kEventTransportReset,
                 sizeof kEventTransportReset);
-    transport_reset_owed_ = false;
+    events_before_reset_ = offered;
+    reset_ = Reset::sent;
   }
   host.push(kEventQueue, chain_.head, fits ? sizeof kEventTransportReset : 0);
+}
+
+// Linux gives the buffer of an event back when it has handled it.
+void VsockDevice::look_for_reset() {
+  if (reset_ != Reset::sent) return;
+  if (host_.load()->made_available(kEventQueue) != events_before_reset_) take_early();
 }
 
 }  // namespace microvm::vmm

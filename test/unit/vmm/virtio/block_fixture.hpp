@@ -18,6 +18,7 @@ inline constexpr size_t kBase = 1u << 20;
 inline constexpr uint64_t kHeaders = 0x100000;  // one page per request: header, then status
 inline constexpr uint64_t kData = 0x200000;     // one page per request
 inline constexpr uint64_t kFeatures = vmm::kFeatureVersion1 | vmm::kFeatureEventIdx;
+inline constexpr uint64_t kRangeFeatures = 1u << 13 | 1u << 14;  // DISCARD, WRITE_ZEROES
 inline constexpr uint32_t kIn = 0, kOut = 1, kFlush = 4, kGetId = 8, kDiscard = 11,
                           kWriteZeroes = 13;
 inline constexpr uint8_t kOk = 0, kIoError = 1, kUnsupported = 2, kUntouched = 0xee;
@@ -48,8 +49,9 @@ struct BlockFixture {
     block = made.get();
     transport = std::make_unique<vmm::MmioTransport>(memory, *loop, irq, std::move(made), nullptr);
   }
-  void start() {
-    start_driver(*transport, kFeatures, {&ring});
+  void start() { start(kFeatures | (options.read_only ? 0 : kRangeFeatures)); }
+  void start(uint64_t features) {
+    start_driver(*transport, features, {&ring});
     REQUIRE(read_register(*transport, kStatus) == kRunning);
   }
 

@@ -168,6 +168,15 @@ TEST_CASE("block: discard and write zeroes") {
   CHECK(send(kWriteZeroes, {0, 0, 0}) == kIoError);
 }
 
+TEST_CASE("block: what the driver did not negotiate is not served") {
+  Fixture t;
+  t.start(kFeatures);
+  (void)t.memory.write_bytes(kData, Data(16));
+  CHECK(t.request({kDiscard, 0, 0}, 16) == kUnsupported);
+  CHECK(t.request({kWriteZeroes, 0, 0}, 16) == kUnsupported);
+  CHECK(t.read(0, 512) == slice(pattern(kBase, 1), 0, 512));
+}
+
 TEST_CASE("block: a request without header or status needs a reset") {
   for (const auto& buffers :
        {std::vector<Descriptor>{{kHeaders, 16}}, std::vector<Descriptor>{{kHeaders, 1, kWrite}},

@@ -119,6 +119,21 @@ TEST_CASE("mmio state: a device that needs a reset still does after a restore") 
   t.use(1);
 }
 
+TEST_CASE("mmio state: a queue that the driver stopped stays so after a restore") {
+  Fixture t;
+  start_driver(*t.transport, kFeatures, {&t.ring, &t.second});
+  t.use(0);
+  write_register(*t.transport, kQueueSel, 0);
+  write_register(*t.transport, kQueueReady, 0);
+  REQUIRE(t.restore(t.save()));
+  t.transport->resume();
+  CHECK(read_register(*t.transport, kStatus) == kRunning);
+  CHECK(read_register(*t.transport, kQueueReady) == 0);
+  t.ring.offer(1);
+  t.transport->kick(0);
+  CHECK(t.echo->popped == 0);
+}
+
 TEST_CASE("mmio state: what does not fit is refused") {
   Fixture t;
   start_driver(*t.transport, kFeatures, {&t.ring, &t.second});

@@ -131,8 +131,10 @@ TEST_CASE("mmio: the status goes forward only, and only as negotiated") {
   SUBCASE("features are frozen with FEATURES_OK, queues with DRIVER_OK") {
     t.start();
     write_register(*t.transport, kQueueSel, 0);
-    write_register(*t.transport, kQueueReady, 0);
-    CHECK(read_register(*t.transport, kQueueReady) == 1);
+    write_register(*t.transport, kQueueDescLow, 4);
+    t.offer(0);
+    t.transport->kick(0);
+    CHECK(t.echo->popped == 1);
     write_register(*t.transport, kDriverFeaturesSel, 0);
     write_register(*t.transport, kDriverFeatures, 0);
     CHECK(t.echo->host->has_feature(EchoDevice::kFeature));
@@ -295,6 +297,41 @@ TEST_CASE("mmio: a reset that cannot end in time ends when the I/O does") {
   t.echo->release_all();
   CHECK(run_until(*t.loop, [&] { return t.status() == 0; }));
   CHECK(t.echo->resets == 1);
+}
+
+TEST_CASE("mmio: a queue that the driver stops is left alone once all of it is back") {
+  Fixture t;
+  t.start();
+  t.echo->hold = true;
+  t.offer(0);
+  t.transport->kick(0);
+  write_register(*t.transport, kQueueSel, 0);
+  const auto ready = [&] { return read_register(*t.transport, kQueueReady); };
+  write_register(*t.transport, kQueueReady, 0);
+  CHECK(ready() == 1);
+  t.offer(1);
+  t.transport->kick(0);
+  CHECK(t.echo->popped == 1);
+  t.echo->release_all();
+  CHECK(run_until(*t.loop, [&] { return ready() == 0; }));
+  CHECK(t.ring.used_index() == 1);  // shown before the queue reads as stopped
+  t.transport->kick(0);
+  CHECK(t.echo->popped == 1);
+  CHECK(t.status() == kRunning);
+
+  write_register(*t.transport, kQueueReady, 1);  // not without a reset
+  CHECK(ready() == 0);
+  write_register(*t.transport, kQueueSel, 1);
+  CHECK(ready() == 1);
+  write_register(*t.transport, kQueueReady, 0);  // nothing of it in flight
+  CHECK(ready() == 0);
+  write_register(*t.transport, kStatus, 0);
+  t.ring.wind_to(0);
+  t.start();
+  t.echo->hold = false;
+  t.offer(0);
+  t.transport->kick(0);
+  CHECK(t.ring.take_used() == UsedElement{0, 1});
 }
 
 TEST_CASE("mmio: pause takes nothing new, resume finds lost kicks") {

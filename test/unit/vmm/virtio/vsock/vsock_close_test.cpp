@@ -344,7 +344,7 @@ TEST_CASE("vsock: a restored device resets the transport and goes on with new po
   }
 }
 
-TEST_CASE("vsock: a request from before the snapshot is refused, one after the reset is not") {
+TEST_CASE("vsock: what the guest asks for waits until it has handled the transport reset") {
   Open t;
   t.transport->pause();
   t.send(VsockOp::request, 9, kListened);  // stands in the ring
@@ -354,21 +354,62 @@ TEST_CASE("vsock: a request from before the snapshot is refused, one after the r
   const wire::Bytes file = out.finish();
   const auto in = state::Reader::parse(file);
   REQUIRE(in);
-  t.transport = t.make_transport({});
-  REQUIRE(t.transport->restore(*in, 0));
-  t.device().listen(kListened, [](Fd) {});
-  t.transport->resume();
+  std::vector<Fd> accepted;
+  const auto restore = [&](vmm::VsockLimits limits) {
+    t.transport = t.make_transport(limits);
+    REQUIRE(t.transport->restore(*in, 0));
+    t.device().listen(kListened, [&](Fd fd) { accepted.push_back(std::move(fd)); });
+    t.transport->resume();
+    CHECK(t.event.take_used() == UsedElement{0, 4});
+  };
+  const auto handle_reset = [&] {
+    t.event.offer(0);
+    t.kick(t.event, 2, static_cast<uint16_t>(t.event.next_available - 1));
+  };
 
-  const auto refused = t.take_packet();
-  REQUIRE(refused);
-  CHECK(refused->op == VsockOp::rst);
-  CHECK(refused->dst_port == 9);
-  CHECK(t.event.take_used() == UsedElement{0, 4});
-  CHECK(t.device().connections() == 0);
-  t.send(VsockOp::request, 9, kListened);
-  const auto taken = t.wait_packet();
-  REQUIRE(taken);
-  CHECK(taken->op == VsockOp::response);
+  SUBCASE("as Linux shows it: by giving the event buffer back") {
+    restore({});
+    t.send(VsockOp::request, 10, kListened);
+    t.send(VsockOp::request, 10, kListened);  // once again is still one
+    t.send(VsockOp::request, 11, kListened);
+    t.send(VsockOp::rst, 11, kListened);  // and no more
+    t.settle();
+    CHECK(t.take_packet() == std::nullopt);
+    CHECK(t.device().connections() == 0);
+    handle_reset();
+    for (const uint32_t port : {9u, 10u}) {
+      const auto taken = t.wait_packet();
+      REQUIRE(taken);
+      CHECK(taken->op == VsockOp::response);
+      CHECK(taken->dst_port == port);
+    }
+    t.settle();
+    CHECK(accepted.size() == 2);
+    CHECK(t.take_packet() == std::nullopt);
+  }
+  SUBCASE("a driver that gives none back waits for a while") {
+    restore({.early_wait = std::chrono::milliseconds(20)});
+    CHECK(t.take_packet() == std::nullopt);
+    const auto taken = t.wait_packet();
+    REQUIRE(taken);
+    CHECK(taken->op == VsockOp::response);
+  }
+  SUBCASE("not more than a few wait") {
+    restore({.early_requests = 2});
+    t.send(VsockOp::request, 10, kListened);
+    t.send(VsockOp::request, 11, kListened);
+    const auto refused = t.wait_packet();
+    REQUIRE(refused);
+    CHECK(refused->op == VsockOp::rst);
+    CHECK(refused->dst_port == 11);
+  }
+  SUBCASE("a driver that starts anew takes nothing of it along") {
+    restore({});
+    write_register(*t.transport, vmm::mmio::kStatus, 0);
+    t.settle();
+    CHECK(t.device().connections() == 0);
+    CHECK(accepted.empty());
+  }
 }
 
 TEST_CASE("vsock: a bad state body is refused") {
