@@ -39,6 +39,10 @@ inline constexpr size_t kMaxMessageFds = 253;  // SCM_MAX_FD of Linux
 Result<void> send_message(int socket_fd, std::span<const std::byte> bytes,
                           std::span<const int> fds = {});
 
+// The peer of this Unix socket has not received all of what was sent. False where it can not be
+// told.
+[[nodiscard]] bool has_unread(int socket_fd);
+
 struct ReceivedMessage {
   std::vector<std::byte> bytes;
   std::vector<base::Fd> fds;  // close-on-exec

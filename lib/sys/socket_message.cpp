@@ -1,7 +1,9 @@
 // Datagrams with fds (unix(7), SCM_RIGHTS).
+#include <linux/sock_diag.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -55,6 +57,15 @@ Result<void> send_message(int socket_fd, std::span<const std::byte> bytes,
     if (errno != EINTR) return message_failure("send message");
   }
   return {};
+}
+
+// What was sent is charged to the sender until it is received. In the numbers of SO_MEMINFO, since
+// Linux 4.12.
+bool has_unread(int socket_fd) {
+  std::array<uint32_t, SK_MEMINFO_VARS> numbers{};
+  socklen_t size = sizeof numbers;
+  if (::getsockopt(socket_fd, SOL_SOCKET, SO_MEMINFO, numbers.data(), &size) != 0) return false;
+  return numbers[SK_MEMINFO_WMEM_ALLOC] != 0;
 }
 
 Result<ReceivedMessage> receive_message(int socket_fd, MessageLimits limits) {

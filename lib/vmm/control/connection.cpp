@@ -26,6 +26,10 @@ bool Connection::peer_is_gone() const {
   return closed_ || (::poll(&socket, 1, 0) == 1 && (socket.revents & (POLLHUP | POLLERR)) != 0);
 }
 
+bool Connection::has_unread() const {
+  return !closed_ && (!queue_.empty() || sys::has_unread(socket_.get()));
+}
+
 void Connection::on_ready(uint32_t events) {
   if ((events & POLLOUT) != 0) send_queued();
   if (!closed_ && (events & ~static_cast<uint32_t>(POLLOUT)) != 0) receive();

@@ -35,6 +35,8 @@ class Connection {
   // The peer is gone, whether or not the loop came to see it.
   [[nodiscard]] bool peer_is_gone() const;
   [[nodiscard]] bool all_sent() const { return queue_.empty(); }
+  // The peer has not received all of what was sent.
+  [[nodiscard]] bool has_unread() const;
 
  private:
   struct Outgoing {

@@ -254,7 +254,8 @@ Result<void> Worker::attach_devices(wire::VmFds<base::Fd>& files,
   }
   auto vsock = std::make_unique<VsockDevice>(loop_, VsockLimits{.connections = max_streams_});
   vsock_ = vsock.get();
-  vsock_->listen(wire::kAgentDoorbellPort, [this](base::Fd fd) { on_agent(std::move(fd)); });
+  vsock_->listen(wire::kAgentDoorbellPort,
+                 [this](base::Fd fd) { agent_offer_.ring(std::move(fd)); });
   vsock_->listen(wire::kAppLogPort, [this](base::Fd fd) { app_streams_.add(std::move(fd)); });
   return machine_->attach(std::move(vsock));
 }

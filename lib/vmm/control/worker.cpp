@@ -60,7 +60,8 @@ Worker::Worker(sys::Loop& loop, base::Fd owner)
       max_streams_(stream_limit()),
       kernel_log_(loop),
       app_log_(loop),
-      app_streams_(loop, app_log_) {
+      app_streams_(loop, app_log_),
+      agent_offer_(loop, [this] { return agent_taker(); }) {
   add_connection(kOwner, std::move(owner));
 }
 
@@ -89,7 +90,7 @@ bool Worker::accept_client() {
   if (connections_.size() >= kMaxConnections || !is_same_user(client->get())) return true;
   if (!sys::set_nonblocking(client->get())) return true;
   add_connection(next_connection_++, std::move(*client));
-  offer_agent();
+  agent_offer_.offer();
   return true;
 }
 
@@ -160,18 +161,12 @@ void Worker::reply(ConnectionId to, uint32_t request_id, Outcome outcome) {
   }
 }
 
-void Worker::on_agent(base::Fd stream) {
-  waiting_agent_ = std::move(stream);
-  offer_agent();
-}
-
-void Worker::offer_agent() {
-  if (!waiting_agent_) return;
-  const auto first = connections_.lower_bound(owner_is_there_ ? kOwner : kOwner + 1);
-  if (first == connections_.end()) return;
-  std::vector<base::Fd> fds;
-  fds.push_back(std::move(waiting_agent_));
-  first->second->send({0, wire::AgentEvent{}}, std::move(fds));
+// The owner, or the client that has been there for the longest.
+Connection* Worker::agent_taker() {
+  for (const auto& [id, connection] : connections_) {
+    if (!connection->closed()) return connection.get();
+  }
+  return nullptr;
 }
 
 void Worker::on_disk_error(int error) {

@@ -10,6 +10,7 @@
 
 #include "base/fd.hpp"
 #include "sys/loop.hpp"
+#include "vmm/control/agent_offer.hpp"
 #include "vmm/control/app_streams.hpp"
 #include "vmm/control/connection.hpp"
 #include "vmm/control/log.hpp"
@@ -79,8 +80,7 @@ class Worker {
   void answer_waiting();
   void on_closed(ConnectionId id);
   void reply(ConnectionId to, uint32_t request_id, Outcome outcome);
-  void on_agent(base::Fd stream);
-  void offer_agent();
+  [[nodiscard]] Connection* agent_taker();
   void on_disk_error(int error);
   void report_disk_error(const Error& error);
 
@@ -146,7 +146,7 @@ class Worker {
   base::Fd app_log_file_;
   std::vector<base::Fd> leases_;  // locked files: they say that this Vm lives
   bool disk_error_reported_ = false;
-  base::Fd waiting_agent_;  // its stream, until somebody is there to take it
+  AgentOffer agent_offer_;
 
   bool busy_ = false;                       // see BusyMark
   std::deque<WaitingRequest> waiting_;      // until it is not
