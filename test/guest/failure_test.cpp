@@ -188,6 +188,33 @@ TEST_CASE("an image without a program to warm up with is built all the same") {
   CHECK(runtime().remove_image("failing"));
 }
 
+TEST_CASE("a guest that rings the doorbell and fills its logs without end keeps its owner") {
+  RunningVm vm = run_counter();
+  const std::string flood = R"(python3 -c '
+import socket, struct, time
+end = time.monotonic() + 5
+rung = 0
+while time.monotonic() < end:
+    for port in (1024, 1026, 1099):
+        s = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        try:
+            s.connect((2, port))
+            s.send(b"x" * 4000)
+            rung += 1
+        except OSError:
+            pass
+        s.close()
+    open("/dev/kmsg", "w").write("flood\n")
+print(rung)
+')";
+  const int rung = std::stoi(shell(vm, flood));
+  MESSAGE("connections of the flood: ", rung);
+  CHECK(rung > 100);
+  CHECK(shell(vm, "echo still here") == "still here\n");
+  CHECK(vm.info()->state == VmState::running);
+}
+
 TEST_CASE("packing and unpacking give the image back") {
   const auto packed = runtime().pack_image("counter");
   REQUIRE_MESSAGE(packed, why(packed));
