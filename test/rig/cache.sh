@@ -24,15 +24,54 @@ kernel_release() {
   basename "$1"/lib/modules/*
 }
 
-# build_hold_vm CACHE SOURCE: prints the path of the program, named by its source's hash.
-build_hold_vm() {
-  local hash target partial
-  hash=$(sha256sum "$2")
-  target=$1/hold_vm-${hash:0:16}
+# build_program CACHE SOURCE OPTION...: compiles it and prints the program's path, named by its source's hash.
+build_program() {
+  local cache=$1 source=$2 name hash target partial
+  shift 2
+  name=$(basename "$source" .c)
+  hash=$(sha256sum "$source")
+  target=$cache/$name-${hash:0:16}
   if [ ! -x "$target" ]; then
-    partial=$(mktemp "$1/.hold_vm.XXXXXX")
-    gcc -O2 -o "$partial" "$2"
+    partial=$(mktemp "$cache/.$name.XXXXXX")
+    gcc -O2 "$@" -o "$partial" "$source"
     chmod 755 "$partial"
+    mv "$partial" "$target"
+  fi
+  echo "$target"
+}
+
+# The modules without which an unpacked kernel cannot mount the rig's root, in the order they are loaded; none where all
+# of it is built in (6.12).
+root_modules() {
+  PATH=$PATH:/usr/sbin:/sbin modprobe -d "$1" -S "$(kernel_release "$1")" --show-depends -a virtio_pci virtiofs |
+    sed -n 's/^insmod \([^ ]*\) *$/\1/p' | awk '!seen[$0]++'
+}
+
+# pack_initramfs INIT MODULE...
+pack_initramfs() {
+  local root module number=0
+  root=$(mktemp -d)
+  mkdir "$root/modules" "$root/root"
+  cp "$1" "$root/init"
+  shift
+  for module in "$@"; do
+    number=$((number + 1))
+    cp "$module" "$root/modules/$number"
+  done
+  (cd "$root" && find . | cpio --quiet -o -H newc)
+  rm -rf "$root"
+}
+
+# make_initramfs KERNEL INIT: prints the path of the initramfs with which an unpacked kernel comes to the rig's root;
+# nothing when it needs none. Named by its init, whose name is of its source.
+make_initramfs() {
+  local target partial modules
+  mapfile -t modules < <(root_modules "$1")
+  [ ${#modules[@]} -gt 0 ] || return 0
+  target=$1/$(basename "$2").cpio
+  if [ ! -f "$target" ]; then
+    partial=$(mktemp "$1/.initramfs.XXXXXX")
+    pack_initramfs "$2" "${modules[@]}" >"$partial"
     mv "$partial" "$target"
   fi
   echo "$target"
