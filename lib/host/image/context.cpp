@@ -6,8 +6,9 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
+
+#include "host/image/plain_text.hpp"
+#include "host/store/files.hpp"
 
 namespace microvm::host {
 namespace {
@@ -84,6 +85,21 @@ Result<std::vector<fs::path>> list_directory(const fs::path& path) {
   return names;
 }
 
+// A .dockerignore that is there counts, or the build fails: what it hides may be secret.
+Result<IgnoreRules> read_ignore_rules(const fs::path& path) {
+  const auto bytes = read_text_file(path, kMaxIgnoreBytes);
+  std::error_code error;
+  const bool is_there = fs::symlink_status(path, error).type() != fs::file_type::not_found;
+  if (!bytes && !is_there) return IgnoreRules();
+  if (!bytes && bytes.error().code == ErrorCode::corrupt) {
+    return base::fail(ErrorCode::invalid_argument, ".dockerignore is larger than 1 MiB");
+  }
+  if (!bytes) return base::fail(bytes.error());
+  const auto text = plain_text(*bytes, path.string());
+  if (!text) return base::fail(text.error());
+  return IgnoreRules::parse(*text);
+}
+
 }  // namespace
 
 Result<BuildContext> BuildContext::open(const fs::path& directory) {
@@ -93,14 +109,9 @@ Result<BuildContext> BuildContext::open(const fs::path& directory) {
   if (error) return base::fail_errno("build context " + directory.string(), error.value());
   out.root_fd_.reset(::open(out.root_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!out.root_fd_) return base::fail_errno("build context " + directory.string());
-  std::ifstream ignore(out.root_ / ".dockerignore", std::ios::binary);
-  if (ignore) {
-    const std::string text{std::istreambuf_iterator<char>(ignore), {}};
-    if (text.size() > kMaxIgnoreBytes) {
-      return base::fail(ErrorCode::invalid_argument, ".dockerignore is larger than 1 MiB");
-    }
-    out.ignore_ = IgnoreRules::parse(text);
-  }
+  auto rules = read_ignore_rules(out.root_ / ".dockerignore");
+  if (!rules) return base::fail(rules.error());
+  out.ignore_ = std::move(*rules);
   return out;
 }
 

@@ -16,7 +16,8 @@ inline constexpr size_t kMaxContextFiles = 200'000;
 
 class BuildContext {
  public:
-  // Reads .dockerignore when there is one. Errors: not_found, invalid_argument (not a directory).
+  // Reads .dockerignore when there is one. Errors: not_found, invalid_argument (not a directory),
+  // syntax and whatever else says that the rules of a .dockerignore are not known.
   static Result<BuildContext> open(const std::filesystem::path& directory);
 
   struct Source {

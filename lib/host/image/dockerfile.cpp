@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "host/image/plain_text.hpp"
 #include "host/store/json_fields.hpp"
 
 namespace microvm::host {
@@ -122,17 +123,21 @@ class Parser {
       const std::string_view line = lines_.next();
       if (is_comment(line) || (continued && trim(line).empty())) continue;
       if (!continued) start_ = lines_.number();
-      const std::string_view text = trim_right(line);
-      continued = !text.empty() && text.back() == file_.escape;
-      out += continued ? text.substr(0, text.size() - 1) : line;
+      const auto joined = before_continuation(line);
+      continued = joined.has_value();
+      out += joined.value_or(line);
       if (!continued) break;
     }
     return out;
   }
 
-  static std::string_view trim_right(std::string_view text) {
-    while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-    return text;
+  // What stands before an escape character at the line's end that joins the next line to it. One
+  // that is itself escaped does not, and as in BuildKit any escape character before it does that.
+  [[nodiscard]] std::optional<std::string_view> before_continuation(std::string_view line) const {
+    const size_t last = line.find_last_not_of(" \t");
+    if (last == std::string_view::npos || line[last] != file_.escape) return std::nullopt;
+    if (last > 0 && line[last - 1] == file_.escape) return std::nullopt;
+    return line.substr(0, last);
   }
 
   Result<Instruction> instruction(std::string_view text) {
@@ -255,19 +260,18 @@ base::Failure Dockerfile::error_at(int line, const std::string& message) const {
   return base::fail(ErrorCode::syntax, name + ":" + std::to_string(line) + ": " + message);
 }
 
-Result<Dockerfile> parse_dockerfile(std::string_view text, const std::string& name) {
+Result<Dockerfile> parse_dockerfile(std::string_view bytes, const std::string& name) {
   Dockerfile file;
   file.name = name;
-  if (text.size() > kMaxDockerfileBytes) {
+  if (bytes.size() > kMaxDockerfileBytes) {
     return base::fail(ErrorCode::syntax, name + ": larger than 1 MiB");
   }
-  if (text.find('\0') != std::string_view::npos) {
-    return base::fail(ErrorCode::syntax, name + ": not a text file");
-  }
-  const auto escape = escape_directive(file, text);
+  const auto text = plain_text(bytes, name);
+  if (!text) return base::fail(text.error());
+  const auto escape = escape_directive(file, *text);
   if (!escape) return base::fail(escape.error());
   file.escape = *escape;
-  auto parsed = Parser(text, std::move(file)).parse();
+  auto parsed = Parser(*text, std::move(file)).parse();
   if (!parsed) return parsed;
   if (parsed->instructions.empty()) {
     return base::fail(ErrorCode::syntax, name + ": the Dockerfile has no instructions");

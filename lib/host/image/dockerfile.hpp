@@ -66,7 +66,7 @@ inline constexpr size_t kMaxDockerfileBytes = 1u << 20;
 inline constexpr size_t kMaxInstructions = 4096;
 
 // `name` is what messages call the file. Errors: syntax, with name:line.
-Result<Dockerfile> parse_dockerfile(std::string_view text, const std::string& name);
+Result<Dockerfile> parse_dockerfile(std::string_view bytes, const std::string& name);
 
 // Splits at white space outside quotes; quotes stay. Errors: an unterminated quote.
 Result<std::vector<std::string>> split_words(std::string_view text, char escape);

@@ -1,5 +1,6 @@
 #include "host/image/pattern.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
@@ -91,6 +92,12 @@ bool match_components(const Components& pattern, const Components& path) {
   return reachable[path.size()];
 }
 
+std::string_view without_blanks(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\v\f\r";
+  text.remove_prefix(std::min(text.find_first_not_of(kBlanks), text.size()));
+  return text.substr(0, text.find_last_not_of(kBlanks) + 1);
+}
+
 }  // namespace
 
 bool has_wildcard(std::string_view text) {
@@ -107,13 +114,12 @@ IgnoreRules IgnoreRules::parse(std::string_view text) {
     const size_t newline = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, newline);
     text.remove_prefix(std::min(newline + 1, text.size()));
-    while (!line.empty() && (line.back() == ' ' || line.back() == '\t' || line.back() == '\r')) {
-      line.remove_suffix(1);
-    }
-    if (line.empty() || line.front() == '#') continue;
+    if (line.starts_with('#')) continue;  // only there: "  #x" is a file's name, as docker has it
+    line = without_blanks(line);
+    if (line.empty()) continue;
     Rule rule;
     rule.keep = line.front() == '!';
-    if (rule.keep) line.remove_prefix(1);
+    if (rule.keep) line = without_blanks(line.substr(1));
     rule.pattern = std::filesystem::path(line).lexically_normal().relative_path().string();
     if (!rule.pattern.empty()) out.rules_.push_back(std::move(rule));
   }

@@ -32,6 +32,11 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
+  void write_ignore_file(std::string_view text) const {
+    std::ofstream(dir_ / ".dockerignore", std::ios::binary) << text;
+  }
+  [[nodiscard]] const fs::path& dir() const { return dir_; }
+
   [[nodiscard]] BuildContext open() const {
     auto context = BuildContext::open(dir_);
     REQUIRE(context);
@@ -153,6 +158,54 @@ TEST_CASE("context: collects a directory without what is ignored, links as links
                                           "/app/src/deep/b.txt"});
   CHECK(files[3].type == FileToPut::Type::symlink);
   CHECK(files[3].link_target == "/etc");
+}
+
+TEST_CASE("context: a byte order mark or Windows line ends lose no ignore rule") {
+  const Context context;
+  for (const char* text :
+       {"\xEF\xBB\xBF"
+        "app.py\nsrc/*.log\n",
+        "\xEF\xBB\xBF# secrets\r\napp.py\r\nsrc/*.log\r\n", "  app.py\n\tsrc/*.log"}) {
+    context.write_ignore_file(text);
+    CAPTURE(text);
+    CHECK_FALSE(context.open().resolve("app.py"));
+    CHECK_FALSE(context.open().resolve("src/skip.log"));
+    CHECK(context.open().resolve("src/a.txt"));
+  }
+}
+
+TEST_CASE("context: without a readable .dockerignore there is no build") {
+  const Context context;
+  const auto error = [&] {
+    const auto opened = BuildContext::open(context.dir());
+    REQUIRE_FALSE(opened);
+    return opened.error().message;
+  };
+  const fs::path file = context.dir() / ".dockerignore";
+  context.write_ignore_file(
+      std::string_view("\xFF\xFE"
+                       "a\0",
+                       4));
+  CHECK(error() == file.string() + ": its text is UTF-16: save it as UTF-8");
+  context.write_ignore_file(std::string_view("a\0p\0", 4));
+  CHECK(error() == file.string() + ": not a text file: save it as UTF-8");
+  context.write_ignore_file(std::string((1 << 20) + 1, 'a'));
+  CHECK(error() == ".dockerignore is larger than 1 MiB");
+  fs::remove(file);
+  CHECK(context.open().resolve("src/skip.log"));
+  fs::create_symlink("gone", file);
+  CHECK(error().starts_with("open " + file.string()));
+  fs::remove(file);
+  fs::create_directory(file);
+  CHECK(error() == file.string() + ": not a regular file");
+}
+
+TEST_CASE("plan: an instruction after an escaped backslash is not lost") {
+  const Context context;
+  const auto plan = context.plan("FROM x\nENV C trailing\\\\backslash\\\\\nENV D x\nCMD a\n");
+  REQUIRE(plan);
+  CHECK(plan->config.env[1] == "C=trailing\\backslash\\");
+  CHECK(plan->config.env[2] == "D=x");
 }
 
 TEST_CASE("context: a link inside the context is followed, wildcards match one directory") {

@@ -48,6 +48,49 @@ TEST_CASE("dockerfile: the escape directive changes the continuation character")
   CHECK(error_of("# escape=x\nFROM y\n") == "Dockerfile:1: the escape directive takes \\ or `");
 }
 
+TEST_CASE("dockerfile: an escaped escape character at a line's end joins nothing to it") {
+  const struct {
+    const char* text;
+    const char* first;
+    size_t instructions;
+  } rows[] = {
+      {"FROM x\nRUN a\\\\\nRUN b\n", "a\\\\", 3},
+      {"FROM x\nRUN a\\\\ \t\nRUN b\n", "a\\\\", 3},
+      {"FROM x\r\nRUN a\\\\\r\nRUN b\r\n", "a\\\\", 3},
+      {"FROM x\nRUN a\\ \t\nRUN b\n", "aRUN b", 2},
+      {"FROM x\nRUN a\\\r\nRUN b\r\n", "aRUN b", 2},
+      {"FROM x\nRUN a \\\n  \\\nRUN b\n", "a   RUN b", 2},
+      // As in BuildKit, which cannot tell three of them from two.
+      {"FROM x\nRUN a\\\\\\\nRUN b\n", "a\\\\\\", 3},
+      {"# escape=`\nFROM x\nRUN a``\nRUN b\n", "a``", 3},
+      {"# escape=`\nFROM x\nRUN a\\\nRUN b\n", "a\\", 3},
+      {"# escape=`\nFROM x\nRUN a\\`\nRUN b\n", "a\\RUN b", 2},
+  };
+  for (const auto& row : rows) {
+    CAPTURE(row.text);
+    const auto file = parse(row.text);
+    CHECK(file.instructions.size() == row.instructions);
+    CHECK(file.instructions[1].args.front() == row.first);
+  }
+}
+
+TEST_CASE("dockerfile: a UTF-8 byte order mark is skipped, UTF-16 is named") {
+  CHECK(parse("\xEF\xBB\xBF"
+              "FROM x\n")
+            .instructions.size() == 1);
+  CHECK(parse("\xEF\xBB\xBF# escape=`\nFROM x\nRUN a `\nb\n").escape == '`');
+  CHECK(error_of("\xEF\xBB\xBF\xEF\xBB\xBF"
+                 "FROM x\n")
+            .starts_with("Dockerfile:1: unknown"));
+  CHECK(error_of(std::string_view("\xFF\xFE"
+                                  "F\0R\0",
+                                  6)) == "Dockerfile: its text is UTF-16: save it as UTF-8");
+  CHECK(error_of(std::string_view("\xFE\xFF"
+                                  "\0F\0R",
+                                  6)) == "Dockerfile: its text is UTF-16: save it as UTF-8");
+  CHECK(error_of(std::string_view("F\0R\0", 4)) == "Dockerfile: not a text file: save it as UTF-8");
+}
+
 TEST_CASE("dockerfile: exec form is a JSON array of strings, all else is text") {
   const auto file = parse("FROM x\nCMD [\"a\", \"b c\"]\nCMD [a]\nRUN [ -f /x ]\nCMD []\n");
   CHECK(file.instructions[1].exec_form);
@@ -85,7 +128,8 @@ TEST_CASE("dockerfile: mistakes are named with file and line") {
   CHECK(error_of("FROM x\nRUN\n") == "Dockerfile:2: RUN needs arguments");
   CHECK(error_of("FROM x\nRUN <<EOF\nabc\n") == "Dockerfile:2: heredoc <<EOF is not closed");
   CHECK(error_of("# only\n") == "Dockerfile: the Dockerfile has no instructions");
-  CHECK(error_of(std::string_view("FROM\0x", 6)) == "Dockerfile: not a text file");
+  CHECK(error_of(std::string_view("FROM\0x", 6)) ==
+        "Dockerfile: not a text file: save it as UTF-8");
   CHECK(error_of(std::string(kMaxDockerfileBytes + 1, 'x')) == "Dockerfile: larger than 1 MiB");
 }
 

@@ -47,3 +47,15 @@ TEST_CASE("ignore rules: the last matching rule decides, parents count") {
   CHECK(rules.ignores("a/b/tmp/c"));
   CHECK_FALSE(rules.ignores("src/main.py"));
 }
+
+TEST_CASE("ignore rules: blanks around a rule and after its ! do not count, nor do line ends") {
+  const auto rules = IgnoreRules::parse(
+      "  secret\r\n\t*.key \t\r\n ! kept.key\r\n!\tb.key\n \r\n  #name\n# comment\n/last");
+  CHECK(rules.ignores("secret"));
+  CHECK(rules.ignores("a.key"));
+  CHECK_FALSE(rules.ignores("kept.key"));
+  CHECK_FALSE(rules.ignores("b.key"));
+  CHECK(rules.ignores("#name"));
+  CHECK_FALSE(rules.ignores("# comment"));
+  CHECK(rules.ignores("last"));
+}
