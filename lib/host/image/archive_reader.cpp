@@ -14,12 +14,10 @@ namespace {
 
 constexpr size_t kReadBytes = 256u << 10;
 
-}  // namespace
-
-Result<ArchivePtr> new_tar_reader() {
+// Every compression that is decoded in this process.
+Result<ArchivePtr> new_reader() {
   ArchivePtr reader(archive_read_new());
   if (!reader) return fail(ErrorCode::out_of_memory, "libarchive");
-  archive_read_support_format_tar(reader.get());
   archive_read_support_filter_gzip(reader.get());
   archive_read_support_filter_bzip2(reader.get());
   archive_read_support_filter_xz(reader.get());
@@ -27,6 +25,20 @@ Result<ArchivePtr> new_tar_reader() {
   archive_read_support_filter_lz4(reader.get());
   archive_read_support_filter_zstd(reader.get());
   archive_read_support_filter_compress(reader.get());
+  return reader;
+}
+
+}  // namespace
+
+Result<ArchivePtr> new_tar_reader() {
+  auto reader = new_reader();
+  if (reader) archive_read_support_format_tar(reader->get());
+  return reader;
+}
+
+Result<ArchivePtr> new_raw_reader() {
+  auto reader = new_reader();
+  if (reader) archive_read_support_format_raw(reader->get());
   return reader;
 }
 

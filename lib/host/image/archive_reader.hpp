@@ -41,6 +41,8 @@ class CLocale {
 // A reader for a tar with any compression that is decoded in this process (never by a program that
 // libarchive would start).
 [[nodiscard]] Result<ArchivePtr> new_tar_reader();
+// The same for a file of any kind: one entry with all of it, unpacked.
+[[nodiscard]] Result<ArchivePtr> new_raw_reader();
 
 // An opened tar file. `fd` must outlive the reader.
 [[nodiscard]] Result<ArchivePtr> open_tar(const base::Fd& fd, const std::string& name);

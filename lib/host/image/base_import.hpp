@@ -19,8 +19,9 @@ struct BaseImportOptions {
 };
 
 // The same tar gives the same bytes and so the same digest. Errors: invalid_argument (name, size,
-// content larger than disk_bytes), not_found, corrupt (not a tar, truncated, an entry that leaves
-// the root), out_of_disk, cancelled, deadline_exceeded.
+// content larger than disk_bytes), not_found, corrupt (not a tar, container images in place of a
+// root file system or that inside a directory, truncated, an entry that leaves the root),
+// out_of_disk, cancelled, deadline_exceeded.
 [[nodiscard]] Result<BaseInfo> import_base(const Store& store, const BaseImportOptions& options,
                                            const CallLimits& limits = {});
 

@@ -8,6 +8,7 @@
 
 #include "host/base/printable.hpp"
 #include "host/image/archive_reader.hpp"
+#include "host/image/import_mistakes.hpp"
 #include "host/store/files.hpp"
 
 namespace microvm::host {
@@ -116,8 +117,8 @@ class TarReader {
       auto added = add(entry);
       if (!added) return fail(added.error().code, name_ + ": " + added.error().message);
     }
-    if (entries == 0) return fail(ErrorCode::corrupt, name_ + ": holds no files");
-    return {};
+    if (entries == 0) return not_a_tar(fd_, name_);
+    return check_not_wrapped(tree_, name_);
   }
 
  private:
@@ -204,15 +205,25 @@ Result<void> read_tar(const std::filesystem::path& tar, FileTree& tree, Ext4Writ
                       const CallCheck& check) {
   const CLocale c_locale;
   const std::string name = tar.string();
+  if (std::error_code error; std::filesystem::is_directory(tar, error))
+    return fail(ErrorCode::invalid_argument,
+                name + ": a directory: pack it with tar -C " + name + " -cf FILE .");
   const auto fd = open_regular_file(tar);
   if (!fd) return fail(fd.error());
   struct stat info{};
   if (::fstat(fd->get(), &info) != 0) return base::fail_errno("stat " + name);
   const auto reader = open_tar(*fd, name);
+  if (!reader && reader.error().code == ErrorCode::corrupt) return not_a_tar(*fd, name);
   if (!reader) return fail(reader.error());
   TarReader content(*fd, reader->get(), tree, disk, name, check);
   content.report_to(progress, {step, 0, static_cast<uint64_t>(info.st_size), {}});
-  return content.read_all();
+  auto read = content.read_all();
+  if (!read && read.error().code != ErrorCode::corrupt &&
+      read.error().code != ErrorCode::invalid_argument)
+    return read;
+  // Also of one that is cut off, or larger than the disk: that would not help.
+  if (auto no_images = check_no_images(tree, name); !no_images) return no_images;
+  return read;
 }
 
 }  // namespace microvm::host
