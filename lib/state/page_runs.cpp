@@ -38,4 +38,20 @@ Result<void> PageRuns::for_each_piece(uint64_t position, uint64_t pages, const V
   return {};
 }
 
+PageRuns join(const std::vector<PageRuns>& sets, uint64_t memory_pages) {
+  std::vector<PageRun> all;
+  for (const PageRuns& set : sets) {
+    for (size_t i = 0; i < set.size(); ++i) all.push_back(set[i]);
+  }
+  std::ranges::sort(all, {}, &PageRun::first_page);
+  PageRuns joined(memory_pages);
+  uint64_t end = 0;  // of what is joined so far
+  for (const PageRun& run : all) {
+    const uint64_t first = std::max(run.first_page, end);
+    const uint64_t run_end = run.first_page + run.pages;
+    if (run_end > first && joined.append(first, run_end - first)) end = run_end;
+  }
+  return joined;
+}
+
 }  // namespace microvm::state

@@ -43,4 +43,7 @@ class PageRuns {
   std::vector<Entry> runs_;
 };
 
+// What is in any of these sets, each of a memory of `memory_pages`.
+[[nodiscard]] PageRuns join(const std::vector<PageRuns>& sets, uint64_t memory_pages);
+
 }  // namespace microvm::state

@@ -8,7 +8,7 @@
 #include "state/crc32c.hpp"
 #include "state/format_version.hpp"
 #include "state/memory_file.hpp"
-#include "state/page_runs.hpp"
+#include "state/overlay.hpp"
 #include "sys/file.hpp"
 
 namespace microvm::state {
@@ -87,12 +87,9 @@ Result<Header> decode_header(wire::ByteView bytes, uint64_t memory_bytes) {
   return header;
 }
 
-Result<uint64_t> overlay_size(int overlay_fd) {
-  const auto size = regular_file_size(overlay_fd, "overlay");
-  if (size && (*size % kPageBytes != 0 || *size > kMaxMemoryBytes)) {
-    return invalid("the overlay is no memory's size");
-  }
-  return size;
+Result<void> check_memory_size(uint64_t bytes) {
+  if (bytes % kPageBytes == 0 && bytes <= kMaxMemoryBytes) return {};
+  return invalid("the overlay is no memory's size");
 }
 
 // Where one frame's pages are in the sequence of changed pages.
@@ -126,11 +123,12 @@ class PagePacker {
       : overlay_fd_(overlay_fd),
         packed_fd_(packed_fd),
         memory_bytes_(memory_bytes),
-        options_(options),
-        runs_(memory_bytes / kPageBytes) {}
+        options_(options) {}
 
   Result<PackPagesResult> run() {
-    if (const auto found = find_runs(); !found) return base::fail(found.error());
+    auto runs = read_page_runs(overlay_fd_, memory_bytes_);
+    if (!runs) return base::fail(runs.error());
+    runs_ = std::move(*runs);
     frames_.resize(frame_count_for(runs_.page_count() * kPageBytes, options_.frame_bytes));
     const auto done =
         for_each_frame(frames_.size(), options_.threads, [this] { return make_work(); });
@@ -139,18 +137,6 @@ class PagePacker {
   }
 
  private:
-  Result<void> find_runs() {
-    return sys::for_each_data_range(
-        overlay_fd_, [this](uint64_t offset, uint64_t length) -> Result<void> {
-          if (auto go_on = check_stop(); !go_on) return go_on;
-          if (offset % kPageBytes != 0 || length % kPageBytes != 0 ||
-              !runs_.append(offset / kPageBytes, length / kPageBytes)) {
-            return invalid("the overlay's data is not whole pages, or it changes");
-          }
-          return {};
-        });
-  }
-
   [[nodiscard]] Result<void> check_stop() const {
     if (options_.stop == nullptr || !options_.stop->load(std::memory_order_relaxed)) return {};
     return base::fail(ErrorCode::cancelled, "pack pages: stopped");
@@ -279,21 +265,24 @@ Result<void> unpack_frame(int packed_fd, int overlay_fd, const PageIndex& index,
 }  // namespace
 
 Result<PackPagesResult> pack_pages(int overlay_fd, int packed_fd, const PackPagesOptions& options) {
-  const auto memory_bytes = overlay_size(overlay_fd);
-  if (!memory_bytes) return base::fail(memory_bytes.error());
+  const auto overlay_bytes = regular_file_size(overlay_fd, "overlay");
+  if (!overlay_bytes) return base::fail(overlay_bytes.error());
+  const uint64_t memory_bytes = options.memory_bytes == 0 ? *overlay_bytes : options.memory_bytes;
+  if (auto ok = check_memory_size(memory_bytes); !ok) return base::fail(ok.error());
   const auto packed_bytes = regular_file_size(packed_fd, "packed pages");
   if (!packed_bytes) return base::fail(packed_bytes.error());
   if (*packed_bytes != 0) return invalid("the output is not empty");
   if (!valid_frame_bytes(options.frame_bytes)) return invalid("bad frame size");
-  return PagePacker(overlay_fd, packed_fd, *memory_bytes, options).run();
+  return PagePacker(overlay_fd, packed_fd, memory_bytes, options).run();
 }
 
-Result<uint64_t> unpack_pages(int packed_fd, int overlay_fd, uint64_t memory_bytes,
+Result<PageRuns> unpack_pages(int packed_fd, int overlay_fd, uint64_t memory_bytes,
                               unsigned threads) {
-  const auto size = overlay_size(overlay_fd);
+  const auto size = regular_file_size(overlay_fd, "overlay");
   if (!size) return base::fail(size.error());
+  if (auto ok = check_memory_size(*size); !ok) return base::fail(ok.error());
   if (*size != memory_bytes) return invalid("the overlay is not as long as the memory");
-  const auto index = read_index(packed_fd, memory_bytes);
+  auto index = read_index(packed_fd, memory_bytes);
   if (!index) return base::fail(index.error());
   const auto make_work = [&]() -> FrameWork {
     auto buffers = std::make_shared<UnpackBuffers>();
@@ -305,7 +294,7 @@ Result<uint64_t> unpack_pages(int packed_fd, int overlay_fd, uint64_t memory_byt
   if (const auto done = for_each_frame(index->frames.size(), threads, make_work); !done) {
     return base::fail(done.error());
   }
-  return index->runs.page_count();
+  return std::move(index->runs);
 }
 
 }  // namespace microvm::state

@@ -1,7 +1,5 @@
-// The changed pages of a guest's memory at rest. Their working form is an overlay: a sparse file as
-// long as the memory, where data (SEEK_DATA, whole pages) replaces what is below and a hole means
-// "as below". A page of zeros that is data replaces too, unlike in frames.hpp, where zero is a
-// hole. The file is
+// The changed pages of a guest's memory at rest. Their working form is an overlay (overlay.hpp). A
+// page of zeros replaces what is below too, unlike in frames.hpp, where zero is a hole. The file is
 //   header  magic "MVMPAGES", u32 format version, u32 frame bytes, u64 memory bytes, u64 changed
 //           pages, u64 index offset, u32 runs, u32 crc32c of the index, u32 crc32c of the header
 //           so far
@@ -13,8 +11,7 @@
 // untrusted input; checksums are checked before anything is unpacked.
 //
 // An overlay in memory (memfd) is read with read(), not through a mapping of its holes: a page
-// fault on a hole of such a file makes it data. The same happens around each written page where the
-// kernel's shmem_enabled gives such files huge pages (by default it does not).
+// fault on a hole of such a file makes it data.
 #pragma once
 
 #include <atomic>
@@ -22,6 +19,7 @@
 
 #include "base/error.hpp"
 #include "state/frame_codec.hpp"
+#include "state/page_runs.hpp"
 
 namespace microvm::state {
 
@@ -29,6 +27,7 @@ struct PackPagesOptions {
   uint32_t frame_bytes = 512 * 1024;  // a power of two from kMinFrameBytes to kMaxFrameBytes
   int zstd_level = 1;
   unsigned threads = 1;
+  uint64_t memory_bytes = 0;                // 0: as long as the overlay, which has no page list
   const std::atomic<bool>* stop = nullptr;  // looked at before each frame; may be set by any thread
 };
 
@@ -37,17 +36,18 @@ struct PackPagesResult {
   uint64_t stored_bytes = 0;  // of the whole packed file
 };
 
-// Overlay → at rest. `packed_fd`: an empty regular file. Reads only the overlay's data, which
+// Overlay → at rest. `packed_fd`: an empty regular file. Reads only the overlay's pages, which
 // nobody changes meanwhile. Neither fd is closed or synced; on failure the output's content is
-// undefined. Errors: cancelled, out_of_disk, out_of_memory, io, invalid_argument.
+// undefined. Errors: cancelled, out_of_disk, out_of_memory, io, invalid_argument, corrupt.
 Result<PackPagesResult> pack_pages(int overlay_fd, int packed_fd,
                                    const PackPagesOptions& options = {});
 
 // At rest → into an overlay that is `memory_bytes` long (make_sparse). Pages replace what is there,
-// so a chain is unpacked oldest first. Every page becomes data, also one of zeros. The pages
-// written; on failure some of them are. Nothing is written when the index is bad. Errors: corrupt,
-// unsupported, out_of_disk, out_of_memory, io, invalid_argument.
-Result<uint64_t> unpack_pages(int packed_fd, int overlay_fd, uint64_t memory_bytes,
+// so a chain is unpacked oldest first. Every page is written, also one of zeros, and which they are
+// is the result: it is for the caller to append the list. On failure some are written, and none
+// when the index is bad. Errors: corrupt, unsupported, out_of_disk, out_of_memory, io,
+// invalid_argument.
+Result<PageRuns> unpack_pages(int packed_fd, int overlay_fd, uint64_t memory_bytes,
                               unsigned threads = 1);
 
 }  // namespace microvm::state

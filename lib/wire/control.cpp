@@ -108,6 +108,7 @@ void fields(C& c, M& m) {
   } else if constexpr (Is<CaptureRequest, M>) {
     c.flag(m.all_pages);
     c.flag(m.run_on);
+    if (c.grows()) c.flag(m.list_pages);
   } else if constexpr (Is<ResumeRequest, M>) {
     c.flag(m.drop_layers);
   } else if constexpr (Is<TerminateRequest, M>) {
@@ -125,6 +126,7 @@ void fields(C& c, M& m) {
   } else if constexpr (Is<CaptureReply, M>) {
     c.number(m.page_bytes);
     c.number(m.pause_us);
+    if (c.grows()) c.number(m.listed_memory_bytes);
   } else if constexpr (Is<InfoReply, M>) {
     c.number(m.worker_pid);
     c.flag(m.paused);

@@ -74,8 +74,8 @@ struct BootRequest {
 };
 
 // Start from a snapshot: memory is mapped private, so the file is shared by all clones. An overlay
-// is a sparse file as long as the memory whose data replaces what is below it (pages of zeros too)
-// and whose holes do not; all are mapped private, in order. fds: RestoreFds (start_fds.hpp).
+// is a sparse file whose pages replace what is below them (state/overlay.hpp); all are mapped
+// private, in order. fds: RestoreFds (start_fds.hpp).
 struct RestoreRequest {
   Attachment attachment;
   std::vector<DiskSpec> disks;
@@ -102,6 +102,7 @@ struct CaptureRequest {
   // False: it stays paused until a ResumeRequest. It also goes on by itself when the connection
   // that asked is closed, so that no dead client leaves it standing.
   bool run_on = true;
+  bool list_pages = false;  // the overlay gets a page list; a worker of before makes none
 };
 
 // Copies what the upper of two neighbouring layers holds into the lower one and syncs it. Neither
@@ -165,6 +166,8 @@ struct SnapshotReply {
 struct CaptureReply {
   uint64_t page_bytes = 0;  // data of the overlay
   uint64_t pause_us = 0;    // until this reply, or until the guest ran on
+  // What the overlay covers, when it has a page list behind that. 0: it has none.
+  uint64_t listed_memory_bytes = 0;
 };
 
 struct InfoReply {

@@ -109,7 +109,7 @@ void check_packed_again(const base::Fd& overlay, uint64_t pages) {
   if (!result || result->pages != pages) std::abort();
   const base::Fd again = make_file(kMemoryBytes);
   const auto count = state::unpack_pages(packed.get(), again.get(), kMemoryBytes);
-  if (!count || *count != pages || data_pages(again) != pages) std::abort();
+  if (!count || count->page_count() != pages || data_pages(again) != pages) std::abort();
   if (content_of(again) != content_of(overlay)) std::abort();
 }
 
@@ -129,7 +129,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const base::Fd overlay = make_file(kMemoryBytes);
   const auto count = state::unpack_pages(file.get(), overlay.get(), kMemoryBytes);
   if (!count) return 0;
-  if (data_pages(overlay) != *count) std::abort();
-  check_packed_again(overlay, *count);
+  if (data_pages(overlay) != count->page_count()) std::abort();
+  check_packed_again(overlay, count->page_count());
   return 0;
 }

@@ -25,7 +25,7 @@ RULES = {
                                     "agent/terminal", "agent/files"],
     "lib/agent": AGENT + ["agent"],
     "lib/vmm/kvm": BASE + ["vmm/memory"],
-    "lib/vmm/memory": BASE + ["sys"],
+    "lib/vmm/memory": BASE + ["sys", "state"],
     "lib/vmm/arch": BASE + ["sys", "state", "vmm/kvm", "vmm/memory"],
     "lib/vmm/platform": BASE + ["vmm/memory", "vmm/virtio/irq.hpp"],
     "lib/vmm/disk": BASE + ["sys", "state"],

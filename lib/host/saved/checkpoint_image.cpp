@@ -9,6 +9,8 @@
 #include "host/store/image_files.hpp"
 #include "host/store/rfc3339.hpp"
 #include "host/store/sparse_copy.hpp"
+#include "state/memory_file.hpp"
+#include "state/overlay.hpp"
 
 namespace microvm::host {
 namespace {
@@ -22,7 +24,12 @@ Result<void> write_memory(const TempEntry& entry, const ImageFiles& image,
   if (!memory) return base::fail(memory.error());
   if (::ftruncate(memory->get(), static_cast<off_t>(bytes)) != 0) return base::fail_errno("memory");
   if (auto ok = copy_data(image.memory.get(), memory->get(), "memory", check); !ok) return ok;
-  return copy_data(overlay->get(), memory->get(), "memory", check);
+  const auto runs = state::read_page_runs(overlay->get(), bytes);
+  if (!runs) return base::fail(runs.error());
+  RangeCopy above(overlay->get(), memory->get(), "memory", check);
+  return runs->for_each_piece(0, runs->page_count(), [&](state::PageRun piece) {
+    return above.copy(piece.first_page * state::kPageBytes, piece.pages * state::kPageBytes);
+  });
 }
 
 // Those of the image under their names, those of the checkpoint above them.

@@ -9,6 +9,8 @@
 #include "host/saved/layer_checks.hpp"
 #include "host/store/files.hpp"
 #include "host/store/rfc3339.hpp"
+#include "state/memory_file.hpp"
+#include "state/overlay.hpp"
 #include "state/pages.hpp"
 #include "sys/file.hpp"
 
@@ -42,8 +44,8 @@ class Undo {
 };
 
 // Where the kernel gives shared memory huge pages of its own accord, one page written to a memory
-// file makes two megabytes of data, which as an overlay would replace pages that did not change.
-bool memory_files_are_exact() {
+// file takes two megabytes.
+bool memory_files_are_thrifty() {
   const auto setting =
       read_text_file("/sys/kernel/mm/transparent_hugepage/shmem_enabled", 4096).value_or("");
   const auto is = [&](const char* value) { return setting.find(value) != std::string::npos; };
@@ -55,12 +57,13 @@ Result<void> sync_fd(const base::Fd& fd, const fs::path& path) {
   return base::fail_errno("sync " + path.string());
 }
 
-Result<void> save_pages(int overlay, const fs::path& path, const base::Fd& out,
+Result<void> save_pages(const Captured& captured, const fs::path& path, const base::Fd& out,
                         const std::atomic<bool>* stop) {
   state::PackPagesOptions options;
   options.threads = threads();
+  options.memory_bytes = captured.memory_bytes;
   options.stop = stop;
-  const auto packed = state::pack_pages(overlay, out.get(), options);
+  const auto packed = state::pack_pages(captured.pages.get(), out.get(), options);
   if (!packed)
     return base::fail(packed.error().code, path.string() + ": " + packed.error().message);
   return sync_fd(out, path);
@@ -83,7 +86,7 @@ Result<void> link_into(const fs::path& from, const fs::path& to, const std::stri
 }  // namespace
 
 Result<base::Fd> make_overlay(const fs::path& dir, uint64_t bytes) {
-  if (memory_files_are_exact()) return sys::memory_file("microvm-pages", bytes);
+  if (memory_files_are_thrifty()) return sys::memory_file("microvm-pages", bytes);
   const auto directory = open_file(dir, O_RDONLY | O_DIRECTORY);
   if (!directory) return base::fail(directory.error());
   auto file = sys::open_unnamed(directory->get());
@@ -118,7 +121,7 @@ Result<SavedState> save_captured(const Captured& captured, const fs::path& vm_di
     return fill(to / name, *out);
   };
   auto ok = write(saved.pages.back(), [&](const fs::path& path, const base::Fd& out) {
-    return save_pages(captured.pages.get(), path, out, stop);
+    return save_pages(captured, path, out, stop);
   });
   if (ok) {
     ok = write(saved.state, [&](const fs::path& path, const base::Fd& out) {
@@ -139,13 +142,19 @@ Result<SavedState> save_captured(const Captured& captured, const fs::path& vm_di
 Result<base::Fd> expand_pages(const fs::path& dir, const SavedState& saved, uint64_t memory_bytes) {
   auto overlay = make_overlay(dir, memory_bytes);
   if (!overlay) return overlay;
+  std::vector<state::PageRuns> sets;
   for (const std::string& name : saved.pages) {
     const auto file = open_file(dir / name, O_RDONLY | O_NOFOLLOW);
     if (!file) return base::fail(file.error());
-    const auto done = state::unpack_pages(file->get(), overlay->get(), memory_bytes, threads());
+    auto done = state::unpack_pages(file->get(), overlay->get(), memory_bytes, threads());
     if (!done) {
       return base::fail(done.error().code, (dir / name).string() + ": " + done.error().message);
     }
+    sets.push_back(std::move(*done));
+  }
+  const auto runs = state::join(sets, memory_bytes / state::kPageBytes);
+  if (auto ok = state::append_page_list(overlay->get(), memory_bytes, runs); !ok) {
+    return base::fail(ok.error());
   }
   return overlay;
 }

@@ -17,12 +17,13 @@ struct Captured {
   base::Fd state;  // in memory
   std::vector<std::string> layers;        // in the Vm's directory, sealed, lowest first
   std::vector<std::string> pages_before;  // at rest in the Vm's directory: belongs below `pages`
+  uint64_t memory_bytes = 0;  // what `pages` covers, which has a page list behind that; or 0
   uint64_t page_bytes = 0;
   uint64_t pause_us = 0;
 };
 
-// A file in memory, or in `dir` where those are not exact, to write an overlay to: all of `bytes`
-// is a hole.
+// A file in memory, or in `dir` where those take much more than is written, to write an overlay to:
+// all of `bytes` is a hole.
 Result<base::Fd> make_overlay(const std::filesystem::path& dir, uint64_t bytes);
 
 // Compresses it into new numbered files of `to`, synced, and gives layers and older pages names
@@ -33,7 +34,8 @@ Result<SavedState> save_captured(const Captured& captured, const std::filesystem
                                  const std::filesystem::path& to, const std::atomic<bool>* stop,
                                  const Limits& limits);
 
-// The pages of a saved state as one overlay in memory. Errors: corrupt, naming the file, …
+// The pages of a saved state as one overlay in memory, with its page list. Errors: corrupt, naming
+// the file, …
 Result<base::Fd> expand_pages(const std::filesystem::path& dir, const SavedState& saved,
                               uint64_t memory_bytes);
 

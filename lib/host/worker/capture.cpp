@@ -44,8 +44,9 @@ Result<Captured> capture(const fs::path& vm_dir, ControlClient& client,
   const int fds[] = {pages->get(), state->get(), layer->get()};
   // Once it is asked the answer is waited for, whoever gave up: it says on which layer the guest
   // goes on, and whether it stands.
-  const auto reply = client.call(wire::CaptureRequest{all_pages, options.run_on}, fds,
-                                 Limits({}, kAnswerLimit), kWhat);
+  const wire::CaptureRequest request{
+      .all_pages = all_pages, .run_on = options.run_on, .list_pages = true};
+  const auto reply = client.call(request, fds, Limits({}, kAnswerLimit), kWhat);
   if (!reply) {
     // A worker that answers has emptied what it does not use; one that did not may yet begin it.
     const auto size = sys::file_size(layer->get());
@@ -60,6 +61,7 @@ Result<Captured> capture(const fs::path& vm_dir, ControlClient& client,
   }
   captured.pages = std::move(*pages);
   captured.state = std::move(*state);
+  captured.memory_bytes = taken->listed_memory_bytes;
   captured.page_bytes = taken->page_bytes;
   captured.pause_us = taken->pause_us;
   return captured;

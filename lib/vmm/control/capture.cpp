@@ -34,9 +34,10 @@ Worker::Outcome Worker::serve(Request& request, const wire::CaptureRequest& capt
   const BusyMark mark(busy_);
   const bool was_running = machine_->running();
   const auto pages = capture.all_pages ? snapshot::Pages::and_overlays : snapshot::Pages::written;
-  const auto captured =
-      snapshot::capture(*machine_, {request.fds[0].get(), request.fds[1].get()},
-                        {.pages = pages, .short_pause = was_running && capture.run_on});
+  const auto captured = snapshot::capture(*machine_, {request.fds[0].get(), request.fds[1].get()},
+                                          {.pages = pages,
+                                           .short_pause = was_running && capture.run_on,
+                                           .list_pages = capture.list_pages});
   for (size_t i = 0; i < layers->size(); ++i) {
     NewLayer& layer = (*layers)[i];
     if (captured) {
@@ -50,7 +51,11 @@ Worker::Outcome Worker::serve(Request& request, const wire::CaptureRequest& capt
   if (run_on) machine_->run();
   if (was_running && !run_on) stands_for_ = request.from;
   if (!captured) return base::fail(captured.error());
-  return Answer{wire::CaptureReply{captured->page_bytes, us_since(captured->stopped)}, {}};
+  return Answer{
+      wire::CaptureReply{.page_bytes = captured->page_bytes,
+                         .pause_us = us_since(captured->stopped),
+                         .listed_memory_bytes = capture.list_pages ? machine_->memory().size() : 0},
+      {}};
 }
 
 // No dead client leaves a machine standing.

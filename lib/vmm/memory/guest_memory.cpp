@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/checked.hpp"
+#include "state/overlay.hpp"
 #include "sys/file.hpp"
 #include "wire/shape.hpp"
 
@@ -49,21 +50,11 @@ Result<void> check_file(int fd, const char* name, uint64_t size) {
                                             " bytes, the machine " + std::to_string(size));
 }
 
-Result<PageRanges> find_overlay_ranges(int fd, uint64_t size) {
-  const auto corrupt = [](const char* what) {
-    return base::fail(ErrorCode::corrupt, std::string("memory overlay: ") + what);
-  };
+PageRanges to_ranges(const state::PageRuns& runs) {
   PageRanges ranges;
-  const auto done =
-      sys::for_each_data_range(fd, [&](uint64_t offset, uint64_t length) -> Result<void> {
-        // Half a page of data would hide, and half a hole would show, what is below.
-        if (offset % kPageSize != 0 || length % kPageSize != 0) return corrupt("holes in a page");
-        if (!base::range_fits(offset, length, size)) return corrupt("changed while it was mapped");
-        if (ranges.size() == GuestMemory::kMaxOverlayRanges) return corrupt("too many pieces");
-        ranges.push_back({offset, length});
-        return {};
-      });
-  if (!done) return base::fail(done.error());
+  for (size_t i = 0; i < runs.size(); ++i) {
+    ranges.push_back({runs[i].first_page * kPageSize, runs[i].pages * kPageSize});
+  }
   return ranges;
 }
 
@@ -136,19 +127,31 @@ Result<void> GuestMemory::back_with_file(int fd) {
 }
 
 Result<void> GuestMemory::add_overlay(int fd) {
-  if (auto ok = check_file(fd, "memory overlay", size_); !ok) return ok;
-  const auto ranges = find_overlay_ranges(fd, size_);
-  if (!ranges) return base::fail(ranges.error());
-  std::byte* first = regions_.front().host;
-  for (const PageRange& range : *ranges) {
-    if (::mmap(first + range.offset, range.length, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd,
-               static_cast<off_t>(range.offset)) == MAP_FAILED) {
-      return base::fail_errno("map memory overlay");
-    }
+  const auto runs = state::read_page_runs(fd, size_);
+  if (!runs) return base::fail(runs.error());
+  const PageRanges ranges = to_ranges(*runs);
+  PageRanges by_length = ranges;
+  std::ranges::stable_sort(by_length, std::ranges::greater(), &PageRange::length);
+  const auto all = std::span(by_length);
+  const auto mapped = all.first(std::min(all.size(), kMaxOverlayRanges));
+  for (const PageRange& range : mapped) {
+    if (auto ok = map_overlay(fd, range); !ok) return ok;
   }
-  overlay_ranges_ = join(std::move(overlay_ranges_), *ranges);
+  for (const PageRange& range : all.subspan(mapped.size())) {
+    const std::span into(regions_.front().host + range.offset, range.length);
+    if (auto ok = sys::pread_full(fd, into, range.offset); !ok) return ok;
+  }
+  overlay_ranges_ = join(std::move(overlay_ranges_), ranges);
   return {};
+}
+
+Result<void> GuestMemory::map_overlay(int fd, const PageRange& range) {
+  void* at = regions_.front().host + range.offset;
+  if (::mmap(at, range.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd,
+             static_cast<off_t>(range.offset)) != MAP_FAILED) {
+    return {};
+  }
+  return base::fail_errno("map memory overlay");
 }
 
 PageRanges GuestMemory::written_ranges() const {

@@ -28,8 +28,8 @@ struct MemoryRegion {
 
 class GuestMemory {
  public:
-  // Pieces of data in an overlay. The kernel allows a process 65530 mappings, a piece may make two
-  // more of them, and a machine has at most four overlays (wire/control.hpp).
+  // Pieces of an overlay that are mapped. The kernel allows a process 65530 mappings, a piece may
+  // make two more of them, and a machine has at most four overlays (wire/control.hpp).
   static constexpr size_t kMaxOverlayRanges = 4096;
 
   // Reserves address space only; the regions' host addresses stay the same for life, so KVM's
@@ -47,10 +47,9 @@ class GuestMemory {
   // Backs all regions with a private copy-on-write mapping of a snapshot's raw memory file, which
   // must be exactly size() long (error corrupt).
   Result<void> back_with_file(int fd);
-  // Lays the data of a sparse file, which must be exactly size() long, over what backs the memory
-  // so far, as a private copy-on-write mapping too; its holes change nothing. Untrusted: error
-  // corrupt, also when its data are more than kMaxOverlayRanges pieces or no whole pages. After a
-  // failure the memory is of no further use.
+  // Lays the pages of an overlay (state/overlay.hpp) over what backs the memory so far, as private
+  // copy-on-write mappings too. Of more than kMaxOverlayRanges pieces the shortest are copied, and
+  // count as written. Untrusted: error corrupt. After a failure the memory is of no further use.
   Result<void> add_overlay(int fd);
 
   // The pages written since the memory was backed. Overlays do not count as written.
@@ -92,6 +91,7 @@ class GuestMemory {
 
  private:
   GuestMemory() = default;
+  Result<void> map_overlay(int fd, const PageRange& range);
   std::vector<MemoryRegion> regions_;
   std::byte* reservation_ = nullptr;
   uint64_t reserved_bytes_ = 0;

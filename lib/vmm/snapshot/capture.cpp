@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "state/memory_file.hpp"
+#include "state/overlay.hpp"
 #include "sys/file.hpp"
 #include "vmm/snapshot/collect.hpp"
 
@@ -30,8 +31,23 @@ class OverlayWriter {
     return {};
   }
 
-  // Pages of zeros are written as well: in a hole, what is below would show.
-  Result<uint64_t> write(const PageRanges& ranges) {
+  // Pages of zeros are written as well: they replace what is below.
+  Result<uint64_t> write_with_list(const PageRanges& ranges) {
+    state::PageRuns runs(memory_.size() / kPageSize);
+    for (const PageRange& range : ranges) {
+      if (auto ok = write(range); !ok) return base::fail(ok.error());
+      if (!runs.append(range.offset / kPageSize, range.length / kPageSize)) {
+        return base::fail(ErrorCode::io, "take the written pages: they are not in order");
+      }
+    }
+    if (auto ok = state::append_page_list(fd_, memory_.size(), runs); !ok) {
+      return base::fail(ok.error());
+    }
+    return total_bytes(ranges);
+  }
+
+  // For one who takes the file's data for what replaces.
+  Result<uint64_t> write_without_list(const PageRanges& ranges) {
     for (const PageRange& range : ranges) {
       if (auto ok = write(range); !ok) return base::fail(ok.error());
     }
@@ -107,7 +123,9 @@ Result<Captured> capture(Machine& machine, const CaptureFiles& files,
   if (auto ok = machine.quiesce(); !ok) return base::fail(ok.error());
   const auto bytes = collect_state(machine);
   if (!bytes) return base::fail(bytes.error());
-  const auto page_bytes = overlay.write(choose(memory, options.pages, before));
+  const PageRanges ranges = choose(memory, options.pages, before);
+  const auto page_bytes =
+      options.list_pages ? overlay.write_with_list(ranges) : overlay.write_without_list(ranges);
   if (!page_bytes) return base::fail(page_bytes.error());
   captured.page_bytes = *page_bytes;
   if (auto ok = sys::pwrite_full(files.state, *bytes, 0); !ok) return base::fail(ok.error());

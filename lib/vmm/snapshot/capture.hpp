@@ -23,6 +23,8 @@ struct CaptureOptions {
   Pages pages = Pages::written;
   // For a guest that goes on: all that can be done before it is stopped is, and takes longer.
   bool short_pause = false;
+  // The overlay ends with the list of its pages (state/overlay.hpp).
+  bool list_pages = false;
 };
 
 struct Captured {

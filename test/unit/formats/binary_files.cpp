@@ -5,6 +5,7 @@
 #include "state/exit_record.hpp"
 #include "state/frames.hpp"
 #include "state/memory_file.hpp"
+#include "state/overlay.hpp"
 #include "state/pages.hpp"
 #include "state/sections.hpp"
 #include "state/working_set.hpp"
@@ -207,6 +208,39 @@ Format pages() {
           .named = "packed pages: version"};
 }
 
+// The list behind the pages of an overlay.
+Format page_list() {
+  constexpr uint64_t kMemory = 8 * state::kPageBytes;
+  const auto list_of = [](const state::PageRuns& runs) {
+    const auto overlay = empty_file();
+    must(state::make_sparse(overlay.get(), kMemory));
+    must(state::append_page_list(overlay.get(), kMemory, runs));
+    const auto bytes = content_of(overlay.get());
+    return wire::Bytes(bytes.begin() + kMemory, bytes.end());
+  };
+  const auto read = [=](wire::ByteView bytes) -> Result<wire::Bytes> {
+    const auto overlay = empty_file();
+    must(state::make_sparse(overlay.get(), kMemory));
+    must(sys::pwrite_full(overlay.get(), bytes, kMemory));
+    // Nothing behind the pages is no list.
+    if (bytes.empty()) return base::fail(ErrorCode::corrupt, "memory overlay: no page list");
+    const auto runs = state::read_page_runs(overlay.get(), kMemory);
+    if (!runs) return base::fail(runs.error());
+    return list_of(*runs);
+  };
+  state::PageRuns runs(kMemory / state::kPageBytes);
+  CHECK(runs.append(1, 2));
+  CHECK(runs.append(7, 1));
+  const auto good = list_of(runs);
+  return {.name = "page list of an overlay",
+          .good = good,
+          .read = read,
+          .summed = true,
+          .with_version = header_version(good, 20),
+          .newest = 1,
+          .named = "memory overlay: version"};
+}
+
 // ---- disk layers -------------------------------------------------------------------------------
 
 constexpr uint64_t kDiskBytes = 8 * 4096;
@@ -258,7 +292,7 @@ Format layer() {
 
 std::vector<Format> binary_files() {
   return {state_header(), state_section(), working_set(), exit_record(),
-          memory(),       pages(),         layer()};
+          memory(),       pages(),         page_list(),   layer()};
 }
 
 }  // namespace microvm::test

@@ -125,9 +125,10 @@ TEST_CASE("control: requests survive encode and decode in both versions") {
     CHECK(round_trip(LogsRequest{LogsRequest::Which::app, true}, version).follow);
     CHECK(round_trip(TerminateRequest{true}, version).suspended);
     CHECK_FALSE(round_trip(TerminateRequest{}, version).suspended);
-    const auto capture = round_trip(CaptureRequest{true, false}, version);
+    const auto capture = round_trip(CaptureRequest{true, false, true}, version);
     CHECK(capture.all_pages);
     CHECK_FALSE(capture.run_on);
+    CHECK(capture.list_pages == (version > 1));
     round_trip(MergeRequest{}, version);
   }
 }
@@ -140,9 +141,10 @@ TEST_CASE("control: replies and events survive encode and decode in both version
     CHECK(exit.detail == "kernel panic");
     CHECK(round_trip(DiskErrorEvent{9, "disk full"}, version).code == 9);
     CHECK(round_trip(InfoReply{1, true, 2, 3, 4, 5, 6}, version).devices_needing_reset == 6);
-    const auto capture = round_trip(CaptureReply{uint64_t{3} << 40, 17}, version);
+    const auto capture = round_trip(CaptureReply{uint64_t{3} << 40, 17, 16u << 20}, version);
     CHECK(capture.page_bytes == uint64_t{3} << 40);
     CHECK(capture.pause_us == 17);
+    CHECK(capture.listed_memory_bytes == (version > 1 ? 16u << 20 : 0));
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "state/overlay.hpp"
 #include "vmm/memory/guest_memory.hpp"
 
 using namespace microvm;
@@ -117,7 +118,7 @@ TEST_CASE("overlay: of fresh memory both ways agree as well, over more pages tha
   CHECK(PageScan::open(PageScan::Way::entries).written(all) == scanned);
 }
 
-TEST_CASE("overlay: a file of another length or kind, or in too many pieces, is corrupt") {
+TEST_CASE("overlay: a file of another length or kind, is corrupt") {
   const auto base = file_of({{1, 11}});
   GuestMemory memory = memory_from(base);
   CHECK(code_of(memory.add_overlay(file_of({}, kBytes - 4096).get())) == ErrorCode::corrupt);
@@ -127,14 +128,39 @@ TEST_CASE("overlay: a file of another length or kind, or in too many pieces, is 
   const base::Fd read_end(ends[0]);
   const base::Fd write_end(ends[1]);
   CHECK(code_of(memory.add_overlay(read_end.get())) == ErrorCode::corrupt);
+}
 
+TEST_CASE("overlay: of more pieces than may be mapped the shortest are copied") {
   constexpr uint64_t kLarge = 64 << 20;
-  auto large = GuestMemory::reserve(kLarge);
-  REQUIRE(large);
-  REQUIRE(large->back_with_zeros());
   std::map<uint64_t, uint64_t> pages;
-  for (uint64_t number = 0; number < 2 * 4096; number += 2) pages[number] = number;
-  CHECK(large->add_overlay(file_of(pages, kLarge).get()));
-  pages[9000] = 1;
-  CHECK(code_of(large->add_overlay(file_of(pages, kLarge).get())) == ErrorCode::corrupt);
+  for (uint64_t number = 0; number < 2 * 6000; number += 2) pages[number] = number + 1;
+  pages[12001] = pages[12002] = 7;  // the one piece of two pages
+  const auto overlay = file_of(pages, kLarge);
+  auto memory = GuestMemory::reserve(kLarge);
+  REQUIRE(memory);
+  const auto base = file_of({{1, 11}}, kLarge);
+  REQUIRE(memory->back_with_file(base.get()));
+  REQUIRE(memory->add_overlay(overlay.get()));
+  for (uint64_t number = 0; number < 12003; ++number) {
+    const auto page = pages.find(number);
+    const uint64_t below = number == 1 ? 11 : 0;
+    REQUIRE(value_at(*memory, number) == (page == pages.end() ? below : page->second));
+  }
+  CHECK(memory->overlay_ranges().size() == 6001);
+  CHECK(total_bytes(memory->written_ranges()) == (6001 - 4096) * kPageSize);
+}
+
+TEST_CASE("overlay: its page list decides, whatever else its file holds") {
+  const auto base = file_of({{1, 11}, {2, 12}, {3, 13}});
+  const auto overlay = file_of({{1, 99}, {2, 22}, {3, 99}, {4, 99}});
+  state::PageRuns runs(kBytes / kPageSize);
+  REQUIRE(runs.append(2, 1));
+  REQUIRE(state::append_page_list(overlay.get(), kBytes, runs));
+  GuestMemory memory = memory_from(base);
+  REQUIRE(memory.add_overlay(overlay.get()));
+  CHECK(value_at(memory, 1) == 11);
+  CHECK(value_at(memory, 2) == 22);
+  CHECK(value_at(memory, 3) == 13);
+  CHECK(value_at(memory, 4) == 0);
+  CHECK(memory.overlay_ranges() == PageRanges{page(2)});
 }
