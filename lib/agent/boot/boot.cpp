@@ -59,7 +59,6 @@ Outcome<void> boot() {
   if (auto completed = mount_late(); !completed) return completed;
   if (auto up = bring_up_loopback(); !up) log_error(up.error().message);
   set_network_defaults();
-  complete_hosts_file();
   return {};
 }
 

@@ -15,6 +15,7 @@
 #include "agent/base/kernel_log.hpp"
 #include "agent/base/time.hpp"
 #include "agent/clone/boot_id.hpp"
+#include "agent/clone/host_names.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -70,9 +71,9 @@ bool overwrite_file(int root, const char* path, std::string_view content) {
 Outcome<void> set_hostname(int root, std::string_view hostname) {
   if (!is_hostname(hostname)) return fail("hostname \"" + std::string(hostname) + "\": not valid");
   if (sethostname(hostname.data(), hostname.size()) != 0) return fail_errno("sethostname");
-  // Only where the image has one.
-  static_cast<void>(overwrite_file(root, "/etc/hostname", std::string(hostname) + "\n"));
-  return {};
+  auto written = write_hostname(root, hostname);
+  auto known = write_hosts(root, hostname);
+  return written ? known : written;
 }
 
 Outcome<void> set_machine_id(int root, std::string_view machine_id) {

@@ -17,7 +17,8 @@ Outcome<void> drop_caches() {
 
 // What a clone's identity and its first exec touch shall not have to be read from the disk then.
 void warm_files(int root) {
-  for (const char* path : {"/etc/machine-id", "/etc/hostname", "/etc/passwd", "/etc/group"})
+  for (const char* path :
+       {"/etc/machine-id", "/etc/hostname", "/etc/hosts", "/etc/passwd", "/etc/group"})
     static_cast<void>(read_file(root, path, kMaxWarmBytes));
 }
 
