@@ -52,6 +52,8 @@ constexpr uint16_t kType<CaptureReply> = 68;
 template <>
 constexpr uint16_t kType<VersionsReply> = 69;
 template <>
+constexpr uint16_t kType<LogsReply> = 70;
+template <>
 constexpr uint16_t kType<AgentEvent> = 128;
 template <>
 constexpr uint16_t kType<ExitEvent> = 129;
@@ -98,11 +100,13 @@ void fields(C& c, M& m) {
     c.text(m.cmdline, kMaxCmdline);
     attachment(c, m.attachment);
     disks(c, m.disks);
+    if (c.grows()) c.flag(m.kept_logs);
   } else if constexpr (Is<RestoreRequest, M>) {
     attachment(c, m.attachment);
     disks(c, m.disks);
     c.number(m.overlays);
     c.flag(m.working_set);
+    if (c.grows()) c.flag(m.kept_logs);
   } else if constexpr (Is<ConnectRequest, M>) {
     c.number(m.port);
   } else if constexpr (Is<CaptureRequest, M>) {
@@ -116,9 +120,16 @@ void fields(C& c, M& m) {
   } else if constexpr (Is<LogsRequest, M>) {
     c.choice(m.which, LogsRequest::Which::app);
     c.flag(m.follow);
+    if (c.grows()) {
+      c.flag(m.positions);
+      c.number(m.from);
+    }
   } else if constexpr (Is<ErrorReply, M> || Is<DiskErrorEvent, M>) {
     c.number(m.code);
     c.text(m.message, kMaxText);
+  } else if constexpr (Is<LogsReply, M>) {
+    c.number(m.begin);
+    c.number(m.life_begin);
   } else if constexpr (Is<SnapshotReply, M>) {
     c.number(m.memory_bytes);
     c.number(m.memory_data_bytes);
@@ -159,7 +170,8 @@ Result<ByteView> body_of(uint16_t version, ByteView bytes) {
 // The type's number; 0 when the version has no such message.
 template <class T>
 constexpr uint16_t type_in(uint16_t version) {
-  return version == 1 && std::same_as<T, VersionsReply> ? 0 : kType<T>;
+  constexpr bool is_newer = std::same_as<T, VersionsReply> || std::same_as<T, LogsReply>;
+  return version == 1 && is_newer ? 0 : kType<T>;
 }
 
 template <class T>

@@ -71,6 +71,7 @@ struct BootRequest {
   std::string cmdline;
   Attachment attachment;
   std::vector<DiskSpec> disks;
+  bool kept_logs = false;  // see start_fds.hpp
 };
 
 // Start from a snapshot: memory is mapped private, so the file is shared by all clones. An overlay
@@ -81,6 +82,7 @@ struct RestoreRequest {
   std::vector<DiskSpec> disks;
   uint16_t overlays = 0;
   bool working_set = false;  // see WorkingSetRequest
+  bool kept_logs = false;    // see start_fds.hpp
 };
 
 // Opens a byte stream to a vsock port of the guest. Reply: OkReply with one fd, a SOCK_STREAM end.
@@ -126,11 +128,14 @@ struct ResumeRequest {
 };
 
 // The last bytes of a log; with follow, the stream goes on until the Vm ends or the reader closes.
-// Reply: OkReply with one fd to read from.
+// Reply: OkReply with one fd to read from. With `positions` a LogsReply, and the stream has no gap:
+// where the reader was too slow for the log it ends, and another one may be asked for from there.
 struct LogsRequest {
   enum class Which : uint8_t { kernel = 0, app = 1 };
   Which which = Which::kernel;
   bool follow = false;
+  bool positions = false;  // older workers know of none, and answer with OkReply
+  uint64_t from = 0;       // what stands before this position is left out; needs `positions`
 };
 
 struct InfoRequest {};
@@ -156,6 +161,13 @@ struct VersionsReply {
   uint16_t newest = 0;
 };
 inline constexpr uint16_t kVersionsReplyVersion = 2;  // for good
+
+// One fd to read from. Positions count all bytes that the log ever had, in whatever life of the Vm.
+// Not in version 1.
+struct LogsReply {
+  uint64_t begin = 0;       // of the stream; after what was asked for where that is lost
+  uint64_t life_begin = 0;  // where this life of the Vm began
+};
 
 struct SnapshotReply {
   uint64_t memory_bytes = 0;       // size of the memory file
@@ -225,7 +237,7 @@ using Message =
                  SnapshotRequest, CaptureRequest, MergeRequest, WorkingSetRequest, PauseRequest,
                  ResumeRequest, LogsRequest, InfoRequest, TerminateRequest, OkReply, ErrorReply,
                  SnapshotReply, CaptureReply, InfoReply, AgentEvent, ExitEvent, DiskErrorEvent,
-                 VersionsReply, UnknownMessage>;
+                 VersionsReply, LogsReply, UnknownMessage>;
 
 struct Envelope {
   uint32_t request_id = 0;

@@ -26,6 +26,7 @@ void visit(Visitor& v, Fds& fds) {
   if constexpr (Restores<Fds>) v.list(fds.overlays);
   for (auto& layers : fds.vm.disks) v.list(layers);
   if constexpr (Restores<Fds>) v.maybe(fds.working_set);
+  v.maybe(fds.vm.kept_logs);
   v.rest(fds.vm.leases);
 }
 
@@ -105,6 +106,7 @@ std::vector<int> pack_all(const Fds& fds) {
 
 std::vector<int> pack(const BootFds<int>& fds, BootRequest& request) {
   announce(fds.vm, request.disks);
+  request.kept_logs = fds.vm.kept_logs.has_value();
   return pack_all(fds);
 }
 
@@ -112,11 +114,13 @@ std::vector<int> pack(const RestoreFds<int>& fds, RestoreRequest& request) {
   announce(fds.vm, request.disks);
   request.overlays = static_cast<uint16_t>(fds.overlays.size());
   request.working_set = fds.working_set.has_value();
+  request.kept_logs = fds.vm.kept_logs.has_value();
   return pack_all(fds);
 }
 
 Result<BootFds<base::Fd>> unpack(const BootRequest& request, std::vector<base::Fd> received) {
   BootFds<base::Fd> fds;
+  if (request.kept_logs) fds.vm.kept_logs.emplace();
   if (auto ok = make_room(request.disks, fds.vm); !ok) return base::fail(ok.error());
   return fill(std::move(fds), std::move(received));
 }
@@ -130,6 +134,7 @@ Result<RestoreFds<base::Fd>> unpack(const RestoreRequest& request, std::vector<b
   RestoreFds<base::Fd> fds;
   fds.overlays.resize(request.overlays);
   if (request.working_set) fds.working_set.emplace();
+  if (request.kept_logs) fds.vm.kept_logs.emplace();
   if (auto ok = make_room(request.disks, fds.vm); !ok) return base::fail(ok.error());
   return fill(std::move(fds), std::move(received));
 }

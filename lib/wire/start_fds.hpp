@@ -22,6 +22,8 @@ struct VmFds {
   Handle app_log{};
   std::vector<std::vector<Handle>> disks;  // the layers of each, base first
   std::vector<Handle> leases;              // locked files: they say that the Vm lives
+  // Where the worker keeps its logs while it runs (state/kept_logs.hpp), read-write.
+  std::optional<Handle> kept_logs = {};
 };
 
 template <class Handle>

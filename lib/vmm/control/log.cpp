@@ -26,13 +26,19 @@ Result<void> Log::load(int fd) {
   if (!size) return base::fail(size.error());
   wire::Bytes bytes(std::min<uint64_t>(*size, kLogRingBytes));
   if (auto ok = sys::pread_full(fd, bytes, *size - bytes.size()); !ok) return ok;
-  if (!bytes.empty()) append(bytes);
+  load(bytes, bytes.size());
   return {};
+}
+
+void Log::load(wire::ByteView bytes, uint64_t end) {
+  ring_.load(bytes, end);
+  life_begin_ = end;
 }
 
 // One post covers all that is appended until the loop comes to it.
 void Log::append(wire::ByteView bytes) {
   ring_.append(bytes);
+  if (on_append_) on_append_();
   if (followers_ == 0 || feed_posted_.exchange(true)) return;
   loop_.post([this] {
     feed_posted_ = false;
@@ -41,6 +47,18 @@ void Log::append(wire::ByteView bytes) {
 }
 
 Result<base::Fd> Log::open_reader(bool follow) {
+  return add_reader(ring_.begin(), follow, false);
+}
+
+// A position that never was, of whatever life it is said to be, is the end.
+Result<Log::Opened> Log::open_reader_at(uint64_t from, bool follow) {
+  const uint64_t begin = std::clamp(from, ring_.begin(), ring_.end());
+  auto stream = add_reader(begin, follow, true);
+  if (!stream) return base::fail(stream.error());
+  return Opened{std::move(*stream), begin};
+}
+
+Result<base::Fd> Log::add_reader(uint64_t from, bool follow, bool whole) {
   if (readers_.size() >= kMaxReaders) {
     return base::fail(ErrorCode::busy, "too many readers of this log");
   }
@@ -49,8 +67,9 @@ Result<base::Fd> Log::open_reader(bool follow) {
   base::Fd read_end(ends[0]);
   base::Fd write_end(ends[1]);
   ::fcntl(write_end.get(), F_SETFL, O_NONBLOCK);
-  const auto reader = readers_.insert(readers_.end(), Reader{std::move(write_end), ring_.begin(),
-                                                             ring_.end(), follow && !closed_, 0});
+  const auto reader = readers_.insert(
+      readers_.end(),
+      Reader{std::move(write_end), from, ring_.end(), follow && !closed_, whole, 0});
   if (reader->follow) ++followers_;
   reader->watch = loop_.watch(reader->pipe.get(), POLLOUT, [this, reader](uint32_t events) {
     if ((events & POLLERR) != 0) return drop(reader);
@@ -84,6 +103,7 @@ void Log::feed(Place reader) {
     const size_t most = std::min<uint64_t>(left, buffer.size());
     const auto chunk = ring_.read(reader->position, std::span(buffer).first(most));
     if (chunk.bytes == 0) return loop_.rearm(reader->watch, kOnlyHangUp);
+    if (reader->whole && chunk.next - chunk.bytes != reader->position) return drop(reader);
     const ssize_t put = ::write(reader->pipe.get(), buffer.data(), chunk.bytes);
     if (put < 0 && errno == EAGAIN) return loop_.rearm(reader->watch, POLLOUT);
     if (put < 0) return drop(reader);

@@ -117,15 +117,21 @@ Worker::Outcome Worker::serve(Request& request, const wire::RestoreRequest& rest
   return Answer{wire::OkReply{}, {}};
 }
 
+// Before the first byte of this life. Logs that cannot be read are no reason not to run.
+void Worker::load_logs(wire::VmFds<base::Fd>& files) {
+  if (files.kept_logs && log_keeper_.load(std::move(*files.kept_logs))) return;
+  static_cast<void>(kernel_log_.load(files.kernel_log.get()));
+  static_cast<void>(app_log_.load(files.app_log.get()));
+}
+
 // The guest runs first; what can be done after that is done after it.
 void Worker::start(const Request& request, wire::VmFds<base::Fd> files,
                    const wire::Attachment& attachment) {
   start_received_ = request.received;
-  // Before the first byte of this life. A log that cannot be read is no reason not to run.
-  static_cast<void>(kernel_log_.load(files.kernel_log.get()));
-  static_cast<void>(app_log_.load(files.app_log.get()));
+  load_logs(files);
   machine_->run();
   stage_ = Stage::started;
+  log_keeper_.begin();
   dies_with_owner_ = attachment.dies_with_owner;
   listener_ = std::move(files.listener);
   exit_record_ = std::move(files.exit_record);
@@ -196,6 +202,13 @@ Worker::Outcome Worker::serve(Request& request, const wire::ResumeRequest& resum
 
 Worker::Outcome Worker::serve(Request&, const wire::LogsRequest& logs) {
   Log& log = logs.which == wire::LogsRequest::Which::kernel ? kernel_log_ : app_log_;
+  if (logs.positions) {
+    auto opened = log.open_reader_at(logs.from, logs.follow);
+    if (!opened) return base::fail(opened.error());
+    Answer answer{wire::LogsReply{opened->begin, log.life_begin()}, {}};
+    answer.fds.push_back(std::move(opened->stream));
+    return answer;
+  }
   auto reader = log.open_reader(logs.follow);
   if (!reader) return base::fail(reader.error());
   Answer answer{wire::OkReply{}, {}};

@@ -60,6 +60,7 @@ Worker::Worker(sys::Loop& loop, base::Fd owner)
       max_streams_(stream_limit()),
       kernel_log_(loop),
       app_log_(loop),
+      log_keeper_(loop, kernel_log_, app_log_),
       app_streams_(loop, app_log_),
       agent_offer_(loop, [this] { return agent_taker(); }) {
   add_connection(kOwner, std::move(owner));
@@ -237,6 +238,7 @@ wire::Usage Worker::usage() const {
 void Worker::write_records(const wire::ExitEvent& event) {
   write_file(kernel_log_file_, kernel_log_.ring().contents());
   write_file(app_log_file_, app_log_.ring().contents());
+  log_keeper_.finish({kernel_log_file_.get(), app_log_file_.get()});
   write_file(exit_record_, state::encode_exit_record(event));
 }
 

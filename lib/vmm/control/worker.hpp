@@ -14,6 +14,7 @@
 #include "vmm/control/app_streams.hpp"
 #include "vmm/control/connection.hpp"
 #include "vmm/control/log.hpp"
+#include "vmm/control/log_keeper.hpp"
 #include "vmm/disk/disk_stack.hpp"
 #include "vmm/machine/machine.hpp"
 #include "vmm/virtio/vsock/vsock.hpp"
@@ -118,6 +119,7 @@ class Worker {
                               const std::vector<wire::DiskSpec>& disks);
   void start(const Request& request, wire::VmFds<base::Fd> files,
              const wire::Attachment& attachment);
+  void load_logs(wire::VmFds<base::Fd>& files);
 
   // capture.cpp
   Result<std::vector<NewLayer>> format_layers(Request& request) const;
@@ -132,6 +134,7 @@ class Worker {
 
   Log kernel_log_;
   Log app_log_;
+  LogKeeper log_keeper_;
   AppStreams app_streams_;
   std::unique_ptr<Machine> machine_;
   VsockDevice* vsock_ = nullptr;            // owned by the machine

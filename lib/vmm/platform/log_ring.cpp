@@ -7,6 +7,16 @@ namespace microvm::vmm {
 
 void LogRing::append(wire::ByteView bytes) {
   const std::scoped_lock lock(mutex_);
+  append_locked(bytes);
+}
+
+void LogRing::load(wire::ByteView bytes, uint64_t end) {
+  const std::scoped_lock lock(mutex_);
+  first_ = end_ = end - std::min<uint64_t>(end, bytes.size());
+  append_locked(bytes);
+}
+
+void LogRing::append_locked(wire::ByteView bytes) {
   const size_t capacity = buffer_.size();
   if (bytes.size() > capacity) {
     end_ += bytes.size() - capacity;
@@ -20,7 +30,7 @@ void LogRing::append(wire::ByteView bytes) {
 }
 
 uint64_t LogRing::begin_locked() const {
-  return end_ - std::min<uint64_t>(end_, buffer_.size());
+  return std::max(first_, end_ - std::min<uint64_t>(end_, buffer_.size()));
 }
 
 LogRing::Chunk LogRing::read(uint64_t position, std::span<std::byte> out) const {

@@ -21,6 +21,8 @@ class LogRing {
   explicit LogRing(size_t capacity = kLogRingBytes) : buffer_(capacity) {}
 
   void append(wire::ByteView bytes);
+  // What an earlier life has left, instead of what is there; its last byte stands before `end`.
+  void load(wire::ByteView bytes, uint64_t end);
 
   // Copies what stands at stream position `position` and after; returns the position behind what
   // was copied. Bytes that were overwritten meanwhile are skipped.
@@ -32,12 +34,14 @@ class LogRing {
 
   [[nodiscard]] wire::Bytes contents() const;  // oldest first
   [[nodiscard]] uint64_t begin() const;        // position of the oldest byte still held
-  [[nodiscard]] uint64_t end() const;          // bytes appended since the start
+  [[nodiscard]] uint64_t end() const;          // bytes appended, in earlier lives too
 
  private:
   [[nodiscard]] uint64_t begin_locked() const;
   mutable std::mutex mutex_;
+  void append_locked(wire::ByteView bytes);
   std::vector<std::byte> buffer_;
+  uint64_t first_ = 0;  // nothing before it was ever there
   uint64_t end_ = 0;
 };
 

@@ -4,6 +4,7 @@
 #include "state/crc32c.hpp"
 #include "state/exit_record.hpp"
 #include "state/frames.hpp"
+#include "state/kept_logs.hpp"
 #include "state/memory_file.hpp"
 #include "state/overlay.hpp"
 #include "state/pages.hpp"
@@ -149,6 +150,38 @@ Format exit_record() {
           .with_more = exit_file(state::kExitRecordVersion, 12)};
 }
 
+// A header of another version, or with `surplus` bytes in its body, its sum right.
+wire::Bytes kept_logs_header(uint32_t version, size_t surplus = 0) {
+  constexpr size_t kHeadBytes = 16;
+  state::KeptLogs logs{.turn = 3};
+  logs.logs[1] = {.begin = 5, .end = 500, .at = 17, .text_written_ns = 1};
+  const auto good = state::encode_kept_logs(logs);
+  const auto body = wire::ByteView(good).subspan(kHeadBytes, good.size() - kHeadBytes - 4);
+  wire::ByteWriter out;
+  out.put_bytes(wire::ByteView(good).first(8));
+  out.put(version);
+  out.put(static_cast<uint32_t>(body.size() + surplus));
+  out.put_bytes(body);
+  out.put_bytes(wire::Bytes(surplus));
+  out.put(state::crc32c(out.bytes()));
+  return out.take();
+}
+
+Format kept_logs() {
+  return {.name = "kept logs",
+          .good = kept_logs_header(state::kKeptLogsVersion),
+          .read = [](wire::ByteView bytes) -> Result<wire::Bytes> {
+            const auto logs = state::decode_kept_logs(bytes);
+            if (!logs) return base::fail(logs.error());
+            return state::encode_kept_logs(*logs);
+          },
+          .summed = true,
+          .with_version = [](uint32_t version) { return kept_logs_header(version); },
+          .newest = state::kKeptLogsVersion,
+          .named = "kept logs: version",
+          .with_more = kept_logs_header(state::kKeptLogsVersion, 12)};
+}
+
 // ---- memory at rest ----------------------------------------------------------------------------
 
 // Two frames with data, one of zeros.
@@ -291,7 +324,7 @@ Format layer() {
 }  // namespace
 
 std::vector<Format> binary_files() {
-  return {state_header(), state_section(), working_set(), exit_record(),
+  return {state_header(), state_section(), working_set(), exit_record(), kept_logs(),
           memory(),       pages(),         page_list(),   layer()};
 }
 

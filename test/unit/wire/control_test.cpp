@@ -70,6 +70,7 @@ std::vector<Bytes> all_messages() {
     all.push_back(encoded(envelope.request_id, envelope.message, 2));
   }
   all.push_back(encoded(70, VersionsReply{1, 2}));
+  all.push_back(encoded(71, LogsReply{1, 2}));
   return all;
 }
 
@@ -131,6 +132,23 @@ TEST_CASE("control: requests survive encode and decode in both versions") {
     CHECK(capture.list_pages == (version > 1));
     round_trip(MergeRequest{}, version);
   }
+}
+
+TEST_CASE(
+    "control: what version 2 says of logs survives encode and decode, and version 1 has not") {
+  const auto logs = round_trip(
+      LogsRequest{.which = LogsRequest::Which::app, .positions = true, .from = 1ull << 40}, 2);
+  CHECK(logs.positions);
+  CHECK(logs.from == 1ull << 40);
+  CHECK_FALSE(round_trip(LogsRequest{.positions = true}, 1).positions);
+  const auto reply = round_trip(LogsReply{7, 9}, 2);
+  CHECK(reply.begin == 7);
+  CHECK(reply.life_begin == 9);
+  CHECK(encode({1, LogsReply{}, 1}).error().code == ErrorCode::unsupported);
+  RestoreRequest restore;
+  restore.kept_logs = true;
+  CHECK(round_trip(restore, 2).kept_logs);
+  CHECK_FALSE(round_trip(restore, 1).kept_logs);
 }
 
 TEST_CASE("control: replies and events survive encode and decode in both versions") {

@@ -58,6 +58,7 @@ VmFds<int> vm_fds(Files& files) {
   fds.app_log = files.add();
   fds.disks = {files.add(2), files.add(3)};
   fds.leases = files.add(2);
+  fds.kept_logs = files.add();
   return fds;
 }
 
@@ -69,13 +70,15 @@ void check_same(const VmFds<base::Fd>& got, const VmFds<int>& sent) {
   REQUIRE(got.disks.size() == sent.disks.size());
   for (size_t i = 0; i < sent.disks.size(); ++i) CHECK(same(got.disks[i], sent.disks[i]));
   CHECK(same(got.leases, sent.leases));
+  REQUIRE(got.kept_logs.has_value() == sent.kept_logs.has_value());
+  if (sent.kept_logs) CHECK(same(*got.kept_logs, *sent.kept_logs));
 }
 
 RestoreFds<int> restore_fds(Files& files) {
   return {files.add(), files.add(), vm_fds(files), files.add(2), files.add()};
 }
 
-constexpr size_t kRestoreFds = 6 + 2 + 5 + 1;  // without leases
+constexpr size_t kRestoreFds = 6 + 2 + 5 + 2;  // without leases
 
 }  // namespace
 

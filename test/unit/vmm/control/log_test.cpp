@@ -61,3 +61,47 @@ TEST_CASE("log: followers that leave while it is silent make room for others") {
     CHECK(read_some(*reader) == "all there is");
   }
 }
+
+TEST_CASE("log: a reader at a position gets what follows, and is told where that is") {
+  const auto loop = std::move(*Loop::create());
+  Log log(*loop);
+  log.load(wire::as_bytes("earlier "), 1000);
+  CHECK(log.life_begin() == 1000);
+  log.append(wire::as_bytes("now"));
+  const auto text_at = [&](uint64_t from, uint64_t begin) {
+    const auto opened = log.open_reader_at(from, false);
+    REQUIRE(opened);
+    CHECK(opened->begin == begin);
+    settle(*loop);
+    return read_some(opened->stream);
+  };
+  CHECK(text_at(0, 992) == "earlier now");
+  CHECK(text_at(1000, 1000) == "now");
+  CHECK(text_at(1002, 1002) == "w");
+  CHECK(text_at(1003, 1003).empty());
+  CHECK(text_at(UINT64_MAX, 1003).empty());
+}
+
+TEST_CASE("log: a follower with positions that is too slow comes to an end, and misses nothing") {
+  const auto loop = std::move(*Loop::create());
+  Log log(*loop);
+  const auto opened = log.open_reader_at(0, true);
+  REQUIRE(opened);
+  const std::string lines(vmm::kLogRingBytes / 2, 'x');
+  for (int i = 0; i < 5; ++i) {
+    log.append(wire::as_bytes(lines));
+    settle(*loop);
+  }
+  uint64_t got = 0;
+  for (;;) {
+    const std::string some = read_some(opened->stream);
+    if (some.empty()) break;
+    got += some.size();
+    settle(*loop);
+  }
+  CHECK_FALSE(log.has_readers());
+  const auto again = log.open_reader_at(got, false);
+  REQUIRE(again);
+  CHECK(again->begin > got);
+  CHECK(again->begin == log.ring().begin());
+}

@@ -84,3 +84,19 @@ TEST_CASE("text detector: finds the text in pieces of any size") {
   CHECK_FALSE(detects(kPanicText, {"Kernel panic", " - syncing"}));
   CHECK_FALSE(detects("abc", {"ab", "ab"}));
 }
+
+TEST_CASE("log ring: what was loaded ends where it is said to end") {
+  LogRing ring(8);
+  append(ring, "lost");
+  ring.load(wire::as_bytes("abc"), 100);
+  CHECK(contents(ring) == "abc");
+  CHECK(ring.begin() == 97);
+  append(ring, "defghi");
+  CHECK(contents(ring) == "bcdefghi");
+  CHECK(ring.begin() == 98);
+  ring.load(wire::as_bytes("0123456789"), 200);
+  CHECK(contents(ring) == "23456789");
+  ring.load({}, 300);
+  CHECK(contents(ring).empty());
+  CHECK(ring.begin() == 300);
+}
