@@ -36,6 +36,8 @@ enum class ErrorCode : uint32_t {
   io = 20,                  // any other operating system error
   protocol = 21,            // a peer (worker, agent) broke the wire format
   internal = 22,            // a bug of the library
+  vm_suspended =
+      23,  // the Vm was suspended or rolled back under a stream: attach again once it runs
 };
 
 // The name of a code as it stands above, for logs and JSON.

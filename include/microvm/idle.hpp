@@ -11,9 +11,10 @@ namespace microvm {
 // Carried out by the Runtime that started or resumed the Vm, as long as it is open; its times count
 // from there. A Runtime keeps no Vm that outlives its owner: of one, the policy ends there with the
 // last copy of the Vm handle that started or resumed it and the last KeepAwake of that handle. Zero
-// times mean never. A Vm is idle while none of this holds: a program of exec runs or somebody is
-// attached to a terminal; bytes move between the host and its ports; its programs use more CPU than
-// the threshold; a KeepAwake is held, or the file /run/microvm/keep-awake is there in the guest.
+// times mean never. A Vm is idle while none of this holds: somebody is attached to a program of
+// exec, waits for its end, or is attached to a terminal; bytes move between the host and its ports;
+// its programs use more CPU than the threshold; a KeepAwake is held, or the file
+// /run/microvm/keep-awake is there in the guest.
 struct IdlePolicy {
   std::chrono::milliseconds idle_after{0};     // idle without a break: then it is suspended
   std::chrono::milliseconds suspended_for{0};  // asleep without a break: then it is terminated

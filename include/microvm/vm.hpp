@@ -132,7 +132,26 @@ class MICROVM_API Vm {
   [[nodiscard]] LaunchTimes launch_times() const;  // of the last start; zero for an attached Vm
   Result<VmCounters> counters() const;
 
+  // A program; see Exec. At most 1,024 run at a time in one Vm. One that could not be started is an
+  // Exec whose wait() says why. Arguments and environment: as Linux takes them, 2 MiB together and
+  // 128 KiB each (256 KiB of each list with an image of an older version).
+  // Errors: already_exists (the id), busy (too many), unsupported (an image of an older version:
+  // id, detached, long lists), vm_gone, cancelled, deadline_exceeded.
   Result<Exec> exec(const ExecOptions& options, const CallLimits& limits = {});
+  // Another handle of a program, at most 16 at a time; of one that has ended since, too: the rest
+  // of its output and its exit status.
+  // Errors: not_found, busy (another client writes; or too many), invalid_argument (a position that
+  // its output has not come to: it was rolled back), unsupported, vm_gone, cancelled,
+  // deadline_exceeded.
+  Result<Exec> attach_exec(const std::string& id, const ExecAttachOptions& options = {},
+                           const CallLimits& limits = {});
+  Result<std::vector<ExecInfo>> execs(const CallLimits& limits = {});  // the oldest first
+  // To its process group. Errors: not_found, busy (it has ended), invalid_argument (no such
+  // signal).
+  Result<void> signal_exec(const std::string& id, int signal, const CallLimits& limits = {});
+  // Until it has ended; from then on it is not known any more. Reads none of its output, so others
+  // may have to. Errors: not_found, vm_suspended, …
+  Result<ExitStatus> wait_exec(const std::string& id, const CallLimits& limits = {});
   // Runs to the end and collects; each stream is cut at `max_bytes`.
   Result<ExecResult> exec_collect(const ExecOptions& options, const CallLimits& limits = {},
                                   size_t max_bytes = 1u << 20);

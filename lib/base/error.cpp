@@ -6,7 +6,7 @@
 namespace microvm {
 
 const char* error_code_name(ErrorCode code) noexcept {
-  static constexpr std::array<const char*, 23> kNames = {"unknown",
+  static constexpr std::array<const char*, 24> kNames = {"unknown",
                                                          "invalid_argument",
                                                          "not_found",
                                                          "already_exists",
@@ -28,7 +28,8 @@ const char* error_code_name(ErrorCode code) noexcept {
                                                          "connection_refused",
                                                          "io",
                                                          "protocol",
-                                                         "internal"};
+                                                         "internal",
+                                                         "vm_suspended"};
   const auto index = static_cast<size_t>(code);
   return index < kNames.size() ? kNames[index] : kNames[0];
 }

@@ -69,6 +69,18 @@ enum class FrameType : uint8_t {
   pty_info = 69,     // agent → host: PtyInfo
 
   activity_report = 70,  // agent → host: Activity; the answer to activity
+
+  // first frame of an operation connection again
+  exec_open = 71,    // as exec, for what an agent that does not know this would not do
+  exec_attach = 72,  // ExecAttachRequest → started, kept output, then what comes, as with exec
+  exec_list = 73,    // → exec_info …, ok
+  exec_signal = 74,  // ExecSignalRequest → ok
+  exec_wait = 75,    // ExecWaitRequest → exec_info, and exited when it has
+
+  exec_info = 76,  // agent → host: ExecInfo
+  // during exec, exec_open and exec_attach, besides pty_role, pty_lost and pty_collect
+  exec_detach = 77,  // host → agent: empty; this client leaves, the program goes on without it
+  exec_drop = 78,    // host → agent: empty; nobody wants the program any more: it is killed
 };
 
 struct FrameHeader {

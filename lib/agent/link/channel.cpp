@@ -50,6 +50,13 @@ void copy_text(std::span<char> field, const std::string& text) {
   field[size] = '\0';
 }
 
+microvm_agent_Failure to_message(const Failed& failure) {
+  microvm_agent_Failure message = microvm_agent_Failure_init_zero;
+  message.error = failure.error;
+  copy_text(message.message, failure.message);
+  return message;
+}
+
 Outcome<void> Channel::read_exactly(std::span<std::byte> out) {
   while (!out.empty()) {
     const ssize_t count = recv(connection_.get(), out.data(), out.size(), MSG_WAITALL);
@@ -106,9 +113,7 @@ bool Channel::send_empty(FrameType type) {
 }
 
 bool Channel::send_failure(const Failed& failure) {
-  microvm_agent_Failure message = microvm_agent_Failure_init_zero;
-  message.error = failure.error;
-  copy_text(message.message, failure.message);
+  const microvm_agent_Failure message = to_message(failure);
   return send_message(FrameType::failed, microvm_agent_Failure_fields, &message);
 }
 

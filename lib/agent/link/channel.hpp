@@ -32,6 +32,8 @@ inline constexpr size_t kMaxMessageBytes = 1024;
 // Fills a bounded text field of a message; cuts between characters.
 void copy_text(std::span<char> field, const std::string& text);
 
+[[nodiscard]] microvm_agent_Failure to_message(const Failed& failure);
+
 class Channel {
  public:
   explicit Channel(base::Fd connection) : connection_(std::move(connection)) {}

@@ -18,11 +18,10 @@ constexpr size_t kMaxControlBody = 64;
 }  // namespace
 
 Outcome<void> FrameInput::receive(int connection, FrameSink& sink) {
-  std::memmove(buffer_.data(), buffer_.data() + begin_, available());
+  std::memmove(buffer_.get(), buffer_.get() + begin_, available());
   end_ -= begin_;
   begin_ = 0;
-  const ssize_t count =
-      recv(connection, buffer_.data() + end_, buffer_.size() - end_, MSG_DONTWAIT);
+  const ssize_t count = recv(connection, buffer_.get() + end_, capacity_ - end_, MSG_DONTWAIT);
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return {};
   if (count <= 0) return fail("the host closed the connection", ECONNRESET);
   end_ += static_cast<size_t>(count);
@@ -57,7 +56,7 @@ Outcome<bool> FrameInput::consume_step(FrameSink& sink) {
 
 Outcome<void> FrameInput::begin_frame(const FrameSink& sink) {
   std::array<std::byte, FrameHeader::kSize> bytes{};
-  std::copy_n(buffer_.data() + begin_, bytes.size(), bytes.begin());
+  std::copy_n(buffer_.get() + begin_, bytes.size(), bytes.begin());
   skip(bytes.size());
   const auto header = FrameHeader::decode(bytes);
   const bool is_data = header.type == FrameType::stdin_data;

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
-#include <vector>
 
 #include "agent/base/failed.hpp"
 #include "wire/agent_frame.hpp"
@@ -28,7 +28,8 @@ class FrameSink {
 class FrameInput {
  public:
   // `during` is the operation's name in messages.
-  FrameInput(const char* during, size_t buffer_bytes) : during_(during), buffer_(buffer_bytes) {}
+  FrameInput(const char* during, size_t buffer_bytes)
+      : during_(during), capacity_(buffer_bytes), buffer_(new std::byte[buffer_bytes]) {}
 
   // The sink did not take all: consume() when it will.
   [[nodiscard]] bool blocked() const { return blocked_; }
@@ -45,11 +46,12 @@ class FrameInput {
   void skip(size_t count) { begin_ += count; }
   [[nodiscard]] size_t available() const { return end_ - begin_; }
   [[nodiscard]] std::span<const std::byte> front(size_t count) const {
-    return std::span(buffer_).subspan(begin_, count);
+    return {buffer_.get() + begin_, count};
   }
 
   const char* during_;
-  std::vector<std::byte> buffer_;
+  size_t capacity_;
+  std::unique_ptr<std::byte[]> buffer_;  // not filled: many never carry much
   size_t begin_ = 0;
   size_t end_ = 0;
   bool in_frame_ = false;

@@ -5,9 +5,10 @@
 #include <pb.h>
 
 #include <cstddef>
+#include <memory>
 #include <span>
-#include <vector>
 
+#include "agent/base/failed.hpp"
 #include "wire/agent_frame.hpp"
 
 namespace microvm::agent {
@@ -22,12 +23,16 @@ class OutgoingFrame {
   [[nodiscard]] std::span<std::byte> body_space();
   void seal(wire::FrameType type, size_t body_size);
   void set_message(wire::FrameType type, const pb_msgdesc_t* fields, const void* message);
+  void set_failure(const Failed& failure);
 
   // Writes what the stream takes without blocking. False: the host is gone.
   [[nodiscard]] bool flush(int fd);
 
  private:
-  std::vector<std::byte> bytes_;
+  [[nodiscard]] std::span<std::byte> all() { return {bytes_.get(), kCapacity}; }
+
+  static constexpr size_t kCapacity = wire::FrameHeader::kSize + wire::kDataChunk;
+  std::unique_ptr<std::byte[]> bytes_;  // not filled: there may be many that never carry much
   size_t begin_ = 0;
   size_t end_ = 0;
 };

@@ -38,19 +38,12 @@ bool take(int root, const char* path) {
   return directory && unlinkat(directory.get(), "suspend", 0) == 0;
 }
 
-uint32_t attached_terminals(Guest& guest) {
-  uint32_t count = 0;
-  for (const microvm_agent_PtyInfo& pty : guest.ptys.list()) {
-    if (!pty.ended && pty.clients > 0) count++;
-  }
-  return count;
-}
-
 }  // namespace
 
 Outcome<void> run_activity(Guest& guest, Channel& channel) {
   microvm_agent_Activity activity = microvm_agent_Activity_init_zero;
-  activity.programs = guest.activity.programs.load() + attached_terminals(guest);
+  activity.programs =
+      guest.activity.programs.load() + guest.ptys.count_in_use() + guest.execs.count_in_use();
   activity.stream_bytes = guest.activity.stream_bytes.load();
   activity.cpu_us = cpu_us(guest.freezer.cgroup());
   activity.kept_awake = exists(guest.root_fd, kKeepAwakeFile);

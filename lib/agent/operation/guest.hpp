@@ -7,7 +7,7 @@
 #include "agent/clone/freezer.hpp"
 #include "agent/program/app_log.hpp"
 #include "agent/program/command.hpp"
-#include "agent/terminal/pty_table.hpp"
+#include "agent/session/session_table.hpp"
 
 namespace microvm::agent {
 
@@ -17,6 +17,7 @@ struct Guest {
   Command command;
   AppLog app_log;
   PtyTable ptys;
+  ExecTable execs;
   ActivityCounters activity;
   void (*end_machine)(Guest&) = nullptr;   // after the image's command has ended
   void (*stop_machine)(Guest&) = nullptr;  // the command first, then the machine

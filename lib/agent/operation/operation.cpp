@@ -52,7 +52,16 @@ void power_off(Guest& guest, Channel& channel) {
 void dispatch(Guest& guest, Channel& channel, const FrameHeader& header) {
   switch (header.type) {
     case FrameType::exec:
+    case FrameType::exec_open:
       return reply_failure(channel, run_exec(guest, channel, header));
+    case FrameType::exec_attach:
+      return reply_failure(channel, run_exec_attach(guest, channel, header));
+    case FrameType::exec_list:
+      return reply(channel, run_exec_list(guest, channel));
+    case FrameType::exec_signal:
+      return reply(channel, run_exec_signal(guest, channel, header));
+    case FrameType::exec_wait:
+      return reply_failure(channel, run_exec_wait(guest, channel, header));
     case FrameType::start:
       return run_start(guest, channel, header);
     case FrameType::tcp_connect:

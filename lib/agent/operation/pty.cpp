@@ -2,23 +2,14 @@
 
 #include <unistd.h>
 
+#include "agent/operation/request.hpp"
+
 namespace microvm::agent {
 namespace {
 
 constexpr TerminalSize kDefaultSize{.rows = 24, .columns = 80};
 constexpr const char* kDefaultShell = "/bin/sh";
 constexpr int64_t kCloseMs = kHangUpMs * 2;
-
-template <class Message>
-Outcome<Message> read_message(Channel& channel, const FrameHeader& header,
-                              const pb_msgdesc_t* fields, const char* what) {
-  const auto body = channel.read_body(header);
-  if (!body) return fail(body.error());
-  Message message{};
-  if (!decode_message(*body, fields, &message))
-    return fail("the request to " + std::string(what) + " is not readable", EPROTO);
-  return message;
-}
 
 // Of the image's database. An unknown user is for spawn() to report.
 std::string login_shell(int root, const std::string& name) {
@@ -30,7 +21,7 @@ std::string login_shell(int root, const std::string& name) {
 }  // namespace
 
 Outcome<void> run_pty_open(Guest& guest, Channel& channel, const FrameHeader& header) {
-  const auto request = read_message<microvm_agent_PtyOpenRequest>(
+  const auto request = read_request<microvm_agent_PtyOpenRequest>(
       channel, header, microvm_agent_PtyOpenRequest_fields, "open a terminal");
   if (!request) return fail(request.error());
   Program program;
@@ -53,17 +44,17 @@ Outcome<void> run_pty_open(Guest& guest, Channel& channel, const FrameHeader& he
 }
 
 Outcome<void> run_pty_attach(Guest& guest, Channel& channel, const FrameHeader& header) {
-  const auto request = read_message<microvm_agent_PtyAttachRequest>(
+  const auto request = read_request<microvm_agent_PtyAttachRequest>(
       channel, header, microvm_agent_PtyAttachRequest_fields, "attach to a terminal");
   if (!request) return fail(request.error());
   guest.freezer.wait_until_running();
   if (channel.host_gone()) return {};
   const auto session = guest.ptys.find(request->id);
   if (!session) return fail(session.error());
-  PtyWish wish{.connection = channel.take(),
-               .write = request->write,
-               .take_over = request->take_over,
-               .size = TerminalSize::from_wire(request->rows, request->columns)};
+  Wish wish{.connection = channel.take(),
+            .write = request->write,
+            .take_over = request->take_over,
+            .size = TerminalSize::from_wire(request->rows, request->columns)};
   if (request->continues) wish.position = request->position;
   guest.ptys.attach(*session, std::move(wish));
   return {};
@@ -78,13 +69,13 @@ Outcome<void> run_pty_list(Guest& guest, Channel& channel) {
 }
 
 Outcome<void> run_pty_close(Guest& guest, Channel& channel, const FrameHeader& header) {
-  const auto request = read_message<microvm_agent_PtyCloseRequest>(
+  const auto request = read_request<microvm_agent_PtyCloseRequest>(
       channel, header, microvm_agent_PtyCloseRequest_fields, "close a terminal");
   if (!request) return fail(request.error());
   guest.freezer.wait_until_running();
   const auto session = guest.ptys.find(request->id);
   if (!session) return fail(session.error());
-  if (!(*session)->hang_up(kCloseMs))
+  if (!(*session)->end_program(kCloseMs))
     return fail("terminal \"" + (*session)->id() + "\": its program does not end", ETIMEDOUT);
   guest.ptys.forget(*session);
   return {};

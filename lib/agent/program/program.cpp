@@ -1,5 +1,7 @@
 #include "agent/program/program.hpp"
 
+#include <algorithm>
+
 namespace microvm::agent {
 namespace {
 
@@ -20,13 +22,21 @@ Outcome<std::vector<std::string>> split_strings(std::span<const std::byte> body,
   return strings;
 }
 
-Outcome<std::vector<std::string>> read_strings(Channel& channel, FrameType type, const char* what) {
-  const auto body = channel.read_frame(type);
-  if (!body) return fail(body.error());
-  return split_strings(*body, what);
+Outcome<std::vector<std::string>> read_strings(Channel& channel, FrameType type, uint32_t frames,
+                                               const char* what) {
+  if (frames > kMaxListFrames)
+    return fail(std::string(what) + " in " + std::to_string(frames) + " frames", EMSGSIZE);
+  std::vector<std::byte> all;
+  for (uint32_t i = 0; i < frames; i++) {
+    const auto body = channel.read_frame(type);
+    if (!body) return fail(body.error());
+    all.insert(all.end(), body->begin(), body->end());
+  }
+  return split_strings(all, what);
 }
 
-Outcome<void> read_request(Channel& channel, const FrameHeader& header, Program& program) {
+Outcome<ListFrames> read_exec_request(Channel& channel, const FrameHeader& header,
+                                      Program& program) {
   const auto body = channel.read_body(header);
   if (!body) return fail(body.error());
   microvm_agent_ExecRequest request = microvm_agent_ExecRequest_init_zero;
@@ -36,15 +46,21 @@ Outcome<void> read_request(Channel& channel, const FrameHeader& header, Program&
   program.user = request.user;
   program.timeout_ms = request.timeout_ms;
   program.stdin_open = request.stdin_open;
-  return {};
+  program.session = {.id = request.id,
+                     .keep = request.keep,
+                     .detached = request.detached,
+                     .attempt = request.attempt};
+  return ListFrames{.arguments = std::max(request.argument_frames, 1u),
+                    .environment = std::max(request.environment_frames, 1u)};
 }
 
 }  // namespace
 
-Outcome<void> read_program_lists(Channel& channel, Program& program) {
-  auto arguments = read_strings(channel, FrameType::arguments, "arguments");
+Outcome<void> read_program_lists(Channel& channel, Program& program, ListFrames frames) {
+  auto arguments = read_strings(channel, FrameType::arguments, frames.arguments, "arguments");
   if (!arguments) return fail(arguments.error());
-  auto environment = read_strings(channel, FrameType::environment, "environment");
+  auto environment =
+      read_strings(channel, FrameType::environment, frames.environment, "environment");
   if (!environment) return fail(environment.error());
   program.arguments = std::move(*arguments);
   program.environment = std::move(*environment);
@@ -53,8 +69,9 @@ Outcome<void> read_program_lists(Channel& channel, Program& program) {
 
 Outcome<Program> read_program(Channel& channel, const FrameHeader& request) {
   Program program;
-  if (auto read = read_request(channel, request, program); !read) return fail(read.error());
-  if (auto read = read_program_lists(channel, program); !read) return fail(read.error());
+  const auto frames = read_exec_request(channel, request, program);
+  if (!frames) return fail(frames.error());
+  if (auto read = read_program_lists(channel, program, *frames); !read) return fail(read.error());
   if (program.arguments.empty() || program.arguments.front().empty())
     return fail("exec: no program given", EINVAL);
   return program;

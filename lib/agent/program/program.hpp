@@ -10,6 +10,14 @@
 
 namespace microvm::agent {
 
+// What is said of the session of a program of exec.
+struct SessionRequest {
+  std::string id;  // empty: none was chosen
+  bool keep = false;
+  bool detached = false;
+  uint64_t attempt = 0;
+};
+
 struct Program {
   std::vector<std::string> arguments;    // at least one when it is spawned
   std::vector<std::string> environment;  // HOME is there
@@ -17,13 +25,24 @@ struct Program {
   std::string user;
   uint32_t timeout_ms = 0;  // 0: none
   bool stdin_open = false;
+  SessionRequest session;
 };
 
-// The rest of an exec or start: the request's body and the two frames behind it.
+// As much as Linux passes on to a program, of arguments and of environment.
+inline constexpr uint32_t kMaxListFrames = 8;
+static_assert(kMaxListFrames * wire::kMaxFrameBody == 2 * 1024 * 1024);
+
+// The rest of an exec or start: the request's body and the two lists behind it.
 [[nodiscard]] Outcome<Program> read_program(Channel& channel, const FrameHeader& request);
 
-// The two frames behind a request alone: arguments (there may be none) and environment.
-[[nodiscard]] Outcome<void> read_program_lists(Channel& channel, Program& program);
+// The two lists behind a request alone: arguments (there may be none) and environment, each in so
+// many frames.
+struct ListFrames {
+  uint32_t arguments = 1;
+  uint32_t environment = 1;
+};
+[[nodiscard]] Outcome<void> read_program_lists(Channel& channel, Program& program,
+                                               ListFrames frames = {});
 
 // The value of NAME in an environment, or null.
 [[nodiscard]] const char* find_variable(const std::vector<std::string>& environment,

@@ -32,9 +32,11 @@ Result<base::Fd> as_blocking(base::Fd stream) {
 }  // namespace
 
 Result<void> AgentClient::start(const AgentCommand& command, const Limits& limits) {
+  const auto frames = CommandFrames::make(command, wire::kMaxFrameBody);
+  if (!frames) return base::fail(frames.error());
   auto operation = Operation::open(link_, "start the command", limits);
   if (!operation) return base::fail(operation.error());
-  if (auto sent = send_command(*operation, FrameType::start, command, limits); !sent) return sent;
+  if (auto sent = send_command(*operation, FrameType::start, *frames, limits); !sent) return sent;
   return operation->expect_ok(limits);
 }
 

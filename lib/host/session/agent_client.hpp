@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,20 @@ class AgentLink {
   virtual Result<base::Fd> open(const Limits& limits) = 0;
   // Why a stream ended early: the Vm's end where that is the reason. `what` begins the message.
   virtual Error broken(std::string_view what) = 0;
+  // What it leads to is gone for good: nothing can be reached by it any more.
+  [[nodiscard]] virtual bool over() const { return false; }
+};
+
+// The Vm of a program's handle, which may see several workers come and go.
+class ExecHome {
+ public:
+  virtual ~ExecHome() = default;
+  // Why a stream over that link has ended: vm_suspended where the Vm lives, its end otherwise.
+  virtual Error why_ended(AgentLink& link, std::string_view what) = 0;
+  // Has `use` called with the agent as it is now, woken where that is needed and allowed, and again
+  // where the Vm fell asleep under it.
+  using Use = std::function<Result<void>(const std::shared_ptr<AgentLink>&)>;
+  virtual Result<void> with_link(const Limits& limits, std::string_view what, const Use& use) = 0;
 };
 
 // A program with its complete environment.
@@ -34,6 +49,15 @@ struct AgentCommand {
   std::string user;
   uint32_t timeout_ms = 0;
   bool stdin_open = false;
+};
+
+// A program whose handle is a client of it.
+struct ExecCommand {
+  AgentCommand program;
+  std::string id;  // empty: the agent chooses
+  bool detached = false;
+  bool reattach = false;
+  uint64_t attempt = 0;  // random: the same for all attempts of one call
 };
 
 // A program for a terminal; without arguments it is the user's shell.
@@ -57,8 +81,20 @@ class AgentClient {
  public:
   explicit AgentClient(std::shared_ptr<AgentLink> link) : link_(std::move(link)) {}
 
-  // Returns when the program runs or could not be started (the Exec then tells why).
+  // Returns when the program runs or could not be started (the Exec then tells why). It ends with
+  // its stream.
   Result<Exec> exec(const AgentCommand& command, const Limits& limits);
+  // The same for one that belongs to the Vm. Errors: already_exists, busy, unsupported.
+  Result<Exec> exec(const ExecCommand& command, const std::shared_ptr<ExecHome>& home,
+                    const Limits& limits);
+  Result<Exec> attach_exec(const std::string& id, const ExecAttachOptions& options,
+                           const std::shared_ptr<ExecHome>& home, const Limits& limits);
+  Result<std::vector<ExecInfo>> list_execs(const Limits& limits);
+  Result<void> signal_exec(const std::string& id, int signal, const Limits& limits);
+  // Until it has ended. `begin` are the limits until the agent knows of it; from then on the end of
+  // the stream is an error as `home` has it.
+  Result<ExitStatus> wait_exec(const std::string& id, const std::shared_ptr<ExecHome>& home,
+                               const Limits& begin, const Limits& limits);
   // The same for a program on a terminal.
   Result<Pty> open_pty(const PtyCommand& command, const Limits& limits);
   // Errors: not_found, busy (someone else writes, or there are too many clients).

@@ -12,6 +12,7 @@
 
 #include "base/error.hpp"
 #include "host/base/printable.hpp"
+#include "microvm/exec.hpp"
 #include "wire/agent.pb.h"
 #include "wire/bytes.hpp"
 
@@ -67,6 +68,11 @@ inline void set_seed_and_clock(microvm_agent_Identity& message,
 template <size_t N>
 std::string guest_text(const char (&field)[N]) {
   return printable({field, ::strnlen(field, N)}, N);
+}
+
+[[nodiscard]] inline ExitStatus to_exit_status(const microvm_agent_Exited& exited) {
+  return {exited.code, static_cast<int>(exited.signal), exited.timed_out,
+          guest_text(exited.message)};
 }
 
 }  // namespace microvm::host

@@ -1,10 +1,11 @@
-// Exec: the public handle over one exec stream of the agent.
+// Exec: the public handle over one client of a program, and what is asked of an agent about them.
 #include "microvm/exec.hpp"
 
-#include <atomic>
+#include <sys/socket.h>
 
 #include "host/session/agent_client.hpp"
 #include "host/session/agent_messages.hpp"
+#include "host/session/exec_client.hpp"
 #include "host/session/operation.hpp"
 
 namespace microvm {
@@ -12,106 +13,207 @@ namespace microvm {
 using host::Limits;
 using wire::FrameType;
 
-// The reading thread owns `ended` and reads; writers only push, which the operation serialises.
 struct [[gnu::visibility("hidden")]] Exec::Impl {
-  explicit Impl(host::Operation op) : operation(std::move(op)) {}
-
-  Result<void> begin(const Limits& limits);
-  Result<std::optional<ExecOutput>> read(const Limits& limits);
-  Result<void> on_exited(const host::Frame& frame);
-
-  host::Operation operation;
-  uint32_t pid = 0;
-  std::optional<ExitStatus> ended;
+  Impl(host::Operation operation, host::ExecClient::Settings settings)
+      : client(std::move(operation), std::move(settings)) {}
+  host::ExecClient client;
 };
-
-Result<void> Exec::Impl::begin(const Limits& limits) {
-  const auto frame = operation.receive(limits);
-  if (!frame) return base::fail(frame.error());
-  if (frame->type == FrameType::exited) return on_exited(*frame);
-  if (frame->type != FrameType::started) return operation.unexpected(*frame);
-  const auto started = host::decode_message<microvm_agent_Started>(frame->body);
-  if (!started) return base::fail(started.error());
-  pid = started->pid;
-  return {};
-}
-
-Result<void> Exec::Impl::on_exited(const host::Frame& frame) {
-  const auto exited = host::decode_message<microvm_agent_Exited>(frame.body);
-  if (!exited) return base::fail(exited.error());
-  ended = ExitStatus{exited->code, static_cast<int>(exited->signal), exited->timed_out,
-                     host::guest_text(exited->message)};
-  return {};
-}
-
-Result<std::optional<ExecOutput>> Exec::Impl::read(const Limits& limits) {
-  while (!ended) {
-    auto frame = operation.receive(limits);
-    if (!frame) return base::fail(frame.error());
-    if (frame->type == FrameType::exited) {
-      if (auto ok = on_exited(*frame); !ok) return base::fail(ok.error());
-    } else if (frame->type == FrameType::stdout_data || frame->type == FrameType::stderr_data) {
-      if (frame->body.empty()) continue;
-      const auto stream =
-          frame->type == FrameType::stdout_data ? ExecOutput::Stream::out : ExecOutput::Stream::err;
-      return ExecOutput{stream, std::move(frame->body)};
-    } else {
-      return operation.unexpected(*frame);
-    }
-  }
-  return std::nullopt;
-}
 
 Exec::Exec(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Exec::Exec(Exec&&) noexcept = default;
 Exec& Exec::operator=(Exec&&) noexcept = default;
-// The agent kills the program's process group when its stream closes.
 Exec::~Exec() = default;
 
 Result<std::optional<ExecOutput>> Exec::read(const CallLimits& limits) {
-  return impl_->read(Limits(limits));
+  return impl_->client.read(Limits(limits));
 }
 
-Result<void> Exec::write_stdin(std::span<const std::byte> data, const CallLimits& call_limits) {
-  return impl_->operation.push_data(FrameType::stdin_data, data, Limits(call_limits));
+Result<void> Exec::write_stdin(std::span<const std::byte> data, const CallLimits& limits) {
+  return impl_->client.write_stdin(data, Limits(limits));
 }
 
-Result<void> Exec::close_stdin(const CallLimits& call_limits) {
-  return impl_->operation.push(FrameType::stdin_end, {}, Limits(call_limits));
+Result<void> Exec::close_stdin(const CallLimits& limits) {
+  return impl_->client.close_stdin(Limits(limits));
 }
 
 Result<void> Exec::kill(int signal) {
   const auto request = host::signal_request(signal);
   if (!request) return base::fail(request.error());
-  return impl_->operation.push(FrameType::signal, *request, Limits({}, std::chrono::seconds(10)));
+  return impl_->client.send_signal(*request, Limits({}, std::chrono::seconds(10)));
+}
+
+Result<void> Exec::detach() {
+  return impl_->client.detach();
 }
 
 Result<ExitStatus> Exec::wait(const CallLimits& call_limits) {
   const Limits limits(call_limits);
   for (;;) {
-    const auto output = impl_->read(limits);
+    const auto output = impl_->client.read(limits);
     if (!output) return base::fail(output.error());
-    if (!*output) return *impl_->ended;
+    if (!*output) return impl_->client.end();
   }
+}
+
+const std::string& Exec::id() const noexcept {
+  return impl_->client.id();
 }
 
 uint32_t Exec::pid() const noexcept {
-  return impl_->pid;
+  return impl_->client.pid();
+}
+
+uint64_t Exec::position() const noexcept {
+  return impl_->client.position();
+}
+
+bool Exec::writer() const noexcept {
+  return impl_->client.writer();
 }
 
 int Exec::fd() const noexcept {
-  return impl_->operation.fd();
+  return impl_->client.fd();
 }
 
-Result<Exec> host::AgentClient::exec(const AgentCommand& command, const Limits& limits) {
-  auto operation = Operation::open(link_, "exec", limits);
-  if (!operation) return base::fail(operation.error());
-  if (auto ok = send_command(*operation, FrameType::exec, command, limits); !ok) {
-    return base::fail(ok.error());
-  }
-  auto impl = std::make_unique<Exec::Impl>(std::move(*operation));
-  if (auto ok = impl->begin(limits); !ok) return base::fail(ok.error());
+namespace host {
+namespace {
+
+// A list is bounded by the agent, and here against one that does not keep to it.
+constexpr size_t kMaxListedExecs = 4096;
+
+Result<Exec> begin_exec(Operation operation, ExecClient::Settings settings, const Limits& limits) {
+  auto impl = std::make_unique<Exec::Impl>(std::move(operation), std::move(settings));
+  if (auto ok = impl->client.begin(limits); !ok) return base::fail(ok.error());
   return Exec(std::move(impl));
 }
 
+ExecInfo to_info(const microvm_agent_ExecInfo& message) {
+  ExecInfo info;
+  info.id = guest_text(message.id);
+  info.command = guest_text(message.command);
+  info.pid = message.pid;
+  info.clients = message.clients;
+  info.written = message.written;
+  info.detached = message.detached;
+  info.output_bytes = message.output_bytes;
+  if (message.ended) {
+    info.ended = ExitStatus{message.code, static_cast<int>(message.signal), message.timed_out, {}};
+  }
+  return info;
+}
+
+Result<microvm_agent_ExecAttachRequest> attach_request(const std::string& id,
+                                                       const ExecAttachOptions& options) {
+  microvm_agent_ExecAttachRequest request{};
+  if (auto ok = set_text(request.id, id, "exec id"); !ok) return base::fail(ok.error());
+  request.write = options.write;
+  request.take_over = options.take_over;
+  request.continues = options.position.has_value();
+  request.position = options.position.value_or(0);
+  return request;
+}
+
+}  // namespace
+
+Result<Exec> AgentClient::exec(const AgentCommand& command, const Limits& limits) {
+  const auto frames = CommandFrames::make(command, wire::kMaxFrameBody);
+  if (!frames) return base::fail(frames.error());
+  auto operation = Operation::open(link_, "exec", limits);
+  if (!operation) return base::fail(operation.error());
+  if (auto ok = send_command(*operation, FrameType::exec, *frames, limits); !ok) {
+    return base::fail(ok.error());
+  }
+  return begin_exec(std::move(*operation), {.kills = true}, limits);
+}
+
+Result<Exec> AgentClient::exec(const ExecCommand& command, const std::shared_ptr<ExecHome>& home,
+                               const Limits& limits) {
+  auto frames = CommandFrames::make(command.program, kMaxExecListBytes);
+  if (!frames) return base::fail(frames.error());
+  auto& request = frames->request;
+  if (auto ok = set_text(request.id, command.id, "exec id"); !ok) return base::fail(ok.error());
+  request.keep = true;
+  request.detached = command.detached;
+  request.attempt = command.attempt;
+  // An agent that does not know what is asked for must not start the program without it.
+  const bool is_new = !command.id.empty() || command.detached || frames->is_long();
+  auto operation = Operation::open(link_, "exec", limits);
+  if (!operation) return base::fail(operation.error());
+  auto ok =
+      send_command(*operation, is_new ? FrameType::exec_open : FrameType::exec, *frames, limits);
+  if (!ok) return base::fail(ok.error());
+  return begin_exec(std::move(*operation),
+                    {.home = home, .reattach = command.reattach, .kills = !command.detached},
+                    limits);
+}
+
+Result<Exec> AgentClient::attach_exec(const std::string& id, const ExecAttachOptions& options,
+                                      const std::shared_ptr<ExecHome>& home, const Limits& limits) {
+  const auto request = attach_request(id, options);
+  if (!request) return base::fail(request.error());
+  auto operation = Operation::open(link_, "attach to an exec", limits);
+  if (!operation) return base::fail(operation.error());
+  auto ok = operation->send(FrameType::exec_attach, encode_message(*request), limits);
+  if (!ok) return base::fail(ok.error());
+  return begin_exec(std::move(*operation), {.home = home, .reattach = options.reattach}, limits);
+}
+
+Result<std::vector<ExecInfo>> AgentClient::list_execs(const Limits& limits) {
+  auto operation = Operation::open(link_, "list execs", limits);
+  if (!operation) return base::fail(operation.error());
+  auto sent = operation->send(FrameType::exec_list, {}, limits);
+  if (!sent) return base::fail(sent.error());
+  std::vector<ExecInfo> infos;
+  for (;;) {
+    const auto frame = operation->receive(limits);
+    if (!frame) return base::fail(frame.error());
+    if (frame->type == FrameType::ok) return infos;
+    if (frame->type != FrameType::exec_info || infos.size() == kMaxListedExecs) {
+      return operation->unexpected(*frame);
+    }
+    const auto info = decode_message<microvm_agent_ExecInfo>(frame->body);
+    if (!info) return base::fail(info.error());
+    infos.push_back(to_info(*info));
+  }
+}
+
+Result<void> AgentClient::signal_exec(const std::string& id, int signal, const Limits& limits) {
+  if (const auto checked = signal_request(signal); !checked) return base::fail(checked.error());
+  microvm_agent_ExecSignalRequest request{};
+  if (auto ok = set_text(request.id, id, "exec id"); !ok) return ok;
+  request.signal = static_cast<uint32_t>(signal);
+  auto operation = Operation::open(link_, "signal an exec", limits);
+  if (!operation) return base::fail(operation.error());
+  auto sent = operation->send(FrameType::exec_signal, encode_message(request), limits);
+  if (!sent) return sent;
+  return operation->expect_ok(limits);
+}
+
+Result<ExitStatus> AgentClient::wait_exec(const std::string& id,
+                                          const std::shared_ptr<ExecHome>& home,
+                                          const Limits& begin, const Limits& limits) {
+  const std::string what = "wait for an exec";
+  microvm_agent_ExecWaitRequest request{};
+  if (auto ok = set_text(request.id, id, "exec id"); !ok) return base::fail(ok.error());
+  auto operation = Operation::open(link_, what, begin);
+  if (!operation) return base::fail(operation.error());
+  auto sent = operation->send(FrameType::exec_wait, encode_message(request), begin);
+  if (!sent) return base::fail(sent.error());
+  const auto known = operation->receive(begin);
+  if (!known) return base::fail(known.error());
+  if (known->type != FrameType::exec_info) return operation->unexpected(*known);
+  const auto frame = operation->try_receive(limits);
+  if (!frame) return base::fail(frame.error());
+  if (!*frame) {
+    return base::fail(home ? home->why_ended(*link_, what) : link_->broken(what));
+  }
+  if ((*frame)->type != FrameType::exited) return operation->unexpected(**frame);
+  const auto exited = decode_message<microvm_agent_Exited>((*frame)->body);
+  if (!exited) return base::fail(exited.error());
+  // From now on nobody needs it any more.
+  [[maybe_unused]] const auto told = operation->try_push(FrameType::pty_collect, {}, begin);
+  return to_exit_status(*exited);
+}
+
+}  // namespace host
 }  // namespace microvm

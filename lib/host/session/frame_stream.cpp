@@ -92,7 +92,7 @@ Result<void> FrameWriter::flush(int fd, const Limits& limits, std::string_view w
 }
 
 Result<void> FrameWriter::write(int fd, wire::FrameType type, wire::ByteView body,
-                                const Limits& limits, std::string_view what) {
+                                const Limits& limits, std::string_view what, bool* taken) {
   if (auto ok = lock(limits, what); !ok) return ok;
   const std::unique_lock<std::timed_mutex> held(mutex_, std::adopt_lock);
   if (auto rest = flush(fd, limits, what); !rest) return rest;
@@ -100,6 +100,7 @@ Result<void> FrameWriter::write(int fd, wire::FrameType type, wire::ByteView bod
   pending_.assign(header.begin(), header.end());
   pending_.insert(pending_.end(), body.begin(), body.end());
   sent_ = 0;
+  if (taken != nullptr) *taken = true;
   return flush(fd, limits, what);
 }
 

@@ -46,9 +46,10 @@ class FrameReader {
 // goes out before the next one.
 class FrameWriter {
  public:
-  // Errors: vm_gone when the peer is gone, cancelled, deadline_exceeded, io.
+  // Errors: vm_gone when the peer is gone, cancelled, deadline_exceeded, io. `taken`, if there is
+  // one, becomes true when the frame goes out, now or before the next one.
   Result<void> write(int fd, wire::FrameType type, wire::ByteView body, const Limits& limits,
-                     std::string_view what);
+                     std::string_view what, bool* taken = nullptr);
 
  private:
   Result<void> lock(const Limits& limits, std::string_view what);

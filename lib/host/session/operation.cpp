@@ -27,6 +27,9 @@ bool is_wrong_request(int guest_errno) {
   }
 }
 
+// As every agent answers what it does not know (agent/operation/operation.cpp).
+constexpr std::string_view kUnknownOperation = "no operation starts with a frame of type ";
+
 }  // namespace
 
 Operation::Operation(std::shared_ptr<AgentLink> link, std::string what, base::Fd stream)
@@ -57,6 +60,19 @@ Result<void> Operation::push(FrameType type, wire::ByteView body, const Limits& 
   return base::fail(link_->broken(what_));
 }
 
+Result<bool> Operation::try_push(FrameType type, wire::ByteView body, const Limits& limits,
+                                 bool* taken) {
+  const auto sent = writer_->write(stream_.get(), type, body, limits, what_, taken);
+  if (!sent && sent.error().code != ErrorCode::vm_gone) return base::fail(sent.error());
+  return sent.has_value();
+}
+
+Result<std::optional<Frame>> Operation::try_receive(const Limits& limits) {
+  auto frame = reader_.read(stream_.get(), limits, what_);
+  if (frame && *frame && (*frame)->type == FrameType::failed) return refused(**frame);
+  return frame;
+}
+
 Result<void> Operation::push_data(FrameType type, wire::ByteView data, const Limits& limits) {
   while (!data.empty()) {
     const auto piece = data.first(std::min<size_t>(data.size(), wire::kDataChunk));
@@ -67,10 +83,9 @@ Result<void> Operation::push_data(FrameType type, wire::ByteView data, const Lim
 }
 
 Result<Frame> Operation::receive(const Limits& limits) {
-  auto frame = reader_.read(stream_.get(), limits, what_);
+  auto frame = try_receive(limits);
   if (!frame) return base::fail(frame.error());
   if (!*frame) return base::fail(link_->broken(what_));
-  if ((*frame)->type == FrameType::failed) return refused(**frame);
   return std::move(**frame);
 }
 
@@ -95,6 +110,12 @@ base::Failure refusal(const std::string& what, const Frame& frame) {
   const auto failure = decode_message<microvm_agent_Failure>(frame.body);
   if (!failure) return base::fail(failure.error());
   const std::string text = guest_text(failure->message);
+  if (failure->error == EPROTO && text.starts_with(kUnknownOperation)) {
+    return base::fail(ErrorCode::unsupported,
+                      what +
+                          ": the microvm's image was made by an older version, whose agent can "
+                          "not do this: rebuild the image");
+  }
   Error error = base::fail_errno(what, failure->error > 0 ? failure->error : EIO).value();
   if (failure->error == ECONNREFUSED) error.code = ErrorCode::connection_refused;
   if (failure->error == EBUSY || failure->error == EAGAIN) error.code = ErrorCode::busy;
@@ -104,7 +125,8 @@ base::Failure refusal(const std::string& what, const Frame& frame) {
   return base::fail(std::move(error));
 }
 
-Result<wire::Bytes> string_list(const std::vector<std::string>& strings, std::string_view name) {
+Result<wire::Bytes> string_list(const std::vector<std::string>& strings, std::string_view name,
+                                size_t max_bytes) {
   wire::ByteWriter out;
   for (const std::string& text : strings) {
     if (text.find('\0') != std::string::npos) {
@@ -113,8 +135,9 @@ Result<wire::Bytes> string_list(const std::vector<std::string>& strings, std::st
     out.put_bytes(wire::as_bytes(text));
     out.put<uint8_t>(0);
   }
-  if (out.bytes().size() > wire::kMaxFrameBody) {
-    return base::fail(ErrorCode::invalid_argument, std::string(name) + " of more than 256 KiB");
+  if (out.bytes().size() > max_bytes) {
+    return base::fail(ErrorCode::invalid_argument, std::string(name) + " of more than " +
+                                                       std::to_string(max_bytes / 1024) + " KiB");
   }
   return out.take();
 }
@@ -128,23 +151,57 @@ Result<wire::Bytes> signal_request(int signal) {
   return encode_message(request);
 }
 
-Result<void> send_command(Operation& operation, FrameType type, const AgentCommand& command,
-                          const Limits& limits) {
+namespace {
+
+uint32_t frames_for(size_t bytes) {
+  return static_cast<uint32_t>((bytes + wire::kMaxFrameBody - 1) / wire::kMaxFrameBody);
+}
+
+// One frame at least.
+Result<void> send_list(Operation& operation, FrameType type, wire::ByteView list,
+                       const Limits& limits) {
+  do {
+    const auto piece = list.first(std::min<size_t>(list.size(), wire::kMaxFrameBody));
+    if (auto sent = operation.send(type, piece, limits); !sent) return sent;
+    list = list.subspan(piece.size());
+  } while (!list.empty());
+  return {};
+}
+
+}  // namespace
+
+Result<CommandFrames> CommandFrames::make(const AgentCommand& command, size_t max_list_bytes) {
   if (command.argv.empty() || command.argv[0].empty()) {
     return base::fail(ErrorCode::invalid_argument, "no program given");
   }
-  microvm_agent_ExecRequest request{};
-  if (auto ok = set_text(request.cwd, command.cwd, "working directory"); !ok) return ok;
-  if (auto ok = set_text(request.user, command.user, "user"); !ok) return ok;
+  CommandFrames frames;
+  auto& request = frames.request;
+  auto ok = set_text(request.cwd, command.cwd, "working directory");
+  if (ok) ok = set_text(request.user, command.user, "user");
+  if (!ok) return base::fail(ok.error());
   request.timeout_ms = command.timeout_ms;
   request.stdin_open = command.stdin_open;
-  const auto arguments = string_list(command.argv, "arguments");
+  auto arguments = string_list(command.argv, "arguments", max_list_bytes);
   if (!arguments) return base::fail(arguments.error());
-  const auto environment = string_list(command.env, "an environment");
+  auto environment = string_list(command.env, "an environment", max_list_bytes);
   if (!environment) return base::fail(environment.error());
-  if (auto ok = operation.send(type, encode_message(request), limits); !ok) return ok;
-  if (auto ok = operation.send(FrameType::arguments, *arguments, limits); !ok) return ok;
-  return operation.send(FrameType::environment, *environment, limits);
+  request.argument_frames = frames_for(arguments->size());
+  request.environment_frames = frames_for(environment->size());
+  frames.arguments = std::move(*arguments);
+  frames.environment = std::move(*environment);
+  return frames;
+}
+
+bool CommandFrames::is_long() const {
+  return request.argument_frames > 1 || request.environment_frames > 1;
+}
+
+Result<void> send_command(Operation& operation, FrameType type, const CommandFrames& frames,
+                          const Limits& limits) {
+  if (auto ok = operation.send(type, encode_message(frames.request), limits); !ok) return ok;
+  if (auto ok = send_list(operation, FrameType::arguments, frames.arguments, limits); !ok)
+    return ok;
+  return send_list(operation, FrameType::environment, frames.environment, limits);
 }
 
 }  // namespace microvm::host

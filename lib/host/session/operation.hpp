@@ -6,6 +6,7 @@
 
 #include "host/session/agent_client.hpp"
 #include "host/session/frame_stream.hpp"
+#include "wire/agent.pb.h"
 
 namespace microvm::host {
 
@@ -19,6 +20,11 @@ class Operation {
   Result<void> send(wire::FrameType type, wire::ByteView body, const Limits& limits);
   // Reads nothing, so any thread may while another one receives.
   Result<void> push(wire::FrameType type, wire::ByteView body, const Limits& limits);
+  // The same for who looks for himself why a stream has ended: false then. `taken`: see
+  // FrameWriter.
+  Result<bool> try_push(wire::FrameType type, wire::ByteView body, const Limits& limits,
+                        bool* taken = nullptr);
+  Result<std::optional<Frame>> try_receive(const Limits& limits);
   // As many frames as it takes.
   Result<void> push_data(wire::FrameType type, wire::ByteView data, const Limits& limits);
   // The next frame. An early end is an error with the Vm's reason, a `failed` frame one with the
@@ -28,6 +34,9 @@ class Operation {
   [[nodiscard]] base::Failure unexpected(const Frame& frame) const;
 
   [[nodiscard]] int fd() const { return stream_.get(); }
+  [[nodiscard]] AgentLink& link() const { return *link_; }
+  [[nodiscard]] const std::shared_ptr<AgentLink>& shared_link() const { return link_; }
+  [[nodiscard]] const std::string& what() const { return what_; }
   [[nodiscard]] base::Fd take_stream() { return std::move(stream_); }
 
  private:
@@ -41,8 +50,11 @@ class Operation {
   std::unique_ptr<FrameWriter> writer_;  // has a lock in it; the operation is movable
 };
 
-// The two raw frames that follow exec and start. Error: invalid_argument.
-Result<wire::Bytes> string_list(const std::vector<std::string>& strings, std::string_view name);
+// The two lists that follow exec, start and pty_open. Error: invalid_argument.
+Result<wire::Bytes> string_list(const std::vector<std::string>& strings, std::string_view name,
+                                size_t max_bytes = wire::kMaxFrameBody);
+// Of exec, which may have them in several frames.
+inline constexpr size_t kMaxExecListBytes = size_t{8} * wire::kMaxFrameBody;
 
 // The body of a signal frame. Error: invalid_argument, as the agent takes a number that is no
 // signal for a broken stream.
@@ -51,8 +63,18 @@ Result<wire::Bytes> signal_request(int signal);
 // The error that a `failed` frame stands for.
 base::Failure refusal(const std::string& what, const Frame& frame);
 
-// Sends exec or start with the two lists.
-Result<void> send_command(Operation& operation, wire::FrameType type, const AgentCommand& command,
+// A program as the wire has it. Errors: invalid_argument, naming what is wrong.
+struct CommandFrames {
+  microvm_agent_ExecRequest request{};
+  wire::Bytes arguments;
+  wire::Bytes environment;
+
+  static Result<CommandFrames> make(const AgentCommand& command, size_t max_list_bytes);
+  // More than the one frame that each agent knows.
+  [[nodiscard]] bool is_long() const;
+};
+// Sends exec, exec_open or start with the two lists.
+Result<void> send_command(Operation& operation, wire::FrameType type, const CommandFrames& frames,
                           const Limits& limits);
 
 }  // namespace microvm::host

@@ -21,11 +21,6 @@ constexpr std::chrono::seconds kSendLimit{10};
 // A list is bounded by the agent, and here against one that does not keep to it.
 constexpr size_t kMaxListed = 1024;
 
-ExitStatus to_status(const microvm_agent_Exited& exited) {
-  return {exited.code, static_cast<int>(exited.signal), exited.timed_out,
-          host::guest_text(exited.message)};
-}
-
 PtySize to_size(uint32_t rows, uint32_t columns) {
   return {static_cast<uint16_t>(rows), static_cast<uint16_t>(columns)};
 }
@@ -93,7 +88,7 @@ Result<void> Pty::Impl::on_opened(const host::Frame& frame) {
 Result<void> Pty::Impl::on_exited(const host::Frame& frame) {
   const auto exited = host::decode_message<microvm_agent_Exited>(frame.body);
   if (!exited) return base::fail(exited.error());
-  ended = to_status(*exited);
+  ended = host::to_exit_status(*exited);
   // The agent need not keep it for others; where it does not hear that, it keeps a bounded number.
   [[maybe_unused]] const auto told =
       operation.push(FrameType::pty_collect, {}, Limits({}, kSendLimit));

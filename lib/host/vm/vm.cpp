@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <thread>
 
-#include "host/vm/environment.hpp"
 #include "host/vm/vm_impl.hpp"
 #include "host/worker/read_stream.hpp"
 
@@ -14,7 +13,7 @@ using host::Limits;
 
 namespace {
 
-// A guest that is alive starts a program or accepts a connection within this, however slow.
+// A guest that is alive accepts a connection within this, however slow.
 constexpr std::chrono::seconds kOperationLimit{60};
 constexpr std::chrono::seconds kInfoLimit{10};
 
@@ -53,22 +52,6 @@ Result<VmCounters> Vm::counters() const {
     return base::fail(ErrorCode::protocol, "read counters: unexpected answer of the worker");
   }
   return VmCounters{info->paused, info->exits, info->start_to_run_ns};
-}
-
-Result<Exec> Vm::exec(const ExecOptions& options, const CallLimits& limits) {
-  const ImageConfig& image = impl_->config;
-  auto environment = host::make_environment(image.env, options.env);
-  if (!environment) return base::fail(environment.error());
-  host::AgentCommand command;
-  command.argv = options.argv;
-  command.env = std::move(*environment);
-  command.cwd = options.cwd.empty() ? image.workdir : options.cwd;
-  command.user = options.user.empty() ? image.user : options.user;
-  command.timeout_ms = options.timeout_ms;
-  command.stdin_open = options.stdin_open;
-  const Limits bounded(limits, kOperationLimit);
-  return impl_->with_agent(bounded, "exec",
-                           [&](auto& agent) { return agent.exec(command, bounded); });
 }
 
 Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CallLimits& call_limits,

@@ -18,6 +18,7 @@ class VmLink : public AgentLink {
                                     "reach the guest's agent");
   }
   Error broken(std::string_view what) override { return client_->explain(what); }
+  [[nodiscard]] bool over() const override { return client_->ended() || client_->ending(); }
 
  private:
   std::shared_ptr<ControlClient> client_;

@@ -8,19 +8,10 @@
 #include <span>
 
 #include "agent/base/failed.hpp"
+#include "agent/session/terminal_size.hpp"
 #include "base/fd.hpp"
 
 namespace microvm::agent {
-
-struct TerminalSize {
-  uint16_t rows = 0;  // 0: not said
-  uint16_t columns = 0;
-
-  // What the wire says, cut to what a terminal can have.
-  [[nodiscard]] static TerminalSize from_wire(uint32_t rows, uint32_t columns);
-  [[nodiscard]] bool said() const { return rows != 0 && columns != 0; }
-  bool operator==(const TerminalSize&) const = default;
-};
 
 class PtyTerminal {
  public:

@@ -1,4 +1,4 @@
-#include "agent/terminal/pty_terminal.hpp"
+#include "agent/session/pty_terminal.hpp"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -30,12 +30,6 @@ void expect_utf8(int terminal) {
 }
 
 }  // namespace
-
-TerminalSize TerminalSize::from_wire(uint32_t rows, uint32_t columns) {
-  constexpr uint32_t kMost = UINT16_MAX;
-  return {static_cast<uint16_t>(std::min(rows, kMost)),
-          static_cast<uint16_t>(std::min(columns, kMost))};
-}
 
 Outcome<PtyTerminal> PtyTerminal::open(TerminalSize size, base::Fd& program_end) {
   PtyTerminal terminal;

@@ -1,0 +1,424 @@
+#include "host/session/exec_client.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "host/session/agent_messages.hpp"
+
+namespace microvm::host {
+
+using wire::FrameType;
+
+namespace {
+
+constexpr std::chrono::milliseconds kLockSlice{20};
+// Of what is only handed to the agent, by a stream that has room as a rule.
+constexpr std::chrono::milliseconds kLastWordLimit{20};
+constexpr std::chrono::seconds kTellLimit{1};
+
+bool is_output(FrameType type) {
+  return type == FrameType::stdout_data || type == FrameType::stderr_data;
+}
+
+// How far a frame brings its reader in the output.
+Result<uint64_t> output_bytes(const Frame& frame) {
+  if (is_output(frame.type)) return frame.body.size();
+  if (frame.type != FrameType::pty_lost) return 0;
+  const auto message = decode_message<microvm_agent_PtyLost>(frame.body);
+  if (!message) return base::fail(message.error());
+  return message->bytes;
+}
+
+}  // namespace
+
+ExecClient::ExecClient(Operation operation, Settings settings)
+    : settings_(std::move(settings)), stream_(std::make_shared<Stream>(std::move(operation))) {}
+
+ExecClient::~ExecClient() {
+  let_go();
+  {
+    const std::scoped_lock lock(sender_mutex_);
+    closing_ = true;
+  }
+  sender_wanted_.notify_all();
+  ::shutdown(stream_->operation.fd(), SHUT_RDWR);  // a sender that waits for room gives up
+  if (sender_.joinable()) sender_.join();
+}
+
+// A client that is lost without a word leaves its program running.
+void ExecClient::let_go() {
+  if (over_ || left_ || (begun_ && id_.empty())) return;
+  Operation& operation = stream_->operation;
+  const FrameType word = settings_.kills ? FrameType::exec_drop : FrameType::exec_detach;
+  const auto said = operation.try_push(word, {}, Limits({}, kLastWordLimit));
+  if (said || !begun_ || !settings_.kills) return;
+  // The program does not read its stdin, so nothing more comes through there.
+  microvm_agent_ExecSignalRequest request{};
+  id_.copy(request.id, sizeof request.id - 1);
+  request.signal = SIGKILL;
+  request.forget = true;
+  const Limits limits({}, kTellLimit);
+  auto other = Operation::open(operation.shared_link(), "kill an exec", limits);
+  if (!other) return;
+  auto killed = other->send(FrameType::exec_signal, encode_message(request), limits);
+  if (killed) killed = other->expect_ok(limits);
+}
+
+Result<void> ExecClient::begin(const Limits& limits) {
+  Operation& operation = stream_->operation;
+  const auto frame = operation.receive(limits);
+  if (!frame) return base::fail(frame.error());
+  if (frame->type == FrameType::exited) {
+    begun_ = true;
+    return on_exited(*frame);
+  }
+  if (frame->type != FrameType::started) return operation.unexpected(*frame);
+  const auto started = decode_message<microvm_agent_Started>(frame->body);
+  if (!started) return base::fail(started.error());
+  id_ = guest_text(started->id);
+  position_ = started->position;
+  stdin_.begin(started->stdin_bytes);
+  begun_ = true;
+  on_started(*started, *stream_);
+  // An older agent knows no readers.
+  if (id_.empty()) writer_ = true;
+  if (!settings_.reattach) return {};
+  poll_fd_.reset(::fcntl(operation.fd(), F_DUPFD_CLOEXEC, 0));
+  if (!poll_fd_) return base::fail_errno(operation.what() + ": duplicate its stream");
+  return {};
+}
+
+void ExecClient::on_started(const microvm_agent_Started& started, Stream& stream) {
+  pid_ = started.pid;
+  writer_ = started.writer;
+  pen_ = started.pen;
+  const std::scoped_lock lock(log_mutex_);
+  stream.next_stdin = started.stdin_ended ? stdin_.end() : started.stdin_bytes;
+  stream.end_sent = started.stdin_ended;
+}
+
+ExecClient::StreamRef ExecClient::current() const {
+  const std::scoped_lock lock(stream_mutex_);
+  return stream_;
+}
+
+int ExecClient::fd() const {
+  return poll_fd_ ? poll_fd_.get() : current()->operation.fd();
+}
+
+// Others have it for as long as their own calls take.
+Result<std::unique_lock<std::timed_mutex>> ExecClient::lock(std::timed_mutex& mutex,
+                                                            const Limits& limits) const {
+  std::unique_lock held(mutex, std::defer_lock);
+  do {
+    if (auto ok = limits.check(what()); !ok) return base::fail(ok.error());
+  } while (!held.try_lock_for(kLockSlice));
+  return held;
+}
+
+Error ExecClient::why_ended(Stream& stream) const {
+  if (left_) return {ErrorCode::busy, what() + ": this handle was detached"};
+  if (over_) return {ErrorCode::vm_gone, what() + ": the program has ended"};
+  AgentLink& link = stream.operation.link();
+  Error why = settings_.home ? settings_.home->why_ended(link, what()) : link.broken(what());
+  if (why.code == ErrorCode::vm_suspended && id_.empty()) {
+    why.code = ErrorCode::vm_gone;
+    why.message += ", and with it the program: the microvm's image was made by an older version";
+  }
+  return why;
+}
+
+Result<std::optional<ExecOutput>> ExecClient::read(const Limits& limits) {
+  for (;;) {
+    const auto held = lock(read_mutex_, limits);
+    if (!held) return base::fail(held.error());
+    if (ended_) return std::nullopt;
+    const StreamRef stream = current();
+    auto frame = next_frame(*stream, limits);
+    if (!frame) return base::fail(frame.error());
+    if (!*frame) {
+      if (auto again = attach_again(stream, limits); !again) return base::fail(again.error());
+      continue;
+    }
+    const auto has_output = take(**frame, *stream);
+    if (!has_output) return base::fail(has_output.error());
+    if (!*has_output) continue;
+    const auto which = (*frame)->type == FrameType::stdout_data ? ExecOutput::Stream::out
+                                                                : ExecOutput::Stream::err;
+    return ExecOutput{which, std::move((*frame)->body), std::exchange(lost_, 0)};
+  }
+}
+
+// Empty at the end of the stream.
+Result<std::optional<Frame>> ExecClient::next_frame(Stream& stream, const Limits& limits) {
+  if (rest_.empty()) return stream.operation.try_receive(limits);
+  Frame frame = std::move(rest_.front());
+  rest_.pop_front();
+  return frame;
+}
+
+// True: the frame's body is output.
+Result<bool> ExecClient::take(const Frame& frame, const Stream& stream) {
+  const auto bytes = output_bytes(frame);
+  if (!bytes) return base::fail(bytes.error());
+  position_ += *bytes;
+  if (is_output(frame.type)) return !frame.body.empty();
+  if (frame.type == FrameType::pty_lost) {
+    lost_ += *bytes;
+  } else if (frame.type == FrameType::pty_role) {
+    const auto role = decode_message<microvm_agent_PtyRole>(frame.body);
+    if (!role) return base::fail(role.error());
+    writer_ = role->writer;
+  } else if (frame.type != FrameType::exited) {
+    return stream.operation.unexpected(frame);
+  } else if (auto ok = on_exited(frame); !ok) {
+    return base::fail(ok.error());
+  }
+  return false;
+}
+
+Result<void> ExecClient::on_exited(const Frame& frame) {
+  const auto exited = decode_message<microvm_agent_Exited>(frame.body);
+  if (!exited) return base::fail(exited.error());
+  ended_ = to_exit_status(*exited);
+  over_ = true;
+  pid_ = ended_->message.empty() ? pid_.load() : 0;
+  if (id_.empty()) return {};
+  // The agent need not keep it for others; where it does not hear that, it keeps a bounded number.
+  [[maybe_unused]] const auto told =
+      current()->operation.try_push(FrameType::pty_collect, {}, Limits({}, kTellLimit));
+  return {};
+}
+
+Result<void> ExecClient::come_back(const StreamRef& lost, const Limits& limits) {
+  std::unique_lock held(read_mutex_, std::defer_lock);
+  do {
+    if (current() != lost) return {};
+    if (auto ok = limits.check(what()); !ok) return ok;
+  } while (!held.try_lock_for(kLockSlice));
+  return attach_again(lost, limits);
+}
+
+Result<void> ExecClient::attach_again(const StreamRef& lost, const Limits& limits) {
+  if (current() != lost) return {};
+  const Error why = why_ended(*lost);
+  if (why.code != ErrorCode::vm_suspended || !settings_.reattach) return base::fail(why);
+  if (auto kept = keep_rest(*lost, limits); !kept) return kept;
+  StreamRef stream;
+  auto done = settings_.home->with_link(
+      limits, what(), [&](const std::shared_ptr<AgentLink>& link) -> Result<void> {
+        auto opened = open_again(link, limits);
+        if (!opened) return base::fail(opened.error());
+        stream = std::move(*opened);
+        return {};
+      });
+  if (!done) return done;
+  adopt(std::move(stream));
+  return {};
+}
+
+// What the stream has brought and nobody has read: the guest may not have it any more. It has
+// ended, so this waits for nothing.
+Result<void> ExecClient::keep_rest(Stream& stream, const Limits& limits) {
+  for (;;) {
+    auto frame = stream.operation.try_receive(limits);
+    if (!frame) return base::fail(frame.error());
+    if (!*frame) return {};
+    if ((*frame)->type == FrameType::exited) over_ = true;
+    rest_.push_back(std::move(**frame));
+    if (over_) return base::fail(why_ended(stream));
+  }
+}
+
+Result<uint64_t> ExecClient::end_of_rest() const {
+  uint64_t end = position_;
+  for (const Frame& frame : rest_) {
+    const auto bytes = output_bytes(frame);
+    if (!bytes) return base::fail(bytes.error());
+    end += *bytes;
+  }
+  return end;
+}
+
+Result<ExecClient::StreamRef> ExecClient::open_again(const std::shared_ptr<AgentLink>& link,
+                                                     const Limits& limits) {
+  const auto position = end_of_rest();
+  if (!position) return base::fail(position.error());
+  microvm_agent_ExecAttachRequest request{};
+  id_.copy(request.id, sizeof request.id - 1);
+  request.write = writer_;
+  request.continues = true;
+  request.position = *position;
+  request.pen = writer_ ? pen_ : 0;
+  auto operation = Operation::open(link, what(), limits);
+  if (!operation) return base::fail(operation.error());
+  auto sent = operation->send(FrameType::exec_attach, encode_message(request), limits);
+  if (!sent) return base::fail(sent.error());
+  const auto frame = operation->receive(limits);
+  if (!frame) return base::fail(frame.error());
+  if (frame->type != FrameType::started) return operation->unexpected(*frame);
+  const auto started = decode_message<microvm_agent_Started>(frame->body);
+  if (!started) return base::fail(started.error());
+  if (started->position != *position) return operation->unexpected(*frame);
+  auto stream = std::make_shared<Stream>(std::move(*operation));
+  if (auto ok = check_stdin(*started); !ok) return base::fail(ok.error());
+  on_started(*started, *stream);
+  return stream;
+}
+
+Result<void> ExecClient::check_stdin(const microvm_agent_Started& started) const {
+  const std::scoped_lock lock(log_mutex_);
+  if (!started.writer || started.stdin_ended) return {};
+  return stdin_.check(started.stdin_bytes, what());
+}
+
+void ExecClient::adopt(StreamRef stream) {
+  {
+    const std::scoped_lock lock(stream_mutex_);
+    stream_ = std::move(stream);
+    ::dup3(stream_->operation.fd(), poll_fd_.get(), O_CLOEXEC);
+  }
+  send_rest_later();
+}
+
+// ---- stdin
+
+Result<void> ExecClient::check_writable() const {
+  if (writer_) return {};
+  return base::fail(ErrorCode::busy, what() + " \"" + id_ + "\": this client only reads");
+}
+
+Result<void> ExecClient::write_stdin(wire::ByteView data, const Limits& limits) {
+  const auto held = lock(write_mutex_, limits);
+  if (!held) return base::fail(held.error());
+  while (!data.empty()) {
+    if (auto ok = check_writable(); !ok) return ok;
+    const auto piece = data.first(std::min<size_t>(data.size(), wire::kDataChunk));
+    auto sent = settings_.reattach ? write_logged(piece, limits)
+                                   : push(FrameType::stdin_data, piece, limits);
+    if (!sent) return sent;
+    data = data.subspan(piece.size());
+  }
+  return {};
+}
+
+Result<void> ExecClient::write_logged(wire::ByteView piece, const Limits& limits) {
+  {
+    const std::scoped_lock lock(log_mutex_);
+    stdin_.append(piece);
+  }
+  auto sent = send_stdin(limits);
+  if (sent) return sent;
+  // What no stream has is as if it had not been written.
+  const StreamRef stream = current();
+  const std::scoped_lock lock(log_mutex_);
+  stdin_.take_back(std::min<uint64_t>(piece.size(), stdin_.end() - stream->next_stdin));
+  return sent;
+}
+
+Result<void> ExecClient::close_stdin(const Limits& limits) {
+  const auto held = lock(write_mutex_, limits);
+  if (!held) return base::fail(held.error());
+  if (auto ok = check_writable(); !ok) return ok;
+  if (!settings_.reattach) return push(FrameType::stdin_end, {}, limits);
+  {
+    const std::scoped_lock lock(log_mutex_);
+    stdin_closed_ = true;
+  }
+  return send_stdin(limits);
+}
+
+Result<void> ExecClient::send_stdin(const Limits& limits) {
+  for (;;) {
+    const StreamRef stream = current();
+    const auto sent = send_rest(*stream, limits);
+    if (!sent) return base::fail(sent.error());
+    if (*sent) return {};
+    if (auto again = come_back(stream, limits); !again) return again;
+    if (auto ok = check_writable(); !ok) return ok;
+  }
+}
+
+wire::Bytes ExecClient::next_piece(const Stream& stream) const {
+  const std::scoped_lock lock(log_mutex_);
+  const auto piece = stdin_.from(stream.next_stdin, wire::kDataChunk);
+  return {piece.begin(), piece.end()};
+}
+
+bool ExecClient::wants_end(const Stream& stream) const {
+  const std::scoped_lock lock(log_mutex_);
+  return stdin_closed_ && !stream.end_sent;
+}
+
+// False: the stream has ended.
+Result<bool> ExecClient::send_rest(Stream& stream, const Limits& limits) {
+  for (;;) {
+    const auto piece = next_piece(stream);
+    const bool is_end = piece.empty();
+    if (is_end && !wants_end(stream)) return true;
+    bool taken = false;
+    const auto sent = stream.operation.try_push(
+        is_end ? FrameType::stdin_end : FrameType::stdin_data, piece, limits, &taken);
+    if (taken) stream.next_stdin += piece.size();
+    if (taken && is_end) stream.end_sent = true;
+    if (!sent || !*sent) return sent;
+  }
+}
+
+// By a thread of its own: the program may not read, and whoever attached again wants to.
+void ExecClient::send_rest_later() {
+  const StreamRef stream = current();
+  if (next_piece(*stream).empty() && !wants_end(*stream)) return;
+  const std::scoped_lock lock(sender_mutex_);
+  rest_wanted_ = true;
+  if (!sender_.joinable()) sender_ = std::thread([this] { send_when_wanted(); });
+  sender_wanted_.notify_all();
+}
+
+void ExecClient::send_when_wanted() {
+  for (;;) {
+    {
+      std::unique_lock lock(sender_mutex_);
+      sender_wanted_.wait(lock, [this] { return rest_wanted_ || closing_; });
+      if (closing_) return;
+      rest_wanted_ = false;
+    }
+    // One that has ended as well is for the next to see.
+    const std::scoped_lock lock(write_mutex_);
+    [[maybe_unused]] const auto sent = send_rest(*current(), Limits({}));
+  }
+}
+
+Result<void> ExecClient::push(FrameType type, wire::ByteView body, const Limits& limits) {
+  for (;;) {
+    const StreamRef stream = current();
+    const auto sent = stream->operation.try_push(type, body, limits);
+    if (!sent) return base::fail(sent.error());
+    if (*sent) return {};
+    if (auto again = come_back(stream, limits); !again) return again;
+  }
+}
+
+Result<void> ExecClient::send_signal(wire::ByteView request, const Limits& limits) {
+  return push(FrameType::signal, request, limits);
+}
+
+// The descriptor stays until the handle goes: another thread may be waiting on it.
+Result<void> ExecClient::detach() {
+  if (begun_ && id_.empty() && !over_) {
+    return base::fail(
+        ErrorCode::unsupported,
+        "detach from an exec: the microvm's image was made by an older version, whose "
+        "programs end with their handle: rebuild the image");
+  }
+  const StreamRef stream = current();
+  auto said = stream->operation.try_push(FrameType::exec_detach, {}, Limits({}, kTellLimit));
+  left_ = true;
+  ::shutdown(stream->operation.fd(), SHUT_RDWR);
+  return {};
+}
+
+}  // namespace microvm::host

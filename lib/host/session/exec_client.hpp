@@ -1,0 +1,127 @@
+// One client of a program of exec, over all streams that it has to it one after the other.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "host/session/agent_client.hpp"
+#include "host/session/operation.hpp"
+#include "host/session/stdin_log.hpp"
+#include "microvm/exec.hpp"
+
+namespace microvm::host {
+
+class ExecClient {
+ public:
+  struct Settings {
+    std::shared_ptr<ExecHome> home;  // none: the stream is all there is
+    bool reattach = false;
+    bool kills = false;  // when it goes before the end
+  };
+  ExecClient(Operation operation, Settings settings);
+  ~ExecClient();
+  ExecClient(const ExecClient&) = delete;
+  ExecClient& operator=(const ExecClient&) = delete;
+
+  // The agent's answer to the request that was sent.
+  Result<void> begin(const Limits& limits);
+
+  // --- one thread
+  Result<std::optional<ExecOutput>> read(const Limits& limits);
+  // Once read() has come to the end.
+  [[nodiscard]] const ExitStatus& end() const { return *ended_; }
+
+  // --- any thread
+  Result<void> write_stdin(wire::ByteView data, const Limits& limits);
+  Result<void> close_stdin(const Limits& limits);
+  Result<void> send_signal(wire::ByteView request, const Limits& limits);
+  Result<void> detach();
+  [[nodiscard]] const std::string& id() const { return id_; }
+  [[nodiscard]] uint32_t pid() const { return pid_; }
+  [[nodiscard]] uint64_t position() const { return position_; }
+  [[nodiscard]] bool writer() const { return writer_; }
+  [[nodiscard]] int fd() const;
+
+ private:
+  // One stream. Who uses it holds it, so that it stays its own while another takes its place.
+  struct Stream {
+    explicit Stream(Operation op) : operation(std::move(op)) {}
+    Operation operation;
+    uint64_t next_stdin = 0;  // with write_mutex_: of the log, to send over this one
+    bool end_sent = false;    // likewise
+  };
+  using StreamRef = std::shared_ptr<Stream>;
+
+  [[nodiscard]] StreamRef current() const;
+  [[nodiscard]] const std::string& what() const { return what_; }
+  Result<std::unique_lock<std::timed_mutex>> lock(std::timed_mutex& mutex,
+                                                  const Limits& limits) const;
+  void on_started(const microvm_agent_Started& started, Stream& stream);
+  [[nodiscard]] Error why_ended(Stream& stream) const;
+  // After a stream has ended: when this returns without an error there is another one.
+  Result<void> come_back(const StreamRef& lost, const Limits& limits);
+  void let_go();
+
+  // --- with read_mutex_
+  Result<std::optional<Frame>> next_frame(Stream& stream, const Limits& limits);
+  Result<bool> take(const Frame& frame, const Stream& stream);
+  Result<void> on_exited(const Frame& frame);
+  Result<void> attach_again(const StreamRef& lost, const Limits& limits);
+  Result<void> keep_rest(Stream& stream, const Limits& limits);
+  [[nodiscard]] Result<uint64_t> end_of_rest() const;
+  Result<StreamRef> open_again(const std::shared_ptr<AgentLink>& link, const Limits& limits);
+  [[nodiscard]] Result<void> check_stdin(const microvm_agent_Started& started) const;
+  void adopt(StreamRef stream);
+
+  // --- with write_mutex_
+  [[nodiscard]] Result<void> check_writable() const;
+  Result<void> write_logged(wire::ByteView piece, const Limits& limits);
+  Result<void> send_stdin(const Limits& limits);
+  Result<bool> send_rest(Stream& stream, const Limits& limits);
+
+  [[nodiscard]] wire::Bytes next_piece(const Stream& stream) const;
+  [[nodiscard]] bool wants_end(const Stream& stream) const;
+  Result<void> push(wire::FrameType type, wire::ByteView body, const Limits& limits);
+  void send_rest_later();
+  void send_when_wanted();
+
+  const Settings settings_;
+  const std::string what_ = "exec";
+  std::string id_;
+  bool begun_ = false;
+  std::atomic<uint32_t> pid_{0};
+  std::atomic<bool> writer_{false};
+  std::atomic<uint64_t> position_{0};
+  std::atomic<bool> left_{false};
+  std::atomic<bool> over_{false};  // the program has ended, and this client has been told
+
+  mutable std::mutex stream_mutex_;
+  StreamRef stream_;
+  base::Fd poll_fd_;  // the number that callers poll; none: the stream's own
+
+  std::timed_mutex read_mutex_;
+  std::deque<Frame> rest_;  // of a stream that has ended, not read yet
+  uint64_t lost_ = 0;       // since the last piece of output
+  uint32_t pen_ = 0;
+  std::optional<ExitStatus> ended_;
+
+  std::timed_mutex write_mutex_;
+
+  mutable std::mutex log_mutex_;  // of these two
+  StdinLog stdin_;
+  bool stdin_closed_ = false;
+
+  std::mutex sender_mutex_;  // of the rest
+  std::condition_variable sender_wanted_;
+  bool rest_wanted_ = false;
+  bool closing_ = false;
+  std::thread sender_;  // sends again what a stream before did not bring
+};
+
+}  // namespace microvm::host
