@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include "sys/low_fds.hpp"
 #include "sys/uring_restrictions.hpp"
 
 namespace microvm::sys {
@@ -46,6 +47,7 @@ Result<std::unique_ptr<Loop>> UringLoop::create() {
 // without interrupting us. A ring starts disabled so that the thread that runs it becomes its one
 // submitter, not the one that made it.
 Result<void> UringLoop::open_ring() {
+  const LowFdsHeld held;
   int error = -EINVAL;
   for (const unsigned flags :
        {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN, 0U}) {

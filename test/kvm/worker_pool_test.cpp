@@ -9,6 +9,8 @@
 #include <string>
 #include <thread>
 
+#include "unit/without_streams.hpp"
+
 using namespace microvm;
 using namespace microvm::host;
 using namespace std::chrono_literals;
@@ -73,4 +75,14 @@ TEST_CASE(
     CHECK(children() == before + 1);
   }
   CHECK(wait_for_children(before));
+}
+
+TEST_CASE("pool: workers start in a process without standard streams") {
+  CHECK(test::holds_without_streams([] {
+    const auto reactor = Reactor::create();
+    if (!reactor) return false;
+    WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+    const auto taken = pool.take(kShape, Limits({nullptr, 30s}));
+    return taken && test::low_fds_are_free();
+  }));
 }

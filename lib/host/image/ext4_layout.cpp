@@ -4,6 +4,8 @@
 #include <array>
 #include <cstring>
 
+#include "sys/low_fds.hpp"
+
 namespace microvm::host {
 
 using base::fail;
@@ -83,6 +85,7 @@ void reserve_inodes(ext2_filsys fs) {
 Result<Ext4Ptr> format_ext4(const std::filesystem::path& file, uint64_t disk_bytes) {
   ext2_super_block wanted = geometry(disk_bytes);
   ext2_filsys raw = nullptr;
+  const sys::LowFdsHeld held;
   const errcode_t code = ext2fs_initialize(file.c_str(), EXT2_FLAG_64BITS | EXT2_FLAG_RW, &wanted,
                                            unix_io_manager, &raw);
   if (code != 0) return ext4_failure(code, "format " + file.string());

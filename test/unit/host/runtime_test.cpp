@@ -8,6 +8,7 @@
 #include "host/image/ext4_fixtures.hpp"
 #include "unit/host/store_entries.hpp"
 #include "unit/host/temp_dir.hpp"
+#include "unit/without_streams.hpp"
 
 using namespace microvm;
 using namespace microvm::host;
@@ -90,4 +91,19 @@ TEST_CASE("runtime: a base has the disk size it was imported with, within bounds
     CHECK(refused.error().code == ErrorCode::invalid_argument);
   }
   CHECK(fixture.runtime.bases()->front().size_bytes == kDefaultDiskBytes);
+}
+
+TEST_CASE("runtime: it opens nothing as 0, 1 or 2, also where they are free") {
+  Fixture fixture;
+  const auto tar = fixture.tar();
+  CHECK(test::holds_without_streams([&] {
+    const CancelToken token;
+    const auto runtime = Runtime::open({.data_dir = fixture.dir / "other", .log = {}});
+    if (!runtime || !test::low_fds_are_free()) return false;
+    auto opened = *runtime;
+    bool free = true;
+    const auto look = [&](const Progress&) { free = free && test::low_fds_are_free(); };
+    const auto base = opened.import_base("b", tar, {.disk_bytes = kDisk, .progress = look});
+    return base && free && test::low_fds_are_free();
+  }));
 }

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "host/base/limits.hpp"
+#include "unit/without_streams.hpp"
 
 using namespace microvm;
 using namespace std::chrono_literals;
@@ -46,4 +47,11 @@ TEST_CASE("limits: the earlier of two time limits counts") {
   const host::Limits none{CallLimits{}};
   CHECK(none.rest().timeout == 0ms);
   CHECK(none.within(10ms).deadline().has_value());
+}
+
+TEST_CASE("cancel token: its fd is nobody's standard input") {
+  CHECK(test::holds_without_streams([] {
+    const CancelToken token;
+    return token.fd() > 2 && test::low_fds_are_free();
+  }));
 }
