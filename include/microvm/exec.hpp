@@ -16,7 +16,9 @@ namespace microvm {
 
 struct ExecOptions {
   std::vector<std::string> argv;  // argv[0] is looked up in the PATH of the environment
-  std::vector<std::string> env;   // "NAME=value", added to (and winning over) the image's
+  // "NAME=value", added to (and winning over) the image's; "NAME": without it. The last of a name
+  // counts.
+  std::vector<std::string> env;
   std::string cwd;                // empty: the image's WORKDIR
   std::string user;               // "name", "uid", "name:group", "uid:gid"; empty: the image's USER
   uint32_t timeout_ms = 0;        // 0: none; then the whole process group is killed
