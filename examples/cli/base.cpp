@@ -53,12 +53,15 @@ int base_ls(const Context& context, const Arguments& arguments) {
 }
 
 int base_rm(const Context& context, const Arguments& arguments) {
-  OptionParser parser("base rm", "NAME…",
+  OptionParser parser("base rm", "[-f] NAME…",
                       "Remove base images; refused while an image was built on one.");
+  add_force(parser);
   parser.words(1, 1000);
   if (!parser.parse(arguments)) return parser.exit_code();
-  return for_each_id(context, parser.found_words(), [](auto& runtime, const auto& name) {
-    if (auto removed = runtime.remove_base(name); !removed) return fail(removed.error());
+  const bool force = parser.has("force");
+  return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& name) {
+    const auto removed = runtime.remove_base(name);
+    if (!removed) return fail_removal(removed.error(), force);
     fmt::print("{}\n", name);
     return kOk;
   });

@@ -5,6 +5,7 @@
 
 #include "command.hpp"
 #include "each_id.hpp"
+#include "idle_options.hpp"
 #include "json.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -64,11 +65,14 @@ int list(const Context& context, const Arguments& arguments) {
 }
 
 int remove(const Context& context, const Arguments& arguments) {
-  OptionParser parser("checkpoint rm", "CHECKPOINT…", "Remove checkpoints.");
+  OptionParser parser("checkpoint rm", "[-f] CHECKPOINT…", "Remove checkpoints.");
+  add_force(parser);
   parser.words(1, 10000);
   if (!parser.parse(arguments)) return parser.exit_code();
-  return for_each_id(context, parser.found_words(), [](auto& runtime, const auto& id) {
-    if (auto removed = runtime.remove_checkpoint(id); !removed) return fail(removed.error());
+  const bool force = parser.has("force");
+  return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& id) {
+    const auto removed = runtime.remove_checkpoint(id);
+    if (!removed) return fail_removal(removed.error(), force);
     fmt::print("{}\n", id);
     return kOk;
   });
@@ -76,18 +80,22 @@ int remove(const Context& context, const Arguments& arguments) {
 
 // The new microVM stays, like one of run -d.
 int run(const Context& context, const Arguments& arguments) {
-  OptionParser parser("checkpoint run", "[--name NAME] [--payload TEXT] CHECKPOINT",
+  OptionParser parser("checkpoint run", "[OPTIONS] CHECKPOINT",
                       "Start a new microVM from a checkpoint; it stays like one of run -d.");
   parser.value("name", "NAME", "Name of the microVM")
       .value("payload", "TEXT", "For the image's run hook")
       .words(1, 1);
+  add_idle_options(parser, Lifetime::outlives_command);
   if (!parser.parse(arguments)) return parser.exit_code();
-  auto runtime = microvm::Runtime::open(context.runtime);
-  if (!runtime) return fail(runtime.error());
   microvm::RunOptions options;
   options.name = parser.get("name");
   options.run_hook_payload = parser.get("payload");
+  if (auto problem = read_idle_options(parser, Lifetime::outlives_command, options.idle)) {
+    return parser.wrong(*problem);
+  }
   options.dies_with_owner = false;
+  auto runtime = microvm::Runtime::open(context.runtime);
+  if (!runtime) return fail(runtime.error());
   const auto vm = runtime->run_checkpoint(parser.found_words()[0], options, context.limits());
   if (!vm) return fail(vm.error());
   fmt::print("{}\n", vm->id());

@@ -15,4 +15,13 @@ int for_each_id(const Context& context, const Arguments& ids,
   return code;
 }
 
+void add_force(OptionParser& parser) {
+  parser.flag("f,force", "One that is not there is no failure");
+}
+
+int fail_removal(const microvm::Error& error, bool force) {
+  const int code = fail(error);
+  return force && error.code == microvm::ErrorCode::not_found ? kOk : code;
+}
+
 }  // namespace cli

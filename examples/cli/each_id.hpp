@@ -5,11 +5,18 @@
 #include <string>
 
 #include "command.hpp"
+#include "options.hpp"
 
 namespace cli {
 
 // kFailed when the Runtime does not open or `one` gave anything but kOk for any of them.
 int for_each_id(const Context& context, const Arguments& ids,
                 const std::function<int(microvm::Runtime& runtime, const std::string& id)>& one);
+
+// The flag -f of commands that remove.
+void add_force(OptionParser& parser);
+// Says why something was not removed. With `force`, and when there was no such thing, that is no
+// failure: kOk.
+int fail_removal(const microvm::Error& error, bool force);
 
 }  // namespace cli

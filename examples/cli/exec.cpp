@@ -12,6 +12,7 @@ int exec(const Context& context, const Arguments& arguments) {
   auto split = split_at_program(arguments, {"--timeout", "--detach-keys"});
   OptionParser parser(
       "exec", "[OPTIONS] ID [--] COMMAND [ARGUMENT…]", "Run a command in a microVM.",
+      "SIGINT (Ctrl-C), SIGTERM and SIGHUP are passed on to the command; a second one kills it.\n"
       "Exit status: the command's own, 128 + signal when a signal ended it, 127 when\n"
       "it was not found, 126 when it cannot be executed, 125 when microvm failed.");
   add_program_options(parser);
@@ -26,7 +27,7 @@ int exec(const Context& context, const Arguments& arguments) {
 
   microvm::ExecOptions program;
   program.argv.assign(split.rest.begin() + 1, split.rest.end());
-  read_program_options(parser, program);
+  if (auto problem = read_program_options(parser, program)) return parser.wrong(*problem);
   if (parser.has("timeout")) {
     const auto seconds = parse_count(parser.get("timeout"));
     if (!seconds || *seconds > 4'000'000) return parser.wrong("--timeout: not a number of seconds");
@@ -52,7 +53,7 @@ int exec(const Context& context, const Arguments& arguments) {
                           .cancel = context.cancel};
     return open_terminal(*vm, program, use);
   }
-  return run_in_guest(*vm, program, context.cancel);
+  return run_in_guest(*vm, program, context.limits());
 }
 
 }  // namespace cli

@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include "command.hpp"
+#include "idle_options.hpp"
 #include "options.hpp"
 #include "output.hpp"
 
@@ -8,19 +9,23 @@ namespace cli {
 
 int fork(const Context& context, const Arguments& arguments) {
   OptionParser parser(
-      "fork", "[-n COUNT] [--name NAME] [--payload TEXT] ID",
-      "Start microVMs that go on from where a running one is.",
-      "They share its memory and disk until they write. Prints their ids; they stay "
-      "like those of run -d.");
+      "fork", "[OPTIONS] ID", "Start microVMs that go on from where a running one is.",
+      "They share its memory and disk until they write. Prints their ids; they stay like those of\n"
+      "run -d, and as with those there is nobody to carry an idle policy out: of it they take\n"
+      "--no-auto-resume alone, and nothing from the microVM that they come from.");
   parser.value("n,count", "COUNT", "How many (1)")
       .value("name", "NAME", "Of the fork; of several, the beginning of their names")
       .value("payload", "TEXT", "For the run hook of each")
       .words(1, 1);
+  add_idle_options(parser, Lifetime::outlives_command);
   if (!parser.parse(arguments)) return parser.exit_code();
   microvm::ForkOptions options;
   options.dies_with_owner = false;
   options.name = parser.get("name");
   options.run_hook_payload = parser.get("payload");
+  if (auto problem = read_idle_options(parser, Lifetime::outlives_command, options.idle)) {
+    return parser.wrong(*problem);
+  }
   const auto count = parse_count(parser.get("count", "1"));
   if (!count) return parser.wrong("the count is not a number");
   options.count = *count;

@@ -143,23 +143,27 @@ int image_ls(const Context& context, const Arguments& arguments) {
   return kOk;
 }
 
-int remove_version(microvm::Runtime& runtime, const std::string& reference) {
+int remove_version(microvm::Runtime& runtime, const std::string& reference, bool force) {
   const auto image = runtime.image(reference);
-  if (!image) return fail(image.error());
+  if (!image) return fail_removal(image.error(), force);
   const std::string version = image->name + ":" + image->version;
-  if (auto removed = runtime.remove_image(version); !removed) return fail(removed.error());
+  const auto removed = runtime.remove_image(version);
+  if (!removed) return fail_removal(removed.error(), force);
   fmt::print("{}\n", version);
   return kOk;
 }
 
 int image_rm(const Context& context, const Arguments& arguments) {
   OptionParser parser(
-      "image rm", "NAME[:VERSION]…", "Remove versions of images; prints NAME:VERSION of each.",
+      "image rm", "[-f] NAME[:VERSION]…", "Remove versions of images; prints NAME:VERSION of each.",
       "Without VERSION it is the newest, and NAME then means the one before. Refused "
       "while a\nmicroVM runs or sleeps on it, or a checkpoint needs it.");
+  add_force(parser);
   parser.words(1, 1000);
   if (!parser.parse(arguments)) return parser.exit_code();
-  return for_each_id(context, parser.found_words(), remove_version);
+  return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& reference) {
+    return remove_version(runtime, reference, parser.has("force"));
+  });
 }
 
 using Convert = microvm::Result<microvm::ImageInfo> (microvm::Runtime::*)(

@@ -106,12 +106,15 @@ int kernel_ls(const Context& context, const Arguments& arguments) {
 
 int kernel_rm(const Context& context, const Arguments& arguments) {
   OptionParser parser(
-      "kernel rm", "NAME…",
+      "kernel rm", "[-f] NAME…",
       "Remove kernels, by name or digest; refused while an image was built with one.");
+  add_force(parser);
   parser.words(1, 1000);
   if (!parser.parse(arguments)) return parser.exit_code();
-  return for_each_id(context, parser.found_words(), [](auto& runtime, const auto& name) {
-    if (auto removed = runtime.remove_kernel(name); !removed) return fail(removed.error());
+  const bool force = parser.has("force");
+  return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& name) {
+    const auto removed = runtime.remove_kernel(name);
+    if (!removed) return fail_removal(removed.error(), force);
     fmt::print("{}\n", name);
     return kOk;
   });

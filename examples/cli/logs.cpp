@@ -16,6 +16,7 @@ using microvm::Vm;
 
 // Where the last `lines` lines of the text begin.
 size_t begin_of_last(std::string_view text, uint32_t lines) {
+  if (lines == 0) return text.size();
   size_t end = text.ends_with('\n') ? text.size() - 1 : text.size();
   for (; lines > 0; --lines) {
     const size_t newline = end == 0 ? std::string_view::npos : text.rfind('\n', end - 1);
@@ -60,13 +61,13 @@ int logs(const Context& context, const Arguments& arguments) {
   OptionParser parser("logs", "[-f] [-n LINES] [--kernel] ID",
                       "Show the last 256 KiB of what a microVM's command printed.");
   parser.flag("f,follow", "Go on until the microVM ends")
-      .value("n,tail", "LINES", "Only the last lines, and with -f what comes")
+      .value("n,tail", "LINES", "Only so many of the last lines, 0 or more, or \"all\"")
       .flag("kernel", "The kernel's log instead")
       .words(1, 1);
   if (!parser.parse(arguments)) return parser.exit_code();
   std::optional<uint32_t> lines;
-  if (parser.has("tail")) {
-    lines = parse_count(parser.get("tail"));
+  if (parser.get("tail", "all") != "all") {
+    lines = parse_number_or_zero(parser.get("tail"));
     if (!lines) return parser.wrong("--tail: not a number of lines");
   }
   auto runtime = microvm::Runtime::open(context.runtime);

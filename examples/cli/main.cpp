@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 #include <system_error>
 
@@ -13,6 +12,8 @@
 #include "options.hpp"
 #include "output.hpp"
 #include "output_stream.hpp"
+#include "signals.hpp"
+#include "standard_streams.hpp"
 
 namespace cli {
 namespace {
@@ -59,21 +60,8 @@ void print_help() {
       "  -h, --help          Print this help\n\n"
       "Exit status: 0 success, 1 failure, 2 wrong usage. 'run', 'exec' and 'shell' pass a guest\n"
       "command's own on (128 + signal when a signal ended it) and give 125 when microvm itself\n"
-      "failed.\n\n"
+      "failed, or 128 + signal when one came before the command began.\n\n"
       "Run 'microvm COMMAND --help' for more.\n");
-}
-
-// For the signal handler, which may only cancel the token.
-microvm::CancelToken* interrupt = nullptr;
-
-void cancel_on_signals(microvm::CancelToken& token) {
-  interrupt = &token;
-  struct sigaction action{};
-  action.sa_handler = [](int) { interrupt->cancel(); };
-  action.sa_flags = static_cast<int>(SA_RESETHAND);  // a second one ends the program at once
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
 }
 
 // Options before the command; what is left is the command and its own arguments.
@@ -103,7 +91,7 @@ std::optional<int> global_options(Arguments& arguments, Context& context) {
 }
 
 int start(Arguments arguments) {
-  microvm::CancelToken cancel;
+  static microvm::CancelToken cancel;  // signals outlive the command
   cancel_on_signals(cancel);
   Context context;
   context.cancel = &cancel;
@@ -132,6 +120,7 @@ int flush_output(int code) {
 }  // namespace cli
 
 int main(int argc, char** argv) {
+  cli::open_missing_streams();
   try {
     return cli::flush_output(cli::start({argv + 1, argv + argc}));
   } catch (const std::system_error& error) {  // of a fmt::print that filled the buffer

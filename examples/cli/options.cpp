@@ -147,23 +147,27 @@ std::optional<uint64_t> parse_size(const std::string& text) {
 
 namespace {
 
-// A whole decimal number above zero.
+// A whole decimal number.
 template <class T>
-std::optional<T> parse_number(const std::string& text) {
+std::optional<T> parse_number(const std::string& text, T lowest) {
   T number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number == 0) return std::nullopt;
-  return number;
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number < lowest ? std::nullopt : std::optional(number);
 }
 
 }  // namespace
 
 std::optional<uint16_t> parse_port(const std::string& text) {
-  return parse_number<uint16_t>(text);
+  return parse_number<uint16_t>(text, 1);
 }
 
 std::optional<uint32_t> parse_count(const std::string& text) {
-  return parse_number<uint32_t>(text);
+  return parse_number<uint32_t>(text, 1);
+}
+
+std::optional<uint32_t> parse_number_or_zero(const std::string& text) {
+  return parse_number<uint32_t>(text, 0);
 }
 
 namespace {

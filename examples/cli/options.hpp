@@ -65,6 +65,7 @@ class OptionParser {
 std::optional<uint64_t> parse_size(const std::string& text);
 std::optional<uint16_t> parse_port(const std::string& text);
 std::optional<uint32_t> parse_count(const std::string& text);
+std::optional<uint32_t> parse_number_or_zero(const std::string& text);  // the others are above it
 
 // A sub-command's name and its arguments ("image ls"); prints help or an error otherwise.
 int dispatch(const Context& context, const Arguments& arguments, const std::string& group,

@@ -20,7 +20,8 @@ int remove_one(microvm::Runtime& runtime, const std::string& id, bool force) {
       return kFailed;
     }
   }
-  if (auto removed = runtime.remove(id); !removed) return fail(removed.error());
+  const auto removed = runtime.remove(id);
+  if (!removed) return fail_removal(removed.error(), force);
   fmt::print("{}\n", id);
   return kOk;
 }
@@ -29,7 +30,8 @@ int remove_one(microvm::Runtime& runtime, const std::string& id, bool force) {
 
 int rm(const Context& context, const Arguments& arguments) {
   OptionParser parser("rm", "[-f] ID…", "Remove ended microVMs.");
-  parser.flag("f,force", "End those first that have not ended");
+  parser.flag("f,force",
+              "End those first that have not ended; one that is not there is no failure");
   parser.words(1, 10000);
   if (!parser.parse(arguments)) return parser.exit_code();
   return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& id) {

@@ -10,12 +10,14 @@
 #include "command.hpp"
 #include "output.hpp"
 #include "output_stream.hpp"
+#include "signals.hpp"
 
 namespace cli {
 namespace {
 
 using microvm::CallLimits;
 using microvm::CancelToken;
+using microvm::ErrorCode;
 using microvm::Exec;
 using microvm::ExecOutput;
 
@@ -54,20 +56,26 @@ void StdinPump::pump() {
   [[maybe_unused]] const auto closed = program_.close_stdin(CallLimits{&stop_, {}});
 }
 
+// A second signal cuts it short: the program is killed when its handle is dropped.
+int give_up(const microvm::Error& error) {
+  const int signal = SignalRelay::signal_of_cut();
+  if (signal != 0 && error.code == ErrorCode::cancelled) return 128 + signal;
+  return fail(error, kMicrovmFailed);
+}
+
 int pass_through(Exec& program, const CallLimits& limits) {
   OutputStream out(STDOUT_FILENO);
   OutputStream err(STDERR_FILENO);
   for (;;) {
     const auto output = program.read(limits);
-    if (!output) return fail(output.error(), kMicrovmFailed);
+    if (!output) return give_up(output.error());
     if (!*output) break;
     OutputStream& ours = (*output)->stream == ExecOutput::Stream::out ? out : err;
     // The program, which may have no end, is killed when its handle is dropped.
     if (!ours.write((*output)->data)) return ours.give_up(kMicrovmFailed);
   }
   const auto status = program.wait(limits);
-  if (!status) return fail(status.error(), kMicrovmFailed);
-  return exit_code_of(*status);
+  return status ? exit_code_of(*status) : give_up(status.error());
 }
 
 }  // namespace
@@ -78,13 +86,19 @@ int exit_code_of(const microvm::ExitStatus& status) {
   return status.signal != 0 ? 128 + status.signal : status.code;
 }
 
-int run_in_guest(microvm::Vm& vm, const microvm::ExecOptions& options, const CancelToken* cancel) {
-  const CallLimits limits{cancel, {}};
+int code_after_failure() {
+  const int signal = signal_of_cancel();
+  return signal != 0 ? 128 + signal : kMicrovmFailed;
+}
+
+int run_in_guest(microvm::Vm& vm, const microvm::ExecOptions& options, const CallLimits& limits) {
   auto program = vm.exec(options, limits);
-  if (!program) return fail(program.error(), kMicrovmFailed);
+  if (!program) return fail(program.error(), code_after_failure());
+  // It may have ended meanwhile: then there is nothing to pass a signal on to.
+  SignalRelay relay([&](int signal) { [[maybe_unused]] const auto sent = program->kill(signal); });
   std::optional<StdinPump> pump;
   if (options.stdin_open) pump.emplace(*program);
-  return pass_through(*program, limits);
+  return pass_through(*program, CallLimits{&relay.cut(), {}});
 }
 
 }  // namespace cli

@@ -100,14 +100,13 @@ OptionParser make_parser() {
   return parser;
 }
 
-Wanted read_wanted(const OptionParser& parser, const Arguments& words) {
-  Wanted wanted{.session = parser.get("session"),
-                .program = {},
-                .read_only = parser.has("read-only"),
-                .shared = parser.has("shared")};
+std::optional<std::string> read_wanted(const OptionParser& parser, const Arguments& words,
+                                       Wanted& wanted) {
+  wanted.session = parser.get("session");
+  wanted.read_only = parser.has("read-only");
+  wanted.shared = parser.has("shared");
   wanted.program.argv.assign(words.begin() + 1, words.end());
-  read_program_options(parser, wanted.program);
-  return wanted;
+  return read_program_options(parser, wanted.program);
 }
 
 int close(const Context& context, Vm& vm, const std::string& session) {
@@ -131,7 +130,8 @@ int shell(const Context& context, const Arguments& arguments) {
   if (split.rest.empty()) return parser.wrong("give the microVM");
   const auto keys = parse_detach_keys(parser.get("detach-keys", kDefaultDetachKeys));
   if (!keys) return parser.wrong("--detach-keys: not a list like ctrl-p,ctrl-q");
-  const Wanted wanted = read_wanted(parser, split.rest);
+  Wanted wanted;
+  if (auto problem = read_wanted(parser, split.rest, wanted)) return parser.wrong(*problem);
   if (wanted.read_only && (wanted.session.empty() || !wanted.program.argv.empty())) {
     return parser.wrong("--read-only is for a --session that exists");
   }

@@ -55,7 +55,11 @@ int suspend(const Context& context, const Arguments& arguments) {
 }
 
 int resume(const Context& context, const Arguments& arguments) {
-  OptionParser parser("resume", "ID…", "Wake suspended microVMs.");
+  OptionParser parser(
+      "resume", "ID…", "Wake suspended microVMs.",
+      "Any command that needs one wakes it too, but for those started with "
+      "--no-auto-resume.\nThe times of an idle policy are carried out by the process "
+      "that resumes, as long as it lives:\nafter this command, by nobody.");
   parser.words(1, 10000);
   if (!parser.parse(arguments)) return parser.exit_code();
   return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& id) {
