@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,20 +29,6 @@ std::string line_with(const std::string& text, const std::string& part, const st
     if (has(line, part) && has(line, other)) return line;
   }
   return {};
-}
-
-// Exit status of a child that ends within `seconds`; -1: it does not, and is killed.
-int status_within(pid_t child, double seconds) {
-  int status = 0;
-  const auto start = std::chrono::steady_clock::now();
-  while (::waitpid(child, &status, WNOHANG) == 0) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    if (std::chrono::steady_clock::now() - start < std::chrono::duration<double>(seconds)) continue;
-    ::kill(child, SIGKILL);
-    wait_for(child);
-    return -1;
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 // Whether a terminal's program of that name runs.
@@ -233,6 +218,10 @@ void check_logs(Vm& vm) {
   const std::string end = first_line("logs -f -n 1 " + vm.id());
   INFO(end);
   CHECK((has(end, "GET /2 ") || has(end, "GET / ")));
+  const std::string new_ones = first_line("logs -f -n 0 " + vm.id());
+  INFO(new_ones);
+  CHECK(has(new_ones, "GET / "));
+  CHECK(run_cli({"logs", "-n", "0", vm.id()}).out.empty());
 }
 
 }  // namespace

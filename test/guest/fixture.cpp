@@ -268,6 +268,19 @@ int wait_for(pid_t child) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+int status_within(pid_t child, double seconds) {
+  int status = 0;
+  const auto start = std::chrono::steady_clock::now();
+  while (::waitpid(child, &status, WNOHANG) == 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (std::chrono::steady_clock::now() - start < std::chrono::duration<double>(seconds)) continue;
+    ::kill(child, SIGKILL);
+    wait_for(child);
+    return -1;
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 size_t count_workers() {
   size_t count = 0;
   for (const auto& entry : fs::directory_iterator("/proc")) {

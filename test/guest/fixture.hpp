@@ -94,6 +94,9 @@ class CliWords {
 pid_t start_cli(const std::vector<std::string>& arguments);
 // Its exit status; -1: a signal ended it.
 int wait_for(pid_t child);
+// Of one that ends within `seconds`, 128 + signal when one ended it; -1: it does not, and is
+// killed.
+int status_within(pid_t child, double seconds);
 
 // Processes named like workers that are still there.
 size_t count_workers();
