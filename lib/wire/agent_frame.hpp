@@ -81,6 +81,16 @@ enum class FrameType : uint8_t {
   // during exec, exec_open and exec_attach, besides pty_role, pty_lost and pty_collect
   exec_detach = 77,  // host → agent: empty; this client leaves, the program goes on without it
   exec_drop = 78,    // host → agent: empty; nobody wants the program any more: it is killed
+
+  // Changes of files that are done once, however often they are begun; both are the first frame of
+  // an operation, and an agent that does not know them answers failed.
+  put_tree = 90,    // PutTreeRequest → go_on, then as put_files; or at once what became of that id
+  file_again = 91,  // FileRequest whose operation_id was sent before → go_on, then as file; or at
+                    // once what became of it
+  go_on = 92,       // agent → host: empty
+  file_hole = 93,   // host → agent: FileHole, between file_data
+  file_extents =
+      94,  // agent → host: raw, u64 offset and u64 size of each place with data, ascending
 };
 
 struct FrameHeader {

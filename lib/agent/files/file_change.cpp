@@ -4,9 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
+#include <vector>
 
+#include "agent/base/file.hpp"
 #include "agent/files/file_data.hpp"
 #include "agent/files/remove_tree.hpp"
 #include "agent/files/replacement.hpp"
@@ -59,16 +62,44 @@ Outcome<WritePlace> find_write_place(int root, const Request& request) {
                     Attributes{(*status)->st_uid, (*status)->st_gid, (*status)->st_mode & 07777}};
 }
 
-Outcome<void> copy_until_end(Channel& channel, int file, const std::string& shown) {
+// The size of the next piece of data; 0 at the end.
+Outcome<uint32_t> next_piece(Channel& channel, const std::string& shown) {
   for (;;) {
     const auto header = channel.read_header();
     if (!header) return fail(header.error());
-    if (header->type == FrameType::put_end && header->body_size == 0) return {};
+    if (header->type == FrameType::put_end && header->body_size == 0) return 0;
     if (header->type != FrameType::file_data)
       return fail(shown + ": unexpected frame of type " +
                       std::to_string(static_cast<int>(header->type)) + " among its data",
                   EPROTO);
-    if (auto copied = copy_frame(channel, file, header->body_size, shown); !copied) return copied;
+    if (header->body_size > 0) return header->body_size;
+  }
+}
+
+Outcome<void> copy_until_end(Channel& channel, int file, const std::string& shown) {
+  for (;;) {
+    const auto size = next_piece(channel, shown);
+    if (!size) return fail(size.error());
+    if (*size == 0) return {};
+    if (auto copied = copy_frame(channel, file, *size, shown); !copied) return copied;
+  }
+}
+
+// A piece is written whole, so that `written` is true when the connection breaks in the next one.
+Outcome<void> append_until_end(Channel& channel, int file, const std::string& shown,
+                               uint64_t& written) {
+  std::vector<std::byte> piece;
+  for (uint64_t passed = 0;;) {
+    const auto size = next_piece(channel, shown);
+    if (!size) return fail(size.error());
+    if (*size == 0) return {};
+    piece.resize(*size);
+    if (auto read = channel.read_exactly(piece); !read) return read;
+    const auto known = static_cast<size_t>(std::min<uint64_t>(*size, written - passed));
+    passed += *size;
+    if (!write_all(file, {reinterpret_cast<const char*>(piece.data()) + known, *size - known}))
+      return fail_errno(shown);
+    written = std::max(written, passed);
   }
 }
 
@@ -98,7 +129,8 @@ Outcome<void> write_new_content(int root, Channel& channel, const Request& reque
                                                   : Replacement::Existing::replaced);
 }
 
-Outcome<void> append_content(int root, Channel& channel, const Request& request) {
+Outcome<void> append_content(int root, Channel& channel, const Request& request,
+                             uint64_t& written) {
   const auto target = find_write_place(root, request);
   if (!target) return fail(target.error());
   const auto attributes =
@@ -113,7 +145,7 @@ Outcome<void> append_content(int root, Channel& channel, const Request& request)
   if (!file || fstat(file.get(), &status) != 0) return fail_errno(shown);
   if (!S_ISREG(status.st_mode)) return fail(shown + ": not a regular file", EINVAL);
   if (!target->existing && !set_attributes(file.get(), *attributes)) return fail_errno(shown);
-  return copy_until_end(channel, file.get(), shown);
+  return append_until_end(channel, file.get(), shown, written);
 }
 
 Outcome<void> make_directory(int root, const Request& request) {

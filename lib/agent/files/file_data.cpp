@@ -60,6 +60,32 @@ Outcome<void> FileSender::send_entry(const microvm_agent_FileEntry& entry) {
   return send(encode_frame(frame_, FrameType::file_entry, microvm_agent_FileEntry_fields, &entry));
 }
 
+Outcome<void> FileSender::send_piece(FrameType type, std::span<const std::byte> body) {
+  const FrameHeader header{.body_size = static_cast<uint32_t>(body.size()), .type = type};
+  std::ranges::copy(header.encode(), frame_.begin());
+  std::ranges::copy(body, frame_.begin() + FrameHeader::kSize);
+  return send(FrameHeader::kSize + body.size());
+}
+
+Outcome<void> FileSender::send_bytes(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const auto piece = bytes.first(std::min<size_t>(bytes.size(), wire::kDataChunk));
+    if (auto sent = send_piece(FrameType::file_data, piece); !sent) return sent;
+    bytes = bytes.subspan(piece.size());
+  }
+  return {};
+}
+
+Outcome<void> FileSender::send_extents(std::span<const FileExtent> extents) {
+  constexpr size_t kInOneFrame = wire::kDataChunk / sizeof(FileExtent);
+  while (!extents.empty()) {
+    const auto piece = extents.first(std::min(extents.size(), kInOneFrame));
+    if (auto sent = send_piece(FrameType::file_extents, std::as_bytes(piece)); !sent) return sent;
+    extents = extents.subspan(piece.size());
+  }
+  return {};
+}
+
 Outcome<uint64_t> FileSender::send_data(int file, uint64_t limit, const std::string& shown) {
   uint64_t sent = 0;
   const auto body = std::span(frame_).subspan(FrameHeader::kSize);

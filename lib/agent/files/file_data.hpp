@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/files/extents.hpp"
 #include "agent/link/channel.hpp"
 
 namespace microvm::agent {
@@ -25,8 +26,11 @@ class FileSender {
   [[nodiscard]] Outcome<void> send_entry(const microvm_agent_FileEntry& entry);
   // From where the file stands, at most `limit` bytes; returns how many there were.
   [[nodiscard]] Outcome<uint64_t> send_data(int file, uint64_t limit, const std::string& shown);
+  [[nodiscard]] Outcome<void> send_bytes(std::span<const std::byte> bytes);
+  [[nodiscard]] Outcome<void> send_extents(std::span<const FileExtent> extents);
 
  private:
+  [[nodiscard]] Outcome<void> send_piece(FrameType type, std::span<const std::byte> body);
   [[nodiscard]] Outcome<void> send(size_t size);
 
   Channel& channel_;

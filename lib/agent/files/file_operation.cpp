@@ -68,7 +68,9 @@ Outcome<void> send_content(int root, Channel& channel, const microvm_agent_FileR
   return {};
 }
 
-Outcome<void> dispatch(int root, Channel& channel, const microvm_agent_FileRequest& request) {
+// `written` is of an append: how much of its data there is already.
+Outcome<void> dispatch(int root, Channel& channel, const microvm_agent_FileRequest& request,
+                       uint64_t& written) {
   switch (request.action) {
     case microvm_agent_FileRequest_Action_STAT:
       return send_stat(root, channel, request);
@@ -79,7 +81,7 @@ Outcome<void> dispatch(int root, Channel& channel, const microvm_agent_FileReque
     case microvm_agent_FileRequest_Action_WRITE:
       return write_new_content(root, channel, request);
     case microvm_agent_FileRequest_Action_APPEND:
-      return append_content(root, channel, request);
+      return append_content(root, channel, request, written);
     case microvm_agent_FileRequest_Action_MAKE_DIRECTORY:
       return make_directory(root, request);
     case microvm_agent_FileRequest_Action_REMOVE:
@@ -90,9 +92,21 @@ Outcome<void> dispatch(int root, Channel& channel, const microvm_agent_FileReque
   return fail("not something this agent does to files", EPROTO);
 }
 
+// Nothing is remembered of one whose data did not come: it is for its next attempt to do.
+Outcome<void> dispatch_once(int root, ChangeMemory::Turn& turn, Channel& channel,
+                            const FrameHeader& header, const microvm_agent_FileRequest& request) {
+  if (turn.answer()) return *turn.answer();
+  const bool waits = header.type == FrameType::file_again;
+  if (waits && !channel.send_empty(FrameType::go_on)) return fail("the host left", ECONNRESET);
+  auto outcome = dispatch(root, channel, request, turn.written_bytes());
+  if (!channel.broken()) turn.answer_with(outcome);
+  return outcome;
+}
+
 }  // namespace
 
-Outcome<void> run_file(int root, Channel& channel, const FrameHeader& header) {
+Outcome<void> run_file(int root, ChangeMemory& memory, Channel& channel,
+                       const FrameHeader& header) {
   const auto body = channel.read_body(header);
   if (!body) return fail(body.error());
   microvm_agent_FileRequest request = microvm_agent_FileRequest_init_zero;
@@ -100,7 +114,13 @@ Outcome<void> run_file(int root, Channel& channel, const FrameHeader& header) {
     return fail("a file request is not readable", EPROTO);
   if (request.path[0] != '/')
     return fail(shown_path(request.path) + ": not an absolute path", EINVAL);
-  return dispatch(root, channel, request);
+  if (request.operation_id.size == ChangeMemory::kIdBytes) {
+    auto turn = memory.begin(id_bytes(request.operation_id.bytes));
+    return dispatch_once(root, turn, channel, header, request);
+  }
+  if (header.type == FrameType::file_again) return fail("nothing to do again has no id", EPROTO);
+  uint64_t written = 0;
+  return dispatch(root, channel, request, written);
 }
 
 }  // namespace microvm::agent

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <climits>
+#include <map>
+#include <optional>
 #include <vector>
 
 #include "agent/base/open_directory.hpp"
@@ -16,10 +18,64 @@ namespace microvm::agent {
 namespace {
 
 constexpr int kOpenFlags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+// Of a file whose content has to be read before its size is known.
+constexpr size_t kMaxUnsizedBytes = 16u << 20;
+constexpr size_t kFirstRead = 64 * 1024;
+// Files with further names that have not come yet; those beyond it become files of their own.
+constexpr size_t kMaxLinkedFiles = 65'536;
+
+using Request = microvm_agent_GetFilesRequest;
+
+// The whole content of a file, up to a bound. Error EFBIG beyond it.
+Outcome<std::vector<std::byte>> read_whole(int file, const std::string& shown) {
+  std::vector<std::byte> content(kFirstRead);
+  for (size_t size = 0;;) {
+    const ssize_t count = read(file, content.data() + size, content.size() - size);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_errno(shown);
+    size += static_cast<size_t>(count);
+    if (size > kMaxUnsizedBytes)
+      return fail(shown + ": it says no size, and has more than " +
+                      std::to_string(kMaxUnsizedBytes >> 20) + " MiB",
+                  EFBIG);
+    if (count == 0) {
+      content.resize(size);
+      return content;
+    }
+    if (size == content.size()) content.resize(2 * size);
+  }
+}
+
+// Further names of files that were sent.
+class LinkedFiles {
+ public:
+  // The path of the file's first name, once there is one. Of the last name nothing is kept.
+  std::optional<std::string> find(const struct stat& status) {
+    const auto found = files_.find({status.st_dev, status.st_ino});
+    if (found == files_.end()) return std::nullopt;
+    std::string path = found->second.path;
+    if (--found->second.names_left == 0) files_.erase(found);
+    return path;
+  }
+  // False: this one is sent as often as it has names.
+  bool add(const struct stat& status, const std::string& path) {
+    if (files_.size() >= kMaxLinkedFiles) return false;
+    files_[{status.st_dev, status.st_ino}] = {path, status.st_nlink - 1};
+    return true;
+  }
+
+ private:
+  struct First {
+    std::string path;
+    nlink_t names_left;
+  };
+  std::map<std::pair<dev_t, ino_t>, First> files_;
+};
 
 class Walk {
  public:
-  Walk(Channel& channel, std::string shown) : sender_(channel), shown_(std::move(shown)) {}
+  Walk(Channel& channel, const Request& request)
+      : sender_(channel), request_(request), shown_(request.path) {}
 
   Outcome<void> run(const Place& top) {
     if (auto sent = send(top.parent.get(), top.name.c_str(), ""); !sent) return sent;
@@ -79,11 +135,67 @@ class Walk {
     if (!S_ISREG(status.st_mode)) return fail(shown(path) + ": changed while it was read", EAGAIN);
     auto entry = describe_file(status);
     copy_text(entry.path, path);
+    if (request_.hard_links && status.st_nlink > 1) {
+      if (const auto first = linked_.find(status)) return send_hard_link(entry, *first);
+      entry.named_again = linked_.add(status, path);
+    }
+    const auto extents = find_extents(file.get(), entry.size);
+    if (extents && request_.holes) return send_sparse(file.get(), entry, *extents);
+    if (!extents && says_no_size(status)) return send_unsized(file.get(), entry);
     if (auto sent = sender_.send_entry(entry); !sent) return sent;
-    const auto sent = sender_.send_data(file.get(), entry.size, shown(path));
+    return send_exactly(file.get(), entry.size, path);
+  }
+
+  // Files of /proc are empty by their size, those of /sys have a page: small ones, and those that
+  // are nowhere on a disk, are read first.
+  static bool says_no_size(const struct stat& status) {
+    const auto size = static_cast<uint64_t>(status.st_size);
+    return size <= wire::kDataChunk || (status.st_blocks == 0 && size <= kMaxUnsizedBytes);
+  }
+
+  Outcome<void> send_unsized(int file, microvm_agent_FileEntry& entry) {
+    const auto content = read_whole(file, shown(entry.path));
+    if (!content) return fail(content.error());
+    entry.size = content->size();
+    if (auto sent = sender_.send_entry(entry); !sent) return sent;
+    return sender_.send_bytes(*content);
+  }
+
+  Outcome<void> send_hard_link(microvm_agent_FileEntry& entry, const std::string& first) {
+    entry.type = microvm_agent_FileEntry_Type_HARD_LINK;
+    entry.size = 0;
+    copy_text(entry.link_target, first);
+    return sender_.send_entry(entry);
+  }
+
+  Outcome<void> send_sparse(int file, microvm_agent_FileEntry& entry,
+                            const std::vector<FileExtent>& extents) {
+    entry.sparse = true;
+    entry.extents = static_cast<uint32_t>(extents.size());
+    if (auto sent = sender_.send_entry(entry); !sent) return sent;
+    if (auto sent = sender_.send_extents(extents); !sent) return sent;
+    for (const FileExtent& extent : extents) {
+      if (lseek(file, static_cast<off_t>(extent.offset), SEEK_SET) < 0)
+        return fail_errno(shown(entry.path));
+      if (auto sent = send_exactly(file, extent.size, entry.path); !sent) return sent;
+    }
+    return check_size(file, entry.size, entry.path);
+  }
+
+  // From where the file stands.
+  Outcome<void> send_exactly(int file, uint64_t size, const std::string& path) {
+    const auto sent = sender_.send_data(file, size, shown(path));
     if (!sent) return fail(sent.error());
-    if (*sent != entry.size) return fail(shown(path) + ": shrank while it was read", EAGAIN);
-    return {};
+    if (*sent == size) return {};
+    if (auto same = check_size(file, size, path); !same) return same;
+    return fail(shown(path) + ": has less content than its size says", EIO);
+  }
+
+  Outcome<void> check_size(int file, uint64_t size, const std::string& path) const {
+    struct stat now{};
+    if (fstat(file, &now) != 0) return fail_errno(shown(path));
+    if (static_cast<uint64_t>(now.st_size) >= size) return {};
+    return fail(shown(path) + ": shrank while it was read", EAGAIN);
   }
 
   Outcome<void> enter(int parent, const char* name, const std::string& path) {
@@ -103,7 +215,9 @@ class Walk {
   }
 
   FileSender sender_;
+  const Request& request_;
   std::string shown_;
+  LinkedFiles linked_;
   std::vector<Level> levels_;
   dev_t device_ = 0;  // other file systems mounted below are not walked: /proc, /sys
 };
@@ -113,7 +227,7 @@ class Walk {
 Outcome<void> run_get_files(int root, Channel& channel, const FrameHeader& header) {
   const auto body = channel.read_body(header);
   if (!body) return fail(body.error());
-  microvm_agent_GetFilesRequest request = microvm_agent_GetFilesRequest_init_zero;
+  Request request = microvm_agent_GetFilesRequest_init_zero;
   if (!decode_message(*body, microvm_agent_GetFilesRequest_fields, &request))
     return fail("a request for files is not readable", EPROTO);
   if (request.path[0] != '/')
@@ -121,7 +235,7 @@ Outcome<void> run_get_files(int root, Channel& channel, const FrameHeader& heade
   const auto top =
       find_place(root, request.path, request.follow ? LastLink::follow : LastLink::keep);
   if (!top) return fail(top.error());
-  return Walk(channel, request.path).run(*top);
+  return Walk(channel, request).run(*top);
 }
 
 }  // namespace microvm::agent

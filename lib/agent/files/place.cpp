@@ -76,17 +76,17 @@ Outcome<Place> open_place(int root, const std::string& path) {
   return Place{std::move(parent), name.empty() ? "." : std::move(name)};
 }
 
-bool is_link(const Place& place) {
-  struct stat status{};
-  return fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-         S_ISLNK(status.st_mode);
-}
-
 }  // namespace
 
 std::string shown_path(const std::string& path) {
   if (path.size() <= kShownBytes) return path;
   return "..." + path.substr(path.size() - kShownBytes);
+}
+
+bool is_link(const Place& place) {
+  struct stat status{};
+  return fstatat(place.parent.get(), place.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+         S_ISLNK(status.st_mode);
 }
 
 Outcome<Place> make_place(int root, const std::string& path) {

@@ -18,6 +18,9 @@ struct Place {
 // A path for a message: the end of a long one, so that the reason after it still fits.
 [[nodiscard]] std::string shown_path(const std::string& path);
 
+// Whether there is a link.
+[[nodiscard]] bool is_link(const Place& place);
+
 // Missing parents are made, mode 0755. ".." is refused: what is meant depends on links.
 [[nodiscard]] Outcome<Place> make_place(int root, const std::string& path);
 

@@ -57,6 +57,8 @@ class Channel {
   void close_gently();
 
   [[nodiscard]] int fd() const { return connection_.get(); }
+  // Something was to be read, and the connection had ended.
+  [[nodiscard]] bool broken() const { return broken_; }
   // The host closed its end, or its half of it.
   [[nodiscard]] bool host_gone() const;
   // Waits for that; false when the connection broke instead, as all do when a snapshot is restored.
@@ -65,6 +67,7 @@ class Channel {
 
  private:
   base::Fd connection_;
+  bool broken_ = false;
 };
 
 }  // namespace microvm::agent

@@ -74,8 +74,17 @@ void dispatch(Guest& guest, Channel& channel, const FrameHeader& header) {
       });
     case FrameType::get_files:
       return move_files(guest, channel, header, run_get_files);
+    case FrameType::put_tree:
+      return move_files(guest, channel, header,
+                        [&](int root, Channel& files, const FrameHeader& first) {
+                          return run_put_tree(root, guest.changes, files, first);
+                        });
     case FrameType::file:
-      return move_files(guest, channel, header, run_file);
+    case FrameType::file_again:
+      return move_files(guest, channel, header,
+                        [&](int root, Channel& files, const FrameHeader& first) {
+                          return run_file(root, guest.changes, files, first);
+                        });
     case FrameType::watch:  // it looks on, and keeps no guest awake
       return reply(channel, run_watch(guest.root_fd, channel, header));
     case FrameType::freeze:

@@ -25,6 +25,7 @@ struct Entry {
   std::string content = {};  // or the link's target
   uint32_t mode = 0644;
   int64_t mtime_ns = 1'600'000'000'500'000'000;
+  bool follow = false;
 };
 
 struct PutFiles {
@@ -38,6 +39,7 @@ struct PutFiles {
     message.uid = geteuid();
     message.gid = getegid();
     message.mtime_ns = entry.mtime_ns;
+    message.follow = entry.follow;
     if (entry.type == kSymlink) copy_text(message.link_target, entry.content);
     if (entry.type == kRegular) message.size = size;
     client.send_message(FrameType::file_entry, microvm_agent_FileEntry_fields, &message);
@@ -46,6 +48,12 @@ struct PutFiles {
   static void send_content(OperationClient& client, const std::string& content) {
     for (size_t at = 0; at < content.size(); at += 1000)
       client.send(FrameType::file_data, std::string_view(content).substr(at, 1000));
+  }
+
+  static void send_hole(OperationClient& client, uint64_t bytes) {
+    microvm_agent_FileHole hole = microvm_agent_FileHole_init_zero;
+    hole.bytes = bytes;
+    client.send_message(FrameType::file_hole, microvm_agent_FileHole_fields, &hole);
   }
 
   // The failure's message, or "ok".
@@ -130,6 +138,68 @@ TEST_SUITE("agent put_files") {
     CHECK(status_of(root / "etc/link").st_mode == (S_IFREG | 0644));
     CHECK(root.read("etc/other") == "new");
     CHECK(status_of(root / "etc").st_mode == (S_IFDIR | 0700));
+  }
+
+  TEST_CASE("a link at the end is followed inside the root where that is asked for") {
+    const TemporaryRoot root;
+    root.write("etc/real", "old");
+    std::filesystem::create_directory(root / "tmp");
+    std::filesystem::create_symlink("/etc/real", root / "tmp/absolute");
+    std::filesystem::create_symlink("../../../../etc/new", root / "tmp/dangling");
+    std::filesystem::create_symlink("dangling", root / "tmp/twice");
+    std::filesystem::create_symlink("/etc/tree", root / "tmp/tree");
+    std::filesystem::create_symlink("circle", root / "tmp/circle");
+    std::filesystem::create_symlink("/none/x", root / "tmp/no-parent");
+    std::filesystem::create_symlink("/etc/fifo", root / "tmp/device");
+    mkfifo((root / "etc/fifo").c_str(), 0600);
+    const auto put = [&](Entry entry) {
+      entry.follow = true;
+      return PutFiles(root).put({entry});
+    };
+    CHECK(put({kRegular, "/tmp/absolute", "new"}) == "ok");
+    CHECK(root.read("etc/real") == "new");
+    CHECK(put({kRegular, "/tmp/twice", "made"}) == "ok");
+    CHECK(root.read("etc/new") == "made");
+    CHECK(put({kDirectory, "/tmp/tree"}) == "ok");
+    CHECK(std::filesystem::is_directory(root / "etc/tree"));
+    CHECK(put({kRegular, "/tmp/plain", "plain"}) == "ok");
+    CHECK(root.read("tmp/plain") == "plain");
+    CHECK(put({kRegular, "/tmp/circle", "x"}).starts_with("/tmp/circle: too many"));
+    CHECK(put({kRegular, "/tmp/no-parent", "x"}).find("no such file") != std::string::npos);
+    CHECK(put({kRegular, "/tmp/device", "x"}) ==
+          "/tmp/device: leads to what is no file and no directory");
+    for (const char* link : {"absolute", "twice", "dangling", "tree", "circle", "device"})
+      CHECK(std::filesystem::is_symlink(root / "tmp" / link));
+    CHECK(count_entries(root / "tmp") == 8);
+  }
+
+  TEST_CASE("holes stay holes, and have their place in the size announced") {
+    const TemporaryRoot root;
+    PutFiles files(root);
+    constexpr uint64_t kHole = 100u << 20;
+    {
+      OperationClient client(files.guest);
+      client.send(FrameType::put_files);
+      PutFiles::send_entry(client, {kRegular, "/sparse"}, 2 * kHole + 2);
+      PutFiles::send_content(client, "a");
+      PutFiles::send_hole(client, kHole);
+      PutFiles::send_content(client, "b");
+      PutFiles::send_hole(client, kHole);
+      client.send(FrameType::put_end);
+      CHECK(PutFiles::result(client) == "ok");
+    }
+    const auto status = status_of(root / "sparse");
+    CHECK(status.st_size == 2 * kHole + 2);
+    CHECK(status.st_blocks * 512 < 100'000);
+    for (const uint64_t bytes : {uint64_t{11}, UINT64_MAX, uint64_t{1} << 63}) {
+      CAPTURE(bytes);
+      OperationClient client(files.guest);
+      client.send(FrameType::put_files);
+      PutFiles::send_entry(client, {kRegular, "/bad"}, 10);
+      PutFiles::send_hole(client, bytes);
+      CHECK(PutFiles::result(client) == "/bad: its data has not the size announced");
+    }
+    CHECK(count_entries(root / ".") == 1);
   }
 
   TEST_CASE("links on the way are followed inside the root") {
