@@ -53,7 +53,8 @@ enum class Kind { missing, file, directory };
 
 struct Target {
   std::string directory;
-  std::string name;  // empty: the source's own; ".": what is in it
+  std::string name;       // empty: the source's own; ".": what is in it
+  bool is_named = false;  // by the user: a link that is there is followed
 };
 
 Error wrong(std::string message) {
@@ -63,7 +64,7 @@ Error wrong(std::string message) {
 Target as_new_name(const std::string& path) {
   const fs::path target(path);
   const fs::path parent = target.parent_path();
-  return {parent.empty() ? "." : parent.string(), target.filename().string()};
+  return {parent.empty() ? "." : parent.string(), target.filename().string(), true};
 }
 
 // docker's rules: into a directory that is there, else under the name given.
@@ -73,7 +74,7 @@ microvm::Result<Target> choose_target(const Side& from, Kind source, const Side&
     return tl::unexpected(wrong(from.path + ": not a directory"));
   }
   if (there == Kind::directory) {
-    return Target{path, source == Kind::directory && from.is_content() ? "." : ""};
+    return Target{path, source == Kind::directory && from.is_content() ? "." : "", false};
   }
   if (there == Kind::file && (source == Kind::directory || to.is_marked_directory())) {
     return tl::unexpected(wrong(to.path + ": not a directory"));
@@ -146,6 +147,7 @@ class Copy {
     if (auto ok = check_directory(target.directory); !ok) return tl::unexpected(ok.error());
     microvm::UploadOptions options;
     options.name = target.name;
+    options.follow_target = target.is_named;
     options.follow_link = follow;
     options.keep_owner = archive_;
     return vm_.upload(plain(from), target.directory, options, context_.limits());
@@ -155,6 +157,7 @@ class Copy {
                                                     bool follow) {
     microvm::DownloadOptions options;
     options.name = target.name;
+    options.follow_target = target.is_named;
     options.follow_link = follow;
     options.keep_owner = archive_;
     return vm_.download(plain(from), target.directory, options, context_.limits());
@@ -208,8 +211,11 @@ int cp(const Context& context, const Arguments& arguments) {
       "cp", "[-a] [-L] [-q] ID:PATH PATH|- | PATH|- ID:PATH",
       "Copy files between a microVM and this host.",
       "As docker cp: a directory that is there takes the source into it, else the\n"
-      "copy gets the name given. SOURCE/. is what is in the directory. '-' is a tar on\n"
-      "standard input or output. Devices, fifos and sockets are left out.");
+      "copy gets the name given, and what a link of that name leads to is written.\n"
+      "SOURCE/. is what is in the directory. '-' is a tar on standard input or output.\n"
+      "Holes and hard links are kept. Devices, fifos and sockets below a directory are\n"
+      "left out. A microVM that is suspended meanwhile is woken, and the copy begun\n"
+      "again; not so a tar on standard input or output that was begun.");
   parser.flag("a,archive", "Keep the owners, by number")
       .flag("L,follow-link", "When the source is a link, copy what it leads to")
       .flag("q,quiet", "Print nothing when it worked");

@@ -82,7 +82,11 @@ struct RenameFileOptions {
 struct DownloadOptions {
   std::string name;          // of the top in the result; empty: its own; ".": only what is in it
   bool follow_link = false;  // when the path is a link: what it leads to
-  bool keep_owner = false;   // into a directory: owners by number, as far as this process may
+  // When there is a link at the place of the top: what it leads to is written, and made where it is
+  // not there, as docker cp does. Links below the top are never followed. Not into a tar, not with
+  // the name ".".
+  bool follow_target = false;
+  bool keep_owner = false;  // into a directory: owners by number, as far as this process may
   uint64_t max_entries = 200'000;
   uint64_t max_bytes = 16ull << 30;  // of all files together
 };
@@ -90,7 +94,10 @@ struct DownloadOptions {
 struct UploadOptions {
   std::string name;          // as in DownloadOptions; not with a tar
   bool follow_link = false;  // as in DownloadOptions; not with a tar
-  bool keep_owner = false;   // owners as they are here or in the tar; false: uid and gid
+  // As in DownloadOptions, by the guest's links and inside its root; not with a tar. An image of a
+  // version that does not know it replaces the link.
+  bool follow_target = false;
+  bool keep_owner = false;  // owners as they are here or in the tar; false: uid and gid
   uint32_t uid = 0;
   uint32_t gid = 0;
   uint64_t max_entries = 200'000;

@@ -115,8 +115,9 @@ enum class LogSource { app, kernel };
 //   first; a resume after it wakes the Vm; fork and checkpoint wake it first; rollback takes it as
 //   it is. After terminate all are vm_gone, but terminate itself, which is done.
 // - A call that uses the guest (exec, connect, files, …) goes on over fork and checkpoint. suspend,
-//   rollback and terminate cut it short: its streams end. One that begins meanwhile waits for a
-//   resume or rollback, wakes what was suspended, is vm_gone after terminate.
+//   rollback and terminate cut it short: its streams end (calls for files begin again, see there).
+//   One that begins meanwhile waits for a resume or rollback, wakes what was suspended, is vm_gone
+//   after terminate.
 // - A decision that a Vm is idle is dropped when somebody began to use it before its guest stopped.
 // - When its worker dies the calls under way fail with vm_gone or guest_failed. The Vm has ended,
 //   or sleeps at its last saved state if it has one.
@@ -172,9 +173,11 @@ class MICROVM_API Vm {
 
   // Files of the guest (files.hpp). Errors of all of them: not_found, permission_denied,
   // invalid_argument (also: a directory where a file is needed and the other way round), io;
-  // vm_gone, cancelled, deadline_exceeded (also: a guest that is silent for two minutes). Those
-  // that change something, and those with a sink or source, are not tried again when the Vm is
-  // suspended under them: vm_gone.
+  // vm_gone, cancelled, deadline_exceeded (also: a guest that is silent for two minutes). A call
+  // whose Vm is suspended or rolled back under it wakes the Vm and begins again; a change that was
+  // done by then is not done twice (the guest remembers its last 64). vm_suspended: where that can
+  // not be, as the caller's sink or source has had a part already, or the image is of a version that
+  // remembers nothing.
   Result<std::vector<std::byte>> read_file(const std::string& path,
                                            const ReadFileOptions& options = {},
                                            const CallLimits& limits = {});
@@ -209,8 +212,11 @@ class MICROVM_API Vm {
   // A file, or a directory with everything below it on the same file system, into a directory of
   // the host that is there. Nothing is written outside of it, whatever the guest says; links are
   // made and never followed; permissions and times are kept, set-id bits are not. What is in the
-  // way of a file or link is replaced, directories are merged. What came before an error stays.
-  // Errors: those of both file systems; busy when a file changes under the copy.
+  // way of a file or link is replaced, directories are merged. Holes stay holes, and hard links
+  // within the tree names of one file. Files that say no size (/proc, /sys) are read to their end,
+  // of 16 MiB at most. What came before an error stays. Errors: those of both file systems; busy
+  // when a file changes under the copy; invalid_argument when the path is of a device, fifo or
+  // socket.
   Result<TransferTotals> download(const std::string& path, const std::filesystem::path& directory,
                                   const DownloadOptions& options = {},
                                   const CallLimits& limits = {});
@@ -220,7 +226,8 @@ class MICROVM_API Vm {
                                       const CallLimits& limits = {});
   // A file or directory of the host into a directory of the guest, which is made (0755, root) when
   // there is none. Directories that are there keep mode and owner, files and links are replaced,
-  // each in one step. `directory` has no ".." in it.
+  // each in one step. `directory` has no ".." in it. Holes, hard links, sizes and errors as with
+  // download().
   Result<TransferTotals> upload(const std::filesystem::path& path, const std::string& directory,
                                 const UploadOptions& options = {}, const CallLimits& limits = {});
   // From a tar, compressed or not. Error: corrupt.

@@ -18,6 +18,7 @@ struct FileToPut {
   uint32_t gid = 0;
   int64_t mtime_ns = 0;
   std::string link_target;
+  bool follow = false;  // a link that is there at the end of the path is followed, in the guest
   std::filesystem::path source;
   std::string inline_content;
 };

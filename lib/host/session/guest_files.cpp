@@ -118,6 +118,13 @@ Result<FileInfo> to_file_info(const microvm_agent_FileEntry& entry) {
   return info;
 }
 
+Error asleep_meanwhile(std::string_view what) {
+  return {ErrorCode::vm_suspended,
+          std::string(what) +
+              ": the microvm was suspended meanwhile, and how far it had come is not known: look, "
+              "and do it again"};
+}
+
 Result<Operation> GuestFiles::begin(const char* what, const Request& request,
                                     const Limits& limits) {
   auto operation = Operation::open(link_, what, limits);
@@ -127,10 +134,29 @@ Result<Operation> GuestFiles::begin(const char* what, const Request& request,
   return operation;
 }
 
-Result<void> GuestFiles::ask(const char* what, const Request& request, const Limits& limits) {
-  auto operation = begin(what, request, limits);
+Result<std::optional<Operation>> GuestFiles::begin_change(const char* what, Request& request,
+                                                          const Limits& limits) {
+  const bool again = change_ != nullptr && change_->begun;
+  if (change_ != nullptr) set_operation_id(request.operation_id, *change_);
+  auto operation = Operation::open(link_, what, limits);
   if (!operation) return base::fail(operation.error());
-  return operation->expect_ok(limits);
+  if (change_ != nullptr) change_->begun = true;
+  const FrameType type = again ? FrameType::file_again : FrameType::file;
+  auto sent = operation->send(type, encode_message(request), limits);
+  if (!sent) return base::fail(sent.error());
+  if (!again) return operation;
+  const auto answer = operation->receive_if_known(limits.within(kSilenceLimit));
+  if (!answer) return base::fail(answer.error());
+  if (!*answer) return base::fail(asleep_meanwhile(what));
+  if ((*answer)->type == FrameType::ok) return std::nullopt;
+  if ((*answer)->type != FrameType::go_on) return operation->unexpected(**answer);
+  return operation;
+}
+
+Result<void> GuestFiles::ask(const char* what, Request& request, const Limits& limits) {
+  auto operation = begin_change(what, request, limits);
+  if (!operation) return base::fail(operation.error());
+  return *operation ? (*operation)->expect_ok(limits) : Result<void>();
 }
 
 Result<FileInfo> GuestFiles::stat(const std::string& path, bool follow, const Limits& limits) {
@@ -199,10 +225,11 @@ Result<void> GuestFiles::write(const std::string& path, Content content, const D
   if (!request) return base::fail(request.error());
   if (auto ok = set_attributes(*request, options.mode, options.owner); !ok) return ok;
   request->keep_existing = !options.replace;
-  auto operation = begin(append ? "append to a file" : "write a file", *request, limits);
+  auto operation = begin_change(append ? "append to a file" : "write a file", *request, limits);
   if (!operation) return base::fail(operation.error());
-  if (auto sent = send_data(*operation, source, limits); !sent) return sent;
-  return operation->expect_ok(limits.within(kSilenceLimit));
+  if (!*operation) return {};
+  if (auto sent = send_data(**operation, source, limits); !sent) return sent;
+  return (*operation)->expect_ok(limits.within(kSilenceLimit));
 }
 
 Result<void> GuestFiles::make_directory(const std::string& path,

@@ -3,9 +3,11 @@
 // is silent for two minutes is deadline_exceeded.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "host/session/agent_client.hpp"
+#include "host/session/file_change.hpp"
 #include "host/session/operation.hpp"
 #include "microvm/files.hpp"
 #include "wire/agent.pb.h"
@@ -17,9 +19,15 @@ inline constexpr std::chrono::seconds kSilenceLimit{120};
 // Error: protocol, when the kind is none that exists.
 Result<FileInfo> to_file_info(const microvm_agent_FileEntry& entry);
 
+// Of what a suspend cut short and can not be begun again.
+Error asleep_meanwhile(std::string_view what);
+
 class GuestFiles {
  public:
-  explicit GuestFiles(std::shared_ptr<AgentLink> link) : link_(std::move(link)) {}
+  // `change` is what a call that changes something is an attempt at; with none it may be done
+  // twice when it is begun twice.
+  explicit GuestFiles(std::shared_ptr<AgentLink> link, FileChange* change = nullptr)
+      : link_(std::move(link)), change_(change) {}
 
   Result<FileInfo> stat(const std::string& path, bool follow, const Limits& limits);
   // By name, sorted. Error: invalid_argument when there are more than `max_entries`.
@@ -41,10 +49,15 @@ class GuestFiles {
  private:
   Result<Operation> begin(const char* what, const microvm_agent_FileRequest& request,
                           const Limits& limits);
-  Result<void> ask(const char* what, const microvm_agent_FileRequest& request,
-                   const Limits& limits);
+  // Nothing when an attempt before has done it. Error: vm_suspended, when an attempt before may
+  // have done it and the agent is too old to tell.
+  Result<std::optional<Operation>> begin_change(const char* what,
+                                                microvm_agent_FileRequest& request,
+                                                const Limits& limits);
+  Result<void> ask(const char* what, microvm_agent_FileRequest& request, const Limits& limits);
 
   std::shared_ptr<AgentLink> link_;
+  FileChange* change_;
 };
 
 }  // namespace microvm::host

@@ -27,8 +27,11 @@ bool is_wrong_request(int guest_errno) {
   }
 }
 
-// As every agent answers what it does not know (agent/operation/operation.cpp).
-constexpr std::string_view kUnknownOperation = "no operation starts with a frame of type ";
+// As every agent answers a first frame that it does not know (agent/operation/operation.cpp).
+bool is_unknown_operation(const microvm_agent_Failure& failure) {
+  return failure.error == EPROTO &&
+         guest_text(failure.message).starts_with("no operation starts with a frame of type ");
+}
 
 }  // namespace
 
@@ -89,6 +92,16 @@ Result<Frame> Operation::receive(const Limits& limits) {
   return std::move(**frame);
 }
 
+Result<std::optional<Frame>> Operation::receive_if_known(const Limits& limits) {
+  auto frame = reader_.read(stream_.get(), limits, what_);
+  if (!frame) return base::fail(frame.error());
+  if (!*frame) return base::fail(link_->broken(what_));
+  if ((*frame)->type != FrameType::failed) return frame;
+  const auto failure = decode_message<microvm_agent_Failure>((*frame)->body);
+  if (failure && is_unknown_operation(*failure)) return std::nullopt;
+  return refused(**frame);
+}
+
 Result<void> Operation::expect_ok(const Limits& limits) {
   const auto frame = receive(limits);
   if (!frame) return base::fail(frame.error());
@@ -110,7 +123,7 @@ base::Failure refusal(const std::string& what, const Frame& frame) {
   const auto failure = decode_message<microvm_agent_Failure>(frame.body);
   if (!failure) return base::fail(failure.error());
   const std::string text = guest_text(failure->message);
-  if (failure->error == EPROTO && text.starts_with(kUnknownOperation)) {
+  if (is_unknown_operation(*failure)) {
     return base::fail(ErrorCode::unsupported,
                       what +
                           ": the microvm's image was made by an older version, whose agent can "

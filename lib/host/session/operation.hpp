@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "host/session/agent_client.hpp"
@@ -30,6 +31,8 @@ class Operation {
   // The next frame. An early end is an error with the Vm's reason, a `failed` frame one with the
   // agent's.
   Result<Frame> receive(const Limits& limits);
+  // The answer to a first frame that older agents do not know; nothing when this is one of them.
+  Result<std::optional<Frame>> receive_if_known(const Limits& limits);
   Result<void> expect_ok(const Limits& limits);
   [[nodiscard]] base::Failure unexpected(const Frame& frame) const;
 

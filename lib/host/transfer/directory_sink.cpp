@@ -4,6 +4,7 @@
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 
@@ -55,6 +56,13 @@ DirectorySink::~DirectorySink() {
   if (file_) ::unlinkat(parent_.get(), temporary_name().c_str(), 0);
 }
 
+void DirectorySink::begin_again() {
+  if (file_) ::unlinkat(parent_.get(), temporary_name().c_str(), 0);
+  file_.reset();
+  made_.clear();  // they are met again, and known by own_
+  linked_.clear();
+}
+
 base::Failure DirectorySink::failed(const std::string& path, int err) const {
   if (err == ENOTDIR || err == EISDIR || err == ELOOP) {
     return base::fail(
@@ -78,19 +86,24 @@ Result<void> DirectorySink::enter(const std::string& path) {
   return {};
 }
 
-Result<void> DirectorySink::begin(const FileInfo& info) {
-  const bool only_content = name_ == kOnlyContent;
-  if (info.name.empty() && only_content) {
+std::string DirectorySink::path_of(const std::string& path) const {
+  return name_ == kOnlyContent ? path : join(name_, path);
+}
+
+Result<void> DirectorySink::begin(const TreeEntry& entry) {
+  const FileInfo& info = entry.info;
+  if (info.name.empty() && name_ == kOnlyContent) {
     if (info.type == FileType::directory) return {};
     return not_a_directory("copy files");
   }
-  path_ = only_content ? info.name : join(name_, info.name);
-  info_ = info;
+  path_ = path_of(info.name);
   if (auto entered = enter(path_); !entered) return entered;
   if (info.type == FileType::directory) return make_directory(info);
   const std::string temporary = temporary_name();
   ::unlinkat(parent_.get(), temporary.c_str(), 0);
   if (info.type == FileType::symlink) return make_link(info);
+  if (!entry.hard_link_to.empty()) return make_hard_link(entry.hard_link_to);
+  entry_ = entry;
   file_.reset(::openat(parent_.get(), temporary.c_str(),
                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!file_) return failed(path_);
@@ -99,13 +112,45 @@ Result<void> DirectorySink::begin(const FileInfo& info) {
 
 Result<void> DirectorySink::make_directory(const FileInfo& info) {
   if (::mkdirat(parent_.get(), last_name_.c_str(), 0700) == 0) {
+    own_.insert(path_);
     made_.push_back({path_, info});
     return {};
   }
   if (errno != EEXIST) return failed(path_);
   const base::Fd existing = open_below(parent_.get(), last_name_, O_PATH | O_DIRECTORY);
   if (!existing) return failed(path_, ENOTDIR);
+  if (!own_.contains(path_)) return {};
+  // It may have its mode already, from an attempt before.
+  if (::fchmodat(parent_.get(), last_name_.c_str(), 0700, 0) != 0) return failed(path_);
+  made_.push_back({path_, info});
   return {};
+}
+
+// Only to a file that this has just made, whatever is at its path by now.
+Result<void> DirectorySink::make_hard_link(const std::string& to) {
+  const auto known = linked_.find(to);
+  if (known == linked_.end()) {
+    return base::fail(ErrorCode::protocol,
+                      "copy files: the agent sent a hard link to a file that it had not sent");
+  }
+  const std::string path = path_of(to);
+  const size_t slash = path.rfind('/');
+  const bool is_top = slash == std::string::npos;
+  const base::Fd directory =
+      open_below(root_.get(), is_top ? "" : path.substr(0, slash), O_RDONLY | O_DIRECTORY);
+  if (!directory) return failed(path);
+  const std::string temporary = temporary_name();
+  const char* name = path.c_str() + (is_top ? 0 : slash + 1);
+  if (::linkat(directory.get(), name, parent_.get(), temporary.c_str(), 0) != 0) {
+    return failed(path_);
+  }
+  struct stat status{};
+  const bool is_ours =
+      ::fstatat(parent_.get(), temporary.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+      std::pair(status.st_dev, status.st_ino) == known->second;
+  if (is_ours) return put_in_place();
+  ::unlinkat(parent_.get(), temporary.c_str(), 0);
+  return base::fail(ErrorCode::busy, "write " + printable(path) + ": changed under the copy");
 }
 
 Result<void> DirectorySink::make_link(const FileInfo& info) {
@@ -126,21 +171,37 @@ Result<void> DirectorySink::data(wire::ByteView bytes) {
   return write_all(file_.get(), bytes, printable(path_));
 }
 
+Result<void> DirectorySink::hole(uint64_t bytes) {
+  if (::lseek(file_.get(), static_cast<off_t>(bytes), SEEK_CUR) < 0) return failed(path_);
+  return {};
+}
+
 Result<void> DirectorySink::end_file() {
-  if (auto set = set_attributes(file_.get(), info_, path_); !set) return set;
+  const auto size = static_cast<off_t>(entry_.info.size_bytes);
+  if (entry_.extents && ::ftruncate(file_.get(), size) != 0) return failed(path_);
+  if (auto set = set_attributes(file_.get(), entry_.info, path_); !set) return set;
   if (auto put = put_in_place(); !put) return put;
+  if (auto remembered = remember_file(); !remembered) return remembered;
   file_.reset();
+  return {};
+}
+
+Result<void> DirectorySink::remember_file() {
+  if (!entry_.named_again) return {};
+  struct stat status{};
+  if (::fstat(file_.get(), &status) != 0) return failed(path_);
+  linked_[entry_.info.name] = {status.st_dev, status.st_ino};
   return {};
 }
 
 Result<void> DirectorySink::put_in_place() {
   const std::string temporary = temporary_name();
-  if (::renameat(parent_.get(), temporary.c_str(), parent_.get(), last_name_.c_str()) == 0) {
-    return {};
-  }
+  const bool done =
+      ::renameat(parent_.get(), temporary.c_str(), parent_.get(), last_name_.c_str()) == 0;
   const int err = errno;
+  // Still there after a failure, and where both were names of one file already.
   ::unlinkat(parent_.get(), temporary.c_str(), 0);
-  return failed(path_, err);
+  return done ? Result<void>() : failed(path_, err);
 }
 
 // No set-id bits: a guest does not say what runs with this user's rights.

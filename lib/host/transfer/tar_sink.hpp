@@ -23,14 +23,16 @@ class TarSink : public TreeSink {
   TarSink(const DataSink& out, std::string name);
   Result<void> open();
 
-  Result<void> begin(const FileInfo& info) override;
+  Result<void> begin(const TreeEntry& entry) override;
   Result<void> data(wire::ByteView bytes) override;
+  Result<void> hole(uint64_t bytes) override;
   Result<void> end_file() override { return {}; }
   Result<void> finish();
 
  private:
   static la_ssize_t write(archive* writer, void* self, const void* bytes, size_t size);
   Result<void> check(la_ssize_t result);
+  [[nodiscard]] std::string path_of(const std::string& path) const;
 
   const CLocale c_locale_;
   const DataSink& out_;

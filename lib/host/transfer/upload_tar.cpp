@@ -128,21 +128,32 @@ class TarUpload {
   }
 
   Result<void> send_regular(archive_entry* entry, const FileToPut& file) {
-    auto left = static_cast<uint64_t>(std::max<la_int64_t>(archive_entry_size(entry), 0));
-    if (auto sent = stream_.entry(file, left, limits_); !sent) return sent;
+    const auto size = static_cast<uint64_t>(std::max<la_int64_t>(archive_entry_size(entry), 0));
+    if (auto sent = stream_.entry(file, size, limits_); !sent) return sent;
     ++totals_.entries;
-    totals_.bytes += left;
-    wire::Bytes piece(wire::kDataChunk);
-    while (left > 0) {
-      const auto got =
-          archive_read_data(reader_, piece.data(), std::min<uint64_t>(left, piece.size()));
-      if (got < 0) return archive_failure(reader_, kTar);
-      if (got == 0) return base::fail(ErrorCode::corrupt, "the tar ends inside a file");
-      const auto bytes = wire::ByteView(piece).first(static_cast<size_t>(got));
-      if (auto sent = stream_.data(bytes, limits_); !sent) return sent;
-      left -= bytes.size();
+    totals_.bytes += size;
+    uint64_t at = 0;
+    for (;;) {
+      const void* bytes = nullptr;
+      size_t count = 0;
+      la_int64_t offset = 0;
+      const int got = archive_read_data_block(reader_, &bytes, &count, &offset);
+      if (got == ARCHIVE_EOF) break;
+      if (got < ARCHIVE_WARN) return archive_failure(reader_, kTar);
+      const auto begin = static_cast<uint64_t>(offset);
+      if (offset < 0 || begin < at || begin > size || count > size - begin) {
+        return base::fail(ErrorCode::corrupt, "the tar has data that is not where its file is");
+      }
+      if (auto sent = send_hole(begin - at); !sent) return sent;
+      const wire::ByteView piece(static_cast<const std::byte*>(bytes), count);
+      if (auto sent = stream_.data(piece, limits_); !sent) return sent;
+      at = begin + count;
     }
-    return {};
+    return send_hole(size - at);
+  }
+
+  Result<void> send_hole(uint64_t bytes) {
+    return bytes == 0 ? Result<void>() : stream_.hole(bytes, limits_);
   }
 
   PutStream& stream_;
@@ -162,14 +173,16 @@ class TarUpload {
 
 Result<TransferTotals> upload_tar(const std::shared_ptr<AgentLink>& link, const DataSource& tar,
                                   const std::string& directory, const UploadOptions& options,
-                                  const Limits& limits) {
-  if (!options.name.empty() || options.follow_link) {
+                                  const Limits& limits, FileChange& change) {
+  if (!options.name.empty() || options.follow_link || options.follow_target) {
     return base::fail(ErrorCode::invalid_argument, "a tar says itself what is in it");
   }
-  auto stream = PutStream::open(link, limits);
+  auto stream = PutStream::open(link, limits, &change);
   if (!stream) return base::fail(stream.error());
+  if (stream->is_done()) return change.totals;
   auto totals = TarUpload(*stream, tar, directory, options, limits).run();
   if (!totals) return totals;
+  change.totals = *totals;
   if (auto done = stream->finish(limits); !done) return base::fail(done.error());
   return totals;
 }

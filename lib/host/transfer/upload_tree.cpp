@@ -1,5 +1,7 @@
 #include <sys/stat.h>
 
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "host/store/files.hpp"
@@ -18,7 +20,7 @@ class TreeUpload {
       : stream_(stream), options_(options), limits_(limits) {}
 
   Result<void> add(const fs::path& top, const std::string& target) {
-    pending_.push_back({top, target});
+    pending_.push_back({top, target, true});
     while (!pending_.empty()) {
       const Pending next = std::move(pending_.back());
       pending_.pop_back();
@@ -33,6 +35,7 @@ class TreeUpload {
   struct Pending {
     fs::path path;
     std::string target;
+    bool is_top = false;
   };
 
   Result<void> send(const Pending& item) {
@@ -47,10 +50,20 @@ class TreeUpload {
     if (++totals_.entries > options_.max_entries) return too_many_entries(options_);
     auto file = describe(item, info);
     if (!file) return base::fail(file.error());
+    if (const auto first = first_name(item, info); !first.empty()) {
+      return stream_.entry(*file, 0, limits_, first);
+    }
     const auto bytes = stream_.file(*file, limits_);
     if (!bytes) return base::fail(bytes.error());
     totals_.bytes += *bytes;
     return S_ISDIR(info.st_mode) ? add_content(item) : Result<void>();
+  }
+
+  // In the guest, of a file of which another name was sent before.
+  std::string first_name(const Pending& item, const struct stat& info) {
+    if (!S_ISREG(info.st_mode) || info.st_nlink < 2 || !stream_.keeps_names()) return {};
+    const auto [known, is_new] = first_names_.try_emplace({info.st_dev, info.st_ino}, item.target);
+    return is_new ? std::string() : known->second;
   }
 
   Result<FileToPut> describe(const Pending& item, const struct stat& info) const {
@@ -61,6 +74,7 @@ class TreeUpload {
     file.gid = options_.keep_owner ? info.st_gid : options_.gid;
     file.mtime_ns = info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec;
     file.source = item.path;
+    file.follow = options_.follow_target && item.is_top;
     if (S_ISDIR(info.st_mode)) file.type = FileToPut::Type::directory;
     if (!S_ISLNK(info.st_mode)) return file;
     std::error_code error;
@@ -83,6 +97,7 @@ class TreeUpload {
   const UploadOptions& options_;
   const Limits& limits_;
   std::vector<Pending> pending_;
+  std::map<std::pair<dev_t, ino_t>, std::string> first_names_;
   TransferTotals totals_;
 };
 
@@ -95,6 +110,11 @@ Result<fs::path> find_top(const fs::path& path, const UploadOptions& options, bo
   const auto status = fs::symlink_status(top, error);
   if (!fs::exists(status)) return base::fail_errno("copy " + path.string(), ENOENT);
   if (only_content && !fs::is_directory(status)) return not_a_directory(path.string());
+  // Below a directory one that is none of these is left out; this was asked for by its name.
+  if (!fs::is_regular_file(status) && !fs::is_directory(status) && !fs::is_symlink(status)) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "copy " + path.string() + ": not a file, a directory or a link");
+  }
   return top;
 }
 
@@ -108,17 +128,19 @@ base::Failure too_many_entries(const UploadOptions& options) {
 
 Result<TransferTotals> upload_tree(const std::shared_ptr<AgentLink>& link, const fs::path& path,
                                    const std::string& directory, const UploadOptions& options,
-                                   const Limits& limits) {
+                                   const Limits& limits, FileChange& change) {
   const auto name = top_name(options.name, path.string());
   if (!name) return base::fail(name.error());
   const auto top = find_top(path, options, *name == kOnlyContent);
   if (!top) return base::fail(top.error());
-  auto stream = PutStream::open(link, limits);
+  auto stream = PutStream::open(link, limits, &change);
   if (!stream) return base::fail(stream.error());
+  if (stream->is_done()) return change.totals;
   TreeUpload upload(*stream, options, limits);
   if (auto sent = upload.add(*top, join(directory, *name)); !sent) return base::fail(sent.error());
+  change.totals = upload.totals();
   if (auto done = stream->finish(limits); !done) return base::fail(done.error());
-  return upload.totals();
+  return change.totals;
 }
 
 }  // namespace microvm::host

@@ -239,10 +239,11 @@ void Vm::Impl::tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_
               .detail = std::move(detail)});
 }
 
-// Whether a call that found its worker gone is worth another attempt.
-bool Vm::Impl::fell_asleep() {
+bool Vm::Impl::was_put_to_sleep(const Session& before) {
   const VmState now = state();
-  return now == VmState::suspended || now == VmState::suspending;
+  if (now == VmState::suspended || now == VmState::suspending) return true;
+  // Another call was faster.
+  return now == VmState::running && before.client->ending();
 }
 
 Result<std::string> Vm::Impl::read_log(LogSource source) {

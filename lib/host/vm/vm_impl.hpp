@@ -154,7 +154,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // Here or in another process.
   [[nodiscard]] bool is_changing();
   [[nodiscard]] host::VmPhase phase(bool locked_by_us = false);
-  bool fell_asleep();
+  // Whether a call that was cut off is worth another attempt: its Vm sleeps, or was woken since.
+  bool was_put_to_sleep(const Session& before);
 
   void begin_waking(const std::string& what);
   void deliver_later(std::shared_ptr<host::AwaitedSession> waiter,
@@ -213,13 +214,16 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
 template <class Use>
 auto Vm::Impl::with_agent(const host::Limits& limits, std::string_view what, Use&& use)
     -> decltype(use(std::declval<host::AgentClient&>())) {
-  constexpr int kAttempts = 3;
+  // Each takes a suspend of somebody else.
+  constexpr int kAttempts = 100;
   for (int attempt = 1;; ++attempt) {
     auto awake = session(limits, what);
     if (!awake) return base::fail(awake.error());
     auto result = use((*awake)->agent);
-    if (result || result.error().code != ErrorCode::vm_gone) return result;
-    if (attempt == kAttempts || !fell_asleep()) return result;
+    if (result) return result;
+    const ErrorCode code = result.error().code;
+    if (code != ErrorCode::vm_gone && code != ErrorCode::vm_suspended) return result;
+    if (attempt == kAttempts || !was_put_to_sleep(**awake)) return result;
   }
 }
 

@@ -2,6 +2,7 @@
 #include "host/session/guest_files.hpp"
 
 #include <doctest/doctest.h>
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <atomic>
@@ -67,6 +68,30 @@ ErrorCode code_of(const Result<T>& result) {
   return result ? ErrorCode{} : result.error().code;
 }
 
+// A way to a guest's agent that breaks: `bytes` of what the host says come through, then both ends
+// lose it, as after a restore. The agent's answers never come through.
+std::shared_ptr<LocalLink> breaking_after(agent::Guest& guest, size_t bytes) {
+  return std::make_shared<LocalLink>([&guest, bytes](base::Fd host) {
+    auto pair = sys::stream_pair();
+    REQUIRE(pair);
+    std::thread agent([&guest, stream = std::move(pair->second)]() mutable {
+      agent::serve_operation(guest, std::move(stream));
+    });
+    char piece[4096];
+    for (size_t left = bytes; left > 0;) {
+      pollfd ends[] = {{host.get(), POLLIN, 0}, {pair->first.get(), POLLIN, 0}};
+      REQUIRE(::poll(ends, 2, 10'000) > 0);
+      if (ends[1].revents != 0) break;  // it has answered
+      const auto got = ::recv(host.get(), piece, std::min(left, sizeof piece), 0);
+      if (got <= 0) break;
+      REQUIRE(::send(pair->first.get(), piece, static_cast<size_t>(got), 0) == got);
+      left -= static_cast<size_t>(got);
+    }
+    ::shutdown(pair->first.get(), SHUT_WR);
+    agent.join();
+  });
+}
+
 }  // namespace
 
 TEST_SUITE("session files") {
@@ -113,6 +138,41 @@ TEST_SUITE("session files") {
     CHECK(guest.root.read("file") == "old");
     guest.link->wait_for_peers();  // the agent notices by the stream's end
     CHECK(guest.count() == 1);
+  }
+
+  TEST_CASE("a change whose connection breaks is begun again and done once, wherever it breaks") {
+    const std::string text(100'000, 't');
+    for (const size_t bytes :
+         {0u, 3u, 40u, 500u, 20'000u, 40'000u, 90'000u, 100'500u, 1'000'000u}) {
+      CAPTURE(bytes);
+      Files guest;
+      guest.root.write("log", "begin");
+      auto change = FileChange::make();
+      REQUIRE(change);
+      WriteFileOptions options;
+      options.owner = me();
+      const auto append = [&](const std::shared_ptr<AgentLink>& link) {
+        return GuestFiles(link, &*change)
+            .write("/log", Content::is_appended, Files::source(text), options, soon());
+      };
+      const auto broken = breaking_after(guest.guest, bytes);
+      CHECK(code_of(append(broken)) == ErrorCode::vm_gone);
+      broken->wait_for_peers();
+      CHECK(append(guest.link));
+      CHECK(append(guest.link));
+      CHECK(guest.root.read("log") == "begin" + text);
+    }
+  }
+
+  TEST_CASE("an agent too old to remember is not asked to do anything twice") {
+    microvm_agent_Failure unknown{};
+    unknown.error = EPROTO;
+    std::string("no operation starts with a frame of type 91").copy(unknown.message, 100);
+    const auto old = answering({{wire::FrameType::failed, encode_message(unknown)}});
+    auto change = FileChange::make();
+    REQUIRE(change);
+    change->begun = true;
+    CHECK(code_of(GuestFiles(old, &*change).remove("/x", {}, soon())) == ErrorCode::vm_suspended);
   }
 
   TEST_CASE("a file that is not to be replaced is kept") {

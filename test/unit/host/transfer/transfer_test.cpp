@@ -43,6 +43,26 @@ size_t count(const fs::path& directory) {
   return static_cast<size_t>(std::distance(fs::recursive_directory_iterator(directory), {}));
 }
 
+FileChange new_change() {
+  auto change = FileChange::make();
+  REQUIRE(change);
+  return *change;
+}
+
+Result<TransferTotals> upload_tree(const std::shared_ptr<LocalLink>& link, const fs::path& path,
+                                   const std::string& directory, const UploadOptions& options,
+                                   const Limits& limits) {
+  FileChange change = new_change();
+  return host::upload_tree(link, path, directory, options, limits, change);
+}
+
+Result<TransferTotals> upload_tar(const std::shared_ptr<LocalLink>& link, const DataSource& tar,
+                                  const std::string& directory, const UploadOptions& options,
+                                  const Limits& limits) {
+  FileChange change = new_change();
+  return host::upload_tar(link, tar, directory, options, limits, change);
+}
+
 UploadOptions mine() {
   UploadOptions options;
   options.uid = ::geteuid();
