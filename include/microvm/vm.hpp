@@ -176,8 +176,8 @@ class MICROVM_API Vm {
   // vm_gone, cancelled, deadline_exceeded (also: a guest that is silent for two minutes). A call
   // whose Vm is suspended or rolled back under it wakes the Vm and begins again; a change that was
   // done by then is not done twice (the guest remembers its last 64). vm_suspended: where that can
-  // not be, as the caller's sink or source has had a part already, or the image is of a version that
-  // remembers nothing.
+  // not be, as the caller's sink or source has had a part already, or the image is of a version
+  // that remembers nothing.
   Result<std::vector<std::byte>> read_file(const std::string& path,
                                            const ReadFileOptions& options = {},
                                            const CallLimits& limits = {});

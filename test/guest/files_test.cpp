@@ -1,9 +1,14 @@
 // Files of a running guest: by the library, and by microvm cp.
+#include <sys/stat.h>
+
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <span>
+#include <thread>
 
 #include "fixture.hpp"
 
@@ -156,6 +161,137 @@ TEST_CASE("microvm cp carries files and trees both ways, as docker does") {
   const std::string pipe = cli + "files:/opt/tree - | " + cli + "- files:/opt/from-tar";
   CHECK(std::system(pipe.c_str()) == 0);
   CHECK(shell(vm, "/opt/from-tar/tree/run.sh; cat /opt/from-tar/tree/link") == "ran\ndata");
+}
+
+TEST_CASE("microvm cp keeps what a file is, and writes where a link of its target leads") {
+  constexpr uint64_t kHole = 100u << 20;
+  RunOptions options;
+  options.name = "kinds";
+  options.dies_with_owner = false;  // so that the CLI may attach
+  RunningVm vm = run_counter(options);
+  const TempDir dir;
+  const auto path = [&](const std::string& name) { return (dir.path() / name).string(); };
+
+  // The last link of the target, which the user named.
+  dir.write("new", "new");
+  shell(vm, "echo old > /etc/real.conf; cd /tmp; ln -s /etc/real.conf link; ln -s ../etc/made d");
+  cp({path("new"), "kinds:/tmp/link"});
+  cp({path("new"), "kinds:/tmp/d"});
+  CHECK(shell(vm, "cat /etc/real.conf /etc/made; readlink /tmp/link /tmp/d") ==
+        "newnew/etc/real.conf\n../etc/made\n");
+  dir.write("real", "old");
+  fs::create_symlink("real", dir.path() / "link");
+  fs::create_symlink(dir.path() / "made", dir.path() / "dangling");
+  cp({"kinds:/etc/real.conf", path("link")});
+  cp({"kinds:/etc/real.conf", path("dangling")});
+  CHECK(text_of(path("real")) == "new");
+  CHECK(text_of(path("made")) == "new");
+  CHECK(fs::is_symlink(path("link")));
+
+  // Files without a size.
+  cp({"kinds:/proc/meminfo", path("memory")});
+  CHECK(text_of(path("memory")).starts_with("MemTotal:"));
+  CHECK(text_of(path("memory")).find("DirectMap") != std::string::npos);
+  cp({"kinds:/sys/devices/system/cpu/online", path("cpus")});
+  CHECK(text_of(path("cpus")) == shell(vm, "cat /sys/devices/system/cpu/online"));
+  CHECK(read(vm, "/sys/devices/system/cpu/online") ==
+        shell(vm, "cat /sys/devices/system/cpu/online"));
+
+  // Holes, and two names of one file.
+  shell(vm,
+        "mkdir /opt/t; cd /opt/t; printf a > s; truncate -s 100M s; printf b >> s; echo x > one; "
+        "ln one two");
+  const auto begin = std::chrono::steady_clock::now();
+  cp({"kinds:/opt/t", path("t")});
+  cp({path("t"), "kinds:/opt/back"});
+  const auto took = std::chrono::steady_clock::now() - begin;
+  MESSAGE("100 MiB of hole out and in: ",
+          std::chrono::duration_cast<std::chrono::milliseconds>(took).count(), " ms");
+  struct stat status{};
+  REQUIRE(::stat(path("t/s").c_str(), &status) == 0);
+  CHECK(status.st_size == kHole + 1);
+  CHECK(status.st_blocks * 512 < 100'000);
+  REQUIRE(::stat(path("t/one").c_str(), &status) == 0);
+  CHECK(status.st_nlink == 2);
+  CHECK(shell(vm,
+              "cd /opt/back; [ $(stat -c %b s) -lt 200 ] && cmp s ../t/s && stat -c %h one && "
+              "[ one -ef two ] && echo same") == "2\nsame\n");
+
+  // What was named and can not be carried.
+  shell(vm, "mkfifo /opt/t/fifo");
+  cp({"kinds:/dev/null", path("null")}, 1);
+  cp({"kinds:/opt/t/fifo", path("null")}, 1);
+  cp({"/dev/null", "kinds:/tmp/null"}, 1);
+  CHECK_FALSE(fs::exists(path("null")));
+  cp({"kinds:/opt/t", path("without")});
+  CHECK_FALSE(fs::exists(path("without/fifo")));
+}
+
+TEST_CASE("what is done to files while others suspend and resume the vm is done, and once") {
+  constexpr int kRounds = 8;
+  RunOptions options;
+  options.name = "restless";
+  options.dies_with_owner = false;
+  RunningVm vm = run_counter(options);
+  const TempDir dir;
+  fs::create_directories(dir.path() / "tree/sub");
+  dir.write("tree/sub/data", noise(3u << 20));
+  for (int i = 0; i < 50; ++i) dir.write("tree/" + std::to_string(i), "x");
+  std::atomic<bool> over{false};
+  std::atomic<int> suspends{0};
+  std::atomic<int> programs{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 3; ++i) {
+      threads.emplace_back([&] {
+        while (!over) {
+          const auto slept = vm.suspend();
+          if (slept) ++suspends;
+          CHECK_MESSAGE((slept || slept.error().code == ErrorCode::busy), why(slept));
+          std::this_thread::sleep_for(std::chrono::milliseconds(700));
+        }
+      });
+      threads.emplace_back([&] {
+        while (!over) {
+          const auto woken = vm.resume();
+          CHECK_MESSAGE(woken, why(woken));
+          if (vm.exec_collect({.argv = {"true"}})) ++programs;
+          std::this_thread::sleep_for(std::chrono::milliseconds(300));
+        }
+      });
+    }
+    std::vector<std::jthread> callers;
+    for (int caller = 0; caller < 3; ++caller) {
+      callers.emplace_back([&, caller] {
+        const std::string name = std::to_string(caller);
+        for (int round = 0; round < kRounds; ++round) {
+          const std::string line = name + " " + std::to_string(round) + "\n";
+          const auto appended = vm.append_file("/root/log", bytes_of(line));
+          CHECK_MESSAGE(appended, why(appended));
+          const auto made = vm.make_directory("/root/d" + name + "-" + std::to_string(round));
+          CHECK_MESSAGE(made, why(made));
+          const auto up = vm.upload(dir.path() / "tree", "/root", {.name = "t" + name});
+          CHECK_MESSAGE(up, why(up));
+          const auto down = vm.download("/root/t" + name, dir.path(), {.name = "back" + name});
+          CHECK_MESSAGE(down, why(down));
+          if (caller == 0) cp({(dir.path() / "tree/1").string(), "restless:/root/by-cli"});
+        }
+      });
+    }
+    callers.clear();
+    over = true;
+  }
+  MESSAGE(suspends.load(), " suspends, ", programs.load(), " programs");
+  CHECK(suspends > 3);
+  const std::string sorted =
+      shell(vm, "sort /root/log | uniq -c | awk '{print $1}' | sort | uniq -c");
+  CHECK(sorted.find(std::to_string(3 * kRounds) + " 1\n") != std::string::npos);
+  CHECK(shell(vm, "ls -d /root/d* | wc -l; ls -A /root | grep -c microvm-put || true") ==
+        std::to_string(3 * kRounds) + "\n0\n");
+  for (const char* name : {"back0", "back1", "back2"}) {
+    CHECK(text_of(dir.path() / name / "sub/data") == text_of(dir.path() / "tree/sub/data"));
+    CHECK(text_of(dir.path() / name / "49") == "x");
+  }
 }
 
 TEST_CASE("a watch tells what the guest's programs do to files, until the vm sleeps") {

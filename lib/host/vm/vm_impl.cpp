@@ -25,6 +25,7 @@ constexpr std::chrono::seconds kLogLimit{10};
 // A worker that is just starting or ending in another process.
 constexpr std::chrono::milliseconds kSettlePause{10};
 constexpr int kSettleAttempts = 200;
+constexpr std::chrono::seconds kEndPatience{1};
 
 wire::LogsRequest::Which wire_source(LogSource source) {
   return source == LogSource::app ? wire::LogsRequest::Which::app
@@ -240,10 +241,16 @@ void Vm::Impl::tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_
 }
 
 bool Vm::Impl::was_put_to_sleep(const Session& before) {
-  const VmState now = state();
-  if (now == VmState::suspended || now == VmState::suspending) return true;
+  const auto sleeps = [this] {
+    const VmState now = state();
+    return now == VmState::suspended || now == VmState::suspending;
+  };
+  if (sleeps()) return true;
+  // Streams break a moment before their worker is gone.
+  static_cast<void>(before.client->wait_ended(Limits({}, kEndPatience), "look again"));
+  if (sleeps()) return true;
   // Another call was faster.
-  return now == VmState::running && before.client->ending();
+  return before.client->ending() && state() == VmState::running;
 }
 
 Result<std::string> Vm::Impl::read_log(LogSource source) {

@@ -252,8 +252,8 @@ TEST_SUITE("kept kinds") {
     // More than may come counts with its holes.
     CHECK(code_from({sparse_frame("", UINT64_MAX, 0)}, host.path()) == ErrorCode::invalid_argument);
     CHECK(fs::is_empty(host.path()));
-    CHECK(code_from({sparse_frame("", 10, 2), extents_frame(two), data_frame("a"), data_frame("b")}, host.path()) ==
-          ErrorCode{});
+    CHECK(code_from({sparse_frame("", 10, 2), extents_frame(two), data_frame("a"), data_frame("b")},
+                    host.path()) == ErrorCode{});
     CHECK(text_of(host / "t") == std::string("a\0\0\0\0b\0\0\0\0", 10));
   }
 
