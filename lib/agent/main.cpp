@@ -7,6 +7,7 @@
 #include "agent/base/thread.hpp"
 #include "agent/boot/boot.hpp"
 #include "agent/boot/reaper.hpp"
+#include "agent/clone/host_clock.hpp"
 #include "agent/link/vsock.hpp"
 #include "agent/operation/doorbell.hpp"
 #include "agent/operation/guest.hpp"
@@ -43,6 +44,8 @@ Outcome<void> start_services() {
   if (error == 0)
     error = start_thread([] { guest.app_log.run([] { return connect_host(kAppLogPort); }); });
   if (error == 0) error = start_thread([] { keep_doorbell(guest); });
+  if (error == 0)
+    error = start_thread([] { follow_host_clock([] { return connect_host(kClockPort); }); });
   if (error != 0) return fail_errno("start a thread", error);
   return {};
 }

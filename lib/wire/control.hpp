@@ -37,6 +37,9 @@ inline constexpr uint32_t kAgentDoorbellPort =
     1024;  // guest → host: after boot and after a restore
 inline constexpr uint32_t kAgentOperationPort = 1025;  // host → guest: one connection per operation
 inline constexpr uint32_t kAppLogPort = 1026;  // guest → host: output of the image's command
+// guest → host: is told the host's CLOCK_REALTIME (int64_t ns; more may follow), and closed when it
+// is worth asking again.
+inline constexpr uint32_t kClockPort = 1027;
 
 // ---- requests, in the order a worker sees them -------------------------------------------------
 

@@ -11,6 +11,7 @@ namespace microvm::agent {
 inline constexpr uint32_t kDoorbellPort = 1024;   // guest → host
 inline constexpr uint32_t kOperationPort = 1025;  // host → guest
 inline constexpr uint32_t kAppLogPort = 1026;     // guest → host
+inline constexpr uint32_t kClockPort = 1027;      // guest → host
 
 // One attempt; invalid when the host did not answer.
 [[nodiscard]] base::Fd connect_host(uint32_t port);

@@ -55,6 +55,9 @@ constexpr auto kAllowed = std::to_array<uint32_t>({
     SYS_setsockopt,
     SYS_pipe2,
     SYS_eventfd2,
+    // the guest's clock
+    SYS_timerfd_create,
+    SYS_timerfd_settime,
     // the loop
     SYS_io_uring_enter,
     SYS_epoll_ctl,

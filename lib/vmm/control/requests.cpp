@@ -270,6 +270,7 @@ Result<void> Worker::attach_devices(wire::VmFds<base::Fd>& files,
   vsock_->listen(wire::kAgentDoorbellPort,
                  [this](base::Fd fd) { agent_offer_.ring(std::move(fd)); });
   vsock_->listen(wire::kAppLogPort, [this](base::Fd fd) { app_streams_.add(std::move(fd)); });
+  vsock_->listen(wire::kClockPort, [this](base::Fd fd) { clock_streams_.add(std::move(fd)); });
   return machine_->attach(std::move(vsock));
 }
 

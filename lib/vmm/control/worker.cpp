@@ -62,6 +62,7 @@ Worker::Worker(sys::Loop& loop, base::Fd owner)
       app_log_(loop),
       log_keeper_(loop, kernel_log_, app_log_),
       app_streams_(loop, app_log_),
+      clock_streams_(loop),
       agent_offer_(loop, [this] { return agent_taker(); }) {
   add_connection(kOwner, std::move(owner));
 }

@@ -12,6 +12,7 @@
 #include "sys/loop.hpp"
 #include "vmm/control/agent_offer.hpp"
 #include "vmm/control/app_streams.hpp"
+#include "vmm/control/clock_streams.hpp"
 #include "vmm/control/connection.hpp"
 #include "vmm/control/log.hpp"
 #include "vmm/control/log_keeper.hpp"
@@ -136,6 +137,7 @@ class Worker {
   Log app_log_;
   LogKeeper log_keeper_;
   AppStreams app_streams_;
+  ClockStreams clock_streams_;
   std::unique_ptr<Machine> machine_;
   VsockDevice* vsock_ = nullptr;            // owned by the machine
   std::vector<DiskStack*> writable_disks_;  // likewise

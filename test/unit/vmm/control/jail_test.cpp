@@ -151,6 +151,8 @@ constexpr auto kDoors = std::to_array<long>({
     SYS_setsockopt,
     SYS_pipe2,
     SYS_eventfd2,
+    SYS_timerfd_create,
+    SYS_timerfd_settime,
     SYS_epoll_ctl,
     SYS_io_uring_enter,
     SYS_epoll_wait,
