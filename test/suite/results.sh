@@ -27,9 +27,11 @@ sys.exit(ctypes.CDLL(None).syscall(425, 4, parameters) < 0)' 2>/dev/null
 # Root in a container often can not.
 can_mount() { unshare --mount mount -t tmpfs tmpfs /mnt 2>/dev/null; }
 
-# may_skip REASON: whether that is missing here. A reason that is not known is none: CI has whatever the tests need.
+# may_skip REASON PLACE: whether that is missing where the suite ran. A reason that is not known is none: CI has whatever
+# the tests need.
 may_skip() {
   case $1 in
+    "needs the rig"*) [ "$2" != rig ] ;;
     "needs root: to mount"*) ! can_mount ;;
     "needs root"*) [ "$EUID" -ne 0 ] ;;
     "needs a mount namespace"*) ! unshare --user --map-root-user --mount true 2>/dev/null ;;
@@ -41,16 +43,16 @@ may_skip() {
 
 # A case that is skipped though this machine can run it has failed.
 judge_skips() {
-  local name=$1 line
+  local name=$1 place=$3 line
   while IFS= read -r line; do
-    may_skip "${line##*): }" && continue
+    may_skip "${line##*): }" "$place" && continue
     echo "test/run: $name need not have skipped $line" >&2
     skipped=$((skipped - 1))
     failed=$((failed + 1))
   done < <(sed -n 's/^\[skipped\] //p' "$2")
 }
 
-# judge_suite NAME STATUS OUTPUT: a suite that failed without a failed test (a crash, a dead rig), or that ran nothing, is
+# judge_suite NAME STATUS OUTPUT PLACE: a suite that failed without a failed test (a crash, a dead rig), or that ran nothing, is
 # one failure.
 judge_suite() {
   local name=$1 status=$2
@@ -61,5 +63,5 @@ judge_suite() {
     echo "test/run: $name ran no tests" >&2
     failed=1
   fi
-  judge_skips "$name" "$3"
+  judge_skips "$name" "$3" "$4"
 }

@@ -45,12 +45,12 @@ Ran run_sample(const std::string& options) {
 }
 
 // What test/run makes of a suite's output and status: "PASSED FAILED SKIPPED".
-std::string counted(const std::string& command) {
+std::string counted(const std::string& command, const std::string& place = "direct") {
   const TempDir dir;
   const std::string output = (dir / "output").string();
   return run("bash -c '. " SUITE_SOURCE_DIR "/results.sh; status=0; (" + command + ") >" + output +
              " 2>&1 || status=$?; count_results " + output + "; judge_suite sample $status " +
-             output + " 2>/dev/null; echo $passed $failed $skipped'")
+             output + " " + place + " 2>/dev/null; echo $passed $failed $skipped'")
       .out;
 }
 
@@ -121,5 +121,8 @@ TEST_SUITE("suite") {
     const bool root = ::geteuid() == 0;
     CHECK(counted(one_passed + "needs root: only it can be another" + one_skipped) ==
           (root ? "1 1 0\n" : "1 0 1\n"));
+    const std::string rig = one_passed + "needs the rig: it sets the clock" + one_skipped;
+    CHECK(counted(rig) == "1 0 1\n");
+    CHECK(counted(rig, "rig") == "1 1 0\n");
   }
 }
