@@ -18,10 +18,8 @@ namespace {
 // The kernel slews by half a millisecond in a second: this much takes more than three minutes.
 constexpr int64_t kLargestSlewNs = 100'000'000;
 constexpr int64_t kNsPerMs = 1'000'000;
-// A stream that lasted this long was closed because the clock was set, or for the time of day.
 constexpr int64_t kLongStreamMs = 1000;
-// After one that did not, or broke, as in a clone, whose clock its identity sets. The longest is
-// for hosts that do not know of this.
+// In a clone, whose streams are broken, it is the identity that sets the clock.
 constexpr int64_t kShortestPauseMs = 500;
 constexpr int64_t kLongestPauseMs = 60'000;
 
@@ -99,16 +97,20 @@ Outcome<HostTime> read_host_time(int stream, int64_t asked_ns) {
   return time;
 }
 
+int64_t pause_before_asking_ms(int64_t last_pause_ms, bool told, int64_t lasted_ms) {
+  const bool long_stream = lasted_ms >= kLongStreamMs;
+  if (told && long_stream) return 0;
+  return std::clamp(long_stream ? 0 : last_pause_ms * 2, kShortestPauseMs, kLongestPauseMs);
+}
+
 void follow_host_clock(base::Fd (*connect)()) {
   int64_t pause_ms = 0;
   for (;;) {
     const int64_t asked_ns = now_ns(CLOCK_MONOTONIC);
     const base::Fd stream = connect();
     const bool told = stream && ask_and_wait(stream, asked_ns);
-    const int64_t lasted_ms = (now_ns(CLOCK_MONOTONIC) - asked_ns) / kNsPerMs;
-    if (lasted_ms >= kLongStreamMs) pause_ms = 0;
-    if (told && lasted_ms >= kLongStreamMs) continue;
-    pause_ms = std::clamp(pause_ms * 2, kShortestPauseMs, kLongestPauseMs);
+    const int64_t lasted_ms = stream ? (now_ns(CLOCK_MONOTONIC) - asked_ns) / kNsPerMs : 0;
+    pause_ms = pause_before_asking_ms(pause_ms, told, lasted_ms);
     sleep_ms(pause_ms);
   }
 }

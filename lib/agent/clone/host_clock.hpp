@@ -35,6 +35,12 @@ struct ClockChange {
 // The host's answer on a new stream.
 [[nodiscard]] Outcome<HostTime> read_host_time(int stream, int64_t asked_ns);
 
+// How long to wait before asking again, after a stream that lasted so long and was `told` to end,
+// or was refused or broke; with the pause before that one. Never long after a stream that was of
+// use, never at once for a host that cannot, or a guest's program that takes all there is of
+// streams.
+[[nodiscard]] int64_t pause_before_asking_ms(int64_t last_pause_ms, bool told, int64_t lasted_ms);
+
 // For ever, on a thread of its own. `connect`: one attempt to get a stream to the host's clock.
 [[noreturn]] void follow_host_clock(base::Fd (*connect)());
 

@@ -58,6 +58,24 @@ TEST_CASE("host clock: an answer that took long says nothing of what is less tha
   CHECK(judge(-kHour, kTook).by_ns == -kHour);
 }
 
+TEST_CASE("host clock: a host that closes is asked at once, one that refuses ever more rarely") {
+  constexpr int64_t kLongMs = 60'000;
+  CHECK(pause_before_asking_ms(0, true, kLongMs) == 0);
+  CHECK(pause_before_asking_ms(8000, true, kLongMs) == 0);
+  CHECK(pause_before_asking_ms(0, false, kLongMs) == 500);  // a restore broke it
+  CHECK(pause_before_asking_ms(8000, false, kLongMs) == 500);
+  for (const bool told : {true, false}) {
+    int64_t pause_ms = 0;
+    int64_t all_ms = 0;
+    for (int attempt = 0; attempt < 100; ++attempt) {
+      pause_ms = pause_before_asking_ms(pause_ms, told, 1);
+      all_ms += pause_ms;
+    }
+    CHECK(pause_ms == 60'000);
+    CHECK(all_ms > 90 * 60'000);
+  }
+}
+
 TEST_CASE("host clock: the host's answer, whole or not at all") {
   const int64_t now = kNow;
   SUBCASE("whole, and more that a later host may say") {
