@@ -2,7 +2,10 @@
 // request to the first instruction of the guest, counted by ptrace.
 #include <doctest/doctest.h>
 #include <linux/kvm.h>
+#include <linux/seccomp.h>
 #include <sys/syscall.h>
+
+#include <future>
 
 #include "captured.hpp"
 #include "sys/file.hpp"
@@ -91,4 +94,20 @@ TEST_CASE("restore: each piece of an overlay costs three system calls") {
   CHECK(pieces <= 110);
   CHECK(counts->calls >= 3 * pieces);
   CHECK(counts->calls <= 3 * pieces + 60);
+}
+
+TEST_CASE("shape: the worker's filter does not slow down its processor") {
+  WorkerProcess worker;
+  Tracer tracer(worker.pid());
+  auto shaped = std::async(std::launch::async, [&] { worker.shape(); });
+  std::optional<uint64_t> flags;
+  const auto note = [&](const Tracer::Call& call) {
+    if (call.number == SYS_seccomp) flags = call.arguments[1];
+    return 0;
+  };
+  REQUIRE(tracer.follow(
+      note, [&] { return shaped.wait_for(milliseconds(0)) == std::future_status::ready; }));
+  shaped.get();
+  REQUIRE(flags);
+  CHECK(*flags == (SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW));
 }

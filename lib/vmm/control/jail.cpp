@@ -161,8 +161,12 @@ Result<void> lock_down() {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return base::fail_errno("no_new_privs");
   std::vector<sock_filter> code = build_filter();
   const sock_fprog program{static_cast<uint16_t>(code.size()), code.data()};
-  const long done =
-      ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+  // Linux before 5.16 takes speculation away from whoever has a filter (SSBD, STIBP): meant for
+  // programs that run foreign code in their own address space. Ours is in a guest, which has a
+  // SPEC_CTRL of its own and between whose switches KVM clears the predictors; the worker would
+  // only become slow, and each exit with it.
+  constexpr unsigned long kFlags = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+  const long done = ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kFlags, &program);
   if (done == 0) return {};
   return base::fail(ErrorCode::unsupported,
                     "this kernel has no seccomp filters, a worker cannot be locked down");
