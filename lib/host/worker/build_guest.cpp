@@ -8,6 +8,7 @@
 #include "host/session/hook_call.hpp"
 #include "host/store/files.hpp"
 #include "host/worker/control_client.hpp"
+#include "host/worker/guest_clock.hpp"
 #include "host/worker/read_stream.hpp"
 #include "host/worker/start_worker.hpp"
 #include "host/worker/vm_link.hpp"
@@ -24,9 +25,14 @@ constexpr std::chrono::minutes kShutdownLimit{2};
 constexpr std::chrono::minutes kOperationLimit{2};
 constexpr std::chrono::seconds kLogLimit{5};
 
+// But for the clock, which depends on the host.
 constexpr const char* kCmdline =
     "console=ttyS0 quiet loglevel=4 reboot=a panic=-1 8250.nr_uarts=1 i8042.noaux i8042.nopnp "
-    "pci=off tsc=reliable no_timer_check cryptomgr.notests init_on_free=1 rdinit=/init";
+    "pci=off no_timer_check cryptomgr.notests init_on_free=1 rdinit=/init ";
+
+std::string cmdline_here() {
+  return kCmdline + clock_arguments(host_clocksource());
+}
 
 // Of a guest that nobody else knows.
 wire::Attachment attachment() {
@@ -75,7 +81,7 @@ class VmBuildGuest : public BuildGuest {
   ~VmBuildGuest() override { client_->close(); }
 
   [[nodiscard]] uint64_t boot_ms() const override { return boot_ms_; }
-  [[nodiscard]] std::string kernel_cmdline() const override { return kCmdline; }
+  [[nodiscard]] std::string kernel_cmdline() const override { return cmdline_here(); }
   Result<void> put_files(const std::vector<FileToPut>& files, const CallLimits& limits) override {
     return checked(agent_.put_files(files, Limits(limits)));
   }
@@ -318,7 +324,7 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::boot(const BuildMachine& machi
   const Limits limits(call_limits, kBootLimit);
   auto files = open_boot_files(host_->store, machine);
   if (!files) return base::fail(files.error());
-  wire::BootRequest request{.cmdline = kCmdline, .attachment = attachment(), .disks = {}};
+  wire::BootRequest request{.cmdline = cmdline_here(), .attachment = attachment(), .disks = {}};
   const std::vector<int> fds = wire::pack(files->boot_fds(), request);
   return launch(machine, std::move(*files), std::move(request), fds, limits);
 }
