@@ -42,6 +42,8 @@ const char* name_of(SectionId id) {
       return "virtio vsock";
     case SectionId::virtio_rng:
       return "virtio rng";
+    case SectionId::cpu_capabilities:
+      return "cpu capabilities";
     case SectionId::virtio_devices:
       return "virtio device";
     case SectionId::working_set:
@@ -147,6 +149,11 @@ Result<Reader> Reader::parse(wire::ByteView bytes) {
     return corrupt("a section stands there twice");
   }
   return reader;
+}
+
+bool Reader::has(SectionId id, uint32_t instance) const {
+  return std::ranges::any_of(
+      sections_, [&](const Section& s) { return s.id == id && s.instance == instance; });
 }
 
 Result<Section> Reader::find(SectionId id, uint32_t instance, uint16_t max_version) const {

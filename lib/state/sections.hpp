@@ -28,6 +28,7 @@ enum class SectionId : uint32_t {
   virtio_block = 9,
   virtio_vsock = 10,
   virtio_rng = 11,
+  cpu_capabilities = 12,   // what the guest read of the processor's flaws, if it could
   working_set = 32,        // alone in a file of its own
   virtio_devices = 0x100,  // + n: a virtio device of type n (virtio 1.2 §5) that is not above
 };
@@ -65,6 +66,7 @@ class Reader {
   // last section. `bytes` must outlive the reader. Errors: corrupt, unsupported (newer format).
   static Result<Reader> parse(wire::ByteView bytes);
 
+  [[nodiscard]] bool has(SectionId id, uint32_t instance) const;
   // Error corrupt when the section is missing, unsupported when its version is above `max_version`.
   [[nodiscard]] Result<Section> find(SectionId id, uint32_t instance, uint16_t max_version) const;
 

@@ -5,13 +5,12 @@
 #include <sys/wait.h>
 #include <x86intrin.h>
 
-#include <array>
 #include <memory>
 #include <optional>
 #include <thread>
 
 #include "captured.hpp"
-#include "raw_guest.hpp"
+#include "own_tsc.hpp"
 #include "state/exit_record.hpp"
 #include "state/sections.hpp"
 #include "sys/file.hpp"
@@ -35,20 +34,6 @@ uint64_t captured_clock_ns(const Captured& captured) {
   const auto section = state->find(state::SectionId::clock, 0, 1);
   REQUIRE(section);
   return wire::ByteReader(section->body).get<uint64_t>();
-}
-
-// A paravirtual KVM lets guests read the host's TSC, which nobody can stop.
-bool a_guest_has_a_tsc_of_its_own() {
-  // rdtsc; shl rdx, 32; or rax, rdx; mov [0x200000], rax; hlt
-  constexpr std::array<uint8_t, 18> kCode = {0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0,
-                                             0x48, 0x89, 0x04, 0x25, 0x00, 0x00, 0x20, 0x00, 0xf4};
-  const uint64_t host = __rdtsc();
-  RawGuest guest(std::as_bytes(std::span(kCode)));
-  REQUIRE(guest.vcpu.run().kind == vmm::kvm::Exit::Kind::halt);
-  uint64_t its = 0;
-  REQUIRE(guest.memory.read(0x200000, its));
-  REQUIRE(its > 0);
-  return its < host;
 }
 
 void check_runs_on(WorkerProcess& worker) {

@@ -42,6 +42,13 @@ struct RawGuest {
   // Shaped, with nothing behind the memory yet.
   explicit RawGuest(Chips chips = Chips::no) : vcpu(make_vcpu(chips)) {}
 
+  // Finishes an access whose exit run() reported, without executing anything further.
+  void finish_access() {
+    vcpu.request_exit();
+    REQUIRE(vcpu.run().kind == kvm::Exit::Kind::interrupted);
+    vcpu.clear_exit_request();
+  }
+
   // In 64-bit mode at the start of `code`.
   explicit RawGuest(std::span<const std::byte> code, Chips chips = Chips::no) : RawGuest(chips) {
     must(memory.back_with_zeros());

@@ -133,6 +133,11 @@ Code& Code::cpuid(uint32_t leaf) {
   return set_eax(leaf).raw({0x33, 0xc9, 0x0f, 0xa2});  // xor ecx, ecx; cpuid
 }
 
+Code& Code::append(wire::ByteView code) {
+  bytes_.insert(bytes_.end(), code.begin(), code.end());
+  return *this;
+}
+
 Code& Code::count_forever(uint32_t spin_rounds) {
   point_at(kCounterAddress);
   const size_t top = here();

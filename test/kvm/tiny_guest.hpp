@@ -40,7 +40,8 @@ class Code {
   Code& map_devices();
   // After that: the 2 MiB page around another device there.
   Code& map_device_page(uint64_t address);
-  Code& cpuid(uint32_t leaf);                       // its first subleaf → eax, ebx, ecx, edx
+  Code& cpuid(uint32_t leaf);         // its first subleaf → eax, ebx, ecx, edx
+  Code& append(wire::ByteView code);  // of the assembler; where it runs does not matter
   Code& count_forever(uint32_t spin_rounds = 200);  // as counting_guest() does
 
   [[nodiscard]] size_t here() const { return bytes_.size(); }

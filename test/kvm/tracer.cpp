@@ -110,7 +110,7 @@ void Tracer::look_at(Thread& thread, const Visit& visit) {
   if (::ptrace(PTRACE_GET_SYSCALL_INFO, thread.tid, sizeof info, &info) <= 0) return;
   if (info.op == PTRACE_SYSCALL_INFO_EXIT && thread.failure != 0) end_failure(thread);
   if (info.op != PTRACE_SYSCALL_INFO_ENTRY) return;
-  Call call{info.entry.nr, {}};
+  Call call{info.entry.nr, {}, thread.tid};
   for (size_t i = 0; i < std::size(call.arguments); ++i) call.arguments[i] = info.entry.args[i];
   if (const int error = visit(call); error != 0) begin_failure(thread, info, error);
 }

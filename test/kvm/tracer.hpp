@@ -22,6 +22,7 @@ class Tracer {
   struct Call {
     uint64_t number;
     uint64_t arguments[6];
+    pid_t thread;
   };
   // Sees a call before the kernel does. A number of <errno.h>: the call fails with it, which must
   // be one whose first argument is a file descriptor; 0: it is carried out.

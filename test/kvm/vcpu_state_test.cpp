@@ -77,6 +77,7 @@ struct Saved {
 
 Saved save(RawGuest& guest) {
   const auto msrs = x86_64::saved_msrs(shared_kvm().msr_indices());
+  guest.finish_access();
   Saved saved;
   saved.vcpu = x86_64::encode(must(x86_64::save_vcpu(guest.vcpu, msrs)));
   const auto vm = must(x86_64::save_vm(guest.vm, {.kvm_ns = must(guest.vm.clock_ns())}));
@@ -92,7 +93,10 @@ Saved save(RawGuest& guest) {
 void restore(RawGuest& guest, const Saved& saved) {
   must(guest.memory.back_with_file(saved.memory.get()));
   must(x86_64::restore_vm(guest.vm, must(x86_64::decode_vm(saved.chips, saved.clock))));
-  must(x86_64::restore_vcpu(guest.vcpu, must(x86_64::decode_vcpu(saved.vcpu))));
+  const auto state = must(x86_64::decode_vcpu(saved.vcpu));
+  kvm::Vcpu* const vcpus[] = {&guest.vcpu};
+  must(x86_64::restore_tsc(vcpus, state));
+  must(x86_64::restore_vcpu(guest.vcpu, state));
 }
 
 }  // namespace

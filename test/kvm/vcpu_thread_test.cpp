@@ -84,12 +84,32 @@ TEST_CASE("vcpu thread: one without a vcpu stays parked, and runs the one it get
   Running spare(Running::Vcpu::later);
   CHECK(spare.thread->parked());
   spare.thread->request_park();
+  spare.thread->settle();
   CHECK(spare.thread->wait_parked(0ms));
   CHECK(spare.thread->exits() == 0);
   spare.thread->adopt(std::move(spare.guest.vcpu));
   CHECK(spare.thread->parked());
   spare.thread->run();
   spare.wait_until_it_goes_on();
+}
+
+TEST_CASE("vcpu thread: what was to travel with the first run is in KVM when it has settled") {
+  Running vcpu;
+  constexpr uint64_t kValue = 0x5555;
+  auto& own = vcpu.thread->vcpu();
+  kvm_regs regs = must(own.regs());
+  regs.rbx = kValue;
+  must(own.set_regs_and_events_on_run(regs, must(own.events())));
+  for (int round = 0; round < 3; ++round) {
+    vcpu.thread->settle();
+    REQUIRE(vcpu.thread->wait_parked(2s));
+    CHECK(must(own.regs()).rbx == kValue);
+    CHECK(must(own.regs()).rip == regs.rip);
+    CHECK(vcpu.left == 0);
+    CHECK(vcpu.thread->exits() == 1);
+  }
+  vcpu.thread->run();
+  vcpu.wait_until_it_goes_on();
 }
 
 TEST_CASE("vcpu thread: one that never got a vcpu ends") {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "vmm/arch/x86_64/acpi.hpp"
+#include "vmm/arch/x86_64/arch_capabilities.hpp"
 #include "vmm/arch/x86_64/boot.hpp"
 #include "vmm/arch/x86_64/bus.hpp"
 #include "vmm/arch/x86_64/clocks.hpp"
@@ -33,6 +34,7 @@ using layout::virtio_mmio_address;
 
 // ---- the processor the guest sees ---------------------------------------------------------------
 using CpuTable = x86_64::CpuidTable;
+using x86_64::check_capabilities;
 using x86_64::check_compatible;
 using x86_64::set_cpu;
 
@@ -59,19 +61,24 @@ using x86_64::read_clocks;
 using x86_64::set_clocks;
 
 // ---- state: out of KVM and into it, and the sections of a state file ----------------------------
+using x86_64::restore_tsc;
 using x86_64::restore_vcpu;
 using x86_64::restore_vm;
+using x86_64::save_capabilities;
 using x86_64::save_vcpu;
 using x86_64::save_vm;
+using x86_64::set_capabilities;
 using x86_64::VcpuState;
 using x86_64::VmState;
 // What save_vcpu() has to ask this host's KVM for.
 inline std::vector<uint32_t> saved_registers(const kvm::Kvm& kvm) {
   return x86_64::saved_msrs(kvm.msr_indices());
 }
+using x86_64::add_capabilities;
 using x86_64::add_cpu_table;
 using x86_64::add_vcpu;
 using x86_64::add_vm;
+using x86_64::read_capabilities;
 using x86_64::read_cpu_table;
 using x86_64::read_vcpu;
 using x86_64::read_vm;

@@ -58,14 +58,6 @@ void Vcpu::clear_exit_request() noexcept {
   std::atomic_ref(run_->immediate_exit).store(0, std::memory_order_seq_cst);
 }
 
-Result<void> Vcpu::complete_pending_access() {
-  request_exit();
-  const Exit exit = run();
-  clear_exit_request();
-  if (exit.kind == Exit::Kind::interrupted) return {};
-  return base::fail(ErrorCode::internal, "KVM_RUN ran on although asked to return at once");
-}
-
 void Vcpu::pre_fault(uint64_t guest_address, uint64_t bytes) noexcept {
   PreFault request{.gpa = guest_address, .size = bytes, .flags = 0, .padding = {}};
   while (request.size > 0 && call(fd_.get(), kPreFaultMemory, &request) == 0) {

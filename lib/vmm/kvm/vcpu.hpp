@@ -47,17 +47,17 @@ class Vcpu : public X86Vcpu {
   Vcpu& operator=(Vcpu&& other) noexcept;
   ~Vcpu();
 
-  // Enters the guest. Always from the same thread: changing it costs an RCU grace period.
+  // Enters the guest. Always from the same thread: changing it costs an RCU grace period (before
+  // Linux 6.13).
   Exit run();
 
-  // Any thread: makes the current or next run() return `interrupted`. A thread that is inside the
-  // guest leaves it only by a signal as well, so set this first and then signal the thread.
+  // Any thread: makes the current or next run() return `interrupted`. Whatever came before is
+  // finished then: the access whose exit run() reported, registers that were to travel with it. A
+  // thread that is inside the guest leaves it only by a signal as well, so set this first and then
+  // signal the thread.
   void request_exit() noexcept;
   // The vCPU's thread, before it runs again.
   void clear_exit_request() noexcept;
-  // Finishes an access whose exit run() reported, without executing anything further: needed before
-  // registers are saved.
-  Result<void> complete_pending_access();
 
   [[nodiscard]] bool can_pre_fault() const { return can_pre_fault_; }
   // Maps what the process has mapped there for the guest, as far as KVM can: a fault each is

@@ -72,7 +72,14 @@ constexpr std::array kNeededOfX86 = {
 
 constexpr size_t kMaxCpuid = 256;  // KVM_MAX_CPUID_ENTRIES
 constexpr size_t kMaxMsrs = 1024;  // 6.12 lists about 120 on AMD and 250 on Intel
-constexpr uint32_t kTscMsr = 0x10;
+constexpr uint32_t kTscMsr = 0x10, kArchCapabilitiesMsr = 0x10a;
+
+kvm_device_attr tsc_offset_at(uint64_t& place) {
+  return {.flags = 0,
+          .group = KVM_VCPU_TSC_CTRL,
+          .attr = KVM_VCPU_TSC_OFFSET,
+          .addr = reinterpret_cast<uint64_t>(&place)};
+}
 
 }  // namespace
 
@@ -88,6 +95,7 @@ Result<void> X86Host::read_host(int dev_kvm) {
   if (auto ok = check_capabilities(dev_kvm, kNeededOfX86); !ok) return ok;
   has_tsc_deadline_ = call(dev_kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   if (auto ok = read_cpuid(dev_kvm); !ok) return ok;
+  read_arch_capabilities(dev_kvm);
   return read_msr_indices(dev_kvm);
 }
 
@@ -109,6 +117,14 @@ Result<void> X86Host::read_msr_indices(int dev_kvm) {
   const size_t count = std::min<size_t>(table.count(), kMaxMsrs);
   msr_indices_.assign(table.entries(), table.entries() + count);
   return {};
+}
+
+// A KVM that gives no features of MSRs (KVM_CAP_GET_MSR_FEATURES) refuses the call.
+void X86Host::read_arch_capabilities(int dev_kvm) {
+  MsrBuffer table(1);
+  const kvm_msr_entry wanted{.index = kArchCapabilitiesMsr, .reserved = 0, .data = 0};
+  table.fill({&wanted, 1});
+  if (call(dev_kvm, kGetMsrs, table.data()) == 1) arch_capabilities_ = table.entries()->data;
 }
 
 Result<void> X86Vm::set_private_addresses(uint64_t tss, uint64_t identity_map) {
@@ -246,7 +262,9 @@ Result<uint32_t> X86Vcpu::tsc_khz() const {
 }
 
 Result<void> X86Vcpu::set_tsc_khz(uint32_t khz) {
-  return check(fd_.get(), KVM_SET_TSC_KHZ, static_cast<unsigned long>(khz), "KVM_SET_TSC_KHZ");
+  auto done = check(fd_.get(), KVM_SET_TSC_KHZ, static_cast<unsigned long>(khz), "KVM_SET_TSC_KHZ");
+  if (done) scales_tsc_ = khz != host_tsc_khz_;
+  return done;
 }
 
 Result<uint64_t> X86Vcpu::tsc() const {
@@ -265,17 +283,23 @@ Result<void> X86Vcpu::set_tsc(uint64_t value) {
   return base::fail(ErrorCode::unsupported, "this kvm does not set the tsc");
 }
 
-Result<void> X86Vcpu::shift_tsc(uint64_t ticks) {
+Result<uint64_t> X86Vcpu::tsc_offset() const {
   uint64_t offset = 0;
-  const kvm_device_attr attribute{.flags = 0,
-                                  .group = KVM_VCPU_TSC_CTRL,
-                                  .attr = KVM_VCPU_TSC_OFFSET,
-                                  .addr = reinterpret_cast<uint64_t>(&offset)};
-  if (call(fd_.get(), KVM_GET_DEVICE_ATTR, &attribute) < 0) {
-    return base::fail(ErrorCode::unsupported, "this kvm has no tsc offsets");
-  }
-  offset += ticks;
-  return check(fd_.get(), KVM_SET_DEVICE_ATTR, &attribute, "KVM_SET_DEVICE_ATTR, tsc offset");
+  const kvm_device_attr attribute = tsc_offset_at(offset);
+  if (call(fd_.get(), KVM_GET_DEVICE_ATTR, &attribute) == 0) return offset;
+  return base::fail(ErrorCode::unsupported, "this kvm has no tsc offsets");
+}
+
+Result<void> X86Vcpu::set_tsc_offset(uint64_t offset) {
+  const kvm_device_attr attribute = tsc_offset_at(offset);
+  if (call(fd_.get(), KVM_SET_DEVICE_ATTR, &attribute) == 0) return {};
+  return base::fail(ErrorCode::unsupported, "this kvm has no tsc offsets");
+}
+
+Result<void> X86Vcpu::shift_tsc(uint64_t ticks) {
+  const auto offset = tsc_offset();
+  if (!offset) return base::fail(offset.error());
+  return set_tsc_offset(*offset + ticks);
 }
 
 Result<size_t> X86Vcpu::read_msrs(std::span<kvm_msr_entry> entries) const {

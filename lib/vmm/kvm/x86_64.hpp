@@ -28,6 +28,8 @@ class X86Host {
   // MSRs this host can save. Some KVMs list MSRs they then refuse (0x10a on kvm_pvm).
   [[nodiscard]] std::span<const uint32_t> msr_indices() const { return msr_indices_; }
   [[nodiscard]] bool has_tsc_deadline() const { return has_tsc_deadline_; }
+  // What a new vCPU has in IA32_ARCH_CAPABILITIES; 0 where KVM does not say.
+  [[nodiscard]] uint64_t arch_capabilities() const { return arch_capabilities_; }
 
  protected:
   // Errors: kvm_unsuitable (a capability is missing), those of KVM.
@@ -36,10 +38,12 @@ class X86Host {
  private:
   Result<void> read_cpuid(int dev_kvm);
   Result<void> read_msr_indices(int dev_kvm);
+  void read_arch_capabilities(int dev_kvm);
 
   std::vector<kvm_cpuid_entry2> cpuid_;
   std::vector<uint32_t> msr_indices_;
   bool has_tsc_deadline_ = false;
+  uint64_t arch_capabilities_ = 0;
 };
 
 class X86Vm {
@@ -92,13 +96,18 @@ class X86Vcpu {
   Result<void> set_tsc_khz(uint32_t khz);
   // What tsc_khz() was when the vCPU was made, 0 when unknown. No ioctl.
   [[nodiscard]] uint32_t host_tsc_khz() const { return host_tsc_khz_; }
+  // Whether set_tsc_khz() gave it another one. No ioctl.
+  [[nodiscard]] bool scales_tsc() const { return scales_tsc_; }
 
   // The guest's TSC as it is now.
   [[nodiscard]] Result<uint64_t> tsc() const;
-  // Adds ticks to it, modulo 2^64. Error unsupported: this KVM cannot (before Linux 5.16).
+  // What is added to the host's (times the ratio of frequencies), modulo 2^64. Error unsupported:
+  // this KVM does not say (before Linux 5.16).
+  [[nodiscard]] Result<uint64_t> tsc_offset() const;
+  Result<void> set_tsc_offset(uint64_t offset);
+  // Adds ticks to it. Errors as above.
   Result<void> shift_tsc(uint64_t ticks);
-  // Sets it. KVM takes a value less than a second away from what it expects for an attempt to keep
-  // vCPUs in step, and leaves the TSC as it is.
+  // Sets it; but see TscWay in arch/x86_64/clocks.hpp.
   Result<void> set_tsc(uint64_t value);
 
   // Reads the values of `entries[i].index`. The number of leading entries KVM could read: when
@@ -124,6 +133,7 @@ class X86Vcpu {
  private:
   X86Limits limits_;
   uint32_t host_tsc_khz_ = 0;
+  bool scales_tsc_ = false;
 };
 
 }  // namespace microvm::vmm::kvm

@@ -124,6 +124,7 @@ bool Machine::all_park() {
 
 Result<void> Machine::pause() {
   running_ = false;
+  for (const auto& vcpu : vcpus_) vcpu->settle();
   // The loop has to run meanwhile, see Transport::kResetDeadline.
   const bool all_parked = run_loop_until(kParkDeadline, [this] { return all_park(); });
   if (!all_parked) return base::fail(ErrorCode::deadline_exceeded, "a vcpu does not stop");

@@ -69,6 +69,15 @@ void VcpuThread::request_park() {
   interrupt();
 }
 
+void VcpuThread::settle() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!vcpu_ || !is_parked_ || is_settled_) return;
+    is_parked_ = false;
+  }
+  changed_.notify_all();
+}
+
 // The request first: a thread that is just about to enter the guest sees it there, one that is
 // inside already is brought out by the signal.
 void VcpuThread::interrupt() {
@@ -95,9 +104,11 @@ void* VcpuThread::thread_main(void* self) {
 
 void VcpuThread::loop() {
   while (wait_for_work()) {
-    run_guest();
+    const bool interrupted = run_guest();
     {
       const std::lock_guard lock(mutex_);
+      if (!interrupted && wanted_ == Wanted::run) wanted_ = Wanted::park;
+      is_settled_ = interrupted;
       is_parked_ = wanted_ != Wanted::run;
       if (!is_parked_) continue;
     }
@@ -116,14 +127,16 @@ bool VcpuThread::wait_for_work() {
 // The exit request is cleared before `wanted_` is looked at: whoever asks to park writes them in
 // the other order, so one of the two is always seen. KVM_RUN is called at least once even then,
 // because registers that were set lazily reach KVM only there. A request that was taken back before
-// we saw it is cleared on the next round: left standing, it would end every entry at once.
-void VcpuThread::run_guest() {
+// we saw it is cleared on the next round: left standing, it would end every entry at once. False:
+// it stopped by itself.
+bool VcpuThread::run_guest() {
   if (first_run_.load() == Clock::time_point{}) first_run_ = Clock::now();
   do {
     vcpu_->clear_exit_request();
     if (wanted_ != Wanted::run) vcpu_->request_exit();
-    if (!run_to_interruption()) return stop_by_itself();
+    if (!run_to_interruption()) return false;
   } while (wanted_ == Wanted::run);
+  return true;
 }
 
 // Parking happens only at an interruption: KVM has finished every earlier access by then.
@@ -134,11 +147,6 @@ bool VcpuThread::run_to_interruption() {
     if (exit.kind == kvm::Exit::Kind::interrupted) return true;
     if (!handler_(exit)) return false;
   }
-}
-
-void VcpuThread::stop_by_itself() {
-  const std::lock_guard lock(mutex_);
-  if (wanted_ == Wanted::run) wanted_ = Wanted::park;
 }
 
 }  // namespace microvm::vmm

@@ -37,10 +37,14 @@ class VcpuThread {
   // Gives it what it is for, once and before all that follows. Until then it stays parked.
   void adopt(kvm::Vcpu vcpu) { vcpu_.emplace(std::move(vcpu)); }
 
-  // Registers and state: only while parked().
+  // Registers and state: only while parked(), and to save them after settle().
   [[nodiscard]] kvm::Vcpu& vcpu() noexcept { return *vcpu_; }
 
   void run();
+  // Before its state is saved: a parked vCPU that has not run since its registers were set, or that
+  // its handler has stopped, enters KVM once without executing anything; wait_parked() says when
+  // that is done. Another thread than its own would cost a grace period each time.
+  void settle();
   // Asks the vCPU to park. An access it reported is finished first, so its registers are whole.
   void request_park();
   [[nodiscard]] bool parked() const;
@@ -60,9 +64,8 @@ class VcpuThread {
   static void* thread_main(void* self);
   void loop();
   [[nodiscard]] bool wait_for_work();
-  void run_guest();
+  [[nodiscard]] bool run_guest();
   [[nodiscard]] bool run_to_interruption();
-  void stop_by_itself();
   void interrupt();
 
   std::optional<kvm::Vcpu> vcpu_;
@@ -76,6 +79,7 @@ class VcpuThread {
   mutable std::condition_variable changed_;
   std::atomic<Wanted> wanted_{Wanted::park};  // written with the mutex held
   bool is_parked_ = true;
+  bool is_settled_ = false;  // KVM has all of the vCPU's state
 
   std::atomic<uint64_t> exits_{0};
   std::atomic<std::chrono::steady_clock::time_point> first_run_{};

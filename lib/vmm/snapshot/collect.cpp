@@ -39,6 +39,10 @@ Result<wire::Bytes> collect_state(Machine& machine) {
   state::Writer out;
   out.add(SectionId::machine, 0, kMachineVersion, encode_machine({shape, slots_of(shape)}));
   arch::add_cpu_table(out, machine.cpu_table());
+  const auto capabilities =
+      arch::save_capabilities(machine.vcpus().front()->vcpu(), machine.cpu_table());
+  if (!capabilities) return base::fail(capabilities.error());
+  if (*capabilities) arch::add_capabilities(out, **capabilities);
   const auto vm = arch::save_vm(machine.vm(), *clocks);
   if (!vm) return base::fail(vm.error());
   arch::add_vm(out, *vm);

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <bit>
+#include <optional>
 
 #include "state/sections.hpp"
 #include "sys/file.hpp"
@@ -33,6 +34,7 @@ Result<wire::Bytes> read_state_file(int fd) {
 struct Core {
   uint32_t slots = 0;
   arch::CpuTable cpu_table;
+  std::optional<uint64_t> capabilities;
   arch::VmState vm;
   std::vector<arch::VcpuState> vcpus;
 };
@@ -79,17 +81,34 @@ Result<uint32_t> read_machine(const state::Reader& in, const Shape& ours) {
   return state->slots;
 }
 
+// Against all that this host can show: an older library may have hidden less of it.
+Result<void> check_cpu(const arch::CpuTable& snapshot, Machine& machine) {
+  if (snapshot == machine.cpu_table()) return {};
+  return arch::check_compatible(
+      snapshot, arch::CpuTable::for_host(machine.kvm(), machine.current_shape().vcpu_limit(),
+                                         arch::CpuTable::Guest::of_snapshot));
+}
+
+// Empty: as this host's are, or the guest has not seen any.
+Result<std::optional<uint64_t>> read_capabilities(const state::Reader& in, const Machine& machine) {
+  auto wanted = arch::read_capabilities(in);
+  if (!wanted || !*wanted) return wanted;
+  const uint64_t host = machine.kvm().arch_capabilities();
+  if (auto ok = arch::check_capabilities(**wanted, host); !ok) return base::fail(ok.error());
+  return **wanted == host ? std::nullopt : *wanted;
+}
+
 Result<Core> decode_core(const state::Reader& in, Machine& machine) {
   const auto slots = read_machine(in, machine.current_shape());
   if (!slots) return base::fail(slots.error());
   auto cpu_table = arch::read_cpu_table(in);
   if (!cpu_table) return base::fail(cpu_table.error());
-  if (auto ok = arch::check_compatible(*cpu_table, machine.cpu_table()); !ok) {
-    return base::fail(ok.error());
-  }
+  if (auto ok = check_cpu(*cpu_table, machine); !ok) return base::fail(ok.error());
+  const auto capabilities = read_capabilities(in, machine);
+  if (!capabilities) return base::fail(capabilities.error());
   auto vm = arch::read_vm(in);
   if (!vm) return base::fail(vm.error());
-  Core core{*slots, std::move(*cpu_table), *vm, {}};
+  Core core{*slots, std::move(*cpu_table), *capabilities, *vm, {}};
   for (uint32_t index = 0; index < machine.vcpus().size(); ++index) {
     auto vcpu = arch::read_vcpu(in, index);
     if (!vcpu) return base::fail(vcpu.error());
@@ -119,9 +138,14 @@ Result<void> apply_cpu_table(Machine& machine, arch::CpuTable table) {
 Result<void> apply_core(Machine& machine, Core core) {
   if (auto ok = apply_cpu_table(machine, std::move(core.cpu_table)); !ok) return ok;
   if (auto ok = arch::restore_vm(machine.vm(), core.vm); !ok) return ok;
-  for (size_t index = 0; index < core.vcpus.size(); ++index) {
-    auto& vcpu = machine.vcpus()[index]->vcpu();
-    if (auto ok = arch::restore_vcpu(vcpu, core.vcpus[index]); !ok) return ok;
+  std::vector<kvm::Vcpu*> vcpus;
+  for (const auto& thread : machine.vcpus()) vcpus.push_back(&thread->vcpu());
+  if (auto ok = arch::restore_tsc(vcpus, core.vcpus.front()); !ok) return ok;
+  for (size_t index = 0; index < vcpus.size(); ++index) {
+    if (core.capabilities) {
+      if (auto ok = arch::set_capabilities(*vcpus[index], *core.capabilities); !ok) return ok;
+    }
+    if (auto ok = arch::restore_vcpu(*vcpus[index], core.vcpus[index]); !ok) return ok;
   }
   return {};
 }

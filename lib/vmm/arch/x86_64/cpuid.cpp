@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "vmm/arch/x86_64/feature_names.hpp"
+#include "vmm/arch/x86_64/shown_features.hpp"
 
 namespace microvm::vmm::x86_64 {
 namespace {
@@ -17,7 +18,7 @@ constexpr uint32_t kMonitor = 1u << 3, kVmx = 1u << 5, kPdcm = 1u << 15;
 constexpr uint32_t kTscDeadline = 1u << 24, kOsXsave = 1u << 27, kHypervisor = 1u << 31;
 constexpr uint32_t kHyperthreading = 1u << 28;
 constexpr uint32_t kSgx = 1u << 2, kIntelPt = 1u << 25, kSgxLaunchControl = 1u << 30;
-constexpr uint32_t kArchLbr = 1u << 19;
+constexpr uint32_t kArchLbr = 1u << 19, kArchCapabilities = 1u << 29;
 constexpr uint32_t kArat = 1u << 2;
 // svm, ibs, skinit, wdt, lwp, perfctr_core, perfctr_nb, bpext, perfctr_llc
 constexpr uint32_t kAmdUnsaved =
@@ -192,12 +193,12 @@ void add_missing_components(std::span<const Entry> snapshot, std::span<const Ent
 
 }  // namespace
 
-CpuidTable CpuidTable::for_host(const kvm::Kvm& kvm, uint16_t vcpus) {
-  return make(kvm.supported_cpuid(), kvm.has_tsc_deadline(), vcpus);
+CpuidTable CpuidTable::for_host(const kvm::Kvm& kvm, uint16_t vcpus, Guest guest) {
+  return make(kvm.supported_cpuid(), kvm.has_tsc_deadline(), vcpus, guest);
 }
 
 CpuidTable CpuidTable::make(std::span<const kvm_cpuid_entry2> supported, bool tsc_deadline,
-                            uint16_t vcpus) {
+                            uint16_t vcpus, Guest guest) {
   CpuidTable table;
   bool has_topology = false;
   for (Entry e : supported) {
@@ -208,6 +209,7 @@ CpuidTable CpuidTable::make(std::span<const kvm_cpuid_entry2> supported, bool ts
     table.entries_.push_back(e);
   }
   if (has_topology) add_topology(table.entries_, vcpus);
+  if (guest == Guest::fresh) hide_from_new_guests(table.entries_);
   return table;
 }
 
@@ -231,6 +233,10 @@ Result<void> set_cpu(kvm::Vcpu& vcpu, const CpuidTable& table, uint32_t index) {
 uint64_t CpuidTable::xcr0() const {
   const Entry e = get(entries_, 0xd, 0);
   return uint64_t{e.edx} << 32 | e.eax;
+}
+
+bool CpuidTable::shows_arch_capabilities() const {
+  return (get(entries_, 7, 0).edx & kArchCapabilities) != 0;
 }
 
 wire::Bytes CpuidTable::encode() const {

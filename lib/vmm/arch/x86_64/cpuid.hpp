@@ -18,19 +18,24 @@ namespace microvm::vmm::x86_64 {
 // The table of vCPU 0; for_vcpu() puts another's APIC id in.
 class CpuidTable {
  public:
-  // What a new guest gets on this host: all KVM can give, less what we do not save or want (nested
-  // virtualization, PMU, asynchronous page faults), with our topology: one socket, one thread per
-  // core.
-  static CpuidTable for_host(const kvm::Kvm& kvm, uint16_t vcpus);
+  // Whose processor it is. A new guest gets all KVM can give, less what we do not save or want
+  // (nested virtualization, PMU, asynchronous page faults; shown_features.hpp), with our topology:
+  // one socket, one thread per core. The guest of a snapshot may have been shown more, by a library
+  // that hid less.
+  enum class Guest { fresh, of_snapshot };
+  static CpuidTable for_host(const kvm::Kvm& kvm, uint16_t vcpus, Guest guest = Guest::fresh);
   // The same from an explicit list of what KVM can give.
   static CpuidTable make(std::span<const kvm_cpuid_entry2> supported, bool tsc_deadline,
-                         uint16_t vcpus);
+                         uint16_t vcpus, Guest guest = Guest::fresh);
 
   [[nodiscard]] std::vector<kvm_cpuid_entry2> for_vcpu(uint32_t index) const;
   [[nodiscard]] std::span<const kvm_cpuid_entry2> entries() const { return entries_; }
 
   // All the bits XCR0 may have; 0 without XSAVE.
   [[nodiscard]] uint64_t xcr0() const;
+
+  // Whether the guest may read IA32_ARCH_CAPABILITIES.
+  [[nodiscard]] bool shows_arch_capabilities() const;
 
   // The body of state::SectionId::cpuid.
   [[nodiscard]] wire::Bytes encode() const;

@@ -21,13 +21,15 @@ struct SavedMsr {
   Listed listed = Listed::yes;
 };
 
-// In the order they are written. The TSC comes first and the deadline, a value of it, last.
+// In the order they are written. The TSC comes first (set_tsc() sets it) and the deadline, a value
+// of it, last.
 constexpr std::array kSaved = {
     SavedMsr{0x10, 0x10, Reset::other},                // TSC
     SavedMsr{0x3b, 0x3b},                              // TSC_ADJUST
     SavedMsr{0x48, 0x48},                              // SPEC_CTRL
     SavedMsr{0xe1, 0xe1},                              // UMWAIT_CONTROL
     SavedMsr{0x122, 0x122},                            // TSX_CTRL
+    SavedMsr{0x140, 0x140},                            // MISC_FEATURES_ENABLES: CPUID faults
     SavedMsr{0x174, 0x176},                            // SYSENTER_CS, ESP, EIP
     SavedMsr{0x17a, 0x17a},                            // MCG_STATUS
     SavedMsr{0x1a0, 0x1a0, Reset::other},              // MISC_ENABLE
@@ -42,6 +44,7 @@ constexpr std::array kSaved = {
     SavedMsr{0x6a0, 0x6a0},                            // U_CET
     SavedMsr{0x6a2, 0x6a2},                            // S_CET
     SavedMsr{0x6a4, 0x6a8},                            // PL0…3_SSP, INT_SSP_TAB
+    SavedMsr{0xd90, 0xd90},                            // BNDCFGS: MPX
     SavedMsr{0xda0, 0xda0},                            // XSS
     SavedMsr{0xc0000081, 0xc0000084},                  // STAR, LSTAR, CSTAR, SFMASK
     SavedMsr{0xc0000102, 0xc0000103},                  // KERNEL_GS_BASE, TSC_AUX
@@ -54,6 +57,9 @@ constexpr std::array kSaved = {
     SavedMsr{0x6e0, 0x6e0},                            // TSC_DEADLINE
 };
 
+// Those that readers of version 1 of a vCPU's section refuse.
+constexpr std::array<uint32_t, 2> kOfVersion2 = {0x140, 0xd90};
+
 const SavedMsr* find(uint32_t index) {
   const auto it = std::ranges::find_if(
       kSaved, [&](const SavedMsr& msr) { return index >= msr.first && index <= msr.last; });
@@ -64,6 +70,10 @@ const SavedMsr* find(uint32_t index) {
 
 bool is_saved_msr(uint32_t index) {
   return find(index) != nullptr;
+}
+
+uint16_t version_with(uint32_t index) {
+  return std::ranges::count(kOfVersion2, index) != 0 ? 2 : 1;
 }
 
 bool is_reset_value(uint32_t index, uint64_t value) {

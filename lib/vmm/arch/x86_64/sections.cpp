@@ -14,7 +14,7 @@ void add_vm(state::Writer& out, const VmState& vm) {
 }
 
 void add_vcpu(state::Writer& out, uint32_t index, const VcpuState& vcpu) {
-  out.add(SectionId::vcpu, index, kVcpuStateVersion, encode(vcpu));
+  out.add(SectionId::vcpu, index, version_of(vcpu), encode(vcpu));
 }
 
 Result<CpuidTable> read_cpu_table(const state::Reader& in) {

@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "state/sections.hpp"
+#include "vmm/arch/x86_64/arch_capabilities.hpp"
 #include "vmm/arch/x86_64/cpuid.hpp"
 #include "vmm/arch/x86_64/vcpu_state.hpp"
 #include "vmm/arch/x86_64/vm_state.hpp"

@@ -6,12 +6,14 @@
 #include <iterator>
 #include <string>
 
+#include "vmm/arch/x86_64/clocks.hpp"
 #include "vmm/arch/x86_64/saved_msrs.hpp"
 
 namespace microvm::vmm::x86_64 {
 namespace {
 
 constexpr uint32_t kMaxXsaveBytes = 64 * 1024;  // the largest known, AMX, is 11,008
+constexpr uint32_t kTsc = 0x10;
 
 std::string hex(uint32_t value) {
   char text[16];
@@ -37,7 +39,9 @@ Result<std::vector<kvm_msr_entry>> read_all(kvm::Vcpu& vcpu, std::span<const uin
   return values;
 }
 
-Result<void> write_all(kvm::Vcpu& vcpu, std::span<const kvm_msr_entry> msrs) {
+// All but the TSC, which restore_tsc() has set.
+Result<void> write_all(kvm::Vcpu& vcpu, std::vector<kvm_msr_entry> msrs) {
+  std::erase_if(msrs, [](const kvm_msr_entry& msr) { return msr.index == kTsc; });
   std::span<const kvm_msr_entry> rest = msrs;
   while (!rest.empty()) {
     const auto count = vcpu.write_msrs(rest);
@@ -148,7 +152,6 @@ void decode_xsave(wire::ByteReader& in, std::vector<std::byte>& xsave) {
 
 Result<VcpuState> save_vcpu(kvm::Vcpu& vcpu, std::span<const uint32_t> msrs) {
   VcpuState state;
-  if (auto ok = vcpu.complete_pending_access(); !ok) return base::fail(ok.error());
   Result<void> status;
   // The local APIC's pending events are folded into mp_state when that is read: it comes first.
   take(vcpu.mp_state(), state.mp_state, status);
@@ -157,18 +160,27 @@ Result<VcpuState> save_vcpu(kvm::Vcpu& vcpu, std::span<const uint32_t> msrs) {
   take(vcpu.xsave(), state.xsave, status);
   take(vcpu.xcrs(), state.xcrs, status);
   take(vcpu.debugregs(), state.debugregs, status);
-  take(vcpu.lapic(), state.lapic, status);
+  // Before the APIC: a timer that fires in between is an interrupt there and no deadline any more.
   take(read_all(vcpu, msrs), state.msrs, status);
+  take(vcpu.lapic(), state.lapic, status);
   take(vcpu.events(), state.events, status);
   if (!status) return base::fail(status.error());
   state.tsc_khz = vcpu.tsc_khz().value_or(0);
   return state;
 }
 
+Result<void> restore_tsc(std::span<kvm::Vcpu* const> vcpus, const VcpuState& first) {
+  for (kvm::Vcpu* vcpu : vcpus) {
+    if (auto ok = match_tsc(*vcpu, first.tsc_khz); !ok) return ok;
+  }
+  const auto tsc = std::ranges::find(first.msrs, kTsc, &kvm_msr_entry::index);
+  if (tsc == first.msrs.end()) return {};
+  return set_tsc(vcpus, tsc->data);
+}
+
 // Dependencies: the APIC's mode is in sregs; TSC_DEADLINE (an MSR) needs the APIC's timer mode; the
 // XSAVE image may use components only XCR0 turns on.
 Result<void> restore_vcpu(kvm::Vcpu& vcpu, const VcpuState& state) {
-  if (auto ok = match_tsc(vcpu, state.tsc_khz); !ok) return ok;
   if (auto ok = vcpu.set_sregs(state.sregs); !ok) return ok;
   if (auto ok = vcpu.set_lapic(state.lapic); !ok) return ok;
   if (auto ok = write_all(vcpu, state.msrs); !ok) return ok;
@@ -183,6 +195,12 @@ Result<void> restore_vcpu(kvm::Vcpu& vcpu, const VcpuState& state) {
     if (auto ok = vcpu.set_mp_state(state.mp_state); !ok) return ok;
   }
   return set_registers(vcpu, state);
+}
+
+uint16_t version_of(const VcpuState& state) {
+  uint16_t version = 1;
+  for (const kvm_msr_entry& msr : state.msrs) version = std::max(version, version_with(msr.index));
+  return version;
 }
 
 wire::Bytes encode(const VcpuState& state) {

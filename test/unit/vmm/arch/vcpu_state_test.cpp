@@ -86,6 +86,21 @@ TEST_CASE("saved msrs: the time stamp counter is written before the deadline cou
   CHECK(saved.size() <= kMaxSavedMsrs);
 }
 
+TEST_CASE(
+    "saved msrs: those that older libraries refuse make the section one they know not to read") {
+  constexpr uint32_t kMiscFeatures = 0x140, kBndcfgs = 0xd90;
+  CHECK(version_of(sample()) == 1);
+  for (const uint32_t index : {kMiscFeatures, kBndcfgs}) {
+    CHECK(is_saved_msr(index));
+    CHECK(is_reset_value(index, 0));
+    VcpuState state = sample();
+    state.msrs.push_back({.index = index, .reserved = 0, .data = 1});
+    CHECK(version_of(state) == 2);
+    CHECK(decode_vcpu(encode(state)));
+  }
+  CHECK(version_of(sample()) <= kVcpuStateVersion);
+}
+
 TEST_CASE("saved msrs: zeros a fresh vCPU has anyway are not saved") {
   CHECK(is_reset_value(kLstar, 0));
   CHECK_FALSE(is_reset_value(kLstar, 1));

@@ -1,0 +1,157 @@
+// What KVM says it can show on processors that people have: facts from published dumps of hosts
+// (leaves that say nothing for these tests left out), before we take anything away.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace microvm::test {
+
+struct HostCpu {
+  std::string name;
+  std::vector<kvm_cpuid_entry2> leaves;
+};
+
+struct Leaf {
+  uint32_t function, index, eax, ebx, ecx, edx;
+};
+
+inline std::vector<kvm_cpuid_entry2> entries_of(const std::vector<Leaf>& leaves) {
+  std::vector<kvm_cpuid_entry2> entries;
+  for (const Leaf& leaf : leaves) {
+    kvm_cpuid_entry2 entry{};
+    entry.function = leaf.function;
+    entry.index = leaf.index;
+    entry.eax = leaf.eax;
+    entry.ebx = leaf.ebx;
+    entry.ecx = leaf.ecx;
+    entry.edx = leaf.edx;
+    entries.push_back(entry);
+  }
+  return entries;
+}
+
+// Of Intel's servers that differ in leaves 7, 0xd and what those lead to.
+inline std::vector<Leaf> intel(uint32_t signature, const std::vector<Leaf>& own) {
+  std::vector<Leaf> leaves = {{0x0, 0, 0x20, 0x756e6547, 0x6c65746e, 0x49656e69},
+                              {0x1, 0, signature, 0x17400800, 0xf7fa3203, 0x1f8bfbff},
+                              {0x4, 0, 0x3c004121, 0x2c0003f, 0x3f, 0x0},
+                              {0x4, 1, 0x3c004122, 0x1c0003f, 0x3f, 0x0},
+                              {0x4, 2, 0x3c004143, 0x4c0003f, 0x3ff, 0x0},
+                              {0x4, 3, 0x3c07c163, 0x2c0003f, 0x11fff, 0x4},
+                              {0xb, 0, 0x1, 0x2, 0x100, 0x17},
+                              {0xb, 1, 0x6, 0x30, 0x201, 0x17},
+                              {0xd, 2, 0x100, 0x240, 0x0, 0x0},
+                              {0xd, 5, 0x40, 0x440, 0x0, 0x0},
+                              {0xd, 6, 0x200, 0x480, 0x0, 0x0},
+                              {0xd, 7, 0x400, 0x680, 0x0, 0x0},
+                              {0xd, 9, 0x8, 0xa80, 0x0, 0x0},
+                              {0x40000001, 0, 0x1007efb, 0x0, 0x0, 0x0},
+                              {0x80000001, 0, 0x0, 0x0, 0x121, 0x2c100800},
+                              {0x80000007, 0, 0x0, 0x0, 0x0, 0x100},
+                              {0x80000008, 0, 0x302e, 0x100d000, 0x0, 0x0}};
+  leaves.insert(leaves.end(), own.begin(), own.end());
+  return leaves;
+}
+
+inline std::vector<Leaf> amd(uint32_t signature, const std::vector<Leaf>& own) {
+  std::vector<Leaf> leaves = {{0x0, 0, 0x10, 0x68747541, 0x444d4163, 0x69746e65},
+                              {0x1, 0, signature, 0x17400800, 0xf7fa3203, 0x178bfbff},
+                              {0xb, 0, 0x1, 0x2, 0x100, 0x17},
+                              {0xb, 1, 0x7, 0x80, 0x201, 0x17},
+                              {0xd, 2, 0x100, 0x240, 0x0, 0x0},
+                              {0x40000001, 0, 0x1007efb, 0x0, 0x0, 0x0},
+                              {0x80000001, 0, signature, 0x40000000, 0xc003f7, 0x2fd3fbff},
+                              {0x80000007, 0, 0x0, 0x0, 0x0, 0x100},
+                              {0x80000008, 0, 0x3030, 0x130ad205, 0x707f, 0x0},
+                              {0x8000001d, 0, 0x4121, 0x1c0003f, 0x3f, 0x0},
+                              {0x8000001d, 1, 0x4122, 0x1c0003f, 0x3f, 0x0},
+                              {0x8000001d, 2, 0x4143, 0x1c0003f, 0x3ff, 0x2},
+                              {0x8000001d, 3, 0x3c163, 0x3c0003f, 0x7fff, 0x1},
+                              {0x8000001e, 0, 0x17, 0x10b, 0x0, 0x0}};
+  leaves.insert(leaves.end(), own.begin(), own.end());
+  return leaves;
+}
+
+// Sapphire Rapids up to what kernel and permission make of AMX and CET.
+inline std::vector<Leaf> sapphire_rapids(const std::vector<Leaf>& own) {
+  std::vector<Leaf> leaves = {{0x7, 1, 0x1c30, 0x0, 0x0, 0x0},
+                              {0x7, 2, 0x0, 0x0, 0x0, 0x17},
+                              {0x1d, 0, 0x1, 0x0, 0x0, 0x0},
+                              {0x1d, 1, 0x4002000, 0x80040, 0x10, 0x0},
+                              {0x1e, 0, 0x0, 0x4010, 0x0, 0x0}};
+  leaves.insert(leaves.end(), own.begin(), own.end());
+  return intel(0x806f8, leaves);
+}
+
+// Linux 6.1 on it, in a process without the permission for AMX.
+inline HostCpu half_of_amx() {
+  return {"Sapphire Rapids, Linux 6.1",
+          entries_of(sapphire_rapids({{0x7, 0, 0x2, 0xf1bf27eb, 0x1b415f6e, 0xafc14410},
+                                      {0xd, 0, 0x202e7, 0x240, 0xb00, 0x0},
+                                      {0xd, 1, 0x1f, 0x240, 0x0, 0x0},
+                                      {0xd, 0x11, 0x40, 0xac0, 0x2, 0x0}}))};
+}
+
+// Linux 6.18, with the permission.
+inline HostCpu whole_amx() {
+  return {"Sapphire Rapids, Linux 6.18, all of AMX",
+          entries_of(sapphire_rapids({{0x7, 0, 0x2, 0xf1bf27eb, 0x1b415fee, 0xbfd14410},
+                                      {0xd, 0, 0x602e7, 0x240, 0x2b00, 0x0},
+                                      {0xd, 1, 0x1f, 0x240, 0x1800, 0x0},
+                                      {0xd, 0xb, 0x10, 0x0, 0x1, 0x0},
+                                      {0xd, 0xc, 0x18, 0x0, 0x1, 0x0},
+                                      {0xd, 0x11, 0x40, 0xac0, 0x2, 0x0},
+                                      {0xd, 0x12, 0x2000, 0xb00, 0x6, 0x0}}))};
+}
+
+// Linux 6.18, without.
+inline HostCpu no_amx() {
+  return {"Sapphire Rapids, Linux 6.18",
+          entries_of(sapphire_rapids({{0x7, 0, 0x2, 0xf1bf27eb, 0x1b415fee, 0xbfd14410},
+                                      {0xd, 0, 0x2e7, 0x240, 0xa88, 0x0},
+                                      {0xd, 1, 0x1f, 0x240, 0x1800, 0x0},
+                                      {0xd, 0xb, 0x10, 0x0, 0x1, 0x0},
+                                      {0xd, 0xc, 0x18, 0x0, 0x1, 0x0}}))};
+}
+
+inline std::vector<HostCpu> host_cpus() {
+  const std::vector<Leaf> mpx = {{0xd, 0, 0x2ff, 0x240, 0xa88, 0x0},
+                                 {0xd, 1, 0xf, 0x240, 0x0, 0x0},
+                                 {0xd, 3, 0x40, 0x3c0, 0x0, 0x0},
+                                 {0xd, 4, 0x40, 0x400, 0x0, 0x0}};
+  std::vector<Leaf> skylake = mpx;
+  skylake.push_back({0x7, 0, 0x0, 0xd19f67eb, 0xc, 0x84000000});
+  std::vector<Leaf> cascade_lake = mpx;
+  cascade_lake.push_back({0x7, 0, 0x0, 0xd19f67eb, 0x80c, 0xac000400});
+  return {{"Skylake", entries_of(intel(0x50654, skylake))},
+          {"Cascade Lake", entries_of(intel(0x50657, cascade_lake))},
+          {"Ice Lake", entries_of(intel(0x606a6, {{0x7, 0, 0x2, 0xf1bf27eb, 0x415f4e, 0xbc000410},
+                                                  {0x7, 2, 0x0, 0x0, 0x0, 0x1},
+                                                  {0xd, 0, 0x2e7, 0x240, 0xa88, 0x0},
+                                                  {0xd, 1, 0xf, 0x240, 0x0, 0x0}}))},
+          half_of_amx(),
+          whole_amx(),
+          no_amx(),
+          {"Milan", entries_of(amd(0xa00f11, {{0x7, 0, 0x0, 0x219c05ab, 0x40068c, 0xa8000000},
+                                              {0xd, 0, 0x207, 0x240, 0x988, 0x0},
+                                              {0xd, 1, 0xf, 0x240, 0x1800, 0x0},
+                                              {0xd, 9, 0x8, 0x980, 0x0, 0x0},
+                                              {0xd, 0xb, 0x10, 0x0, 0x1, 0x0},
+                                              {0xd, 0xc, 0x18, 0x0, 0x1, 0x0}}))},
+          {"Genoa", entries_of(amd(0xa10f11, {{0x7, 0, 0x1, 0xf1bf07ab, 0x415fce, 0xbc000010},
+                                              {0x7, 1, 0x20, 0x0, 0x0, 0x0},
+                                              {0xd, 0, 0x2e7, 0x240, 0x988, 0x0},
+                                              {0xd, 1, 0xf, 0x240, 0x1800, 0x0},
+                                              {0xd, 5, 0x40, 0x340, 0x0, 0x0},
+                                              {0xd, 6, 0x200, 0x380, 0x0, 0x0},
+                                              {0xd, 7, 0x400, 0x580, 0x0, 0x0},
+                                              {0xd, 9, 0x8, 0x980, 0x0, 0x0},
+                                              {0xd, 0xb, 0x10, 0x0, 0x1, 0x0},
+                                              {0xd, 0xc, 0x18, 0x0, 0x1, 0x0}}))}};
+}
+
+}  // namespace microvm::test
