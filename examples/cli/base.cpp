@@ -14,7 +14,7 @@ int base_import(const Context& context, const Arguments& arguments) {
   OptionParser parser(
       "base import", "[--disk-size SIZE] NAME TAR",
       "Make a base image, which a Dockerfile's FROM can name, from the tar of a root "
-      "file system; prints its digest.");
+      "file system, as docker export CONTAINER writes it; prints its digest.");
   parser.value("disk-size", "SIZE", "Root disk of the microVMs, 16M to 4T (default: 8G)");
   parser.words(2, 2);
   if (!parser.parse(arguments)) return parser.exit_code();

@@ -28,7 +28,12 @@ void add_build_options(OptionParser& parser) {
              "Call this hook of the app, with this time to answer; may be repeated");
 }
 
-constexpr const char* kHookNotes =
+constexpr const char* kBuildNotes =
+    "What a RUN leaves running in the background ends with it. An image need not have an app: "
+    "without\n"
+    "CMD and ENTRYPOINT, or with a command that ends at once with exit code 0 where no port or "
+    "hook\n"
+    "is waited for, its microVMs live until they are ended, for exec and shells.\n"
     "Hooks: ready, validate (60 s, at most 3600), run, suspend, resume (10 s), terminate (5 s; at\n"
     "most 60). Each is a POST to /microvm/runtime/v1/NAME in the microVM; 200 means done. A ready\n"
     "hook decides when the app is ready, instead of a port; it and validate may answer 503: ask\n"
@@ -101,7 +106,7 @@ int image_build(const Context& context, const Arguments& arguments) {
   OptionParser parser("image build", "-t NAME [OPTIONS] CONTEXT",
                       "Build an image from a Dockerfile: run its steps in a microVM, start its "
                       "command, and take a snapshot when the app is ready. Prints NAME:VERSION.",
-                      kHookNotes);
+                      kBuildNotes);
   add_build_options(parser);
   parser.words(1, 1);
   if (!parser.parse(arguments)) return parser.exit_code();

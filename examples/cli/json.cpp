@@ -117,6 +117,7 @@ Json to_json(const microvm::ImageInfo& image) {
           {"memory_data_bytes", image.memory_data_bytes},
           {"disk_data_bytes", image.disk_data_bytes},
           {"boot_ms", image.boot_ms},
+          {"has_app", image.has_app},
           {"config",
            {{"entrypoint", config.entrypoint},
             {"cmd", config.cmd},

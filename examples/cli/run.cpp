@@ -48,9 +48,21 @@ int run_foreground(const Context& context, microvm::Vm& vm, const Wanted& wanted
   return open_terminal(vm, wanted.program, use);
 }
 
+// Without an app there is nothing to see, and nothing that ends but by Ctrl-C.
+void warn_of_silence(const microvm::Runtime& runtime, const Wanted& wanted) {
+  if (wanted.has_program() || !wanted.options.dies_with_owner) return;
+  const auto image = runtime.image(wanted.image);
+  if (image && !image->has_app) {
+    print_error(wanted.image +
+                ": the image has no app: it waits for Ctrl-C; give a COMMAND, -it, "
+                "or -d and use microvm exec");
+  }
+}
+
 int start(const Context& context, const Wanted& wanted) {
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error(), kMicrovmFailed);
+  warn_of_silence(*runtime, wanted);
   auto vm = runtime->run(wanted.image, wanted.options, context.limits());
   if (!vm) return fail(vm.error(), code_after_failure());
   if (!wanted.options.dies_with_owner) {

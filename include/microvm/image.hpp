@@ -52,6 +52,9 @@ struct ImageInfo {
   uint64_t memory_data_bytes = 0;  // of the memory snapshot, not holes
   uint64_t disk_data_bytes = 0;    // of the image's own disk layers
   uint64_t boot_ms = 0;            // cold boot of the build: power-on → agent ready
+  // Its command runs in its microVMs, which end with it. False: it has none, or one that had ended
+  // with success when the snapshot was to be made; its microVMs live until they are ended.
+  bool has_app = true;
   ImageConfig config;
 };
 
@@ -83,7 +86,8 @@ struct BuildOptions {
   uint64_t memory_bytes = 512ull << 20;
   uint32_t vcpus = 1;
   // The app is ready when something listens on this port; 0: the first EXPOSE, or, without one,
-  // as soon as the command has started. With a ready hook that decides, in its own time.
+  // as soon as the command waits for something. With a ready hook that decides, in its own time.
+  // Without port and hooks an image need not have an app (ImageInfo::has_app).
   uint16_t ready_port = 0;
   std::chrono::milliseconds ready_timeout{60'000};
   Hooks hooks;

@@ -23,7 +23,8 @@ enum class FrameType : uint8_t {
   // first frame of an operation connection, host → agent
   exec =
       16,  // ExecRequest, arguments, environment → started, then stdout/stderr frames, then exited
-  start = 17,        // like exec: the image's command, output to the log; → ok or failed
+  start = 17,  // like exec: the image's command, output to the log; → ok, and exited when it has
+               // ended, to a host that waits for that; or failed
   tcp_connect = 18,  // TcpConnectRequest → ok, then raw bytes without frames; or failed
   put_files = 19,    // then file_entry (+ data frames) …, put_end → ok or failed
   freeze = 20,       // FreezeRequest: stop user processes → ok when they are frozen
@@ -81,6 +82,9 @@ enum class FrameType : uint8_t {
   // during exec, exec_open and exec_attach, besides pty_role, pty_lost and pty_collect
   exec_detach = 77,  // host → agent: empty; this client leaves, the program goes on without it
   exec_drop = 78,    // host → agent: empty; nobody wants the program any more: it is killed
+
+  // first frame of an operation connection, of builds
+  end_programs = 80,  // kill what programs have left running, but not the command → ok
 
   // Changes of files that are done once, however often they are begun; both are the first frame of
   // an operation, and an agent that does not know them answers failed.

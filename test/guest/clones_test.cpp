@@ -51,6 +51,26 @@ TEST_CASE("twenty clones share no identity and no random bytes") {
   CHECK(runtime().vms()->size() >= kClones);
 }
 
+TEST_CASE("a microVM's own name resolves, after each change of identity") {
+  const std::string resolve =
+      "python3 -c 'import socket; print(socket.gethostbyname(socket.gethostname()))'; "
+      "test \"$(cat /etc/hostname)\" = \"$(hostname)\"; grep -c 127.0.1.1 /etc/hosts";
+  RunningVm vm = run_counter();
+  CHECK(shell(vm, resolve) == "127.0.1.1\n1\n");
+  CHECK(shell(vm, "getent hosts localhost | wc -l; echo 10.0.0.9 db >> /etc/hosts") == "1\n");
+  auto forks = vm.fork({.count = 2});
+  REQUIRE_MESSAGE(forks, why(forks));
+  for (Vm& fork : *forks) {
+    RunningVm running(fork);
+    CHECK(shell(running, resolve) == "127.0.1.1\n1\n");
+    CHECK_FALSE(has(shell(running, "cat /etc/hosts /etc/hostname"), vm.id()));
+    CHECK(has(shell(running, "getent hosts db"), "10.0.0.9"));
+  }
+  suspend(vm);
+  REQUIRE(vm.resume());
+  CHECK(shell(vm, resolve) == "127.0.1.1\n1\n");
+}
+
 TEST_CASE("clones diverge in memory and on disk; base and image files stay as they are") {
   const std::string base_before = file_digest(base_disk());
   const auto layer = image_dir("counter", "1") / "app.layer";

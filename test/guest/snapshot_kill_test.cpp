@@ -60,11 +60,15 @@ class CloneGuest final : public host::BuildGuest {
   [[nodiscard]] uint64_t boot_ms() const override { return 0; }
   [[nodiscard]] std::string kernel_cmdline() const override { return "quiet"; }
   Result<void> start(const host::StepCommand&, const CallLimits&) override { return {}; }
+  Result<std::optional<host::StepOutcome>> settle(const CallLimits&) override {
+    return std::nullopt;
+  }
   std::string app_log() override { return {}; }
   // A Dockerfile without steps asks for none of these.
   Result<void> put_files(const std::vector<host::FileToPut>&, const CallLimits&) override {
     return unexpected();
   }
+  Result<void> end_programs(const CallLimits&) override { return unexpected(); }
   Result<void> wait_port(uint16_t, std::chrono::milliseconds, const CallLimits&) override {
     return unexpected();
   }

@@ -6,6 +6,7 @@
 #include "agent/files/watch.hpp"
 #include "agent/link/channel.hpp"
 #include "agent/operation/activity.hpp"
+#include "agent/operation/end_programs.hpp"
 #include "agent/operation/exec.hpp"
 #include "agent/operation/freeze.hpp"
 #include "agent/operation/pty.hpp"
@@ -95,6 +96,8 @@ void dispatch(Guest& guest, Channel& channel, const FrameHeader& header) {
       return wait_port(guest, channel, header);
     case FrameType::power_off:
       return power_off(guest, channel);
+    case FrameType::end_programs:
+      return reply(channel, run_end_programs(guest));
     case FrameType::pty_open:
       return reply_failure(channel, run_pty_open(guest, channel, header));
     case FrameType::pty_attach:

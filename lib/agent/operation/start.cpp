@@ -1,5 +1,8 @@
 #include "agent/operation/start.hpp"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include "agent/operation/guest.hpp"
 
 namespace microvm::agent {
@@ -8,27 +11,43 @@ namespace {
 constexpr int64_t kWitnessTimeoutMs = 1000;
 constexpr int64_t kLogTimeoutMs = 2000;
 
-void answer_and_hang_up(Channel& channel, const Outcome<void>& outcome) {
+void answer(Channel& channel, const Outcome<void>& outcome) {
   if (outcome)
     channel.send_empty(FrameType::ok);
   else
     channel.send_failure(outcome.error());
-  channel.take().reset();
+}
+
+base::Fd open_command_cgroup(int programs) {
+  if (programs < 0) return base::Fd();
+  static_cast<void>(mkdirat(programs, kCommandCgroup, 0755));
+  return base::Fd(openat(programs, kCommandCgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+void report_end(Channel& channel, const ExitStatus& status) {
+  microvm_agent_Exited message = microvm_agent_Exited_init_zero;
+  message.code = status.code;
+  message.signal = static_cast<uint32_t>(status.signal);
+  channel.send_message(FrameType::exited, microvm_agent_Exited_fields, &message);
 }
 
 }  // namespace
 
 void run_start(Guest& guest, Channel& channel, const FrameHeader& request) {
   const auto program = read_program(channel, request);
-  if (!program) return answer_and_hang_up(channel, fail(program.error()));
+  if (!program) return answer(channel, fail(program.error()));
   guest.freezer.wait_until_running();
   if (channel.host_gone()) return;
-  const CommandGround ground{guest.root_fd, guest.freezer.cgroup(), guest.app_log};
-  if (!guest.command.run(ground, *program, answer_and_hang_up, channel)) return;
+  const base::Fd cgroup = open_command_cgroup(guest.freezer.cgroup());
+  const CommandGround ground{guest.root_fd, cgroup ? cgroup.get() : guest.freezer.cgroup(),
+                             guest.app_log};
+  if (!guest.command.run(ground, *program, answer, channel)) return;
   // A snapshot of a machine that is about to end would be of no use, so the end waits.
   guest.freezer.wait_until_running();
+  report_end(channel, guest.command.status());
   guest.app_log.write(guest.command.how_it_ended() + "\n");
   guest.app_log.finish(kLogTimeoutMs);
+  channel.close_gently();
   guest.command.wait_for_witnesses(kWitnessTimeoutMs);
   guest.end_machine(guest);
 }

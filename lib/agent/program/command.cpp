@@ -74,7 +74,8 @@ void Command::pump(AppLog& log, int output) {
 
 void Command::finish() {
   const Lock lock(mutex_);
-  end_text_ = "the command " + describe_end(reap(*child_));
+  status_ = reap(*child_);
+  end_text_ = "the command " + describe_end(status_);
   state_ = State::ended;
   changed_.notify_all();
 }
@@ -103,6 +104,11 @@ bool Command::running() {
 std::string Command::how_it_ended() {
   const Lock lock(mutex_);
   return end_text_;
+}
+
+ExitStatus Command::status() {
+  const Lock lock(mutex_);
+  return status_;
 }
 
 bool Command::wait_ended(int64_t timeout_ms) {

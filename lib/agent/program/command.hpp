@@ -29,6 +29,8 @@ class Command {
   [[nodiscard]] bool running();
   // "the command exited with code 1", or empty.
   [[nodiscard]] std::string how_it_ended();
+  // Of one that has.
+  [[nodiscard]] ExitStatus status();
   // Waits for the end; false when the time is over first, or there is no command.
   bool wait_ended(int64_t timeout_ms);
   void signal(int signal);
@@ -60,6 +62,7 @@ class Command {
   State state_ = State::none;
   std::optional<Child> child_;
   std::string end_text_;
+  ExitStatus status_;
   int witnesses_ = 0;
 };
 

@@ -56,10 +56,6 @@ class Planner {
       if (auto done = apply(); !done) return located(done.error());
     }
     if (plan_.base.empty()) return file_.error_at(1, "no FROM instruction");
-    at_ = &file_.instructions.back();
-    if (image_command(plan_.config).empty()) {
-      return fail("no CMD or ENTRYPOINT: the image would have nothing to run");
-    }
     return std::move(plan_);
   }
 

@@ -49,7 +49,7 @@ inline constexpr const char* kDefaultPath =
 Result<BuildPlan> plan_build(const Dockerfile& file, const BuildContext& context,
                              const std::map<std::string, std::string>& build_args);
 
-// What the image runs: ENTRYPOINT followed by CMD.
+// What the image runs: ENTRYPOINT followed by CMD; empty: nothing.
 [[nodiscard]] std::vector<std::string> image_command(const ImageConfig& config);
 
 }  // namespace microvm::host

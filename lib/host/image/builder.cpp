@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "host/base/limits.hpp"
+#include "host/base/printable.hpp"
 #include "host/image/build_plan.hpp"
 #include "host/image/builder_steps.hpp"
 #include "host/store/file_record.hpp"
@@ -24,6 +25,7 @@ namespace fs = std::filesystem;
 constexpr uint64_t kMinMemory = 64ull << 20;
 constexpr std::chrono::seconds kWarmUpLimit{10};
 constexpr const char* kWorkingSetFile = "working_set";
+constexpr const char* kAppLayer = "app.layer";
 
 Result<void> check_hooks(const Hooks& hooks) {
   for (const HookKind& kind : kHookKinds) {
@@ -70,6 +72,14 @@ Result<Dockerfile> read_dockerfile(const BuildOptions& options) {
   const auto text = read_whole(path);
   if (!text) return base::fail(text.error());
   return parse_dockerfile(*text, path.string());
+}
+
+// Without a command there is nobody to be ready, or to answer.
+Result<void> check_app(const BuildOptions& options, const ImageConfig& config) {
+  const bool wants_app = options.ready_port != 0 || options.hooks.port != 0;
+  if (!wants_app || !image_command(config).empty()) return {};
+  return base::fail(ErrorCode::invalid_argument,
+                    "no CMD or ENTRYPOINT: nothing would listen on the ready port or answer hooks");
 }
 
 // The port whose listener means "ready".
@@ -149,11 +159,10 @@ class Builder {
   }
 
   Result<void> snapshot_app(const TempEntry& entry) {
-    auto guest = boot("app.layer", entry, "boot the image");
+    auto guest = boot_app(entry);
     if (!guest) return base::fail(guest.error());
     manifest_.info.boot_ms = (*guest)->boot_ms();
     manifest_.kernel_cmdline = (*guest)->kernel_cmdline();
-    if (auto started = start_app(**guest); !started) return started;
     report("snapshot");
     if (auto warm = warm_up(**guest); !warm) return warm;
     auto memory = entry.create_file("memory");
@@ -163,20 +172,54 @@ class Builder {
     if (!sizes) return base::fail(sizes.error());
     manifest_.info.memory_data_bytes = sizes->memory_data_bytes;
     guest->reset();
-    if (auto layer = finish_layer(entry, "app.layer"); !layer) return layer;
+    if (auto layer = finish_layer(entry, kAppLayer); !layer) return layer;
     if (auto recorded = record_snapshot(entry); !recorded) return recorded;
     return try_snapshot(entry);
   }
 
-  Result<void> start_app(BuildGuest& guest) {
+  // A guest in which the app runs, if the image has one. A guest ends with its command: where that
+  // has ended there is another one, of a disk on which it has left nothing.
+  Result<std::unique_ptr<BuildGuest>> boot_app(const TempEntry& entry) {
+    auto guest = boot(kAppLayer, entry, "boot the image");
+    manifest_.info.has_app = !image_command(manifest_.info.config).empty();
+    if (!guest || !manifest_.info.has_app) return guest;
+    const auto runs = start_app(**guest);
+    if (!runs) return base::fail(runs.error());
+    if (*runs) return guest;
+    manifest_.info.has_app = false;
+    guest->reset();
+    std::error_code ec;
+    fs::remove(entry.dir() / kAppLayer, ec);
+    return boot(kAppLayer, entry,
+                "notice: " + command_text() +
+                    " has ended with exit code 0: the image has no running app, and its microVMs "
+                    "live until they are ended; boot it without");
+  }
+
+  // False: the command ended with success at once, and nobody asked for an app.
+  Result<bool> start_app(BuildGuest& guest) {
     const ImageConfig& config = manifest_.info.config;
     manifest_.ready_port = ready_port(options_, config);
     report("start " + image_command(config).front());
     const StepCommand command{image_command(config), config.env, config.workdir, config.user, {}};
-    if (auto started = guest.start(command, may_go_on_.rest()); !started) return started;
-    auto ready = wait_ready(guest);
-    if (ready) return ready;
-    return app_failed("the app did not become ready", guest, ready.error());
+    if (auto started = guest.start(command, may_go_on_.rest()); !started) {
+      return base::fail(started.error());
+    }
+    if (auto ready = wait_ready(guest); !ready) {
+      return app_failed("the app did not become ready", guest, ready.error());
+    }
+    if (manifest_.ready_port != 0 || kReadyHook.is_on(options_.hooks)) return true;
+    const auto end = guest.settle(may_go_on_.rest());
+    if (!end) return base::fail(end.error());
+    if (!*end) return true;
+    if (is_success(**end) && options_.hooks.port == 0) return false;
+    return app_failed(
+        command_text(), guest,
+        {ErrorCode::build_failed, how_it_ended(**end) + ", and a microVM ends with its app"});
+  }
+
+  [[nodiscard]] std::string command_text() const {
+    return "the command \"" + printable(image_command(manifest_.info.config).front()) + "\"";
   }
 
   Result<void> wait_ready(BuildGuest& guest) {
@@ -233,7 +276,9 @@ class Builder {
     auto guest = runner_.restore(machine_, {entry.dir() / "memory", entry.dir() / "state"},
                                  may_go_on_.rest());
     if (!guest) return unusable(guest.error());
-    if (auto ran = run_any_program(**guest); !ran) return unusable(ran.error());
+    if (auto ran = run_any_program(**guest); !ran) {
+      return app_failed("the snapshot does not start", **guest, ran.error());
+    }
     if (auto recorded = record_working_set(**guest, entry); !recorded) return recorded;
     return validate(**guest);
   }
@@ -319,6 +364,7 @@ Result<ImageInfo> build_image(const Store& store, StepRunner& runner, const Buil
   if (!context) return base::fail(context.error());
   auto plan = plan_build(*file, *context, options.build_args);
   if (!plan) return base::fail(plan.error());
+  if (auto checked = check_app(options, plan->config); !checked) return base::fail(checked.error());
   return Builder(store, runner, options, limits).build(*file, *context, std::move(*plan));
 }
 

@@ -29,12 +29,6 @@ class Tail {
   std::string text_;
 };
 
-std::string how_it_ended(const StepOutcome& outcome) {
-  if (!outcome.message.empty()) return outcome.message;
-  if (outcome.signal != 0) return "killed by signal " + std::to_string(outcome.signal);
-  return "exit code " + std::to_string(outcome.exit_code);
-}
-
 class StepRun {
  public:
   StepRun(const StepContext& with, const PlannedStep& step, Progress progress)
@@ -50,8 +44,9 @@ class StepRun {
         },
         with_.may_go_on.rest());
     if (!outcome) return located(with_output(outcome.error(), tail));
-    if (outcome->exit_code == 0 && outcome->signal == 0 && outcome->message.empty()) return {};
-    return located(with_output({ErrorCode::build_failed, how_it_ended(*outcome)}, tail));
+    if (!is_success(*outcome))
+      return located(with_output({ErrorCode::build_failed, how_it_ended(*outcome)}, tail));
+    return end_programs();
   }
 
   Result<void> operator()(const MakeDirectoryStep& directory) {
@@ -81,6 +76,13 @@ class StepRun {
   }
 
  private:
+  // A server that a RUN has left in the background would be there for the next one.
+  Result<void> end_programs() {
+    if (auto ended = with_.guest.end_programs(with_.may_go_on.rest()); !ended)
+      return located({ended.error().code, step_.title + ": " + ended.error().message});
+    return {};
+  }
+
   static std::string target_of(const CopyStep& copy, const std::string& name, bool below) {
     return below ? (fs::path(copy.target) / name).string() : copy.target;
   }
@@ -195,6 +197,16 @@ class StepRun {
 };
 
 }  // namespace
+
+bool is_success(const StepOutcome& outcome) {
+  return outcome.exit_code == 0 && outcome.signal == 0 && outcome.message.empty();
+}
+
+std::string how_it_ended(const StepOutcome& outcome) {
+  if (!outcome.message.empty()) return outcome.message;
+  if (outcome.signal != 0) return "killed by signal " + std::to_string(outcome.signal);
+  return "exit code " + std::to_string(outcome.exit_code);
+}
 
 Result<void> run_step(const StepContext& with, const PlannedStep& step, size_t number,
                       size_t count) {

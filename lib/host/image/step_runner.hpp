@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,10 @@ struct StepOutcome {
   int signal = 0;
   std::string message;  // why it could not be started, else empty
 };
+
+[[nodiscard]] bool is_success(const StepOutcome& outcome);
+// "exit code 3", "killed by signal 9", or why it could not be started.
+[[nodiscard]] std::string how_it_ended(const StepOutcome& outcome);
 
 struct SnapshotSizes {
   uint64_t memory_bytes = 0;
@@ -62,8 +67,13 @@ class BuildGuest {
   virtual Result<void> put_files(const std::vector<FileToPut>& files, const CallLimits& limits) = 0;
   virtual Result<StepOutcome> run(const StepCommand& command, const OutputSink& output,
                                   const CallLimits& limits) = 0;
+  // Kills what the steps' programs have left running.
+  virtual Result<void> end_programs(const CallLimits& limits) = 0;
   // Starts the image's command; its output goes to the app log.
   virtual Result<void> start(const StepCommand& command, const CallLimits& limits) = 0;
+  // Waits until the command has ended, and says how; empty when it waits for something itself, as
+  // an app does.
+  virtual Result<std::optional<StepOutcome>> settle(const CallLimits& limits) = 0;
   virtual Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout,
                                  const CallLimits& limits) = 0;
   // Returns when the app has answered that it is done. Error: guest_failed, saying what it

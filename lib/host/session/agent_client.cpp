@@ -31,15 +31,6 @@ Result<base::Fd> as_blocking(base::Fd stream) {
 
 }  // namespace
 
-Result<void> AgentClient::start(const AgentCommand& command, const Limits& limits) {
-  const auto frames = CommandFrames::make(command, wire::kMaxFrameBody);
-  if (!frames) return base::fail(frames.error());
-  auto operation = Operation::open(link_, "start the command", limits);
-  if (!operation) return base::fail(operation.error());
-  if (auto sent = send_command(*operation, FrameType::start, *frames, limits); !sent) return sent;
-  return operation->expect_ok(limits);
-}
-
 Result<base::Fd> AgentClient::tcp_connect(uint16_t port, const Limits& limits) {
   microvm_agent_TcpConnectRequest request{};
   request.port = port;
@@ -103,6 +94,10 @@ Result<GuestActivity> AgentClient::activity(const Limits& limits) {
   if (!message) return base::fail(message.error());
   return GuestActivity{message->programs, message->stream_bytes, message->cpu_us,
                        message->kept_awake, message->wants_suspend};
+}
+
+Result<void> AgentClient::end_programs(const Limits& limits) {
+  return ask(link_, "end the programs", FrameType::end_programs, {}, limits);
 }
 
 Result<void> AgentClient::power_off(const Limits& limits) {

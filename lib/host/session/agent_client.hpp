@@ -103,8 +103,6 @@ class AgentClient {
   Result<std::vector<PtyInfo>> list_ptys(const Limits& limits);
   // Returns when the program has ended. Error: not_found.
   Result<void> close_pty(const std::string& id, const Limits& limits);
-  // Starts the image's command; its output goes to the app log.
-  Result<void> start(const AgentCommand& command, const Limits& limits);
   // A byte stream to a TCP port of the guest's loopback. Error: connection_refused.
   Result<base::Fd> tcp_connect(uint16_t port, const Limits& limits);
   Result<void> put_files(const std::vector<FileToPut>& files, const Limits& limits);
@@ -120,6 +118,8 @@ class AgentClient {
   // Returns when something listens on the port. Error: deadline_exceeded.
   Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout, const Limits& limits);
   Result<GuestActivity> activity(const Limits& limits);
+  // Kills what programs have left running, but not the image's command. Returns when it is gone.
+  Result<void> end_programs(const Limits& limits);
   // Returns when the guest has written everything and is about to power off.
   Result<void> power_off(const Limits& limits);
   // For the operations on files: guest_files.hpp, file_transfer.hpp.

@@ -123,6 +123,7 @@ void read_info(const Fields& in, ImageInfo& info) {
   info.memory_data_bytes = in.number("memory_data_bytes", kMaxFileBytes);
   info.disk_data_bytes = in.number("disk_data_bytes", kMaxFileBytes);
   info.boot_ms = in.number("boot_ms", kMaxMilliseconds);
+  info.has_app = in.number_or("has_app", 1, 1) == 1;
   info.config = read_config(in.child("config"));
   if (!is_image_name(info.name)) in.report("name", "is not an image name");
   if (!parse_version(info.version)) in.report("version", "is not a version");
@@ -198,6 +199,7 @@ Result<std::string> encode_manifest(const ImageManifest& manifest) {
                    {"state", to_json(manifest.state)},
                    {"form", form_name(manifest.form)},
                    {"memory_raw_bytes", manifest.memory_raw_bytes}};
+  if (!info.has_app) document.set("has_app", 0);
   if (manifest.working_set) document.set("working_set", to_json(*manifest.working_set));
   return encode(document, "image " + info.name, parse_image_manifest);
 }

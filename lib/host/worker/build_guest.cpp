@@ -6,6 +6,7 @@
 #include "host/image/initramfs.hpp"
 #include "host/session/agent_client.hpp"
 #include "host/session/hook_call.hpp"
+#include "host/session/started_command.hpp"
 #include "host/store/files.hpp"
 #include "host/worker/control_client.hpp"
 #include "host/worker/guest_clock.hpp"
@@ -87,9 +88,11 @@ class VmBuildGuest : public BuildGuest {
   }
   Result<StepOutcome> run(const StepCommand& command, const OutputSink& output,
                           const CallLimits& limits) override;
-  Result<void> start(const StepCommand& command, const CallLimits& limits) override {
-    return checked(agent_.start(to_command(command), Limits(limits, kOperationLimit)));
+  Result<void> end_programs(const CallLimits& limits) override {
+    return checked(agent_.end_programs(Limits(limits, kOperationLimit)));
   }
+  Result<void> start(const StepCommand& command, const CallLimits& limits) override;
+  Result<std::optional<StepOutcome>> settle(const CallLimits& limits) override;
   Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout,
                          const CallLimits& limits) override {
     return checked(agent_.wait_port(port, timeout, Limits(limits)));
@@ -125,6 +128,7 @@ class VmBuildGuest : public BuildGuest {
   Worker worker_;  // ended before the files it uses go
   std::shared_ptr<ControlClient> client_;
   AgentClient agent_;
+  std::optional<StartedCommand> command_;
   base::Fd doorbell_;
   uint64_t boot_ms_;
 };
@@ -149,6 +153,21 @@ Result<StepOutcome> VmBuildGuest::run(const StepCommand& command, const OutputSi
   const auto status = checked(std::move(ended));
   if (!status) return base::fail(status.error());
   return StepOutcome{status->code, status->signal, status->message};
+}
+
+Result<void> VmBuildGuest::start(const StepCommand& command, const CallLimits& limits) {
+  auto started = checked(
+      StartedCommand::start(agent_.link(), to_command(command), Limits(limits, kOperationLimit)));
+  if (!started) return base::fail(started.error());
+  command_.emplace(std::move(*started));
+  return {};
+}
+
+Result<std::optional<StepOutcome>> VmBuildGuest::settle(const CallLimits& limits) {
+  const auto ended = checked(command_->settle(agent_, Limits(limits, kOperationLimit)));
+  if (!ended) return base::fail(ended.error());
+  if (!*ended) return std::nullopt;
+  return StepOutcome{(*ended)->code, (*ended)->signal, {}};
 }
 
 std::string VmBuildGuest::app_log() {
