@@ -13,6 +13,7 @@
 #include "agent/operation/guest.hpp"
 #include "agent/operation/power.hpp"
 #include "agent/operation/server.hpp"
+#include "agent/program/file_limit.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -52,6 +53,7 @@ Outcome<void> start_services() {
 
 Outcome<void> come_up() {
   if (auto booted = boot(); !booted) return booted;
+  raise_file_limit();
   if (auto prepared = prepare_guest(); !prepared) return prepared;
   return start_services();
 }

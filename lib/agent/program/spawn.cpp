@@ -11,6 +11,8 @@
 
 #include <csignal>
 
+#include "agent/program/file_limit.hpp"
+
 namespace microvm::agent {
 namespace {
 
@@ -122,6 +124,7 @@ bool is_absence(int error) {
   reset_signals();
   if (setsid() < 0 || !set_streams(plan.streams)) give_up(plan, Step::set_up);
   allow_oom_kill();
+  restore_file_limit();
   if (!become(plan.user)) give_up(plan, Step::identity);
   if (chdir("/") != 0 || chdir(plan.cwd) != 0) give_up(plan, Step::cwd);
   execute(plan);

@@ -46,7 +46,7 @@ ExecSession::ExecSession(ExecSettings settings, base::Fd wake, size_t ring_bytes
 }
 
 void ExecSession::start(const Program& program, int root, int cgroup, base::Fd connection) {
-  command_ = join(program.arguments);
+  command_ = command_line(program.arguments);
   auto pipes = make_streams(program.stdin_open);
   if (!pipes) {
     refuse(std::move(connection), pipes.error());

@@ -25,7 +25,7 @@ PtySession::PtySession(PtySettings settings, base::Fd wake)
 }
 
 void PtySession::start(const Program& program, int root, int cgroup, base::Fd connection) {
-  command_ = join(program.arguments);
+  command_ = command_line(program.arguments);
   base::Fd end;
   auto terminal = PtyTerminal::open(size_, end);
   if (!terminal) {

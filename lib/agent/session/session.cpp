@@ -21,7 +21,7 @@ void send_not_started(base::Fd connection, const SpawnFailure& failure) {
       .send_message(FrameType::exited, microvm_agent_Exited_fields, &exited);
 }
 
-std::string join(const std::vector<std::string>& words) {
+std::string command_line(const std::vector<std::string>& words) {
   std::string line;
   for (const auto& word : words) line += (line.empty() ? "" : " ") + word;
   return line;
@@ -47,6 +47,7 @@ class Session::ClientSink final : public FrameSink {
   [[nodiscard]] Outcome<void> take_control(FrameType type,
                                            std::span<const std::byte> body) override {
     if (type != FrameType::pty_collect) return session_.take_control(client_, type, body);
+    if (!session_.running()) client_.leave();
     const Lock lock(session_.mutex_);
     session_.collected_ = session_.ended_;
     return {};
@@ -88,8 +89,8 @@ void Session::note_failed_start(int code) {
 void Session::serve() {
   while (serving()) {
     wait_for_something();
-    take_wishes();
     receive_from_clients();
+    take_wishes();
     serve_program(std::span(polls_).subspan(kFirstOfProgram, kProgramSlots));
     if (polls_[kEnd].revents != 0) note_end();
     hurry_end();
@@ -155,9 +156,9 @@ void Session::take_wishes() {
   if (end_wanted && running()) begin_end();
 }
 
-// Those that were just admitted have no slot yet.
+// Before others come or are replaced: each has the slot of its place.
 void Session::receive_from_clients() {
-  for (size_t i = std::min(polls_.size() - kFirstClient, clients_.size()); i-- > 0;) {
+  for (size_t i = clients_.size(); i-- > 0;) {
     SessionClient& client = clients_[i];
     ClientSink sink(*this, client);
     Outcome<void> received;

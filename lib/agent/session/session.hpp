@@ -161,7 +161,7 @@ class Session {
 void refuse(base::Fd connection, const Failed& failure);
 void send_not_started(base::Fd connection, const SpawnFailure& failure);
 // A program's arguments in one line, for people.
-[[nodiscard]] std::string join(const std::vector<std::string>& words);
+[[nodiscard]] std::string command_line(const std::vector<std::string>& words);
 // The number in a signal frame. Error: there is no such signal.
 [[nodiscard]] Outcome<int> read_signal(std::span<const std::byte> body);
 

@@ -52,16 +52,20 @@ ExecClient::~ExecClient() {
 void ExecClient::let_go() {
   if (over_ || left_ || (begun_ && id_.empty())) return;
   Operation& operation = stream_->operation;
+  // Behind stdin that the program may not read, a word may never be heard.
+  const bool is_heard = !begun_ || !settings_.kills || !has_written_;
   const FrameType word = settings_.kills ? FrameType::exec_drop : FrameType::exec_detach;
-  const auto said = operation.try_push(word, {}, Limits({}, kLastWordLimit));
-  if (said || !begun_ || !settings_.kills) return;
-  // The program does not read its stdin, so nothing more comes through there.
+  if (is_heard && operation.try_push(word, {}, Limits({}, kLastWordLimit))) return;
+  if (begun_ && settings_.kills) kill_and_forget(operation.shared_link());
+}
+
+void ExecClient::kill_and_forget(const std::shared_ptr<AgentLink>& link) const {
   microvm_agent_ExecSignalRequest request{};
   id_.copy(request.id, sizeof request.id - 1);
   request.signal = SIGKILL;
   request.forget = true;
   const Limits limits({}, kTellLimit);
-  auto other = Operation::open(operation.shared_link(), "kill an exec", limits);
+  auto other = Operation::open(link, "kill an exec", limits);
   if (!other) return;
   auto killed = other->send(FrameType::exec_signal, encode_message(request), limits);
   if (killed) killed = other->expect_ok(limits);
@@ -294,6 +298,7 @@ Result<void> ExecClient::check_writable() const {
 Result<void> ExecClient::write_stdin(wire::ByteView data, const Limits& limits) {
   const auto held = lock(write_mutex_, limits);
   if (!held) return base::fail(held.error());
+  has_written_ = true;
   while (!data.empty()) {
     if (auto ok = check_writable(); !ok) return ok;
     const auto piece = data.first(std::min<size_t>(data.size(), wire::kDataChunk));

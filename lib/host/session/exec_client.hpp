@@ -67,6 +67,7 @@ class ExecClient {
   // After a stream has ended: when this returns without an error there is another one.
   Result<void> come_back(const StreamRef& lost, const Limits& limits);
   void let_go();
+  void kill_and_forget(const std::shared_ptr<AgentLink>& link) const;
 
   // --- with read_mutex_
   Result<std::optional<Frame>> next_frame(Stream& stream, const Limits& limits);
@@ -95,6 +96,7 @@ class ExecClient {
   const std::string what_ = "exec";
   std::string id_;
   bool begun_ = false;
+  std::atomic<bool> has_written_{false};
   std::atomic<uint32_t> pid_{0};
   std::atomic<bool> writer_{false};
   std::atomic<uint64_t> position_{0};

@@ -225,6 +225,9 @@ TEST_SUITE("agent pty clients") {
     REQUIRE(readers.back()->failure);
     CHECK(readers.back()->failure->error == EAGAIN);
     first.client.send(FrameType::file_data, "x");
+    const auto told = failure_of(first.client.read());
+    REQUIRE(told);
+    CHECK(told->error == EPROTO);
     CHECK_FALSE(first.client.read());
   }
 
