@@ -40,7 +40,10 @@ struct Wanted {
 // The microVM ends with the program, so there is no detaching from it.
 int run_foreground(const Context& context, microvm::Vm& vm, const Wanted& wanted) {
   if (!wanted.has_program()) return follow(context, vm);
-  if (!wanted.terminal) return run_in_guest(vm, wanted.program, context.limits());
+  if (!wanted.terminal) {
+    const ProgramUse use{.vm = vm.id(), .input = wanted.program.stdin_open};
+    return run_in_guest(vm, wanted.program, use, *context.cancel);
+  }
   const TerminalUse use{.input = wanted.program.stdin_open,
                         .detach_keys = {},
                         .vm = vm.id(),

@@ -132,9 +132,9 @@ void SignalRelay::serve(int from) const {
     int signal = 0;
     if (fds[2].revents != 0) {
       had_earlier = true;
-      pass_on_(cancelled_by);
+      pass_on_(cancelled_by, cut_);
     }
-    if (::read(from, &signal, sizeof signal) == sizeof signal) pass_on_(signal);
+    if (::read(from, &signal, sizeof signal) == sizeof signal) pass_on_(signal, cut_);
   }
 }
 

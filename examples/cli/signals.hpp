@@ -19,8 +19,9 @@ int signal_of_cancel();
 // most one in a process's life.
 class SignalRelay {
  public:
-  // Called in a thread of the relay; what came before it lived, and cancelled, is passed on first.
-  using PassOn = std::function<void(int signal)>;
+  // Called in a thread of the relay, with cut() to be cut short by; what came before it lived, and
+  // cancelled, is passed on first.
+  using PassOn = std::function<void(int signal, const microvm::CancelToken& cut)>;
   explicit SignalRelay(PassOn pass_on);
   ~SignalRelay();
   SignalRelay(const SignalRelay&) = delete;

@@ -65,7 +65,7 @@ class Passed {
 
 bool cuts_at_second(int first, int second) {
   Passed passed;
-  cli::SignalRelay relay([&](int signal) { passed.add(signal); });
+  cli::SignalRelay relay([&](int signal, const CancelToken&) { passed.add(signal); });
   ::raise(first);
   if (!passed.becomes({first}) || relay.cut().cancelled()) return false;
   ::raise(second);
@@ -118,7 +118,7 @@ TEST_CASE("cli: a relay passes the first on, the second cuts, the third ends") {
 TEST_CASE("cli: a relay passes on what is no wish for the end, as often as it comes") {
   CHECK(status_of([](CancelToken&) {
           Passed passed;
-          cli::SignalRelay relay([&](int signal) { passed.add(signal); });
+          cli::SignalRelay relay([&](int signal, const CancelToken&) { passed.add(signal); });
           for (const int signal : {SIGQUIT, SIGUSR1, SIGUSR1}) ::raise(signal);
           return passed.becomes({SIGQUIT, SIGUSR1, SIGUSR1}) && !relay.cut().cancelled();
         }) == 0);
@@ -128,7 +128,7 @@ TEST_CASE("cli: a signal that came before the relay is passed on, and counts") {
   CHECK(status_of([](CancelToken&) {
           ::raise(SIGTERM);
           Passed passed;
-          cli::SignalRelay relay([&](int signal) { passed.add(signal); });
+          cli::SignalRelay relay([&](int signal, const CancelToken&) { passed.add(signal); });
           if (!passed.becomes({SIGTERM})) return false;
           ::raise(SIGINT);
           return waits_for(relay.cut());
