@@ -63,6 +63,7 @@ class CloneGuest final : public host::BuildGuest {
   Result<std::optional<host::StepOutcome>> settle(const CallLimits&) override {
     return std::nullopt;
   }
+  std::optional<host::StepOutcome> command_end() override { return std::nullopt; }
   std::string app_log() override { return {}; }
   // A Dockerfile without steps asks for none of these.
   Result<void> put_files(const std::vector<host::FileToPut>&, const CallLimits&) override {

@@ -164,12 +164,12 @@ class Builder {
     manifest_.info.boot_ms = (*guest)->boot_ms();
     manifest_.kernel_cmdline = (*guest)->kernel_cmdline();
     report("snapshot");
-    if (auto warm = warm_up(**guest); !warm) return warm;
+    if (auto warm = warm_up(**guest); !warm) return no_snapshot(**guest, warm.error());
     auto memory = entry.create_file("memory");
     auto state = entry.create_file("state");
     if (!memory || !state) return base::fail(!memory ? memory.error() : state.error());
     const auto sizes = (*guest)->snapshot(memory->get(), state->get(), may_go_on_.rest());
-    if (!sizes) return base::fail(sizes.error());
+    if (!sizes) return no_snapshot(**guest, sizes.error());
     manifest_.info.memory_data_bytes = sizes->memory_data_bytes;
     guest->reset();
     if (auto layer = finish_layer(entry, kAppLayer); !layer) return layer;
@@ -213,9 +213,19 @@ class Builder {
     if (!end) return base::fail(end.error());
     if (!*end) return true;
     if (is_success(**end) && options_.hooks.port == 0) return false;
+    return command_failed(guest, **end);
+  }
+
+  base::Failure command_failed(BuildGuest& guest, const StepOutcome& end) const {
     return app_failed(
         command_text(), guest,
-        {ErrorCode::build_failed, how_it_ended(**end) + ", and a microVM ends with its app"});
+        {ErrorCode::build_failed, how_it_ended(end) + ", and a microVM ends with its app"});
+  }
+
+  // The command may have ended after it was taken to run, and its guest with it.
+  base::Failure no_snapshot(BuildGuest& guest, const Error& error) const {
+    if (const auto end = guest.command_end()) return command_failed(guest, *end);
+    return base::fail(error);
   }
 
   [[nodiscard]] std::string command_text() const {

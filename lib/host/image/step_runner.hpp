@@ -74,6 +74,8 @@ class BuildGuest {
   // Waits until the command has ended, and says how; empty when it waits for something itself, as
   // an app does.
   virtual Result<std::optional<StepOutcome>> settle(const CallLimits& limits) = 0;
+  // How the command has ended, if it has: what else failed may have failed for that.
+  virtual std::optional<StepOutcome> command_end() = 0;
   virtual Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout,
                                  const CallLimits& limits) = 0;
   // Returns when the app has answered that it is done. Error: guest_failed, saying what it

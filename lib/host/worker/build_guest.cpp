@@ -25,6 +25,8 @@ constexpr std::chrono::minutes kBootLimit{2};
 constexpr std::chrono::minutes kShutdownLimit{2};
 constexpr std::chrono::minutes kOperationLimit{2};
 constexpr std::chrono::seconds kLogLimit{5};
+// From what fails for a command's end to the word of it.
+constexpr std::chrono::milliseconds kEndIsKnown{200};
 
 // But for the clock, which depends on the host.
 constexpr const char* kCmdline =
@@ -48,6 +50,11 @@ AgentCommand to_command(const StepCommand& step) {
   command.user = step.user;
   command.timeout_ms = static_cast<uint32_t>(step.timeout.count());
   return command;
+}
+
+std::optional<StepOutcome> to_outcome(const std::optional<ExitStatus>& ended) {
+  if (!ended) return std::nullopt;
+  return StepOutcome{ended->code, ended->signal, {}};
 }
 
 Result<void> open_into(const std::filesystem::path& path, int flags, base::Fd& fd) {
@@ -93,6 +100,7 @@ class VmBuildGuest : public BuildGuest {
   }
   Result<void> start(const StepCommand& command, const CallLimits& limits) override;
   Result<std::optional<StepOutcome>> settle(const CallLimits& limits) override;
+  std::optional<StepOutcome> command_end() override;
   Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout,
                          const CallLimits& limits) override {
     return checked(agent_.wait_port(port, timeout, Limits(limits)));
@@ -166,8 +174,13 @@ Result<void> VmBuildGuest::start(const StepCommand& command, const CallLimits& l
 Result<std::optional<StepOutcome>> VmBuildGuest::settle(const CallLimits& limits) {
   const auto ended = checked(command_->settle(agent_, Limits(limits, kOperationLimit)));
   if (!ended) return base::fail(ended.error());
-  if (!*ended) return std::nullopt;
-  return StepOutcome{(*ended)->code, (*ended)->signal, {}};
+  return to_outcome(*ended);
+}
+
+std::optional<StepOutcome> VmBuildGuest::command_end() {
+  if (!command_) return std::nullopt;
+  const auto ended = command_->wait_ended(kEndIsKnown, Limits({}));
+  return ended ? to_outcome(*ended) : std::nullopt;
 }
 
 std::string VmBuildGuest::app_log() {

@@ -18,6 +18,7 @@ namespace {
 // What the guests of a build do, and what was asked of them, in words.
 struct Script {
   std::optional<StepOutcome> command_end;  // empty: it runs
+  std::optional<StepOutcome> later_end;    // then no snapshot can be made
   Result<void> port = {};
   Result<void> programs_end = {};
   std::string log;
@@ -48,6 +49,7 @@ class ScriptedGuest final : public BuildGuest {
     script_.asked.emplace_back("settle");
     return script_.command_end;
   }
+  std::optional<StepOutcome> command_end() override { return script_.later_end; }
   Result<void> wait_port(uint16_t port, std::chrono::milliseconds, const CallLimits&) override {
     script_.asked.push_back("port " + std::to_string(port));
     return script_.port;
@@ -58,6 +60,7 @@ class ScriptedGuest final : public BuildGuest {
   std::string app_log() override { return script_.log; }
   Result<void> drop_caches(const CallLimits&) override { return {}; }
   Result<SnapshotSizes> snapshot(int memory_fd, int state_fd, const CallLimits&) override {
+    if (script_.later_end) return base::fail(ErrorCode::guest_failed, "the guest is gone");
     REQUIRE(::pwrite(memory_fd, "memory", 6, 0) == 6);
     REQUIRE(::pwrite(state_fd, "state", 5, 0) == 5);
     script_.asked.emplace_back("snapshot");
@@ -207,6 +210,13 @@ TEST_CASE("builder: a command that fails fails the build, with its code and last
   fixture.script_.command_end = StepOutcome{0, 11, {}};
   CHECK(fixture.failed("FROM debian\nCMD [\"app\"]\n")
             .starts_with("the command \"app\": killed by signal 11"));
+}
+
+TEST_CASE("builder: a command that ends a little later fails the build, too") {
+  BuildFixture fixture;
+  fixture.script_.later_end = StepOutcome{};
+  CHECK(fixture.failed("FROM debian\nCMD [\"sleep\", \"1\"]\n") ==
+        "the command \"sleep\": exit code 0, and a microVM ends with its app");
 }
 
 TEST_CASE("builder: who asks for an app gets one or an error") {
