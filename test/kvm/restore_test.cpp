@@ -7,6 +7,7 @@
 #include <set>
 
 #include "captured.hpp"
+#include "raw_guest.hpp"
 #include "state_file.hpp"
 #include "vmm/arch/x86_64/cpuid.hpp"
 #include "vmm/arch/x86_64/layout.hpp"
@@ -185,6 +186,36 @@ TEST_CASE("restore: a processor that this host can not be is refused, whatever i
   CHECK(code_with([](auto& e) {
           if (e.function == 0xd && e.index == 0) e.eax |= 1u << 19;  // an XSAVE component
         }) == ErrorCode::incompatible_cpu);
+}
+
+TEST_CASE("restore: a guest to which an older library showed more goes on here") {
+  const Snapshot origin = snapshot_of(counting_guest());
+  const std::string state = read_file(origin.state.get());
+  const auto older = CpuidTable::for_host(shared_kvm(), 1, CpuidTable::Guest::of_snapshot);
+  if (older == table_of(state)) MESSAGE("a new guest is shown all of this processor");
+  WorkerProcess clone;
+  REQUIRE(restore(clone, origin, with_body(state, SectionId::cpuid, 0, older.encode())) ==
+          ErrorCode{});
+  clone.kernel_log(20);
+  const Snapshot own = take(clone);
+  CHECK(table_of(read_file(own.state.get())) == older);
+}
+
+TEST_CASE("restore: a guest that relies on what this processor does not promise is refused") {
+  const Snapshot origin = snapshot_of(counting_guest());
+  const std::string state = read_file(origin.state.get());
+  const auto code_with = [&](uint64_t capabilities) {
+    wire::ByteWriter body;
+    body.put(capabilities);
+    WorkerProcess worker;
+    const ErrorCode code =
+        restore(worker, origin, with_section(state, SectionId::cpu_capabilities, 1, body.take()));
+    worker.owner().send(wire::TerminateRequest{});
+    CHECK(worker.wait_exit() == 0);
+    return code;
+  };
+  CHECK(code_with(shared_kvm().arch_capabilities()) == ErrorCode{});
+  CHECK(code_with(~uint64_t{0}) == ErrorCode::incompatible_cpu);
 }
 
 TEST_CASE("restore: where it can be, the guest keeps the processor it was made on") {

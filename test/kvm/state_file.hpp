@@ -15,10 +15,8 @@ namespace microvm::vmm::test {
 inline constexpr size_t kStateHeaderBytes = 20;
 inline constexpr size_t kSectionHeaderBytes = 20;
 
-// The file with each body that `change` returns in place of the one it is given.
-inline std::string with_sections(const std::string& state,
-                                 const std::function<wire::Bytes(const state::Section&)>& change) {
-  state::Writer out;
+inline void for_each_section(const std::string& state,
+                             const std::function<void(const state::Section&)>& visit) {
   const auto bytes = wire::as_bytes(state);
   for (size_t at = kStateHeaderBytes; at < bytes.size();) {
     wire::ByteReader in(bytes.subspan(at, kSectionHeaderBytes));
@@ -29,9 +27,31 @@ inline std::string with_sections(const std::string& state,
     in.get<uint16_t>();
     const auto length = in.get<uint32_t>();
     section.body = bytes.subspan(at + kSectionHeaderBytes, length);
-    out.add(section.id, section.instance, section.version, change(section));
+    visit(section);
     at += kSectionHeaderBytes + length;
   }
+}
+
+// The file with each body that `change` returns in place of the one it is given.
+inline std::string with_sections(const std::string& state,
+                                 const std::function<wire::Bytes(const state::Section&)>& change) {
+  state::Writer out;
+  for_each_section(state, [&](const state::Section& section) {
+    out.add(section.id, section.instance, section.version, change(section));
+  });
+  return std::string(wire::as_text(out.finish()));
+}
+
+// With this section, whether there is one or not.
+inline std::string with_section(const std::string& state, state::SectionId id, uint16_t version,
+                                wire::Bytes body) {
+  state::Writer out;
+  for_each_section(state, [&](const state::Section& section) {
+    if (section.id == id) return;
+    out.add(section.id, section.instance, section.version,
+            {section.body.begin(), section.body.end()});
+  });
+  out.add(id, 0, version, std::move(body));
   return std::string(wire::as_text(out.finish()));
 }
 
