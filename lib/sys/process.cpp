@@ -1,16 +1,18 @@
 #include "sys/process.hpp"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <memory>
+#include <thread>
 
+#include "base/close_on_exec.hpp"
 #include "sys/file.hpp"
 
 #ifndef MFD_EXEC
@@ -64,7 +66,7 @@ bool place_fds(ChildPlan& plan) {
   for (int target = 0; target < count; ++target) {
     if (::dup2(plan.sources[static_cast<size_t>(target)], target) < 0) return false;
   }
-  return ::syscall(SYS_close_range, static_cast<unsigned>(count), ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+  return base::close_on_exec_from(count);
 }
 
 // An ignored signal stays ignored over execve, a caught one does not.
@@ -112,9 +114,8 @@ Process::Exit to_exit(const siginfo_t& info) {
   return {0, info.si_status};
 }
 
-}  // namespace
-
-Result<base::Fd> executable_from_bytes(const std::string& name, std::span<const std::byte> bytes) {
+// vm.memfd_noexec=2 (Linux 6.3) refuses it.
+Result<base::Fd> executable_in_memory(const std::string& name, std::span<const std::byte> bytes) {
   constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   base::Fd fd(::memfd_create(name.c_str(), kFlags | MFD_EXEC));
   if (!fd && errno == EINVAL) fd.reset(::memfd_create(name.c_str(), kFlags));
@@ -125,16 +126,59 @@ Result<base::Fd> executable_from_bytes(const std::string& name, std::span<const 
   return fd;
 }
 
-Result<Process> spawn(int executable_fd, const SpawnOptions& options) {
+// No file that somebody can write to is executed, so what we wrote is opened anew.
+Result<base::Fd> executable_in_directory(int directory_fd, std::span<const std::byte> bytes) {
+  constexpr unsigned kReadAndExecute = 0500;
+  const auto written = open_unnamed(directory_fd);
+  if (!written) return base::fail(written.error());
+  if (auto ok = pwrite_full(written->get(), bytes, 0); !ok) return base::fail(ok.error());
+  if (::fchmod(written->get(), kReadAndExecute) != 0) return base::fail_errno("allow execution");
+  const std::string path = "/proc/self/fd/" + std::to_string(written->get());
+  if (::access(path.c_str(), X_OK) != 0) return base::fail_errno("file system mounted noexec");
+  return open_at(AT_FDCWD, path, O_RDONLY);
+}
+
+// Sets `error` to what the child met on its way to the program.
+Result<Process> try_to_spawn(int executable_fd, const SpawnOptions& options, int& error) {
   ChildPlan plan = make_plan(executable_fd, options);
   int pidfd = -1;
   const pid_t pid = clone_blocked(plan, pidfd);
   if (pid < 0) return base::fail_errno("start process");
   Process process(pid, base::Fd(pidfd));
-  if (plan.error == 0) return process;
-  [[maybe_unused]] const auto reaped = process.wait();
+  error = plan.error;
+  if (error != 0) static_cast<void>(process.wait());
+  return process;
+}
+
+}  // namespace
+
+Result<base::Fd> executable_from_bytes(const std::string& name, std::span<const std::byte> bytes,
+                                       const std::string& directory) {
+  auto fd = executable_in_memory(name, bytes);
+  if (fd || fd.error().code != ErrorCode::permission_denied || directory.empty()) return fd;
+  const auto opened = open_at(AT_FDCWD, directory, O_RDONLY | O_DIRECTORY);
+  auto file = opened ? executable_in_directory(opened->get(), bytes) : base::fail(opened.error());
+  if (file) return file;
+  return base::fail(ErrorCode::permission_denied,
+                    fd.error().message + ", and no program can be put into " + directory + " (" +
+                        file.error().message +
+                        "): set vm.memfd_noexec to 0 or 1, or use a directory on a file system "
+                        "that is not mounted noexec");
+}
+
+// A child that another thread of the embedder makes has a copy of the fd that an executable was
+// written with, until it becomes a program itself: ETXTBSY, for a moment.
+Result<Process> spawn(int executable_fd, const SpawnOptions& options) {
+  constexpr int kTries = 100;
+  int error = 0;
+  for (int left = kTries; left > 0; --left) {
+    auto process = try_to_spawn(executable_fd, options, error);
+    if (!process || error == 0) return process;
+    if (error != ETXTBSY) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   const std::string name = options.arguments.empty() ? "program" : options.arguments.front();
-  return base::fail_errno("execute " + name, plan.error);
+  return base::fail_errno("execute " + name, error);
 }
 
 Result<Process> Process::open(pid_t pid) {

@@ -14,8 +14,11 @@
 
 namespace microvm::sys {
 
-// A sealed memory file with the bytes of a program: nobody can change what spawn() runs.
-Result<base::Fd> executable_from_bytes(const std::string& name, std::span<const std::byte> bytes);
+// A sealed memory file with the bytes of a program: nobody can change what spawn() runs. Where the
+// host refuses such (vm.memfd_noexec=2), an unnamed file in `directory`, unless that is empty.
+// Error permission_denied: neither.
+Result<base::Fd> executable_from_bytes(const std::string& name, std::span<const std::byte> bytes,
+                                       const std::string& directory = {});
 
 struct SpawnOptions {
   std::vector<std::string> arguments;    // argv[0] first

@@ -12,6 +12,7 @@
 #include <csignal>
 
 #include "agent/program/file_limit.hpp"
+#include "base/close_on_exec.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -88,8 +89,7 @@ void allow_oom_kill() {
 
 bool set_streams(const Streams& streams) {
   return dup2(streams.in, 0) == 0 && dup2(streams.out, 1) == 1 && dup2(streams.err, 2) == 2 &&
-         (!streams.terminal || ioctl(0, TIOCSCTTY, 0) == 0) &&
-         close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+         (!streams.terminal || ioctl(0, TIOCSCTTY, 0) == 0) && base::close_on_exec_from(3);
 }
 
 // Raw calls: the C library's versions would signal all threads, which this copy does not have.

@@ -75,7 +75,7 @@ Result<base::Fd> open_kvm() {
 Result<int> WorkerSpawner::program() {
   const std::scoped_lock lock(mutex_);
   if (!program_) {
-    auto program = sys::executable_from_bytes("microvm-vmm", embedded_worker());
+    auto program = sys::executable_from_bytes("microvm-vmm", embedded_worker(), directory_);
     if (!program) return base::fail(program.error());
     program_ = std::move(*program);
   }

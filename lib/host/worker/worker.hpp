@@ -44,6 +44,9 @@ class Worker {
 class WorkerSpawner {
  public:
   // A worker that was told to shape itself; its reply is still to be read, see wait_shaped().
+  // `directory`: for the program, where the host lets none be in memory. Empty: nowhere.
+  explicit WorkerSpawner(std::string directory = {}) : directory_(std::move(directory)) {}
+
   Result<Worker> start_shaped(const Shape& shape);
   // Until it has shaped itself. Errors: vm_gone (it died), the worker's own.
   static Result<void> wait_shaped(const Worker& worker, const Limits& limits);
@@ -62,6 +65,7 @@ class WorkerSpawner {
   base::Fd program_;
   base::Fd kvm_;
 };
+  const std::string directory_;
 
 // Opens /dev/kvm. Error kvm_unavailable, with what to do about it.
 Result<base::Fd> open_kvm();

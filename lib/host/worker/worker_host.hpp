@@ -21,7 +21,8 @@ struct WorkerHost {
 
   Store store;
   std::unique_ptr<Reactor> reactor;
-  std::shared_ptr<WorkerSpawner> spawner = std::make_shared<WorkerSpawner>();
+  std::shared_ptr<WorkerSpawner> spawner =
+      std::make_shared<WorkerSpawner>(store.data_dir().string());
   std::unique_ptr<WorkerPool> pool;
   const uint64_t memory_limit_bytes;  // 0: none
 

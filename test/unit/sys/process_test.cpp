@@ -2,12 +2,23 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <string>
+#include <thread>
+#include <vector>
 
+#include "suite/skip.hpp"
 #include "sys/file.hpp"
 #include "unit/deaf_caller.hpp"
+#include "unit/host/temp_dir.hpp"
 
 using namespace microvm;
 using namespace std::chrono_literals;
@@ -87,6 +98,37 @@ TEST_CASE("process: the child has the fds it was given and no other") {
   }
 }
 
+// As before Linux 5.11: for this thread, and the children it makes.
+void refuse_close_on_exec_of_ranges() {
+  constexpr uint32_t kCloseOnExec = 4;
+  const std::array filter = {
+      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
+      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 3, SYS_close_range},
+      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, args[2])},
+      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, kCloseOnExec},
+      sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EINVAL},
+      sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+  auto code = filter;  // the kernel's structure takes no const
+  const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
+  REQUIRE(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  REQUIRE(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+  REQUIRE(::syscall(SYS_close_range, 1'000'000, ~0U, kCloseOnExec) == -1);
+}
+
+TEST_CASE("process: without a call for it no fd leaks either, however many there are") {
+  std::thread([] {
+    refuse_close_on_exec_of_ranges();
+    std::vector<Fd> leaks;  // without close-on-exec
+    for (int i = 0; i < 300; ++i) leaks.emplace_back(::open("/dev/null", O_RDONLY));
+    leaks.emplace_back(::fcntl(leaks.front().get(), F_DUPFD, 900));
+    const auto given = sys::memory_file("given");
+    const std::string fds =
+        run_shell("ls /proc/$$/fd", {.environment = {"PATH=/usr/bin:/bin"}, .fds = {given->get()}});
+    CHECK(fds == "0\n1\n2\n3\n");
+    for (const Fd& leak : leaks) CHECK(::fcntl(leak.get(), F_GETFD) == 0);  // ours stay as they are
+  }).join();
+}
+
 TEST_CASE("process: fds that stand where others must go") {
   // The child's 3 and 4 are our 4 and 3; both are put back.
   const auto above = [](int fd) { return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 100)); };
@@ -142,6 +184,66 @@ TEST_CASE("process: a program in memory is sealed and runs") {
   const auto child = sys::spawn(program->get(), {.arguments = {"in-memory"}});
   REQUIRE(child);
   CHECK(child->wait(WaitLimits::within(5s))->code == 0);
+}
+
+namespace {
+
+bool set_memfd_noexec(const char* value) {
+  const Fd file(::open("/proc/sys/vm/memfd_noexec", O_WRONLY | O_CLOEXEC));
+  return file.valid() && ::write(file.get(), value, 1) == 1;
+}
+
+bool runs(const Result<Fd>& program) {
+  if (!program) return false;
+  const auto child = sys::spawn(program->get(), {.arguments = {"sh", "-c", "exit 7"}});
+  if (!child) return false;
+  const auto exit = child->wait(WaitLimits::within(10s));
+  return exit && exit->code == 7;
+}
+
+// The number of the first that is wrong; in a process namespace of its own, which is where the
+// setting is, and can only be made stricter.
+int first_wrong_with_memfd_noexec(const std::vector<std::byte>& shell, const std::string& dir) {
+  int number = 0;
+  for (const char* value : {"1", "2"}) {
+    const std::vector<bool> right = {
+        set_memfd_noexec(value),
+        sys::memory_file("data", 4096).has_value(),
+        runs(sys::executable_from_bytes("shell", shell, dir)),
+        runs(sys::executable_from_bytes("shell", shell)) == (*value == '1'),
+    };
+    for (const bool ok : right) {
+      ++number;
+      if (!ok) return number;
+    }
+  }
+  const auto nowhere = sys::executable_from_bytes("shell", shell, "/proc");
+  const bool says_what_to_do = !nowhere && nowhere.error().code == ErrorCode::permission_denied &&
+                               nowhere.error().message.find("memfd_noexec") != std::string::npos;
+  return says_what_to_do && std::filesystem::is_empty(dir) ? 0 : ++number;
+}
+
+}  // namespace
+
+TEST_CASE("process: where programs in memory are forbidden it comes from a directory") {
+  if (::geteuid() != 0) SKIP_CASE("needs root");
+  if (::access("/proc/sys/vm/memfd_noexec", W_OK) != 0) SKIP_CASE("needs vm.memfd_noexec");
+  const auto shell = sys::read_file(AT_FDCWD, "/bin/sh", 16u << 20);
+  REQUIRE(shell);
+  const test::TempDir dir;
+  const pid_t outer = ::fork();
+  if (outer == 0) {
+    if (::unshare(CLONE_NEWPID) != 0) ::_exit(99);
+    const pid_t inner = ::fork();
+    if (inner == 0) ::_exit(first_wrong_with_memfd_noexec(*shell, dir.path().string()));
+    int status = 0;
+    ::waitpid(inner, &status, 0);
+    ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 98);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(outer, &status, 0) == outer);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
 }
 
 TEST_CASE("process: what cannot be executed is an error with its name") {
