@@ -41,6 +41,8 @@ class Loop {
                           IoHandler done) = 0;
   virtual void sync_file(int fd, IoHandler done) = 0;  // fdatasync
   [[nodiscard]] virtual size_t io_in_flight() const = 0;
+  // For who will not be allowed to make threads later on, when files are read or written.
+  virtual void prepare_file_io() {}
 
   virtual TimerId after(std::chrono::milliseconds delay, std::function<void()> fire) = 0;
   virtual void cancel(TimerId id) = 0;

@@ -1,6 +1,7 @@
 #include "sys/plain_loop.hpp"
 
 #include <poll.h>
+#include <sys/uio.h>
 
 #include <cerrno>
 
@@ -20,7 +21,19 @@ int to_milliseconds(std::optional<nanoseconds> limit) {
   return static_cast<int>(std::min<int64_t>(rounded, kLongest));
 }
 
-// The whole operation, in place. The number of bytes or -errno.
+// A read of what is in memory already: the number of bytes; empty when it would wait for a disk, or
+// at the end of a file, where a short count says nothing.
+std::optional<int64_t> read_at_once(const FileOp& op, std::span<iovec> list) {
+  if (op.kind != FileOp::Kind::read || list.size() < op.buffers.size() - op.next) return {};
+  size_t wanted = 0;
+  for (const iovec& buffer : list) wanted += buffer.iov_len;
+  const ssize_t got = ::preadv2(op.fd, list.data(), static_cast<int>(list.size()),
+                                static_cast<off_t>(op.offset), RWF_NOWAIT);
+  if (got < 0 || static_cast<size_t>(got) != wanted) return std::nullopt;
+  return got;
+}
+
+// The whole operation. The number of bytes or -errno.
 int64_t run_blocking(FileOp& op) {
   if (op.kind == FileOp::Kind::sync) return ::fdatasync(op.fd) == 0 ? 0 : -errno;
   while (true) {
@@ -94,14 +107,13 @@ void PlainLoop::refused(WatchId id, Watch& watch, int error) {
 }
 
 void PlainLoop::wait(std::optional<nanoseconds> limit) {
-  if (!queue_.empty() || !always_ready_.empty()) limit = nanoseconds(0);
+  if (!always_ready_.empty()) limit = nanoseconds(0);
   if (next_ready_ == ready_count_) poll(limit);
   while (next_ready_ < ready_count_) {
     const epoll_event event = ready_[next_ready_++];
     dispatch(event.data.u64, event.events);
   }
   run_always_ready();
-  run_file_ops();
 }
 
 void PlainLoop::poll(std::optional<nanoseconds> limit) {
@@ -143,15 +155,6 @@ void PlainLoop::run_always_ready() {
   });
 }
 
-void PlainLoop::run_file_ops() {
-  for (size_t left = queue_.size(); left > 0 && !queue_.empty(); --left) {
-    FileOp op = std::move(queue_.front());
-    const int64_t result = run_blocking(op);
-    queue_.pop_front();
-    if (op.done) op.done(result);
-  }
-}
-
 void PlainLoop::read_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) {
   start(FileOp::Kind::read, fd, buffers, offset, std::move(done));
 }
@@ -167,7 +170,20 @@ void PlainLoop::sync_file(int fd, IoHandler done) {
 
 void PlainLoop::start(FileOp::Kind kind, int fd, std::span<const iovec> buffers, uint64_t offset,
                       IoHandler done) {
-  queue_.emplace_back().start(kind, fd, buffers, offset, std::move(done));
+  auto op = std::make_shared<FileOp>();
+  op->start(kind, fd, buffers, offset, std::move(done));
+  ++io_in_flight_;
+  if (const auto got = read_at_once(*op, op->rest())) return report(op, *got);
+  const bool taken = file_threads_.run([this, op] { report(op, run_blocking(*op)); });
+  if (!taken) post([this, op] { report(op, run_blocking(*op)); });
+}
+
+// From any thread; the handler runs on the loop's.
+void PlainLoop::report(const std::shared_ptr<FileOp>& op, int64_t result) {
+  post([this, op, result] {
+    --io_in_flight_;
+    if (op->done) op->done(result);
+  });
 }
 
 }  // namespace microvm::sys

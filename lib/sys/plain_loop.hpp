@@ -1,5 +1,5 @@
-// The loop where io_uring is disabled: epoll, and file I/O done in place by the loop's thread
-// (files are always ready, so there is nothing to wait for), one operation after the other.
+// The loop where io_uring is disabled: epoll, and file I/O by threads of its own, except for reads
+// of what is in memory already. As with io_uring several operations go on at a time.
 #pragma once
 
 #include <sys/epoll.h>
@@ -7,6 +7,7 @@
 #include <array>
 
 #include "sys/file_op.hpp"
+#include "sys/file_threads.hpp"
 #include "sys/loop_core.hpp"
 
 namespace microvm::sys {
@@ -14,6 +15,7 @@ namespace microvm::sys {
 class PlainLoop final : public LoopCore {
  public:
   static Result<std::unique_ptr<Loop>> create();
+  ~PlainLoop() override { file_threads_.stop(); }  // its work posts to this loop
 
   WatchId watch(int fd, uint32_t poll_events, FdHandler handler) override;
   void rearm(WatchId id, uint32_t poll_events) override;
@@ -21,7 +23,8 @@ class PlainLoop final : public LoopCore {
   void read_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) override;
   void write_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) override;
   void sync_file(int fd, IoHandler done) override;
-  [[nodiscard]] size_t io_in_flight() const override { return queue_.size(); }
+  [[nodiscard]] size_t io_in_flight() const override { return io_in_flight_; }
+  void prepare_file_io() override { file_threads_.start(); }
   [[nodiscard]] Backend backend() const override { return Backend::plain; }
 
  protected:
@@ -43,7 +46,7 @@ class PlainLoop final : public LoopCore {
   void poll(std::optional<std::chrono::nanoseconds> limit);
   void dispatch(WatchId id, uint32_t events);
   void run_always_ready();
-  void run_file_ops();
+  void report(const std::shared_ptr<FileOp>& op, int64_t result);
   void start(FileOp::Kind kind, int fd, std::span<const iovec> buffers, uint64_t offset,
              IoHandler done);
 
@@ -54,7 +57,8 @@ class PlainLoop final : public LoopCore {
   std::array<epoll_event, 64> ready_{};  // a member, so that a nested run_once() goes on with it
   size_t next_ready_ = 0;
   size_t ready_count_ = 0;
-  std::deque<FileOp> queue_;
+  size_t io_in_flight_ = 0;  // asked for and not yet reported
+  FileThreads file_threads_;
 };
 
 }  // namespace microvm::sys

@@ -68,6 +68,7 @@ Worker::Outcome Worker::serve(Request& request, const wire::ShapeRequest& wanted
                       .ended = [this](wire::ExitEvent event) { request_end(std::move(event)); },
                       .log = log_sink()});
   if (!machine) return base::fail(machine.error());
+  loop_.prepare_file_io();
   machine_ = std::move(*machine);
   // All threads and fds are there; what is hostile comes after this.
   if (auto ok = lock_down(); !ok) return base::fail(ok.error());
