@@ -12,6 +12,7 @@
 #include "captured.hpp"
 #include "own_tsc.hpp"
 #include "state/exit_record.hpp"
+#include "state/overlay.hpp"
 #include "state/sections.hpp"
 #include "sys/file.hpp"
 #include "vmm/platform/log_ring.hpp"
@@ -89,6 +90,37 @@ TEST_CASE("capture: the overlay has what it says, whether room was made for it o
         REQUIRE(captured_quad(captured, kTouchedAddress + uint64_t{i} * stride) == 1);
       }
     }
+  }
+}
+
+// What a file system with larger blocks than a page does, and worse: every byte that was not
+// written is data, and no zeros.
+void fill_holes(const base::Fd& file, uint64_t bytes) {
+  const std::vector<std::byte> junk(kPage, std::byte{0xe5});
+  for (uint64_t at = 0; at < bytes; at += kPage) {
+    const off_t data = ::lseek(file.get(), static_cast<off_t>(at), SEEK_DATA);
+    if (data == static_cast<off_t>(at)) continue;
+    REQUIRE(sys::pwrite_full(file.get(), junk, at));
+  }
+}
+
+TEST_CASE("capture: the list of its pages decides what an overlay replaces") {
+  for (const bool run_on : {false, true}) {
+    WorkerProcess worker;
+    worker.run(counting_guest());
+    worker.kernel_log(50);
+    const auto captured =
+        capture(worker.owner(), {.all_pages = false, .run_on = run_on, .list_pages = true});
+    CHECK(captured.reply.listed_memory_bytes == TinyShape{}.memory_bytes);
+    const auto runs =
+        state::read_page_runs(captured.pages.get(), captured.reply.listed_memory_bytes);
+    REQUIRE(runs);
+    CHECK(runs->page_count() * kPage == captured.reply.page_bytes);
+    CHECK(captured.reply.page_bytes < TinyShape{}.memory_bytes);
+    fill_holes(captured.pages, captured.reply.listed_memory_bytes);
+    WorkerProcess clone;
+    REQUIRE(start_clone(clone, zero_memory(), {&captured}) == ErrorCode{});
+    check_continues(captured, clone.kernel_log(50)[0]);
   }
 }
 
