@@ -40,6 +40,8 @@ constexpr uint16_t kType<MergeRequest> = 13;
 template <>
 constexpr uint16_t kType<WorkingSetRequest> = 14;
 template <>
+constexpr uint16_t kType<SmpProbeRequest> = 40;
+template <>
 constexpr uint16_t kType<OkReply> = 64;
 template <>
 constexpr uint16_t kType<ErrorReply> = 65;
@@ -53,6 +55,8 @@ template <>
 constexpr uint16_t kType<VersionsReply> = 69;
 template <>
 constexpr uint16_t kType<LogsReply> = 70;
+template <>
+constexpr uint16_t kType<SmpProbeReply> = 104;
 template <>
 constexpr uint16_t kType<AgentEvent> = 128;
 template <>
@@ -148,6 +152,14 @@ void fields(C& c, M& m) {
     c.number(m.devices_needing_reset);
   } else if constexpr (Is<ExitEvent, M>) {
     exit_fields(c, m);
+  } else if constexpr (Is<SmpProbeRequest, M>) {
+    c.number(m.vcpus);
+    c.number(m.run_ms);
+  } else if constexpr (Is<SmpProbeReply, M>) {
+    c.number(m.rounds);
+    c.number(m.tsc_backwards);
+    c.number(m.most_backwards_ticks);
+    c.number(m.tsc_khz);
   } else if constexpr (Is<VersionsReply, M>) {
     c.number(m.oldest);
     c.number(m.newest);

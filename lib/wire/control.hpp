@@ -53,6 +53,13 @@ struct ShapeRequest {
 // Reply: OkReply or ErrorReply (kvm_unsuitable, kvm_unavailable). fds: [/dev/kvm].
 struct ProbeRequest {};
 
+// Runs a tiny guest with this many vCPUs for so long, to see whether they have one memory and one
+// time, then exits. Reply: SmpProbeReply or ErrorReply (kvm_unsuitable, …). fds: [/dev/kvm].
+struct SmpProbeRequest {
+  uint16_t vcpus = 0;
+  uint32_t run_ms = 0;
+};
+
 // What the first layer of a disk is: a raw read-only file; every further one is a copy-on-write
 // layer (lib/vmm/disk), the last of them writable unless the disk is read-only.
 struct DiskSpec {
@@ -185,6 +192,13 @@ struct CaptureReply {
   uint64_t listed_memory_bytes = 0;
 };
 
+struct SmpProbeReply {
+  uint64_t rounds = 0;
+  uint64_t tsc_backwards = 0;  // rounds that saw an earlier TSC than the one before them
+  uint64_t most_backwards_ticks = 0;
+  uint32_t tsc_khz = 0;
+};
+
 struct InfoReply {
   uint32_t worker_pid = 0;
   bool paused = false;
@@ -240,7 +254,7 @@ using Message =
                  SnapshotRequest, CaptureRequest, MergeRequest, WorkingSetRequest, PauseRequest,
                  ResumeRequest, LogsRequest, InfoRequest, TerminateRequest, OkReply, ErrorReply,
                  SnapshotReply, CaptureReply, InfoReply, AgentEvent, ExitEvent, DiskErrorEvent,
-                 VersionsReply, LogsReply, UnknownMessage>;
+                 VersionsReply, LogsReply, SmpProbeRequest, SmpProbeReply, UnknownMessage>;
 
 struct Envelope {
   uint32_t request_id = 0;

@@ -341,6 +341,31 @@ TEST_CASE("worker: the probe answers and the worker is gone") {
   CHECK(worker.wait_exit() == 0);
 }
 
+TEST_CASE("worker: a guest of several vCPUs counts right, and its time goes forwards") {
+  for (const uint16_t vcpus : std::initializer_list<uint16_t>{1, 2, 4, 8}) {
+    INFO(vcpus);
+    WorkerProcess worker;
+    const auto kvm = open_kvm();
+    const auto reply = worker.owner().call_for<wire::SmpProbeReply>(
+        wire::SmpProbeRequest{vcpus, 200}, {kvm.get()});
+    CHECK(reply.rounds > 100u * vcpus);
+    CHECK(reply.tsc_backwards == 0);
+    MESSAGE(vcpus << " vCPUs: " << reply.rounds << " rounds");
+    CHECK(worker.wait_exit() == 0);
+  }
+}
+
+TEST_CASE("worker: several vCPUs are probed within bounds") {
+  const auto kvm = open_kvm();
+  for (const wire::SmpProbeRequest request :
+       {wire::SmpProbeRequest{0, 10}, wire::SmpProbeRequest{17, 10},
+        wire::SmpProbeRequest{2, 10'001}}) {
+    WorkerProcess worker;
+    CHECK(error_code(worker.owner().call(request, {kvm.get()}).message) ==
+          ErrorCode::invalid_argument);
+  }
+}
+
 TEST_CASE("worker: what is no KVM can not be probed, and one with a machine does not probe") {
   WorkerProcess worker;
   const auto file = memory_file("not kvm");

@@ -17,8 +17,9 @@ constexpr std::chrono::seconds kShapeLimit{30};
 constexpr std::chrono::seconds kProbeLimit{30};
 constexpr uint32_t kShapeRequestId = 1;
 
-Result<void> expect_ok(int control, uint32_t request_id, const Limits& limits,
-                       std::string_view what) {
+template <class Reply>
+Result<Reply> expect(int control, uint32_t request_id, const Limits& limits,
+                     std::string_view what) {
   const auto received = receive_control(control, limits, what);
   if (!received) return base::fail(received.error());
   if (received->state == Received::State::end) {
@@ -27,10 +28,17 @@ Result<void> expect_ok(int control, uint32_t request_id, const Limits& limits,
   if (const auto* error = std::get_if<wire::ErrorReply>(&received->envelope.message)) {
     return base::fail(worker_error(*error));
   }
-  if (received->envelope.request_id != request_id ||
-      !std::holds_alternative<wire::OkReply>(received->envelope.message)) {
+  const auto* reply = std::get_if<Reply>(&received->envelope.message);
+  if (received->envelope.request_id != request_id || reply == nullptr) {
     return base::fail(ErrorCode::protocol, std::string(what) + ": unexpected answer of the worker");
   }
+  return *reply;
+}
+
+Result<void> expect_ok(int control, uint32_t request_id, const Limits& limits,
+                       std::string_view what) {
+  const auto reply = expect<wire::OkReply>(control, request_id, limits, what);
+  if (!reply) return base::fail(reply.error());
   return {};
 }
 
@@ -145,6 +153,20 @@ Result<void> WorkerSpawner::probe(const Limits& limits) {
       send_control(worker->control(), {1, wire::ProbeRequest{}}, {&*kvm, 1}, bounded, kWhat);
   if (!sent) return sent;
   return expect_ok(worker->control(), 1, bounded, kWhat);
+}
+
+Result<wire::SmpProbeReply> WorkerSpawner::probe_smp(uint16_t vcpus, std::chrono::milliseconds time,
+                                                     const Limits& limits) {
+  const auto kvm = this->kvm();
+  if (!kvm) return base::fail(kvm.error());
+  auto worker = start();
+  if (!worker) return base::fail(worker.error());
+  const Limits bounded = limits.within(kProbeLimit);
+  constexpr std::string_view kWhat = "probe several vCPUs";
+  const wire::SmpProbeRequest request{vcpus, static_cast<uint32_t>(time.count())};
+  auto sent = send_control(worker->control(), {1, request}, {&*kvm, 1}, bounded, kWhat);
+  if (!sent) return base::fail(sent.error());
+  return expect<wire::SmpProbeReply>(worker->control(), 1, bounded, kWhat);
 }
 
 }  // namespace microvm::host

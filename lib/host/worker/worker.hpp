@@ -10,6 +10,7 @@
 #include "host/worker/child_process.hpp"
 #include "host/worker/reactor.hpp"
 #include "sys/process.hpp"
+#include "wire/control.hpp"
 #include "wire/shape.hpp"
 
 namespace microvm::host {
@@ -43,10 +44,10 @@ class Worker {
 // Starts workers of one Runtime: program and /dev/kvm are each opened at the first need.
 class WorkerSpawner {
  public:
-  // A worker that was told to shape itself; its reply is still to be read, see wait_shaped().
   // `directory`: for the program, where the host lets none be in memory. Empty: nowhere.
   explicit WorkerSpawner(std::string directory = {}) : directory_(std::move(directory)) {}
 
+  // A worker that was told to shape itself; its reply is still to be read, see wait_shaped().
   Result<Worker> start_shaped(const Shape& shape);
   // Until it has shaped itself. Errors: vm_gone (it died), the worker's own.
   static Result<void> wait_shaped(const Worker& worker, const Limits& limits);
@@ -55,17 +56,20 @@ class WorkerSpawner {
   Result<void> merge_layers(int lower, int upper, const Limits& limits);
   // Whether stock kernels run here. Errors: kvm_unavailable, kvm_unsuitable.
   Result<void> probe(const Limits& limits);
+  // One tiny guest with so many vCPUs (wire::SmpProbeRequest).
+  Result<wire::SmpProbeReply> probe_smp(uint16_t vcpus, std::chrono::milliseconds time,
+                                        const Limits& limits);
 
  private:
   Result<Worker> start();
   Result<int> program();
   Result<int> kvm();
 
+  const std::string directory_;
   std::mutex mutex_;
   base::Fd program_;
   base::Fd kvm_;
 };
-  const std::string directory_;
 
 // Opens /dev/kvm. Error kvm_unavailable, with what to do about it.
 Result<base::Fd> open_kvm();

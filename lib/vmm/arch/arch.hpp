@@ -17,6 +17,7 @@
 #include "vmm/arch/x86_64/power.hpp"
 #include "vmm/arch/x86_64/probe.hpp"
 #include "vmm/arch/x86_64/sections.hpp"
+#include "vmm/arch/x86_64/smp_probe.hpp"
 #include "vmm/arch/x86_64/vcpu_state.hpp"
 #include "vmm/arch/x86_64/vm_state.hpp"
 #include "vmm/kvm/kvm.hpp"
@@ -44,6 +45,7 @@ using MachineTables = x86_64::AcpiConfig;
 using x86_64::load_linux;
 using x86_64::prepare_vm;
 using x86_64::probe;
+using x86_64::probe_smp;
 using x86_64::set_boot_registers;
 using x86_64::set_firmware_state;
 // The tables that tell a kernel what the machine has; their address, for load_linux().

@@ -88,6 +88,23 @@ Worker::Outcome Worker::serve(Request& request, const wire::ProbeRequest&) {
   return Answer{wire::OkReply{}, {}};
 }
 
+Worker::Outcome Worker::serve(Request& request, const wire::SmpProbeRequest& probe) {
+  constexpr uint32_t kLongestMs = 10'000;
+  if (auto ok = check_stage(Stage::empty); !ok) return base::fail(ok.error());
+  if (request.fds.size() != 1 || probe.run_ms > kLongestMs) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "a probe request comes with /dev/kvm, and takes at most ten seconds");
+  }
+  request_end({Reason::terminated, "probed"});
+  const auto kvm = kvm::Kvm::open(std::move(request.fds.front()));
+  if (!kvm) return base::fail(kvm.error());
+  const auto result = arch::probe_smp(*kvm, probe.vcpus, std::chrono::milliseconds(probe.run_ms));
+  if (!result) return base::fail(result.error());
+  return Answer{wire::SmpProbeReply{result->rounds, result->tsc_backwards,
+                                    result->most_backwards_ticks, result->tsc_khz},
+                {}};
+}
+
 Worker::Outcome Worker::serve(Request& request, const wire::BootRequest& boot) {
   if (auto ok = check_stage(Stage::shaped); !ok) return base::fail(ok.error());
   auto fds = wire::unpack(boot, std::move(request.fds));

@@ -97,6 +97,7 @@ class Worker {
   // requests.cpp
   Outcome serve(Request& request, const wire::ShapeRequest& wanted);
   Outcome serve(Request& request, const wire::ProbeRequest&);
+  Outcome serve(Request& request, const wire::SmpProbeRequest& probe);
   Outcome serve(Request& request, const wire::BootRequest& boot);
   Outcome serve(Request& request, const wire::RestoreRequest& restore);
   Outcome serve(Request& request, const wire::ConnectRequest& connect);

@@ -131,6 +131,8 @@ TEST_CASE("control: requests survive encode and decode in both versions") {
     CHECK_FALSE(capture.run_on);
     CHECK(capture.list_pages == (version > 1));
     round_trip(MergeRequest{}, version);
+    CHECK(round_trip(SmpProbeRequest{8, 250}, version).vcpus == 8);
+    CHECK(round_trip(SmpProbeRequest{8, 250}, version).run_ms == 250);
   }
 }
 
@@ -163,6 +165,11 @@ TEST_CASE("control: replies and events survive encode and decode in both version
     CHECK(capture.page_bytes == uint64_t{3} << 40);
     CHECK(capture.pause_us == 17);
     CHECK(capture.listed_memory_bytes == (version > 1 ? 16u << 20 : 0));
+    const auto smp = round_trip(SmpProbeReply{1, 2, uint64_t{3} << 40, 4}, version);
+    CHECK(smp.rounds == 1);
+    CHECK(smp.tsc_backwards == 2);
+    CHECK(smp.most_backwards_ticks == uint64_t{3} << 40);
+    CHECK(smp.tsc_khz == 4);
   }
 }
 
