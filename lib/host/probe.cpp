@@ -3,113 +3,145 @@
 
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/kvm.h>
 #include <sys/ioctl.h>
-#include <sys/statvfs.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
-#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <filesystem>
 
 #include "base/fd.hpp"
+#include "host/base/stopwatch.hpp"
+#include "host/live_host.hpp"
 #include "host/vm/core.hpp"
 #include "sys/page_map_scan.hpp"
 
 namespace microvm {
 namespace {
 
-using Status = ProbeItem::Status;
+namespace fs = std::filesystem;
+using State = Finding::State;
 
-constexpr uint64_t kGib = 1ull << 30;
-constexpr uint64_t kLittleDisk = 4 * kGib;  // a base image, an image and some Vms
-constexpr uint64_t kLittleMemory = 1 * kGib;
-
-std::string in_gib(uint64_t bytes) {
-  const uint64_t tenths = bytes / (kGib / 10);
-  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " GiB";
-}
-
-ProbeItem probe_kvm_item() {
-  const auto usable = probe_kvm();
-  if (usable) return {"kvm", Status::ok, "/dev/kvm runs stock kernels", ""};
-  return {"kvm", Status::missing, usable.error().message, ""};  // which says what to do
-}
-
-ProbeItem probe_kernel() {
-  utsname names{};
-  ::uname(&names);
-  const std::string detail = std::string(names.sysname) + " " + names.release + " " + names.machine;
-  if (std::string_view(names.machine) != "x86_64") {
-    return {"kernel", Status::missing, detail, "run on an x86-64 host"};
-  }
-  return {"kernel", Status::ok, detail, ""};
-}
-
-ProbeItem probe_io_uring() {
+int io_uring_error() {
   io_uring_params params{};
   const base::Fd ring(static_cast<int>(::syscall(SYS_io_uring_setup, 4, &params)));
-  if (ring) return {"io_uring", Status::ok, "available", ""};
-  const std::string why = base::fail_errno("io_uring_setup").value().message;
-  return {
-      "io_uring", Status::degraded, why + "; disks use pread and pwrite",
-      "sysctl kernel.io_uring_disabled=0, and allow io_uring in the container's seccomp profile"};
+  return ring ? 0 : errno;
 }
 
-ProbeItem probe_pagemap_scan() {
+bool has_pagemap_scan() {
   const base::Fd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
   sys::PageMapScan scan{};
   scan.size = sizeof scan;
-  if (pagemap && ::ioctl(pagemap.get(), sys::kPageMapScan, &scan) >= 0) {
-    return {"pagemap_scan", Status::ok, "available", ""};
+  return pagemap && ::ioctl(pagemap.get(), sys::kPageMapScan, &scan) >= 0;
+}
+
+// The median: a pause of the host's is not KVM's.
+std::optional<double> time_vm_creation() {
+  constexpr size_t kRuns = 7;
+  const base::Fd kvm(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
+  if (!kvm) return std::nullopt;
+  std::vector<double> times;
+  for (size_t run = 0; run < kRuns; ++run) {
+    const host::Stopwatch clock;
+    const base::Fd vm(::ioctl(kvm.get(), KVM_CREATE_VM, 0));
+    if (!vm) return std::nullopt;
+    times.push_back(static_cast<double>(clock.us()) / 1000);
   }
-  return {"pagemap_scan", Status::degraded,
-          base::fail_errno("PAGEMAP_SCAN").value().message +
-              "; changed pages are found in the page map, which takes longer",
-          "a kernel of 6.7 or newer"};
+  std::ranges::sort(times);
+  return times[kRuns / 2];
+}
+
+// linux/magic.h has most of them.
+std::string file_system_name(uint64_t magic) {
+  struct Known {
+    uint64_t magic;
+    const char* name;
+  };
+  constexpr Known kKnown[] = {
+      {0xEF53, "ext4"},         {0x58465342, "xfs"},       {0x9123683E, "btrfs"},
+      {0x2FC12FC1, "zfs"},      {0x01021994, "tmpfs"},     {0x6969, "nfs"},
+      {0xFF534D42, "cifs"},     {0xFE534D42, "cifs"},      {0x65735546, "fuse"},
+      {0x01021997, "9p"},       {0x794c7630, "overlayfs"}, {0xF2F52010, "f2fs"},
+      {0xCA451A4E, "bcachefs"},
+  };
+  for (const Known& known : kKnown) {
+    if (known.magic == magic) return known.name;
+  }
+  return "a file system of another kind";
 }
 
 // The nearest directory above that exists: the data directory may not be there yet.
-std::filesystem::path existing_parent(std::filesystem::path path) {
+fs::path existing_parent(fs::path path) {
   std::error_code ec;
-  while (!std::filesystem::exists(path, ec) && path.has_relative_path()) path = path.parent_path();
+  path = fs::absolute(path, ec);
+  while (!fs::exists(path, ec) && path.has_relative_path()) path = path.parent_path();
   return path;
 }
 
-ProbeItem probe_disk(const std::filesystem::path& data_dir) {
+void look_at_data_dir(const fs::path& data_dir, host::HostView& host) {
   const auto dir = data_dir.empty() ? host::default_data_dir() : data_dir;
-  if (!dir) return {"disk", Status::missing, dir.error().message, ""};
-  struct statvfs info{};
-  const auto parent = existing_parent(*dir);
-  if (::statvfs(parent.c_str(), &info) != 0) {
-    return {"disk", Status::missing, base::fail_errno(parent.string()).value().message, ""};
-  }
-  const uint64_t free = info.f_bavail * info.f_frsize;
-  const std::string detail = in_gib(free) + " free for " + dir->string();
-  if (free >= kLittleDisk) return {"disk", Status::ok, detail, ""};
-  return {"disk", Status::degraded, detail, "free some space, or set MICROVM_DATA_DIR"};
+  if (!dir) return;
+  struct statfs info{};
+  if (::statfs(existing_parent(*dir).c_str(), &info) != 0) return;
+  host.data_file_system = file_system_name(static_cast<uint64_t>(info.f_type));
+  host.data_free_bytes = info.f_bavail * static_cast<uint64_t>(info.f_bsize);
 }
 
-ProbeItem probe_memory() {
-  struct sysinfo info{};
-  ::sysinfo(&info);
-  const uint64_t total = static_cast<uint64_t>(info.totalram) * info.mem_unit;
-  const std::string detail = in_gib(total) + " in all";
-  if (total >= kLittleMemory) return {"memory", Status::ok, detail, ""};
-  return {"memory", Status::degraded, detail, "a machine with more memory"};
+Finding kvm_finding(const fs::path& data_dir) {
+  host::WorkerSpawner spawner(host::place_for_programs(data_dir));
+  const auto usable = spawner.probe(host::Limits({}));
+  if (usable) return {"kvm", State::ok, "/dev/kvm runs stock kernels", "", ""};
+  // Which says what to do.
+  return {"kvm", State::problem, usable.error().message, "", "no microVM runs here"};
 }
 
 }  // namespace
 
+namespace host {
+
+HostView look_at_host(const fs::path& data_dir) {
+  HostView host;
+  utsname names{};
+  ::uname(&names);
+  host.machine = names.machine;
+  host.io_uring_error = io_uring_error();
+  host.has_pagemap_scan = has_pagemap_scan();
+  host.vm_creation_ms = time_vm_creation();
+  look_at_data_dir(data_dir, host);
+  return host;
+}
+
+std::string place_for_programs(const fs::path& data_dir) {
+  const auto dir = data_dir.empty() ? default_data_dir() : data_dir;
+  return dir ? existing_parent(*dir).string() : std::string();
+}
+
+}  // namespace host
+
+const char* finding_state_name(State state) noexcept {
+  switch (state) {
+    case State::ok:
+      return "ok";
+    case State::notice:
+      return "notice";
+    case State::problem:
+      return "problem";
+  }
+  return "unknown";
+}
+
 Result<void> probe_kvm() {
-  host::WorkerSpawner spawner;
+  host::WorkerSpawner spawner(host::place_for_programs({}));
   return spawner.probe(host::Limits({}));
 }
 
-std::vector<ProbeItem> probe_host(const std::filesystem::path& data_dir) {
-  return {probe_kvm_item(),     probe_kernel(),       probe_io_uring(),
-          probe_pagemap_scan(), probe_disk(data_dir), probe_memory()};
+std::vector<Finding> probe_host(const fs::path& data_dir) {
+  std::vector<Finding> findings = host::check_host(host::look_at_host(data_dir));
+  findings.insert(findings.begin(), kvm_finding(data_dir));
+  return findings;
 }
 
 }  // namespace microvm

@@ -5,6 +5,8 @@ extern const std::byte microvm_embedded_worker_begin[];
 extern const std::byte microvm_embedded_worker_end[];
 extern const std::byte microvm_embedded_agent_begin[];
 extern const std::byte microvm_embedded_agent_end[];
+extern const std::byte microvm_embedded_probe_guest_begin[];
+extern const std::byte microvm_embedded_probe_guest_end[];
 }
 
 namespace microvm::host {
@@ -15,6 +17,10 @@ std::span<const std::byte> embedded_worker() {
 
 std::span<const std::byte> embedded_agent() {
   return {microvm_embedded_agent_begin, microvm_embedded_agent_end};
+}
+
+std::span<const std::byte> embedded_probe_guest() {
+  return {microvm_embedded_probe_guest_begin, microvm_embedded_probe_guest_end};
 }
 
 }  // namespace microvm::host

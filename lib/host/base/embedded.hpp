@@ -1,4 +1,4 @@
-// The two static programs this library carries in itself (embedded.S).
+// The static programs this library carries in itself (embedded.S).
 #pragma once
 
 #include <cstddef>
@@ -8,5 +8,6 @@ namespace microvm::host {
 
 std::span<const std::byte> embedded_worker();
 std::span<const std::byte> embedded_agent();
+std::span<const std::byte> embedded_probe_guest();  // see probe_guest.cpp
 
 }  // namespace microvm::host
