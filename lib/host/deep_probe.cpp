@@ -19,7 +19,7 @@ using host::GuestFacts;
 using host::Limits;
 using host::Scratch;
 using host::Stopwatch;
-using State = ProbeStep::State;
+using StepState = ProbeStep::State;
 using namespace std::chrono_literals;
 
 constexpr std::chrono::seconds kWholeLimit{120};
@@ -38,6 +38,7 @@ constexpr uint32_t kGuestVcpus = 2;
 class Times {
  public:
   void add(double ms) { times_.push_back(ms); }
+  [[nodiscard]] size_t count() const { return times_.size(); }
   void put_into(ProbeStep& step) {
     step.count = times_.size();
     if (times_.empty()) return;
@@ -99,11 +100,11 @@ class DeepProbe {
   void failed(const std::string& name, const Error& error) {
     if (time_left() <= 0ms) return skipped(name, "the time was over: " + error.message);
     add({.name = name,
-         .state = State::failed,
+         .state = StepState::failed,
          .detail = std::string(error_code_name(error.code)) + ": " + error.message});
   }
   void skipped(const std::string& name, const std::string& why) {
-    add({.name = name, .state = State::skipped, .detail = why});
+    add({.name = name, .state = StepState::skipped, .detail = why});
   }
 
   void look_at_host() {
@@ -127,7 +128,7 @@ class DeepProbe {
       }
       ProbeStep step{.name = name, .detail = "rounds", .count = told->rounds};
       if (told->tsc_backwards > 0) {
-        step.state = State::failed;
+        step.state = StepState::failed;
         step.detail = "the TSC went backwards between vCPUs " +
                       std::to_string(told->tsc_backwards) + " times, at most " +
                       std::to_string(told->most_backwards_ticks) + " ticks at " +
@@ -236,6 +237,7 @@ class DeepProbe {
     }
     times.put_into(step);
     judge(step, facts);
+    note_unfinished(step, options_.clones);
     add(std::move(step));
     for (size_t i = 1; i < vms.size(); ++i) static_cast<void>(vms[i].terminate());
     return std::move(vms.front());
@@ -248,8 +250,12 @@ class DeepProbe {
     step.detail = "wall clock at most " + host::in_ms(wall_error) + " off";
     const std::string wrong = host::find_wrong_clones(facts, kGuestVcpus);
     if (wrong.empty()) return;
-    step.state = State::failed;
+    step.state = StepState::failed;
     step.detail += "; " + wrong;
+  }
+
+  static void note_unfinished(ProbeStep& step, uint32_t wanted) {
+    if (step.count < wanted) step.detail += "; no time for all " + std::to_string(wanted);
   }
 
   void try_forks(Vm& vm) {
@@ -302,6 +308,7 @@ class DeepProbe {
       say("suspend " + std::to_string(i + 1) + " of " + std::to_string(options_.suspends));
       if (const auto ok = suspend_once(vm, seen); !ok) return failed("suspends", ok.error());
     }
+    if (seen.resumed.count() == 0) return skipped("suspends", "no time was left");
     ProbeStep step{.name = "suspends: the guest has stopped"};
     seen.stopped.put_into(step);
     add(step);
@@ -311,9 +318,9 @@ class DeepProbe {
     step = {.name = "resumes",
             .detail = "wall clock at most " + host::in_ms(seen.wall_error_ns) + " off"};
     seen.resumed.put_into(step);
-    if (step.count == 0) step = {.name = "resumes", .state = State::skipped, .detail = "no time"};
+    note_unfinished(step, options_.suspends);
     if (!seen.wrong.empty()) {
-      step.state = State::failed;
+      step.state = StepState::failed;
       step.detail += "; " + seen.wrong;
     }
     add(std::move(step));
@@ -348,13 +355,13 @@ class DeepProbe {
 
 }  // namespace
 
-const char* probe_step_state_name(State state) noexcept {
+const char* probe_step_state_name(StepState state) noexcept {
   switch (state) {
-    case State::passed:
+    case StepState::passed:
       return "passed";
-    case State::failed:
+    case StepState::failed:
       return "failed";
-    case State::skipped:
+    case StepState::skipped:
       return "skipped";
   }
   return "unknown";
@@ -363,8 +370,8 @@ const char* probe_step_state_name(State state) noexcept {
 bool DeepReport::passed() const noexcept {
   return std::ranges::none_of(
              findings, [](const Finding& each) { return each.state == Finding::State::problem; }) &&
-         std::ranges::none_of(steps,
-                              [](const ProbeStep& each) { return each.state == State::failed; });
+         std::ranges::none_of(
+             steps, [](const ProbeStep& each) { return each.state == StepState::failed; });
 }
 
 Result<DeepReport> deep_probe(const DeepProbeOptions& options, const ProgressSink& progress,

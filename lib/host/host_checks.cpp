@@ -21,7 +21,7 @@ std::string in_gib(uint64_t bytes) {
   return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " GiB";
 }
 
-Finding ok(std::string is) {
+Finding fine(std::string is) {
   return {{}, State::ok, std::move(is), {}, {}};
 }
 
@@ -75,11 +75,11 @@ Finding check_kernel(const HostView& host) {
     if (version >= level.version) continue;
     cost += (cost.empty() ? "before " : "; before ") + std::string(level.name) + " " + level.cost;
   }
-  return cost.empty() ? ok(is) : notice(is, "a kernel of 6.7 or newer", cost);
+  return cost.empty() ? fine(is) : notice(is, "a kernel of 6.7 or newer", cost);
 }
 
 Finding check_pagemap_scan(const HostView& host) {
-  if (host.has_pagemap_scan) return ok("available");
+  if (host.has_pagemap_scan) return fine("available");
   return notice("not there; changed pages are found in the page map", "a kernel of 6.7 or newer",
                 "suspend, checkpoint and fork hold a guest longer: 8 bytes are read for each page "
                 "of its memory");
@@ -90,7 +90,7 @@ Finding check_pagemap_scan(const HostView& host) {
 Finding check_clocksource(const HostView& host) {
   const std::string dir = "sys/devices/system/clocksource/clocksource0/";
   const auto now = host.read(dir + "current_clocksource");
-  if (!now || *now == "tsc") return ok(now.value_or("not told"));
+  if (!now || *now == "tsc") return fine(now.value_or("not told"));
   const std::string available = host.read(dir + "available_clocksource").value_or("");
   const bool refused = available.find("tsc") == std::string::npos;
   return notice(*now + ", not tsc",
@@ -105,7 +105,7 @@ Finding check_clocksource(const HostView& host) {
 // ---- what the host forbids ---------------------------------------------------------------------
 
 Finding check_io_uring(const HostView& host) {
-  if (host.io_uring_error == 0) return ok("available");
+  if (host.io_uring_error == 0) return fine("available");
   const uint64_t sysctl = host.read_number("proc/sys/kernel/io_uring_disabled").value_or(0);
   const std::string why = sysctl == 0 ? std::string(::strerrordesc_np(host.io_uring_error))
                                       : "kernel.io_uring_disabled is " + std::to_string(sysctl);
@@ -117,8 +117,8 @@ Finding check_io_uring(const HostView& host) {
 
 Finding check_memfd_noexec(const HostView& host) {
   const auto value = host.read_number("proc/sys/vm/memfd_noexec");
-  if (!value || *value == 0) return ok("programs may be in memory files");
-  if (*value == 1) return ok("vm.memfd_noexec is 1: those that say so");
+  if (!value || *value == 0) return fine("programs may be in memory files");
+  if (*value == 1) return fine("vm.memfd_noexec is 1: those that say so");
   return notice("vm.memfd_noexec is 2: no program may be in a memory file",
                 "sysctl vm.memfd_noexec=1, or leave it and keep the data directory on a file "
                 "system that is not mounted noexec",
@@ -146,7 +146,7 @@ Finding check_shmem_huge_pages(const HostView& host) {
     const bool applies = is_unasked(policy) || (policy == "inherit" && is_unasked(all));
     if (applies) largest = std::max(largest, size_of(size));
   }
-  if (largest == 0) return ok("memory files have small pages");
+  if (largest == 0) return fine("memory files have small pages");
   return notice("memory files get pages of up to " + std::to_string(largest >> 10) + " KiB unasked",
                 "write never or advise to shmem_enabled (and hugepages-*/shmem_enabled) in "
                 "/sys/kernel/mm/transparent_hugepage",
@@ -161,13 +161,13 @@ Finding check_memory(const HostView& host) {
   const uint64_t total = std::strtoull(host.field("proc/meminfo", "MemTotal:").c_str(), nullptr, 10)
                          << 10;
   const std::string is = in_gib(total) + " in all";
-  if (total >= kLittle) return ok(is);
+  if (total >= kLittle) return fine(is);
   return notice(is, "a machine with more memory", "few microVMs fit at a time");
 }
 
 Finding check_overcommit(const HostView& host) {
   const uint64_t mode = host.read_number("proc/sys/vm/overcommit_memory").value_or(0);
-  if (mode != 2) return ok("vm.overcommit_memory is " + std::to_string(mode));
+  if (mode != 2) return fine("vm.overcommit_memory is " + std::to_string(mode));
   return notice("vm.overcommit_memory is 2: all memory is counted, used or not",
                 "sysctl vm.overcommit_memory=0, or a vm.overcommit_ratio with room for the guests",
                 "each microVM counts with all of its memory, so that the 20 that would fit may be "
@@ -177,7 +177,7 @@ Finding check_overcommit(const HostView& host) {
 Finding check_map_count(const HostView& host) {
   constexpr uint64_t kNeeded = 65530;  // the kernel's own value; see GuestMemory::kMaxOverlayRanges
   const auto count = host.read_number("proc/sys/vm/max_map_count");
-  if (!count || *count >= kNeeded) return ok("vm.max_map_count is enough");
+  if (!count || *count >= kNeeded) return fine("vm.max_map_count is enough");
   return notice("vm.max_map_count is " + std::to_string(*count),
                 "sysctl vm.max_map_count=" + std::to_string(kNeeded),
                 "a guest whose changed pages are in many places may not resume");
@@ -211,9 +211,9 @@ Finding check_vm_creation(const HostView& host) {
   const std::string nx = host.read("sys/module/kvm/parameters/nx_huge_pages").value_or("N");
   const bool splits = nx != "N" && nx != "off" && nx != "never" && nx != "0";
   const bool slow = splits && host.kernel_version() >= 600 && !has_favordynmods(host);
-  if (!slow) return ok(is);
+  if (!slow) return fine(is);
   is += "; kvm.nx_huge_pages is " + nx + " and no cgroup is mounted with favordynmods";
-  if (host.vm_creation_ms && *host.vm_creation_ms < kFastMs) return ok(is);
+  if (host.vm_creation_ms && *host.vm_creation_ms < kFastMs) return fine(is);
   return notice(is,
                 "mount -o remount,favordynmods /sys/fs/cgroup; where all guests are trusted also "
                 "kvm.nx_huge_pages=never",
@@ -222,7 +222,8 @@ Finding check_vm_creation(const HostView& host) {
 
 Finding check_nesting(const HostView& host) {
   const std::string flags = " " + host.field("proc/cpuinfo", "flags") + " ";
-  if (flags.find(" hypervisor ") == std::string::npos) return ok("the host is no virtual machine");
+  if (flags.find(" hypervisor ") == std::string::npos)
+    return fine("the host is no virtual machine");
   return notice("the host is a virtual machine itself", "a host with its own processors",
                 "each exit of a guest goes through the host above, and takes ten times as long");
 }
@@ -256,7 +257,7 @@ Finding check_open_files(const HostView& host) {
                   "raise the hard limit to " + std::to_string(kOfAWorker) + " (ulimit -Hn)",
                   "a microVM has fewer streams at a time");
   }
-  if (!limit.soft || *limit.soft >= kOfAWorker) return ok("enough open files");
+  if (!limit.soft || *limit.soft >= kOfAWorker) return fine("enough open files");
   return notice(std::to_string(*limit.soft) + " open files",
                 "raise it with ulimit -n 65536, or setrlimit() in the program",
                 "a process owns some " + std::to_string(*limit.soft / kPerVm) +
@@ -267,7 +268,7 @@ Finding check_processes(const HostView& host) {
   constexpr uint64_t kPerVm = 4;  // a worker and its threads
   constexpr uint64_t kEnough = 1000;
   const UserLimit limit = user_limit(host, "Max processes");
-  if (!limit.soft || *limit.soft / kPerVm >= kEnough) return ok("enough processes");
+  if (!limit.soft || *limit.soft / kPerVm >= kEnough) return fine("enough processes");
   return notice(
       std::to_string(*limit.soft) + " processes and threads", "raise it: ulimit -u 65536",
       "some " + std::to_string(*limit.soft / kPerVm) + " microVMs of this user run at a time");
@@ -280,7 +281,7 @@ Finding check_sizes(const HostView& host) {
                     "guests or disks larger than that do not start");
     }
   }
-  return ok("address space and files have no limit");
+  return fine("address space and files have no limit");
 }
 
 // Before 5.12 the memory of rings was counted as locked.
@@ -288,7 +289,7 @@ Finding check_locked_memory(const HostView& host) {
   constexpr uint64_t kOfARing = 1 * kMib;
   const UserLimit limit = user_limit(host, "Max locked memory");
   if (host.kernel_version() >= 512 || !limit.soft || *limit.soft >= 64 * kOfARing) {
-    return ok("does not matter here");
+    return fine("does not matter here");
   }
   return notice(std::to_string(*limit.soft >> 10) + " KiB, which rings count against",
                 "raise it (ulimit -l), or a kernel of 5.12 or newer",
@@ -309,14 +310,14 @@ Finding check_file_system(const HostView& host) {
                   "locks, holes and unnamed files may not work as needed, and each clone reads its "
                   "memory over the network");
   }
-  return ok("the data directory is on " + type);
+  return fine("the data directory is on " + type);
 }
 
 Finding check_disk(const HostView& host) {
   constexpr uint64_t kLittle = 4 * kGib;  // a base image, an image and some Vms
   if (!host.data_free_bytes) return problem("the data directory's file system tells nothing", "");
   const std::string is = in_gib(*host.data_free_bytes) + " free for the data directory";
-  if (*host.data_free_bytes >= kLittle) return ok(is);
+  if (*host.data_free_bytes >= kLittle) return fine(is);
   return notice(is, "free some space, or set MICROVM_DATA_DIR",
                 "builds and suspends fail when it is full; guests then wait with their writes");
 }

@@ -23,7 +23,7 @@ namespace microvm {
 namespace {
 
 namespace fs = std::filesystem;
-using State = Finding::State;
+using FindingState = Finding::State;
 
 int io_uring_error() {
   io_uring_params params{};
@@ -93,9 +93,9 @@ void look_at_data_dir(const fs::path& data_dir, host::HostView& host) {
 Finding kvm_finding(const fs::path& data_dir) {
   host::WorkerSpawner spawner(host::place_for_programs(data_dir));
   const auto usable = spawner.probe(host::Limits({}));
-  if (usable) return {"kvm", State::ok, "/dev/kvm runs stock kernels", "", ""};
+  if (usable) return {"kvm", FindingState::ok, "/dev/kvm runs stock kernels", "", ""};
   // Which says what to do.
-  return {"kvm", State::problem, usable.error().message, "", "no microVM runs here"};
+  return {"kvm", FindingState::problem, usable.error().message, "", "no microVM runs here"};
 }
 
 }  // namespace
@@ -121,13 +121,13 @@ std::string place_for_programs(const fs::path& data_dir) {
 
 }  // namespace host
 
-const char* finding_state_name(State state) noexcept {
+const char* finding_state_name(FindingState state) noexcept {
   switch (state) {
-    case State::ok:
+    case FindingState::ok:
       return "ok";
-    case State::notice:
+    case FindingState::notice:
       return "notice";
-    case State::problem:
+    case FindingState::problem:
       return "problem";
   }
   return "unknown";

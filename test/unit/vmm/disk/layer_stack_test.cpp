@@ -6,6 +6,7 @@
 
 #include <functional>
 
+#include "unit/coarse_holes.hpp"
 #include "vmm/disk/disk_files.hpp"
 
 using namespace microvm;
@@ -58,6 +59,34 @@ TEST_CASE("layers: a file that could not be made a layer is empty again") {
   CHECK_FALSE(vmm::LayerFile::format(
       std::move(file), {.granule_bytes = 4096, .virtual_bytes = kBase, .lower_bytes = kBase}));
   CHECK(::lseek(seen.get(), 0, SEEK_END) == 0);
+}
+
+TEST_CASE("layers: a large map is the same where holes are told of in larger blocks") {
+  const vmm::LayerHeader header{
+      .granule_bytes = 4096, .virtual_bytes = uint64_t{8} << 30, .lower_bytes = kBase};
+  const base::Fd file(::memfd_create("layer", MFD_CLOEXEC));
+  auto made = vmm::LayerFile::format(base::Fd(::dup(file.get())), header);
+  REQUIRE(made);
+  made->map.set(5, 9);
+  made->map.set(1'000'000, 1'000'010);
+  for (const auto& patch : made->map.take_changes()) {
+    const auto at = static_cast<off_t>(vmm::kLayerMapOffset + patch.offset);
+    REQUIRE(::pwrite(file.get(), patch.bytes.data(), patch.bytes.size(), at) ==
+            static_cast<ssize_t>(patch.bytes.size()));
+  }
+  const auto size = static_cast<uint64_t>(::lseek(file.get(), 0, SEEK_END));
+  for (const uint64_t block : {uint64_t{4096}, uint64_t{65536}, uint64_t{1} << 20}) {
+    const CoarseHoles coarse(block);
+    const auto layer = vmm::LayerFile::open(base::Fd(::dup(file.get())), size, std::nullopt);
+    REQUIRE(layer);
+    uint64_t used = 0;
+    for (uint64_t granule = 0; granule < header.granules(); ++granule) {
+      used += layer->map.test(granule) ? 1 : 0;
+    }
+    CHECK(used == 16);
+    CHECK(layer->map.test(7));
+    CHECK(layer->map.test(1'000'003));
+  }
 }
 
 TEST_CASE("layers: read-only means the host enforces it") {
