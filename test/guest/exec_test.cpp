@@ -162,8 +162,11 @@ TEST_CASE("the app answers on its port; a port nobody listens on is refused") {
 TEST_CASE("logs hold what the app printed and the kernel said") {
   RunningVm vm = run_counter();
   http_get(vm, "/");
-  const auto app = vm.logs(LogSource::app);
-  REQUIRE_MESSAGE(app, why(app));
-  CHECK(app->find("GET / HTTP/1.0") != std::string::npos);
+  // What it prints of a request may come after its answer.
+  CHECK(eventually([&] {
+    const auto app = vm.logs(LogSource::app);
+    REQUIRE_MESSAGE(app, why(app));
+    return has(*app, "GET / HTTP/1.0");
+  }));
   CHECK(vm.logs(LogSource::kernel).has_value());
 }
