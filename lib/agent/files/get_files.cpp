@@ -24,7 +24,7 @@ constexpr size_t kFirstRead = 64 * 1024;
 // Files with further names that have not come yet; those beyond it become files of their own.
 constexpr size_t kMaxLinkedFiles = 65'536;
 
-using Request = microvm_agent_GetFilesRequest;
+using GetRequest = microvm_agent_GetFilesRequest;
 
 // The whole content of a file, up to a bound. Error EFBIG beyond it.
 Outcome<std::vector<std::byte>> read_whole(int file, const std::string& shown) {
@@ -74,7 +74,7 @@ class LinkedFiles {
 
 class Walk {
  public:
-  Walk(Channel& channel, const Request& request)
+  Walk(Channel& channel, const GetRequest& request)
       : sender_(channel), request_(request), shown_(request.path) {}
 
   Outcome<void> run(const Place& top) {
@@ -215,7 +215,7 @@ class Walk {
   }
 
   FileSender sender_;
-  const Request& request_;
+  const GetRequest& request_;
   std::string shown_;
   LinkedFiles linked_;
   std::vector<Level> levels_;
@@ -227,7 +227,7 @@ class Walk {
 Outcome<void> run_get_files(int root, Channel& channel, const FrameHeader& header) {
   const auto body = channel.read_body(header);
   if (!body) return fail(body.error());
-  Request request = microvm_agent_GetFilesRequest_init_zero;
+  GetRequest request = microvm_agent_GetFilesRequest_init_zero;
   if (!decode_message(*body, microvm_agent_GetFilesRequest_fields, &request))
     return fail("a request for files is not readable", EPROTO);
   if (request.path[0] != '/')

@@ -12,7 +12,7 @@
 namespace microvm::vmm {
 namespace {
 
-constexpr std::array<uint16_t, 1> kQueueSizes{BlockDevice::kQueueSize};
+constexpr std::array<uint16_t, 1> kBlockQueueSizes{BlockDevice::kQueueSize};
 
 // virtio 1.2 §5.2.3
 constexpr uint64_t kSegMax = 1u << 2;
@@ -106,7 +106,7 @@ BlockDevice::~BlockDevice() {
 }
 
 std::span<const uint16_t> BlockDevice::queue_sizes() const {
-  return kQueueSizes;
+  return kBlockQueueSizes;
 }
 
 uint64_t BlockDevice::features() const {

@@ -9,7 +9,7 @@
 namespace microvm::vmm {
 namespace {
 
-constexpr std::array<uint16_t, 1> kQueueSizes{64};
+constexpr std::array<uint16_t, 1> kRngQueueSizes{64};
 
 size_t fill_random(std::byte* to, size_t size) {
   size_t filled = 0;
@@ -35,7 +35,7 @@ uint32_t fill_random(std::span<const iovec> buffers, uint32_t most) {
 }  // namespace
 
 std::span<const uint16_t> RngDevice::queue_sizes() const {
-  return kQueueSizes;
+  return kRngQueueSizes;
 }
 
 void RngDevice::process(uint16_t queue) {

@@ -8,7 +8,7 @@ namespace {
 
 using state::SectionId;
 
-constexpr uint32_t kArchCapabilities = 0x10a;
+constexpr uint32_t kArchCapabilitiesMsr = 0x10a;
 constexpr uint16_t kVersion = 1;
 
 struct Promise {
@@ -29,7 +29,7 @@ constexpr auto kPromises = std::to_array<Promise>({
 Result<std::optional<uint64_t>> save_capabilities(const kvm::Vcpu& vcpu, const CpuidTable& table) {
   std::optional<uint64_t> value;
   if (!table.shows_arch_capabilities()) return value;
-  kvm_msr_entry entry{.index = kArchCapabilities, .reserved = 0, .data = 0};
+  kvm_msr_entry entry{.index = kArchCapabilitiesMsr, .reserved = 0, .data = 0};
   const auto count = vcpu.read_msrs({&entry, 1});
   if (!count) return base::fail(count.error());
   if (*count == 1) value = uint64_t{entry.data};
@@ -66,7 +66,7 @@ Result<void> check_capabilities(uint64_t snapshot, uint64_t host) {
 }
 
 Result<void> set_capabilities(kvm::Vcpu& vcpu, uint64_t value) {
-  const kvm_msr_entry entry{.index = kArchCapabilities, .reserved = 0, .data = value};
+  const kvm_msr_entry entry{.index = kArchCapabilitiesMsr, .reserved = 0, .data = value};
   const auto count = vcpu.write_msrs({&entry, 1});
   if (!count) return base::fail(count.error());
   if (*count == 1) return {};
