@@ -72,7 +72,8 @@ struct ExecOutput {
 // The program belongs to the Vm: it goes on over suspend and resume, fork (there a copy of it, with
 // nobody attached), checkpoint and rollback, and when the process with the handle dies; then
 // Vm::attach_exec() comes back to it. Dropping the handle of Vm::exec() before the end kills the
-// program, unless it is detached; dropping one of attach_exec() only detaches.
+// program, unless it is detached or its Vm sleeps just then; dropping one of attach_exec() only
+// detaches.
 //
 // Output: the guest keeps the last 256 KiB of both streams together (of the first 32 programs that
 // run at a time; 64 KiB of those up to the 128th, 16 KiB of the others). The program waits for
@@ -118,8 +119,8 @@ class MICROVM_API Exec {
 
   // Empty with an image of an older version, whose programs end with their handle.
   [[nodiscard]] const std::string& id() const noexcept;
-  [[nodiscard]] uint32_t pid()
-      const noexcept;  // in the guest; 0 when it did not start or has ended
+  // In the guest; 0 when it did not start, or had ended when this handle attached.
+  [[nodiscard]] uint32_t pid() const noexcept;
   // Of the next byte read() returns, in both streams together, lost ones included.
   [[nodiscard]] uint64_t position() const noexcept;
   [[nodiscard]] bool writer() const noexcept;  // false as soon as read() met a take-over

@@ -115,9 +115,10 @@ enum class LogSource { app, kernel };
 //   first; a resume after it wakes the Vm; fork and checkpoint wake it first; rollback takes it as
 //   it is. After terminate all are vm_gone, but terminate itself, which is done.
 // - A call that uses the guest (exec, connect, files, …) goes on over fork and checkpoint. suspend,
-//   rollback and terminate cut it short: its streams end (calls for files begin again, see there).
-//   One that begins meanwhile waits for a resume or rollback, wakes what was suspended, is vm_gone
-//   after terminate.
+//   rollback and terminate cut it short: its streams end, while programs of exec and on terminals go
+//   on in the guest and can be attached to again (calls for files begin again, see there). One that
+//   begins meanwhile waits for a resume or rollback, wakes what was suspended, is vm_gone after
+//   terminate.
 // - A decision that a Vm is idle is dropped when somebody began to use it before its guest stopped.
 // - When its worker dies the calls under way fail with vm_gone or guest_failed. The Vm has ended,
 //   or sleeps at its last saved state if it has one.
@@ -254,7 +255,8 @@ class MICROVM_API Vm {
   // Stops the guest and keeps its state: what it changed, compressed. It costs nothing but that
   // until it is resumed, by resume() or by any call that needs the guest, here or in another
   // process that opens the data directory (only here if it dies with its owner). Streams of the
-  // host (exec, connect, log) end when the worker is gone; programs and connections inside go on
+  // host (exec, connect, log) end when the worker is gone; programs, also those of exec, and
+  // connections inside go on
   // later as if nothing had been, with the right wall clock and a monotonic one that did not jump.
   // A resume before the state is durable is served from memory; other processes wait until it is,
   // as they do for every change of a Vm's state. A suspended Vm stays suspended (no error). A

@@ -91,13 +91,13 @@ const std::array<Happening, 9>& happenings() {
       {"exec",
        false,
        [](Vm vm, Pair&) { return done(vm.exec_collect({.argv = {"true"}})); },
-       {ErrorCode::vm_gone, ErrorCode::guest_failed}},
+       {ErrorCode::vm_gone, ErrorCode::vm_suspended, ErrorCode::guest_failed}},
       {"idle decision",
        false,
        [](Vm vm, Pair&) {
          return done(vm.exec_collect({.argv = {"touch", "/run/microvm/suspend"}}));
        },
-       {ErrorCode::vm_gone, ErrorCode::guest_failed}},
+       {ErrorCode::vm_gone, ErrorCode::vm_suspended, ErrorCode::guest_failed}},
       {"worker death",
        true,
        [](Vm vm, Pair&) -> Done {

@@ -49,7 +49,7 @@ void ExecSession::start(const Program& program, int root, int cgroup, base::Fd c
   command_ = command_line(program.arguments);
   auto pipes = make_streams(program.stdin_open);
   if (!pipes) {
-    refuse(std::move(connection), pipes.error());
+    refuse_client(std::move(connection), pipes.error());
     return note_failed_start(126);
   }
   auto child = spawn(program, root, cgroup, pipes->program.streams());

@@ -29,7 +29,7 @@ void PtySession::start(const Program& program, int root, int cgroup, base::Fd co
   base::Fd end;
   auto terminal = PtyTerminal::open(size_, end);
   if (!terminal) {
-    refuse(std::move(connection), terminal.error());
+    refuse_client(std::move(connection), terminal.error());
     return note_failed_start(126);
   }
   const int fd = end.get();

@@ -9,7 +9,7 @@
 
 namespace microvm::agent {
 
-void refuse(base::Fd connection, const Failed& failure) {
+void refuse_client(base::Fd connection, const Failed& failure) {
   Channel(std::move(connection)).send_failure(failure);
 }
 
@@ -104,7 +104,7 @@ bool Session::serving() {
   if (dismissed_) {
     clients_.clear();
     for (auto& wish : newcomers_)
-      refuse(std::move(wish.connection), {ENOENT, name() + ": there is none any more"});
+      refuse_client(std::move(wish.connection), {ENOENT, name() + ": there is none any more"});
     newcomers_.clear();
   }
   if (!clients_.empty() || !newcomers_.empty()) return true;
@@ -180,7 +180,7 @@ void Session::admit(Wish wish) {
   const bool goes_on = goes_on_writing(wish);
   if (goes_on) replace_writer();
   if (auto checked = check_wish(wish); !checked)
-    return refuse(std::move(wish.connection), checked.error());
+    return refuse_client(std::move(wish.connection), checked.error());
   if (wish.write && pen_is_taken()) take_pen();
   if (wish.write && !goes_on) pen_++;
   const auto kind = wish.end_only ? SessionClient::Kind::end_only

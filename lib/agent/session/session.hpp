@@ -158,7 +158,7 @@ class Session {
 };
 
 // The connection is new and the reply small, so this does not block.
-void refuse(base::Fd connection, const Failed& failure);
+void refuse_client(base::Fd connection, const Failed& failure);
 void send_not_started(base::Fd connection, const SpawnFailure& failure);
 // A program's arguments in one line, for people.
 [[nodiscard]] std::string command_line(const std::vector<std::string>& words);

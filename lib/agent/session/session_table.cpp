@@ -154,8 +154,8 @@ void SessionTable::serve(const AnySession& session) {
 }
 
 void SessionTable::refuse_thread(base::Fd connection, int error) const {
-  refuse(std::move(connection),
-         {EAGAIN, "no thread for the " + std::string(rules_.noun) + ": " + error_text(error)});
+  refuse_client(std::move(connection), {EAGAIN, "no thread for the " + std::string(rules_.noun) +
+                                                    ": " + error_text(error)});
 }
 
 template <class Start>

@@ -87,7 +87,7 @@ Result<Exec> begin_exec(Operation operation, ExecClient::Settings settings, cons
   return Exec(std::move(impl));
 }
 
-ExecInfo to_info(const microvm_agent_ExecInfo& message) {
+ExecInfo to_exec_info(const microvm_agent_ExecInfo& message) {
   ExecInfo info;
   info.id = guest_text(message.id);
   info.command = guest_text(message.command);
@@ -102,8 +102,8 @@ ExecInfo to_info(const microvm_agent_ExecInfo& message) {
   return info;
 }
 
-Result<microvm_agent_ExecAttachRequest> attach_request(const std::string& id,
-                                                       const ExecAttachOptions& options) {
+Result<microvm_agent_ExecAttachRequest> exec_attach_request(const std::string& id,
+                                                            const ExecAttachOptions& options) {
   microvm_agent_ExecAttachRequest request{};
   if (auto ok = set_text(request.id, id, "exec id"); !ok) return base::fail(ok.error());
   request.write = options.write;
@@ -149,7 +149,7 @@ Result<Exec> AgentClient::exec(const ExecCommand& command, const std::shared_ptr
 
 Result<Exec> AgentClient::attach_exec(const std::string& id, const ExecAttachOptions& options,
                                       const std::shared_ptr<ExecHome>& home, const Limits& limits) {
-  const auto request = attach_request(id, options);
+  const auto request = exec_attach_request(id, options);
   if (!request) return base::fail(request.error());
   auto operation = Operation::open(link_, "attach to an exec", limits);
   if (!operation) return base::fail(operation.error());
@@ -173,7 +173,7 @@ Result<std::vector<ExecInfo>> AgentClient::list_execs(const Limits& limits) {
     }
     const auto info = decode_message<microvm_agent_ExecInfo>(frame->body);
     if (!info) return base::fail(info.error());
-    infos.push_back(to_info(*info));
+    infos.push_back(to_exec_info(*info));
   }
 }
 

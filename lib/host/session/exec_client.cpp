@@ -280,12 +280,13 @@ Result<void> ExecClient::check_stdin(const microvm_agent_Started& started) const
 }
 
 void ExecClient::adopt(StreamRef stream) {
+  const bool has_rest = !next_piece(*stream).empty() || wants_end(*stream);
   {
     const std::scoped_lock lock(stream_mutex_);
     stream_ = std::move(stream);
     ::dup3(stream_->operation.fd(), poll_fd_.get(), O_CLOEXEC);
   }
-  send_rest_later();
+  if (has_rest) send_rest_later();
 }
 
 // ---- stdin
@@ -375,8 +376,6 @@ Result<bool> ExecClient::send_rest(Stream& stream, const Limits& limits) {
 
 // By a thread of its own: the program may not read, and whoever attached again wants to.
 void ExecClient::send_rest_later() {
-  const StreamRef stream = current();
-  if (next_piece(*stream).empty() && !wants_end(*stream)) return;
   const std::scoped_lock lock(sender_mutex_);
   rest_wanted_ = true;
   if (!sender_.joinable()) sender_ = std::thread([this] { send_when_wanted(); });
