@@ -1,5 +1,6 @@
 // Programs of exec that belong to the guest: their clients, and what stays when these leave.
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <csignal>
@@ -349,6 +350,33 @@ TEST_SUITE("agent exec clients") {
     CHECK(signal_exec(guest, SIGKILL)->type == FrameType::ok);
     REQUIRE(waiter.read());
     CHECK(eventually([&] { return guest.execs.count_in_use() == 0; }));
+  }
+
+  TEST_CASE("as many run as may, and then one is too many") {
+    rlimit files{};
+    getrlimit(RLIMIT_NOFILE, &files);
+    const rlimit more{.rlim_cur = std::max<rlim_t>(files.rlim_cur, 8192),
+                      .rlim_max = std::max<rlim_t>(files.rlim_max, 8192)};
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &more) == 0);
+    {
+      TestGuest guest;
+      for (size_t i = 0; i < kMaxLiveExecs; i++) {
+        TestExec program(guest);
+        program.open({.argv = {"sleep", "1000"}, .id = "", .detached = true});
+        REQUIRE(program.started);
+        if (i == 0) CHECK(std::string(program.started->id) == "1");
+      }
+      TestExec extra(guest);
+      extra.open({.argv = {"true"}, .id = ""});
+      REQUIRE(extra.failure);
+      CHECK(extra.failure->error == EAGAIN);
+      CHECK(std::string(extra.failure->message) == "1024 execs run already");
+      CHECK(signal_exec(guest, SIGKILL, "7")->type == FrameType::ok);
+      REQUIRE(eventually([&] { return info_of(guest, "7").ended; }));
+      TestExec again(guest);
+      CHECK(again.open({.argv = {"true"}, .id = ""}).finish().exited->code == 0);
+    }
+    setrlimit(RLIMIT_NOFILE, &files);
   }
 
   TEST_CASE("the last that ended are kept, and not all they have put out") {

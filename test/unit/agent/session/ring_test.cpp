@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <random>
 #include <string>
 
 namespace microvm::agent {
@@ -45,6 +46,36 @@ TEST_SUITE("agent ring") {
     put(accents, "a\u00e9\u00e9\u00e9");
     CHECK(text_of(accents, accents.begin()) == "\xa9\u00e9\u00e9");
     CHECK(text_of(accents, accents.clean_begin()) == "\u00e9\u00e9");
+  }
+
+  TEST_CASE("keeps two streams apart, in their order") {
+    std::mt19937 random(7);
+    for (const size_t capacity : {1, 63, 64, 65, 1000}) {
+      Ring ring(capacity, Ring::Streams::both);
+      std::string all;
+      std::string streams;
+      for (int i = 0; i < 300; i++) {
+        const std::string piece(random() % 150, static_cast<char>('a' + i % 26));
+        const auto stream = random() % 2 == 0 ? OutputStream::out : OutputStream::err;
+        ring.append(std::as_bytes(std::span(piece)), stream);
+        all += piece;
+        streams += std::string(piece.size(), stream == OutputStream::out ? 'o' : 'e');
+        if (i == 200) ring.shrink(std::max<size_t>(capacity / 2, 1));
+        std::string text;
+        std::string tags;
+        for (uint64_t at = ring.begin(); at < ring.end();) {
+          std::string out(1 + random() % 200, '\0');
+          const auto copied = ring.copy(at, std::as_writable_bytes(std::span(out)));
+          REQUIRE(copied.size > 0);
+          text += out.substr(0, copied.size);
+          tags += std::string(copied.size, copied.stream == OutputStream::out ? 'o' : 'e');
+          at += copied.size;
+        }
+        REQUIRE(text == all.substr(all.size() - text.size()));
+        REQUIRE(tags == streams.substr(streams.size() - tags.size()));
+        REQUIRE(text.size() == std::min<size_t>(all.size(), ring.capacity()));
+      }
+    }
   }
 
   TEST_CASE("shrinks to its last bytes and goes on") {
