@@ -120,8 +120,7 @@ struct RootAgent : FileAgent {
   base::Fd top{::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
 };
 
-ErrorCode code_from(std::vector<std::pair<wire::FrameType, wire::Bytes>> frames,
-                    const fs::path& directory) {
+ErrorCode code_from(Frames frames, const fs::path& directory) {
   frames.push_back(ok_frame());
   const auto got = get(answering(std::move(frames)), "/any", directory, "t");
   return got ? ErrorCode{} : got.error().code;
@@ -235,9 +234,11 @@ TEST_SUITE("kept kinds") {
         {{1, UINT64_MAX}}, {{UINT64_MAX, 2}}, {{UINT64_MAX, UINT64_MAX}},
     };
     for (const auto& extents : wrong) {
-      CHECK(code_from({sparse_frame("", 10, static_cast<uint32_t>(extents.size())),
-                       extents_frame(extents), data_frame("0123456789")},
-                      host.path()) == ErrorCode::protocol);
+      Frames frames = {sparse_frame("", 10, static_cast<uint32_t>(extents.size())),
+                       extents_frame(extents)};
+      for (const FileExtent& extent : extents)
+        frames.push_back(data_frame(std::string(std::min<uint64_t>(extent.size, 100), 'x')));
+      CHECK(code_from(std::move(frames), host.path()) == ErrorCode::protocol);
     }
     const std::vector<FileExtent> two = {{0, 1}, {5, 1}};
     CHECK(code_from({sparse_frame("", 10, 1), extents_frame(two)}, host.path()) ==
