@@ -1,6 +1,7 @@
 // Files of a running guest: by the library, and by microvm cp.
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -292,6 +293,29 @@ TEST_CASE("what is done to files while others suspend and resume the vm is done,
     CHECK(text_of(dir.path() / name / "sub/data") == text_of(dir.path() / "tree/sub/data"));
     CHECK(text_of(dir.path() / name / "49") == "x");
   }
+}
+
+TEST_CASE("what can not be begun again after a suspend says so, and leaves nothing") {
+  RunningVm vm = run_counter();
+  int calls = 0;
+  const DataSource sleepy = [&](std::span<std::byte> out) -> Result<size_t> {
+    if (++calls == 2) CHECK(vm.suspend({.wait_durable = true}));
+    std::ranges::fill(out, std::byte{'x'});
+    return calls > 3 ? 0 : out.size();
+  };
+  const auto written = vm.write_file_from("/root/cut", sleepy);
+  REQUIRE_FALSE(written);
+  CHECK_MESSAGE(written.error().code == ErrorCode::vm_suspended, why(written));
+  CHECK(shell(vm, "ls -A /root | grep -c -e cut -e microvm-put || true") == "0\n");
+
+  REQUIRE(vm.write_file("/root/large", bytes_of(noise(3u << 20))));
+  int pieces = 0;
+  const auto sent = vm.read_file_to("/root/large", [&](std::span<const std::byte>) -> Result<void> {
+    if (++pieces == 1) CHECK(vm.suspend({.wait_durable = true}));
+    return {};
+  });
+  REQUIRE_FALSE(sent);
+  CHECK_MESSAGE(sent.error().code == ErrorCode::vm_suspended, why(sent));
 }
 
 TEST_CASE("a watch tells what the guest's programs do to files, until the vm sleeps") {

@@ -364,4 +364,38 @@ TEST_SUITE("kept kinds") {
     for (const fs::path& top : {guest.root / "tree", host / "t"})
       fs::permissions(top / "closed", fs::perms::owner_all);
   }
+
+  TEST_CASE("an older agent is sent zeros for holes, and files for further names") {
+    FileAgent guest;
+    const auto old = std::make_shared<LocalLink>([&](base::Fd stream) {
+      std::byte header[wire::FrameHeader::kSize] = {};
+      REQUIRE(::recv(stream.get(), header, sizeof header, MSG_PEEK | MSG_WAITALL) == 5);
+      if (static_cast<wire::FrameType>(header[4]) != wire::FrameType::put_tree)
+        return agent::serve_operation(guest.guest, std::move(stream));
+      agent::Channel channel(std::move(stream));
+      channel.send_failure({EPROTO, "no operation starts with a frame of type 90"});
+      channel.close_gently();
+    });
+    const TempDir host;
+    fs::create_directory(host / "tree");
+    std::ofstream(host / "tree/one") << "text";
+    fs::create_hard_link(host / "tree/one", host / "tree/two");
+    make_all_hole(host / "tree/hole");
+    fs::resize_file(host / "tree/hole", 1u << 20);
+    REQUIRE(put(old, host / "tree"));
+    CHECK(text_of(guest.root / "tree/hole") == text_of(host / "tree/hole"));
+    CHECK(text_of(guest.root / "tree/two") == "text");
+    CHECK(status_of(guest.root / "tree/one").st_nlink == 1);
+  }
+
+  TEST_CASE("of a tree that an attempt before has put, its totals are known") {
+    const TempDir host;
+    std::ofstream(host / "file") << "text";
+    FileChange change;
+    change.totals.entries = 7;
+    const auto up =
+        upload_tree(answering({ok_frame()}), host / "file", "/", as_me(), soon(), change);
+    REQUIRE_MESSAGE(up, up.error().message);
+    CHECK(up->entries == 7);
+  }
 }
