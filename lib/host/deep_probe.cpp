@@ -23,8 +23,8 @@ using StepState = ProbeStep::State;
 using namespace std::chrono_literals;
 
 constexpr std::chrono::seconds kWholeLimit{120};
-// What is cut short leaves so much for the steps after it, and for clearing up.
-constexpr std::chrono::seconds kKeptForSuspends{40};
+// Clones take at most so much of the time that is left then; the rest is for what comes after.
+constexpr int64_t kClonesPercent = 40;
 constexpr std::chrono::seconds kKeptForTheEnd{5};
 constexpr std::chrono::milliseconds kSmpTime{400};
 constexpr const char* kBase = "probe:base";
@@ -222,8 +222,9 @@ class DeepProbe {
     Times times;
     std::vector<Vm> vms;
     std::vector<GuestFacts> facts;
+    const auto kept = time_left() * (100 - kClonesPercent) / 100;
     for (uint32_t i = 0; i < std::max(options_.clones, 1u); ++i) {
-      if (i > 0 && time_left() < kKeptForSuspends) break;
+      if (i > 0 && time_left() < kept) break;
       say("clone " + std::to_string(i + 1) + " of " + std::to_string(options_.clones));
       auto vm = runtime.run(kImage, {}, limits_.rest());
       const auto told = vm ? host::ask_guest(*vm, limits_) : base::fail(vm.error());

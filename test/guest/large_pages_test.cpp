@@ -48,11 +48,11 @@ off_t data_of_one_page() {
   return end - begin;
 }
 
-// Eighty megabytes that the image does not have, page by page, and a word of every page of them.
+// Sixteen megabytes that the image does not have, and a word of every page of them.
 constexpr const char* kFill = R"(
 cat > /tmp/pages.py <<'PY'
 import mmap, os, struct, sys, time
-count = 20000
+count = 4000
 memory = mmap.mmap(-1, count * 4096)
 def put(page, value): struct.pack_into("<Q", memory, page * 4096 + 8, value)
 def get(page): return struct.unpack_from("<Q", memory, page * 4096 + 8)[0]

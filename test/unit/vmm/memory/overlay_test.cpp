@@ -118,7 +118,7 @@ TEST_CASE("overlay: of fresh memory both ways agree as well, over more pages tha
   CHECK(PageScan::open(PageScan::Way::entries).written(all) == scanned);
 }
 
-TEST_CASE("overlay: a file of another length or kind, is corrupt") {
+TEST_CASE("overlay: a file of another length or kind is corrupt") {
   const auto base = file_of({{1, 11}});
   GuestMemory memory = memory_from(base);
   CHECK(code_of(memory.add_overlay(file_of({}, kBytes - 4096).get())) == ErrorCode::corrupt);
