@@ -19,10 +19,10 @@ struct ExecOptions {
   // "NAME=value", added to (and winning over) the image's; "NAME": without it. The last of a name
   // counts.
   std::vector<std::string> env;
-  std::string cwd;                // empty: the image's WORKDIR
-  std::string user;               // "name", "uid", "name:group", "uid:gid"; empty: the image's USER
-  uint32_t timeout_ms = 0;        // 0: none; then the whole process group is killed
-  bool stdin_open = false;        // false: stdin is /dev/null
+  std::string cwd;          // empty: the image's WORKDIR
+  std::string user;         // "name", "uid", "name:group", "uid:gid"; empty: the image's USER
+  uint32_t timeout_ms = 0;  // 0: none; then the whole process group is killed
+  bool stdin_open = false;  // false: stdin is /dev/null
   std::string id;  // at most 63 letters, digits, ".", "_", "-"; empty: a number nobody had before
   // Dropping the handle leaves the program running, and it is never slowed for want of a reader.
   bool detached = false;
