@@ -177,10 +177,10 @@ void Session::send_to_clients() {
 }
 
 void Session::admit(Wish wish) {
-  const bool goes_on = goes_on_writing(wish);
-  if (goes_on) replace_writer();
   if (auto checked = check_wish(wish); !checked)
     return refuse_client(std::move(wish.connection), checked.error());
+  const bool goes_on = goes_on_writing(wish);
+  if (goes_on) replace_writer();
   if (wish.write && pen_is_taken()) take_pen();
   if (wish.write && !goes_on) pen_++;
   const auto kind = wish.end_only ? SessionClient::Kind::end_only
@@ -192,11 +192,12 @@ void Session::admit(Wish wish) {
 }
 
 Outcome<void> Session::check_wish(const Wish& wish) const {
-  if (clients_.size() >= rules_.max_clients)
+  const bool takes_a_place = !(goes_on_writing(wish) && any_writer());
+  if (takes_a_place && clients_.size() >= rules_.max_clients)
     return fail(name() + " has " + std::to_string(rules_.max_clients) + " clients already", EAGAIN);
   if (wish.pen != 0 && wish.pen != pen_)
     return fail(name() + " was written by another client since", EBUSY);
-  if (wish.write && pen_is_taken() && !wish.take_over)
+  if (wish.write && pen_is_taken() && !wish.take_over && !goes_on_writing(wish))
     return fail(name() + " is being written by another client: attach to read, or take over",
                 EBUSY);
   return check(wish);

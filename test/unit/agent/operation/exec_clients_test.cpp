@@ -307,11 +307,17 @@ TEST_SUITE("agent exec clients") {
     again.write = again.continues = true;
     again.position = first.out.size();
     again.pen = first.started->pen;
+    auto too_far = again;
+    too_far.position = 1000;
+    CHECK(TestExec(guest).attach(too_far).failure->error == EINVAL);
+    first.type("still\n");
+    REQUIRE(first.read_until("got still\n"));
+    again.position = first.out.size();
     TestExec second(guest);  // the first connection's loss was not noticed yet
     second.attach(again);
     REQUIRE(second.started);
     CHECK(second.started->pen == first.started->pen);
-    CHECK(second.started->stdin_bytes == 4);
+    CHECK(second.started->stdin_bytes == 10);
     CHECK_FALSE(first.step());
     auto other = again;
     other.pen = 0;
