@@ -110,6 +110,25 @@ Outcome<void> make_parents(int root, const Request& request) {
   return {};
 }
 
+// Who finds that there is no file may not be alone: only one of them makes it.
+Outcome<base::Fd> open_to_append(const WritePlace& target, const Attributes& attributes,
+                                 const std::string& shown) {
+  const int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  const int parent = target.place.parent.get();
+  const char* name = target.place.name.c_str();
+  if (!target.existing) {
+    base::Fd made(openat(parent, name, flags | O_CREAT | O_EXCL, 0600));
+    if (made && !set_attributes(made.get(), attributes)) return fail_errno(shown);
+    if (made) return made;
+    if (errno != EEXIST) return fail_errno(shown);
+  }
+  base::Fd file(openat(parent, name, flags));
+  struct stat status{};
+  if (!file || fstat(file.get(), &status) != 0) return fail_errno(shown);
+  if (!S_ISREG(status.st_mode)) return fail(shown + ": not a regular file", EINVAL);
+  return file;
+}
+
 }  // namespace
 
 Outcome<void> write_new_content(int root, Channel& channel, const Request& request) {
@@ -137,15 +156,9 @@ Outcome<void> append_content(int root, Channel& channel, const Request& request,
       choose_attributes(root, request, target->existing.value_or(Attributes{0, 0, kFileMode}));
   if (!attributes) return fail(attributes.error());
   const std::string shown = shown_path(request.path);
-  const auto& place = target->place;
-  const int flags = O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-  const int create = target->existing ? 0 : O_CREAT | O_EXCL;
-  const base::Fd file(openat(place.parent.get(), place.name.c_str(), flags | create, 0600));
-  struct stat status{};
-  if (!file || fstat(file.get(), &status) != 0) return fail_errno(shown);
-  if (!S_ISREG(status.st_mode)) return fail(shown + ": not a regular file", EINVAL);
-  if (!target->existing && !set_attributes(file.get(), *attributes)) return fail_errno(shown);
-  return append_until_end(channel, file.get(), shown, written);
+  const auto file = open_to_append(*target, *attributes, shown);
+  if (!file) return fail(file.error());
+  return append_until_end(channel, file->get(), shown, written);
 }
 
 Outcome<void> make_directory(int root, const Request& request) {

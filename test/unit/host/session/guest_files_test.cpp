@@ -264,6 +264,30 @@ TEST_SUITE("session files") {
     CHECK(made == 2 * kRounds);
   }
 
+  TEST_CASE("many that append to a file that is not there yet all do") {
+    constexpr int kRounds = 200;
+    Files guest;
+    const auto other_link = std::make_shared<LocalLink>(
+        [&](base::Fd stream) { agent::serve_operation(guest.guest, std::move(stream)); });
+    WriteFileOptions options;
+    options.owner = me();
+    std::barrier together(2);
+    std::atomic<int> done{0};
+    const auto append = [&](GuestFiles files) {
+      for (int i = 0; i < kRounds; ++i) {
+        together.arrive_and_wait();
+        if (files.write("/" + std::to_string(i), Content::is_appended, Files::source("x"), options,
+                        soon()))
+          ++done;
+      }
+    };
+    std::thread other(append, GuestFiles(other_link));
+    append(guest.files);
+    other.join();
+    CHECK(done == 2 * kRounds);
+    for (int i = 0; i < kRounds; ++i) CHECK(guest.root.read(std::to_string(i)) == "xx");
+  }
+
   TEST_CASE("removing a tree follows no link") {
     Files guest;
     guest.root.write("kept/file", "kept");
