@@ -202,6 +202,7 @@ TEST_CASE("plan: an instruction after an escaped backslash is not lost") {
   const Context context;
   const auto plan = context.plan("FROM x\nENV C trailing\\\\backslash\\\\\nENV D x\nCMD a\n");
   REQUIRE(plan);
+  REQUIRE(plan->config.env.size() == 3);
   CHECK(plan->config.env[1] == "C=trailing\\backslash\\");
   CHECK(plan->config.env[2] == "D=x");
 }
