@@ -94,6 +94,20 @@ std::string complaint(const std::vector<ProbeCheck>& checks) {
   return probed.error().message;
 }
 
+// Passes where the low half of XCR0 is this.
+std::vector<uint8_t> xcr0_check(uint32_t wanted) {
+  // mov rax, cr4; or eax, OSXSAVE; mov cr4, rax; xor ecx, ecx; xgetbv; cmp eax, wanted
+  std::vector<uint8_t> code = {0x0f, 0x20, 0xe0, 0x0d, 0x00, 0x00, 0x04, 0x00, 0x0f,
+                               0x22, 0xe0, 0x31, 0xc9, 0x0f, 0x01, 0xd0, 0x3d};
+  for (unsigned shift = 0; shift < 32; shift += 8) {
+    code.push_back(static_cast<uint8_t>(wanted >> shift));
+  }
+  // jne to the hlt; mov al, 0x5a; out 0xf0, al; hlt
+  const std::initializer_list<uint8_t> rest = {0x75, 0x04, 0xb0, 0x5a, 0xe6, 0xf0, 0xf4};
+  code.insert(code.end(), rest);
+  return code;
+}
+
 bool names(const std::string& complaint, const ProbeCheck& check) {
   return complaint.find("(" + std::string(check.name) + ": ") != std::string::npos ||
          complaint.find("; " + std::string(check.name) + ": ") != std::string::npos;
@@ -141,6 +155,20 @@ TEST_CASE("probe: a check of a feature is made where the guest sees that, and on
   CHECK(complaint({check}) == "");
   check.feature = "fpu";
   CHECK(names(complaint({check}), check));
+}
+
+TEST_CASE("probe: a check starts with all that its processor may turn on, as a boot does") {
+  const auto table = x86_64::CpuidTable::for_host(shared_kvm(), 1);
+  if (!has_feature(table, "xsave")) {
+    MESSAGE("not looked at: this kvm shows no xsave");
+    return;
+  }
+  const auto passes_with = [](uint64_t wanted) {
+    const auto code = xcr0_check(static_cast<uint32_t>(wanted));
+    return complaint({{"xcr0", std::as_bytes(std::span(code)), "xsave"}}) == "";
+  };
+  CHECK(passes_with(table.xcr0()));
+  CHECK_FALSE(passes_with(table.xcr0() ^ 1u << 1));
 }
 
 TEST_CASE("probe: of this KVM it says what its checks say one by one") {
