@@ -2,10 +2,12 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -142,10 +144,12 @@ class SmpBench {
   }
 
   Result<SmpProbeResult> run(std::chrono::milliseconds time) {
-    for (const auto& runner : runners_) start(*runner);
-    std::this_thread::sleep_for(time);
+    const bool started =
+        std::ranges::all_of(runners_, [](const auto& runner) { return start(*runner); });
+    if (started) std::this_thread::sleep_for(time);
     static_cast<void>(memory_.write(kStop, uint32_t{1}));
     end_all();
+    if (!started) return base::fail(ErrorCode::out_of_memory, "no thread for a vCPU");
     for (const auto& runner : runners_) {
       if (!runner->outcome.empty()) return unsuitable(runner->outcome);
     }
@@ -173,11 +177,16 @@ class SmpBench {
     return {};
   }
 
-  static void start(Runner& runner) {
-    runner.thread = std::thread([&runner] {
-      runner.outcome = outcome_of(runner.vcpu.run());
-      runner.done = true;
-    });
+  static bool start(Runner& runner) {
+    try {
+      runner.thread = std::thread([&runner] {
+        runner.outcome = outcome_of(runner.vcpu.run());
+        runner.done = true;
+      });
+    } catch (const std::system_error&) {
+      return false;
+    }
+    return true;
   }
 
   // One that does not come by itself is made to leave the guest.
@@ -187,6 +196,7 @@ class SmpBench {
     ::sigaction(kKickSignal, &action, nullptr);
     const auto limit = std::chrono::steady_clock::now() + kStopLimit;
     for (const auto& runner : runners_) {
+      if (!runner->thread.joinable()) continue;
       while (!runner->done) {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
         if (std::chrono::steady_clock::now() < limit) continue;
