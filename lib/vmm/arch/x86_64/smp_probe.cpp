@@ -89,12 +89,14 @@ constexpr uint64_t kMostBackwards = kShared + 0x50;
 constexpr uint64_t kBackwards = kShared + 0x48;
 constexpr uint64_t kCountedUnderLock = kShared + 0x58;
 constexpr uint64_t kStop = kShared + 0x80;
+constexpr uint64_t kArrived = kShared + 0xc0;
 constexpr uint64_t kCountedByXadd = kShared + 0x100;
 constexpr uint64_t kOwnCounts = kShared + 0x1000;
 constexpr uint64_t kOwnCountStride = 64;
 
 // After it is told to stop a vCPU has at most a few hundred instructions to go.
 constexpr std::chrono::seconds kStopLimit{10};
+constexpr std::chrono::seconds kStartLimit{5};
 constexpr int kKickSignal = SIGUSR1;
 
 base::Failure unsuitable(const std::string& what) {
@@ -125,7 +127,8 @@ struct Runner {
 
 class SmpBench {
  public:
-  static Result<std::unique_ptr<SmpBench>> create(const kvm::Kvm& kvm, uint16_t vcpus) {
+  static Result<std::unique_ptr<SmpBench>> create(const kvm::Kvm& kvm, uint16_t vcpus,
+                                                  std::span<const std::byte> code) {
     auto memory = GuestMemory::reserve(kProbeMemoryBytes);
     if (!memory) return base::fail(memory.error());
     if (auto ok = memory->back_with_zeros(); !ok) return base::fail(ok.error());
@@ -135,6 +138,7 @@ class SmpBench {
     if (auto ok = vm->add_memory_slot(0, memory->regions().front()); !ok) {
       return base::fail(ok.error());
     }
+    static_cast<void>(memory->write_bytes(kProbeCode, code));  // short, and within the 4 MiB
     std::unique_ptr<SmpBench> bench(new SmpBench(std::move(*memory), std::move(*vm)));
     const CpuidTable cpuid = CpuidTable::for_host(kvm, vcpus);
     for (uint32_t index = 0; index < vcpus; ++index) {
@@ -146,7 +150,10 @@ class SmpBench {
   Result<SmpProbeResult> run(std::chrono::milliseconds time) {
     const bool started =
         std::ranges::all_of(runners_, [](const auto& runner) { return start(*runner); });
-    if (started) std::this_thread::sleep_for(time);
+    if (started) {
+      wait_until_all_begin();
+      std::this_thread::sleep_for(time);
+    }
     static_cast<void>(memory_.write(kStop, uint32_t{1}));
     end_all();
     if (!started) return base::fail(ErrorCode::out_of_memory, "no thread for a vCPU");
@@ -157,10 +164,7 @@ class SmpBench {
   }
 
  private:
-  SmpBench(GuestMemory memory, kvm::Vm vm) : memory_(std::move(memory)), vm_(std::move(vm)) {
-    static_cast<void>(
-        memory_.write_bytes(kProbeCode, std::span(microvm_smp_probe, microvm_smp_probe_end)));
-  }
+  SmpBench(GuestMemory memory, kvm::Vm vm) : memory_(std::move(memory)), vm_(std::move(vm)) {}
 
   Result<void> add_vcpu(const CpuidTable& cpuid, uint32_t index, uint16_t count) {
     auto vcpu = vm_.create_vcpu(index);
@@ -189,6 +193,18 @@ class SmpBench {
     return true;
   }
 
+  // On a busy host the last thread may come much later than the first.
+  void wait_until_all_begin() const {
+    const auto limit = std::chrono::steady_clock::now() + kStartLimit;
+    const auto ended = [](const auto& runner) { return runner->done.load(); };
+    while (std::chrono::steady_clock::now() < limit && !std::ranges::any_of(runners_, ended)) {
+      uint32_t arrived = 0;
+      static_cast<void>(memory_.read(kArrived, arrived));
+      if (arrived == runners_.size()) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
   // One that does not come by itself is made to leave the guest.
   void end_all() {
     struct sigaction action{};
@@ -212,6 +228,7 @@ class SmpBench {
     for (uint32_t index = 0; index < runners_.size(); ++index) {
       result.rounds += value_at(own_count(index));
     }
+    if (result.rounds == 0) return unsuitable("they do not all begin to run");
     result.tsc_backwards = value_at(kBackwards);
     result.most_backwards_ticks = value_at(kMostBackwards);
     result.tsc_khz = runners_.front()->vcpu.host_tsc_khz();
@@ -240,12 +257,16 @@ class SmpBench {
 
 }  // namespace
 
+std::span<const std::byte> smp_probe_code() {
+  return {microvm_smp_probe, microvm_smp_probe_end};
+}
+
 Result<SmpProbeResult> probe_smp(const kvm::Kvm& kvm, uint16_t vcpus,
-                                 std::chrono::milliseconds time) {
+                                 std::chrono::milliseconds time, std::span<const std::byte> code) {
   if (vcpus == 0 || vcpus > kMaxSmpProbeVcpus) {
     return base::fail(ErrorCode::invalid_argument, "probe of several vCPUs: give 1 to 16");
   }
-  const auto bench = SmpBench::create(kvm, vcpus);
+  const auto bench = SmpBench::create(kvm, vcpus, code);
   if (!bench) return base::fail(bench.error());
   return (*bench)->run(time);
 }

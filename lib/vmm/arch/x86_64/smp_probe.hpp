@@ -3,7 +3,9 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "base/error.hpp"
 #include "vmm/kvm/kvm.hpp"
@@ -19,9 +21,14 @@ struct SmpProbeResult {
 
 inline constexpr uint16_t kMaxSmpProbeVcpus = 16;
 
+// What each vCPU runs, position-independent, in 64-bit ring 0 (long_mode.hpp). The registers that
+// it begins with are told where it stands.
+[[nodiscard]] std::span<const std::byte> smp_probe_code();
+
 // The vCPUs, each a thread of its own, count for `time` under a lock and without, and read the TSC
 // under the lock. Error kvm_unsuitable: a count is wrong, or a vCPU did not run as it should.
 [[nodiscard]] Result<SmpProbeResult> probe_smp(const kvm::Kvm& kvm, uint16_t vcpus,
-                                               std::chrono::milliseconds time);
+                                               std::chrono::milliseconds time,
+                                               std::span<const std::byte> code = smp_probe_code());
 
 }  // namespace microvm::vmm::x86_64
