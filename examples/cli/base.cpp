@@ -38,7 +38,7 @@ int base_ls(const Context& context, const Arguments& arguments) {
   if (!parser.parse(arguments)) return parser.exit_code();
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
-  const auto bases = runtime->bases();
+  const auto bases = runtime->bases(context.limits());
   if (!bases) return fail(bases.error());
   if (parser.has("json")) {
     print_json(*bases);
@@ -60,7 +60,7 @@ int base_rm(const Context& context, const Arguments& arguments) {
   if (!parser.parse(arguments)) return parser.exit_code();
   const bool force = parser.has("force");
   return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& name) {
-    const auto removed = runtime.remove_base(name);
+    const auto removed = runtime.remove_base(name, context.limits());
     if (!removed) return fail_removal(removed.error(), force);
     fmt::print("{}\n", name);
     return kOk;

@@ -47,7 +47,7 @@ int list(const Context& context, const Arguments& arguments) {
   if (!parser.parse(arguments)) return parser.exit_code();
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
-  const auto infos = runtime->checkpoints();
+  const auto infos = runtime->checkpoints(context.limits());
   if (!infos) return fail(infos.error());
   if (parser.has("json")) {
     std::vector<Json> all;
@@ -71,7 +71,7 @@ int remove(const Context& context, const Arguments& arguments) {
   if (!parser.parse(arguments)) return parser.exit_code();
   const bool force = parser.has("force");
   return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& id) {
-    const auto removed = runtime.remove_checkpoint(id);
+    const auto removed = runtime.remove_checkpoint(id, context.limits());
     if (!removed) return fail_removal(removed.error(), force);
     fmt::print("{}\n", id);
     return kOk;

@@ -11,6 +11,7 @@ int for_each_id(const Context& context, const Arguments& ids,
   int code = kOk;
   for (const std::string& id : ids) {
     if (one(*runtime, id) != kOk) code = kFailed;
+    if (context.cancel->cancelled()) return kFailed;
   }
   return code;
 }

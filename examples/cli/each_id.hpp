@@ -9,7 +9,8 @@
 
 namespace cli {
 
-// kFailed when the Runtime does not open or `one` gave anything but kOk for any of them.
+// kFailed when the Runtime does not open, `one` gave anything but kOk for any of them, or the user
+// has cancelled.
 int for_each_id(const Context& context, const Arguments& ids,
                 const std::function<int(microvm::Runtime& runtime, const std::string& id)>& one);
 

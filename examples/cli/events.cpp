@@ -19,12 +19,13 @@ std::string to_line(const microvm::VmEvent& event) {
 }
 
 std::string to_json_line(const microvm::VmEvent& event) {
-  const Json line = {{"time", event.time},
-                     {"vm", event.vm_id},
-                     {"event", microvm::vm_event_name(event.kind)},
-                     {"cause", event.cause},
-                     {"took_us", event.took_us},
-                     {"detail", event.detail}};
+  Json line = {{"time", event.time},
+               {"vm", event.vm_id},
+               {"event", microvm::vm_event_name(event.kind)},
+               {"cause", event.cause},
+               {"took_us", event.took_us},
+               {"detail", event.detail}};
+  if (event.end != microvm::VmEnd::none) line.set("end", microvm::vm_end_name(event.end));
   return line.line() + "\n";
 }
 

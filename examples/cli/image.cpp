@@ -131,7 +131,7 @@ int image_ls(const Context& context, const Arguments& arguments) {
   if (!parser.parse(arguments)) return parser.exit_code();
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
-  const auto images = runtime->images();
+  const auto images = runtime->images(context.limits());
   if (!images) return fail(images.error());
   if (parser.has("json")) {
     print_json(*images);
@@ -148,11 +148,12 @@ int image_ls(const Context& context, const Arguments& arguments) {
   return kOk;
 }
 
-int remove_version(microvm::Runtime& runtime, const std::string& reference, bool force) {
+int remove_version(const Context& context, microvm::Runtime& runtime, const std::string& reference,
+                   bool force) {
   const auto image = runtime.image(reference);
   if (!image) return fail_removal(image.error(), force);
   const std::string version = image->name + ":" + image->version;
-  const auto removed = runtime.remove_image(version);
+  const auto removed = runtime.remove_image(version, context.limits());
   if (!removed) return fail_removal(removed.error(), force);
   fmt::print("{}\n", version);
   return kOk;
@@ -167,12 +168,12 @@ int image_rm(const Context& context, const Arguments& arguments) {
   parser.words(1, 1000);
   if (!parser.parse(arguments)) return parser.exit_code();
   return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& reference) {
-    return remove_version(runtime, reference, parser.has("force"));
+    return remove_version(context, runtime, reference, parser.has("force"));
   });
 }
 
 using Convert = microvm::Result<microvm::ImageInfo> (microvm::Runtime::*)(
-    const std::string&, const microvm::ProgressSink&);
+    const std::string&, const microvm::ProgressSink&, const microvm::CallLimits&);
 
 int convert(const Context& context, const Arguments& arguments, OptionParser parser,
             Convert convert_image) {
@@ -181,7 +182,8 @@ int convert(const Context& context, const Arguments& arguments, OptionParser par
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
   ProgressPrinter progress;
-  const auto image = ((*runtime).*convert_image)(parser.found_words()[0], progress.sink());
+  const auto image =
+      ((*runtime).*convert_image)(parser.found_words()[0], progress.sink(), context.limits());
   if (!image) return fail(image.error());
   fmt::print("{}:{}\n", image->name, image->version);
   return kOk;

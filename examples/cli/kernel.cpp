@@ -90,7 +90,7 @@ int kernel_ls(const Context& context, const Arguments& arguments) {
   if (!parser.parse(arguments)) return parser.exit_code();
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
-  const auto kernels = runtime->kernels();
+  const auto kernels = runtime->kernels(context.limits());
   if (!kernels) return fail(kernels.error());
   if (parser.has("json")) {
     print_json(*kernels);
@@ -113,7 +113,7 @@ int kernel_rm(const Context& context, const Arguments& arguments) {
   if (!parser.parse(arguments)) return parser.exit_code();
   const bool force = parser.has("force");
   return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& name) {
-    const auto removed = runtime.remove_kernel(name);
+    const auto removed = runtime.remove_kernel(name, context.limits());
     if (!removed) return fail_removal(removed.error(), force);
     fmt::print("{}\n", name);
     return kOk;

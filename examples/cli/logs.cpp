@@ -26,8 +26,8 @@ size_t begin_of_last(std::string_view text, uint32_t lines) {
   return end + 1;
 }
 
-int show(Vm& vm, LogSource source, std::optional<uint32_t> lines) {
-  const auto text = vm.logs(source);
+int show(const Context& context, Vm& vm, LogSource source, std::optional<uint32_t> lines) {
+  const auto text = vm.logs(source, context.limits());
   if (!text) return fail(text.error());
   OutputStream out(STDOUT_FILENO);
   const std::string_view shown(*text);
@@ -40,7 +40,7 @@ int follow(const Context& context, Vm& vm, LogSource source, std::optional<uint3
   if (lines) {
     // What is followed begins with the same text; of a log that is full and goes on in between it
     // is a little further, and that much of the lines is missed.
-    const auto text = vm.logs(source);
+    const auto text = vm.logs(source, context.limits());
     if (!text) return fail(text.error());
     skip = begin_of_last(*text, *lines);
   }
@@ -60,8 +60,8 @@ int follow(const Context& context, Vm& vm, LogSource source, std::optional<uint3
 int logs(const Context& context, const Arguments& arguments) {
   OptionParser parser("logs", "[-f] [-n LINES] [--kernel] ID",
                       "Show the last 256 KiB of what a microVM's command printed.");
-  parser.flag("f,follow", "Go on until the microVM ends")
-      .value("n,tail", "LINES", "Only so many of the last lines, 0 or more, or \"all\"")
+  parser.flag("f,follow", "Go on until the microVM ends, over suspend and resume")
+      .value("n,tail", "LINES", "Only so many of the last lines, or \"all\"; 0: only what comes")
       .flag("kernel", "The kernel's log instead")
       .words(1, 1);
   if (!parser.parse(arguments)) return parser.exit_code();
@@ -75,7 +75,8 @@ int logs(const Context& context, const Arguments& arguments) {
   auto vm = runtime->attach(parser.found_words()[0]);
   if (!vm) return fail(vm.error());
   const auto source = parser.has("kernel") ? LogSource::kernel : LogSource::app;
-  return parser.has("follow") ? follow(context, *vm, source, lines) : show(*vm, source, lines);
+  return parser.has("follow") ? follow(context, *vm, source, lines)
+                              : show(context, *vm, source, lines);
 }
 
 }  // namespace cli

@@ -81,12 +81,12 @@ int prune(const Context& context, const Arguments& arguments) {
   if (ask) {
     PruneOptions look = options;
     look.dry_run = true;
-    const auto would_go = runtime->prune(look);
+    const auto would_go = runtime->prune(look, context.limits());
     if (!would_go) return fail(would_go.error());
     if (would_go->items.empty()) return show(*would_go, parser);
     if (!confirm(*would_go)) return kFailed;
   }
-  const auto report = runtime->prune(options);
+  const auto report = runtime->prune(options, context.limits());
   if (!report) return fail(report.error());
   return show(*report, parser);
 }

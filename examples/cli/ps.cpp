@@ -34,7 +34,7 @@ int ps(const Context& context, const Arguments& arguments) {
   if (!parser.parse(arguments)) return parser.exit_code();
   auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
-  auto vms = runtime->vms();
+  auto vms = runtime->vms(context.limits());
   if (!vms) return fail(vms.error());
   if (!parser.has("all")) {
     std::erase_if(*vms, [](const auto& vm) { return vm.state == microvm::VmState::terminated; });

@@ -8,7 +8,8 @@
 namespace cli {
 namespace {
 
-int remove_one(microvm::Runtime& runtime, const std::string& id, bool force) {
+int remove_one(const Context& context, microvm::Runtime& runtime, const std::string& id,
+               bool force) {
   if (!force) {
     const auto vm = runtime.attach(id);
     if (!vm) return fail(vm.error());
@@ -20,7 +21,7 @@ int remove_one(microvm::Runtime& runtime, const std::string& id, bool force) {
       return kFailed;
     }
   }
-  const auto removed = runtime.remove(id);
+  const auto removed = runtime.remove(id, context.limits());
   if (!removed) return fail_removal(removed.error(), force);
   fmt::print("{}\n", id);
   return kOk;
@@ -35,7 +36,7 @@ int rm(const Context& context, const Arguments& arguments) {
   parser.words(1, 10000);
   if (!parser.parse(arguments)) return parser.exit_code();
   return for_each_id(context, parser.found_words(), [&](auto& runtime, const auto& id) {
-    return remove_one(runtime, id, parser.has("force"));
+    return remove_one(context, runtime, id, parser.has("force"));
   });
 }
 

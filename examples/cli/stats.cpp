@@ -62,7 +62,7 @@ int stats(const Context& context, const Arguments& arguments) {
   if (!parser.parse(arguments)) return parser.exit_code();
   const auto runtime = microvm::Runtime::open(context.runtime);
   if (!runtime) return fail(runtime.error());
-  const auto vms = runtime->vms();
+  const auto vms = runtime->vms(context.limits());
   if (!vms) return fail(vms.error());
   std::vector<Json> all;
   std::vector<std::vector<std::string>> rows = {

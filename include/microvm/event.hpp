@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "microvm/error.hpp"
+#include "microvm/vm_end.hpp"
 
 namespace microvm {
 
@@ -39,9 +40,10 @@ struct VmEvent {
   std::string time;  // RFC 3339, UTC
   std::string vm_id;
   Kind kind = Kind::started;
-  std::string cause;     // kCauseCall, …
-  uint64_t took_us = 0;  // what it cost, hooks included
-  std::string detail;    // one line, may be empty
+  std::string cause;        // kCauseCall, …
+  uint64_t took_us = 0;     // what it cost, hooks included
+  std::string detail;       // one line, may be empty
+  VmEnd end = VmEnd::none;  // of terminated; none in what an older version has told
 };
 MICROVM_API const char* vm_event_name(VmEvent::Kind kind) noexcept;
 

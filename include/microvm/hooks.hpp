@@ -20,7 +20,7 @@
 //   terminate before a running Vm is terminated      {"microvmId": its id}        event; goes on
 //
 // The event is VmEvent::Kind::hook_failed. Neither a checkpoint nor the end of a Vm that sleeps, or
-// dies with its owner's process, calls any. Other processes may reach a Vm before run and resume.
+// dies with its owner's process, calls any. Who uses a Vm from elsewhere waits for run and resume.
 #pragma once
 
 #include <array>

@@ -39,7 +39,8 @@ struct RuntimeOptions {
   std::function<void(const VmEvent&)> on_event;
 };
 
-// Several processes may open the same directory. Movable; thread-safe.
+// Several processes may open the same directory. Movable; thread-safe. Limits are looked at between
+// the things that a call lists, removes or converts; one whose removal has begun goes.
 class MICROVM_API Runtime {
  public:
   static Result<Runtime> open(const RuntimeOptions& options = {});
@@ -49,29 +50,32 @@ class MICROVM_API Runtime {
 
   // From a Debian linux-image .deb. Importing the same kernel again changes nothing.
   Result<KernelInfo> import_kernel(const std::filesystem::path& deb, const CallLimits& limits = {});
-  Result<std::vector<KernelInfo>> kernels() const;
+  Result<std::vector<KernelInfo>> kernels(const CallLimits& limits = {}) const;
   // Errors: not_found; busy while an image was built with it or is being built; corrupt when an
   // image can not be read, which may need it.
-  Result<void> remove_kernel(const std::string& name_or_digest);
+  Result<void> remove_kernel(const std::string& name_or_digest, const CallLimits& limits = {});
 
   // From a tar (any compression libarchive knows) of a root file system.
   Result<BaseInfo> import_base(const std::string& name, const std::filesystem::path& tar,
                                const ImportBaseOptions& options = {},
                                const CallLimits& limits = {});
-  Result<std::vector<BaseInfo>> bases() const;
+  Result<std::vector<BaseInfo>> bases(const CallLimits& limits = {}) const;
   // Its content goes too, unless another name means the same. Errors: as for a kernel.
-  Result<void> remove_base(const std::string& name);
+  Result<void> remove_base(const std::string& name, const CallLimits& limits = {});
 
   Result<ImageInfo> build(const BuildOptions& options, const CallLimits& limits = {});
-  Result<std::vector<ImageInfo>> images() const;
+  Result<std::vector<ImageInfo>> images(const CallLimits& limits = {}) const;
   Result<ImageInfo> image(const std::string& reference) const;  // "name" or "name:version"
   // Refused with busy while a Vm runs or sleeps on it, or a checkpoint needs it.
-  Result<void> remove_image(const std::string& reference);
+  Result<void> remove_image(const std::string& reference, const CallLimits& limits = {});
 
   // At-rest form: memory as independent zstd frames, checked by digests. `unpack` makes it runnable
-  // again. A packed image is refused by run() with a message that says so.
-  Result<ImageInfo> pack_image(const std::string& reference, const ProgressSink& progress = {});
-  Result<ImageInfo> unpack_image(const std::string& reference, const ProgressSink& progress = {});
+  // again. A packed image is refused by run() with a message that says so. After an error, of the
+  // limits too, the image is as it was.
+  Result<ImageInfo> pack_image(const std::string& reference, const ProgressSink& progress = {},
+                               const CallLimits& limits = {});
+  Result<ImageInfo> unpack_image(const std::string& reference, const ProgressSink& progress = {},
+                                 const CallLimits& limits = {});
 
   // Launches from the image's snapshot; returns when the agent is ready and the run hook, if the
   // image has one, was answered. Error guest_failed: also when that hook fails; nothing stays
@@ -80,12 +84,13 @@ class MICROVM_API Runtime {
                  const CallLimits& limits = {});
   // All that are there: running, asleep, or ended and not yet removed. One that a newer version of
   // the library made is listed, kept, and refused with unsupported by every call that needs more.
-  Result<std::vector<VmInfo>> vms() const;
+  Result<std::vector<VmInfo>> vms(const CallLimits& limits = {}) const;
   Result<Vm> attach(const std::string& id_or_name) const;
-  Result<void> remove(const std::string& id_or_name);  // ends it if needed; forgets it
+  // Ends it if needed, as Vm::terminate() does within the limits; forgets it.
+  Result<void> remove(const std::string& id_or_name, const CallLimits& limits = {});
 
   // Oldest first.
-  Result<std::vector<CheckpointInfo>> checkpoints() const;
+  Result<std::vector<CheckpointInfo>> checkpoints(const CallLimits& limits = {}) const;
   // A new Vm that goes on from a checkpoint, with an identity of its own; its run hook is called.
   Result<Vm> run_checkpoint(const std::string& id_or_name, const RunOptions& options = {},
                             const CallLimits& limits = {});
@@ -93,21 +98,23 @@ class MICROVM_API Runtime {
   Result<ImageInfo> commit(const std::string& checkpoint, const std::string& image_name,
                            const CallLimits& limits = {});
   // Vms that were started from it go on.
-  Result<void> remove_checkpoint(const std::string& id_or_name);
+  Result<void> remove_checkpoint(const std::string& id_or_name, const CallLimits& limits = {});
 
   // Frees what nothing needs any more, or says what that is; safe beside other processes that use
   // the directory. Handles of Vms that had ended say not_found afterwards. Opening the directory
   // has freed some of it already: leftovers, and Vms that died with their owner. What can not be
-  // freed now stays. Errors: io; corrupt with `bases_and_kernels`, when an image can not be read.
-  Result<PruneReport> prune(const PruneOptions& options = {});
+  // freed now stays. Errors: io; corrupt with `bases_and_kernels`, when an image can not be read;
+  // cancelled, deadline_exceeded: what was freed until then is, the rest is whole.
+  Result<PruneReport> prune(const PruneOptions& options = {}, const CallLimits& limits = {});
 
   // What happened to the Vms of the data directory lately, by whatever process, oldest first; with
   // `follow` also what happens from now on, until the limits end the call.
   Result<void> events(bool follow, const std::function<void(const VmEvent&)>& sink,
                       const CallLimits& limits = {}) const;
 
-  // Starts `count` workers shaped for the image now, so that the next run() calls find them.
-  Result<void> warm(const std::string& image, uint32_t count);
+  // Starts `count` workers shaped for the image now, so that the next run() calls find them; what
+  // the limits leave missing is started beside the next run().
+  Result<void> warm(const std::string& image, uint32_t count, const CallLimits& limits = {});
 
   [[nodiscard]] const std::filesystem::path& data_dir() const noexcept;
 

@@ -17,6 +17,7 @@
 #include "microvm/files.hpp"
 #include "microvm/idle.hpp"
 #include "microvm/pty.hpp"
+#include "microvm/vm_end.hpp"
 #include "microvm/watch.hpp"
 
 namespace microvm {
@@ -29,17 +30,6 @@ enum class VmState {
   terminated,
 };
 MICROVM_API const char* vm_state_name(VmState state) noexcept;
-
-enum class VmEnd {
-  none,         // it has not ended
-  terminated,   // somebody asked for it, or its owner went away
-  powered_off,  // by its guest
-  reset,        // likewise
-  panicked,     // the guest's kernel
-  crashed,      // the guest stopped with a triple fault, or KVM could not go on with it
-  killed,       // its worker was, or left no word
-};
-MICROVM_API const char* vm_end_name(VmEnd end) noexcept;
 
 struct RunOptions {
   std::string name;             // empty: none; unique in the Runtime, usable instead of the id
@@ -132,7 +122,7 @@ class MICROVM_API Vm {
   [[nodiscard]] const std::string& id() const noexcept;
   Result<VmInfo> info() const;
   [[nodiscard]] LaunchTimes launch_times() const;  // of the last start; zero for an attached Vm
-  Result<VmCounters> counters() const;
+  Result<VmCounters> counters(const CallLimits& limits = {}) const;  // gives up after 10 s
 
   // A program; see Exec. At most 1,024 run at a time in one Vm. One that could not be started is an
   // Exec whose wait() says why. Arguments and environment: as Linux takes them, 2 MiB together and
@@ -246,9 +236,16 @@ class MICROVM_API Vm {
   // Errors: connection_refused, vm_gone, cancelled, deadline_exceeded.
   Result<int> connect(uint16_t port, const CallLimits& limits = {});
 
-  // The last bytes kept of a log, at most 256 KiB; works after the Vm ended too.
-  Result<std::string> logs(LogSource source);
-  // Calls `sink` with what is there and what comes, until the Vm ends or the limits fire.
+  // The last bytes kept of a log, at most 256 KiB; of one that sleeps or has ended too, and never
+  // wakes it. Of one whose worker was killed all but the last moment (200 ms, more when the host's
+  // disk is slow or full). Gives up after 10 s. Errors: io (nothing was kept), deadline_exceeded,
+  // cancelled.
+  Result<std::string> logs(LogSource source, const CallLimits& limits = {});
+  // Calls `sink` with what is kept and what comes, each byte once and in order, until the Vm ends
+  // or the limits fire: over suspend, resume and rollback too, whoever asks for them. A sink that
+  // falls more than 256 KiB behind misses what is not kept any more. Of a guest that an older
+  // version of the library had started what was printed around a suspend may come twice or not at
+  // all.
   Result<void> follow_logs(LogSource source, const std::function<void(std::string_view)>& sink,
                            const CallLimits& limits = {});
 
@@ -269,7 +266,8 @@ class MICROVM_API Vm {
   // when they do. Many callers share one resume; calls of this process that need the guest wait for
   // it, up to RuntimeOptions::max_waiting_calls.
   // Errors: corrupt (naming the file), out_of_disk, busy (it dies with another process, or too many
-  // wait), vm_gone.
+  // wait), vm_gone; cancelled, deadline_exceeded, also while a suspension that this process has
+  // begun is being written: it is then carried out, or given up with the guest running.
   // After a failure the saved state is as it was.
   Result<void> resume(const CallLimits& limits = {});
 
@@ -295,8 +293,11 @@ class MICROVM_API Vm {
 
   // Ends it at once, or when its terminate hook is through; idempotent. Everything it left on the
   // host is removed; of a Vm that may outlive its owner, record and logs stay until
-  // Runtime::remove().
-  Result<void> terminate();
+  // Runtime::remove(). It waits for a change under way for a minute, and what its hooks may take,
+  // then ends the Vm all the same; and for its own hook. The limits cut both short: before the end
+  // has begun the call fails and nothing has happened; a terminate hook that is being asked is
+  // given up and the Vm ends.
+  Result<void> terminate(const CallLimits& limits = {});
   // Blocks until it has ended by itself or by terminate(); returns the reason.
   Result<std::string> wait(const CallLimits& limits = {});
 

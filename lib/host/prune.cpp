@@ -62,8 +62,9 @@ bool is_for_records(const std::string& name) {
 
 class Pruner {
  public:
-  Pruner(const Store& store, const PruneOptions& options, std::chrono::seconds orphan_age)
-      : store_(store), options_(options), orphan_age_(orphan_age) {}
+  Pruner(const Store& store, const PruneOptions& options, std::chrono::seconds orphan_age,
+         const MayGoOn& may_go_on)
+      : store_(store), options_(options), orphan_age_(orphan_age), may_go_on_(may_go_on) {}
 
   Result<PruneReport> run();
 
@@ -85,6 +86,7 @@ class Pruner {
   const Store& store_;
   const PruneOptions options_;
   const std::chrono::seconds orphan_age_;
+  const MayGoOn& may_go_on_;
   FreedBytes meter_;
   std::set<std::string> freed_images_;
   PruneReport report_;
@@ -112,6 +114,7 @@ Result<void> Pruner::leftovers() {
   const auto found = store_.leftovers();
   if (!found) return base::fail(found.error());
   for (const fs::path& leftover : *found) {
+    if (auto ok = ask(may_go_on_); !ok) return ok;
     free(Kind::leftover, leftover.filename().string(), leftover, [&]() -> Result<void> {
       remove_tree(leftover);
       return {};
@@ -123,11 +126,15 @@ Result<void> Pruner::leftovers() {
 Result<void> Pruner::vms() {
   const auto ids = store_.vm_ids();
   if (!ids) return base::fail(ids.error());
-  for (const std::string& id : *ids) vm(id);
+  for (const std::string& id : *ids) {
+    if (auto ok = ask(may_go_on_); !ok) return ok;
+    vm(id);
+  }
   // Of one that can not be read it is not known what belongs to it.
-  const auto checkpoints = list_checkpoints(store_);
+  const auto checkpoints = list_checkpoints(store_, may_go_on_);
   if (!checkpoints) return base::fail(checkpoints.error());
   for (const CheckpointInfo& checkpoint : checkpoints->items) {
+    if (auto ok = ask(may_go_on_); !ok) return ok;
     orphan_files(checkpoint.id, store_.checkpoint_dir(checkpoint.id));
   }
   return {};
@@ -176,6 +183,7 @@ Result<void> Pruner::images() {
   for (const ImageManifest& image : listing->items) {
     const ImageManifest& last = *newest[image.info.name];
     if (last.info.version == image.info.version) continue;
+    if (auto ok = ask(may_go_on_); !ok) return ok;
     superseded_image(image, store_.image_dir(last.info.name, last.info.version));
   }
   return {};
@@ -198,7 +206,7 @@ void Pruner::superseded_image(const ImageManifest& image, const fs::path& newest
 }
 
 void Pruner::nameless_bases() {
-  const auto names = lock_names(store_.data_dir() / "base-names");
+  const auto names = lock_names(store_.data_dir() / "base-names", may_go_on_);
   const auto unneeded = unneeded_bases(store_);
   if (!names || !unneeded) return;
   for (const fs::path& dir : *unneeded) {
@@ -229,6 +237,7 @@ Result<void> Pruner::bases_and_kernels() {
   if (!bases) return base::fail(bases.error());
   for (const BaseManifest& base : bases->items) {
     const fs::path dir = store_.data_dir() / "bases" / base.info.digest;
+    if (auto ok = ask(may_go_on_); !ok) return ok;
     if (needed->contains(base.info.digest) || in_use(dir)) continue;
     free(Kind::base, base.info.name, dir, [&] { return store_.remove_base(base.info.name); });
   }
@@ -236,6 +245,7 @@ Result<void> Pruner::bases_and_kernels() {
   if (!kernels) return base::fail(kernels.error());
   for (const KernelManifest& kernel : kernels->items) {
     const fs::path dir = store_.data_dir() / "kernels" / kernel.info.digest;
+    if (auto ok = ask(may_go_on_); !ok) return ok;
     if (needed->contains(kernel.info.digest) || in_use(dir)) continue;
     free(Kind::kernel, kernel.info.name, dir,
          [&] { return store_.remove_kernel(kernel.info.digest); });
@@ -246,8 +256,9 @@ Result<void> Pruner::bases_and_kernels() {
 }  // namespace
 
 Result<PruneReport> prune(const Store& store, const PruneOptions& options,
-                          std::chrono::seconds orphan_age) {
-  return Pruner(store, options, orphan_age).run();
+                          std::chrono::seconds orphan_age, const MayGoOn& may_go_on) {
+  if (auto ok = ask(may_go_on); !ok) return base::fail(ok.error());
+  return Pruner(store, options, orphan_age, may_go_on).run();
 }
 
 Result<void> check_image_unused(const Store& store, const std::string& version) {

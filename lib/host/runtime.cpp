@@ -68,14 +68,16 @@ Result<KernelInfo> Runtime::import_kernel(const std::filesystem::path& deb,
   return host::import_kernel(impl_->core->store, deb, limits);
 }
 
-Result<std::vector<KernelInfo>> Runtime::kernels() const {
-  const auto listing = impl_->core->store.kernels();
+Result<std::vector<KernelInfo>> Runtime::kernels(const CallLimits& limits) const {
+  const auto listing = impl_->core->store.kernels(host::CallCheck(limits, "list kernels"));
   if (!listing) return base::fail(listing.error());
   return impl_->infos(*listing);
 }
 
-Result<void> Runtime::remove_kernel(const std::string& name_or_digest) {
-  return impl_->core->store.remove_kernel(name_or_digest);
+Result<void> Runtime::remove_kernel(const std::string& name_or_digest, const CallLimits& limits) {
+  const host::CallCheck check(limits, "remove kernel " + name_or_digest);
+  if (auto ok = check(); !ok) return ok;
+  return impl_->core->store.remove_kernel(name_or_digest, check);
 }
 
 Result<BaseInfo> Runtime::import_base(const std::string& name, const std::filesystem::path& tar,
@@ -84,14 +86,16 @@ Result<BaseInfo> Runtime::import_base(const std::string& name, const std::filesy
                            limits);
 }
 
-Result<std::vector<BaseInfo>> Runtime::bases() const {
-  const auto listing = impl_->core->store.bases();
+Result<std::vector<BaseInfo>> Runtime::bases(const CallLimits& limits) const {
+  const auto listing = impl_->core->store.bases(host::CallCheck(limits, "list bases"));
   if (!listing) return base::fail(listing.error());
   return impl_->infos(*listing);
 }
 
-Result<void> Runtime::remove_base(const std::string& name) {
-  return impl_->core->store.remove_base(name);
+Result<void> Runtime::remove_base(const std::string& name, const CallLimits& limits) {
+  const host::CallCheck check(limits, "remove base " + name);
+  if (auto ok = check(); !ok) return ok;
+  return impl_->core->store.remove_base(name, check);
 }
 
 Result<ImageInfo> Runtime::build(const BuildOptions& options, const CallLimits& limits) {
@@ -106,8 +110,8 @@ Result<ImageInfo> Runtime::build(const BuildOptions& options, const CallLimits& 
   return image;
 }
 
-Result<std::vector<ImageInfo>> Runtime::images() const {
-  const auto listing = impl_->core->store.images();
+Result<std::vector<ImageInfo>> Runtime::images(const CallLimits& limits) const {
+  const auto listing = impl_->core->store.images(host::CallCheck(limits, "list images"));
   if (!listing) return base::fail(listing.error());
   return impl_->infos(*listing);
 }
@@ -118,7 +122,9 @@ Result<ImageInfo> Runtime::image(const std::string& reference) const {
   return entry->manifest.info;
 }
 
-Result<void> Runtime::remove_image(const std::string& reference) {
+Result<void> Runtime::remove_image(const std::string& reference, const CallLimits& limits) {
+  const host::CallCheck check(limits, "remove image " + reference);
+  if (auto ok = check(); !ok) return ok;
   const auto info = image(reference);
   if (!info) return base::fail(info.error());
   const std::string version = info->name + ":" + info->version;
@@ -126,21 +132,23 @@ Result<void> Runtime::remove_image(const std::string& reference) {
   const auto unused = [&] { return host::check_image_unused(impl_->core->store, version); };
   // First without the image's lock: it says who needs it, where the lock says that somebody does.
   if (auto ok = unused(); !ok) return ok;
-  return impl_->core->store.remove_image(version, unused);
+  return impl_->core->store.remove_image(version, unused, check);
 }
 
-Result<PruneReport> Runtime::prune(const PruneOptions& options) {
+Result<PruneReport> Runtime::prune(const PruneOptions& options, const CallLimits& limits) {
   impl_->core->owned.drop_ended();
-  return host::prune(impl_->core->store, options);
+  return host::prune(impl_->core->store, options, host::kOrphanAge,
+                     host::CallCheck(limits, "prune"));
 }
 
-Result<ImageInfo> Runtime::pack_image(const std::string& reference, const ProgressSink& progress) {
-  return host::pack_image(impl_->core->store, reference, progress);
+Result<ImageInfo> Runtime::pack_image(const std::string& reference, const ProgressSink& progress,
+                                      const CallLimits& limits) {
+  return host::pack_image(impl_->core->store, reference, progress, limits);
 }
 
-Result<ImageInfo> Runtime::unpack_image(const std::string& reference,
-                                        const ProgressSink& progress) {
-  return host::unpack_image(impl_->core->store, reference, progress);
+Result<ImageInfo> Runtime::unpack_image(const std::string& reference, const ProgressSink& progress,
+                                        const CallLimits& limits) {
+  return host::unpack_image(impl_->core->store, reference, progress, limits);
 }
 
 Result<Vm> Runtime::run(const std::string& image, const RunOptions& options,
@@ -151,12 +159,14 @@ Result<Vm> Runtime::run(const std::string& image, const RunOptions& options,
   return Vm(std::move(*vm));
 }
 
-Result<std::vector<VmInfo>> Runtime::vms() const {
+Result<std::vector<VmInfo>> Runtime::vms(const CallLimits& limits) const {
+  const host::CallCheck check(limits, "list microvms");
   impl_->core->owned.drop_ended();
   const auto ids = impl_->core->store.vm_ids();
   if (!ids) return base::fail(ids.error());
   std::vector<VmInfo> infos;
   for (const std::string& id : *ids) {
+    if (auto ok = check(); !ok) return base::fail(ok.error());
     if (const auto vm = impl_->core->owned.find(id)) {
       infos.push_back(vm->info());
     } else if (const auto info = host::describe_vm(impl_->core->store, id)) {
@@ -176,7 +186,9 @@ Result<Vm> Runtime::attach(const std::string& id_or_name) const {
   return Vm(std::move(*vm));
 }
 
-Result<void> Runtime::remove(const std::string& id_or_name) {
+Result<void> Runtime::remove(const std::string& id_or_name, const CallLimits& call_limits) {
+  const host::Limits limits(call_limits);
+  if (auto ok = limits.check("remove microvm " + id_or_name); !ok) return ok;
   const auto id = host::resolve_vm(impl_->core->store, id_or_name);
   if (!id) return base::fail(id.error());
   auto vm = impl_->core->owned.find(*id);
@@ -189,12 +201,14 @@ Result<void> Runtime::remove(const std::string& id_or_name) {
     if (!attached) return host::remove_vm(impl_->core->store, *id);
     vm = std::move(*attached);
   }
-  impl_->core->owned.forget(*id);
-  return vm->remove();
+  auto removed = vm->remove(limits);
+  if (removed) impl_->core->owned.forget(*id);
+  return removed;
 }
 
-Result<std::vector<CheckpointInfo>> Runtime::checkpoints() const {
-  auto listing = host::list_checkpoints(impl_->core->store);
+Result<std::vector<CheckpointInfo>> Runtime::checkpoints(const CallLimits& limits) const {
+  auto listing =
+      host::list_checkpoints(impl_->core->store, host::CallCheck(limits, "list checkpoints"));
   if (!listing) return base::fail(listing.error());
   impl_->log_damaged(*listing);
   return std::move(listing->items);
@@ -217,8 +231,8 @@ Result<ImageInfo> Runtime::commit(const std::string& checkpoint, const std::stri
   return host::commit_image_of(impl_->core->store, *found, image_name, limits);
 }
 
-Result<void> Runtime::remove_checkpoint(const std::string& id_or_name) {
-  return host::remove_checkpoint(impl_->core->store, id_or_name);
+Result<void> Runtime::remove_checkpoint(const std::string& id_or_name, const CallLimits& limits) {
+  return host::remove_checkpoint(impl_->core->store, id_or_name, limits);
 }
 
 Result<void> Runtime::events(bool follow, const std::function<void(const VmEvent&)>& sink,
@@ -226,12 +240,12 @@ Result<void> Runtime::events(bool follow, const std::function<void(const VmEvent
   return host::read_events(impl_->core->store.data_dir(), follow, sink, host::Limits(limits));
 }
 
-Result<void> Runtime::warm(const std::string& image, uint32_t count) {
+Result<void> Runtime::warm(const std::string& image, uint32_t count, const CallLimits& limits) {
   const auto entry = impl_->core->store.open_image(image);
   if (!entry) return base::fail(entry.error());
   const host::Shape shape = host::shape_of(entry->manifest);
   impl_->core->pool->keep(shape, count);
-  return impl_->core->pool->fill(shape);
+  return impl_->core->pool->fill(shape, host::Limits(limits));
 }
 
 }  // namespace microvm

@@ -98,6 +98,9 @@ class Packer {
 
   Result<void> pack(size_t frame, FrameEncoder& encoder) {
     if (!has_data_[frame]) return {};
+    if (options_.may_go_on != nullptr) {
+      if (auto ok = (*options_.may_go_on)(); !ok) return ok;
+    }
     const uint64_t offset = uint64_t{frame} * options_.frame_bytes;
     const auto raw =
         encoder.raw().first(std::min<uint64_t>(options_.frame_bytes, raw_bytes_ - offset));
@@ -213,7 +216,8 @@ Result<void> FrameReader::read(size_t frame, std::span<std::byte> out) const {
   return {};
 }
 
-Result<uint64_t> unpack_memory(int packed_fd, int raw_fd, unsigned threads) {
+Result<uint64_t> unpack_memory(int packed_fd, int raw_fd, unsigned threads,
+                               const std::function<Result<void>()>& may_go_on) {
   const auto reader = FrameReader::open(packed_fd);
   if (!reader) return base::fail(reader.error());
   if (const auto made = make_sparse(raw_fd, reader->raw_bytes()); !made) {
@@ -221,8 +225,11 @@ Result<uint64_t> unpack_memory(int packed_fd, int raw_fd, unsigned threads) {
   }
   const auto make_work = [&]() -> FrameWork {
     auto buffer = std::make_shared<std::vector<std::byte>>(reader->frame_bytes());
-    return [&reader, raw_fd, buffer](size_t frame) -> Result<void> {
+    return [&reader, &may_go_on, raw_fd, buffer](size_t frame) -> Result<void> {
       if (reader->is_hole(frame)) return {};
+      if (may_go_on) {
+        if (auto ok = may_go_on(); !ok) return ok;
+      }
       const auto raw = std::span(*buffer).first(reader->frame_size(frame));
       if (auto got = reader->read(frame, raw); !got) return got;
       const auto put = write_sparse(raw_fd, uint64_t{frame} * reader->frame_bytes(), raw);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -22,6 +23,8 @@ struct PackOptions {
   uint32_t frame_bytes = 512 * 1024;  // a power of two from kMinFrameBytes to kMaxFrameBytes
   int zstd_level = 1;
   unsigned threads = 1;
+  // Asked before each frame, on its thread; borrowed.
+  const std::function<Result<void>()>* may_go_on = nullptr;
 };
 
 struct PackResult {
@@ -35,7 +38,8 @@ Result<PackResult> pack_memory(int raw_fd, int packed_fd, const PackOptions& opt
 
 // At rest → raw. `raw_fd`: an empty regular file; pages of zeros become holes. The raw size.
 // Errors: corrupt, unsupported, out_of_disk, io.
-Result<uint64_t> unpack_memory(int packed_fd, int raw_fd, unsigned threads = 1);
+Result<uint64_t> unpack_memory(int packed_fd, int raw_fd, unsigned threads = 1,
+                               const std::function<Result<void>()>& may_go_on = {});
 
 // Random access to a packed file.
 class FrameReader {

@@ -134,6 +134,7 @@ void fields(C& c, M& m) {
   } else if constexpr (Is<LogsReply, M>) {
     c.number(m.begin);
     c.number(m.life_begin);
+    c.number(m.life);
   } else if constexpr (Is<SnapshotReply, M>) {
     c.number(m.memory_bytes);
     c.number(m.memory_data_bytes);

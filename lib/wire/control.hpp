@@ -177,6 +177,7 @@ inline constexpr uint16_t kVersionsReplyVersion = 2;  // for good
 struct LogsReply {
   uint64_t begin = 0;       // of the stream; after what was asked for where that is lost
   uint64_t life_begin = 0;  // where this life of the Vm began
+  uint64_t life = 0;        // another one in each
 };
 
 struct SnapshotReply {

@@ -12,6 +12,7 @@
 #include "captured.hpp"
 #include "own_tsc.hpp"
 #include "state/exit_record.hpp"
+#include "state/kept_logs.hpp"
 #include "state/overlay.hpp"
 #include "state/sections.hpp"
 #include "sys/file.hpp"
@@ -432,4 +433,38 @@ TEST_CASE("suspend: of a kept log that is too long, the end is taken") {
   worker.owner().call_for<wire::OkReply>(wire::TerminateRequest{});
   CHECK(worker.wait_exit() == 0);
   CHECK(read_file(kept.get()).size() == vmm::kLogRingBytes);
+}
+
+TEST_CASE("logs: of a worker that is killed the log is kept, and the next life goes on in it") {
+  WorkerProcess worker;
+  const auto saved = [&] {
+    WorkerProcess source;
+    source.run(counting_guest());
+    source.kernel_log(10);
+    return capture(source.owner(), kStayPaused);
+  }();
+  const auto zeros = zero_memory();
+  worker.keep_logs();
+  REQUIRE(start_clone(worker, zeros, {&saved}) == ErrorCode{});
+  const std::string printed = worker.kernel_log(100);
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  worker.kill();
+  const auto kept = [](const WorkerProcess& process) {
+    const auto logs = state::read_kept_logs(process.files().kept_logs.get());
+    REQUIRE((logs && *logs));
+    const auto bytes =
+        state::read_kept_log(process.files().kept_logs.get(), **logs, state::KeptLogIndex::kernel);
+    REQUIRE(bytes);
+    return std::string(wire::as_text(*bytes));
+  };
+  const std::string left = kept(worker);
+  CHECK(left.size() >= printed.size());  // a second later; full, once it is
+  if (left.size() < vmm::kLogRingBytes) CHECK(left.substr(0, printed.size()) == printed);
+
+  WorkerProcess next;
+  next.use_files(worker.take_files());
+  REQUIRE(start_clone(next, zeros, {&saved}) == ErrorCode{});
+  next.owner().call_for<wire::OkReply>(wire::TerminateRequest{});
+  CHECK(next.wait_exit() == 0);
+  CHECK(kept(next) == read_file(next.files().kernel_log.get()));
 }

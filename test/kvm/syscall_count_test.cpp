@@ -60,6 +60,7 @@ TEST_CASE("restore: at most 60 system calls from the request to the guest") {
       const TinyShape shape{.vcpus = vcpus};
       const auto saved = saved_guest(shape);
       WorkerProcess worker(plain_io);
+      worker.keep_logs();
       worker.shape(shape);
       Tracer tracer(worker.pid());
       worker.send_restore(saved.memory.get(), saved.state.get());

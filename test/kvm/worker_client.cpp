@@ -211,7 +211,12 @@ wire::VmFds<int> WorkerProcess::vm_fds(const Disks& disks) const {
           .kernel_log = files_.kernel_log.get(),
           .app_log = files_.app_log.get(),
           .disks = disks,
-          .leases = {}};
+          .leases = {},
+          .kept_logs = files_.kept_logs ? std::optional(files_.kept_logs.get()) : std::nullopt};
+}
+
+void WorkerProcess::keep_logs() {
+  files_.kept_logs = memory_file();
 }
 
 wire::Message WorkerProcess::boot(const Code& guest, bool dies_with_owner, const Disks& disks) {

@@ -96,6 +96,7 @@ struct VmFilesOfTest {
   base::Fd exit_record;
   base::Fd kernel_log;
   base::Fd app_log;
+  base::Fd kept_logs;       // none: it is given none
   std::string socket_name;  // abstract address of the listener
 };
 
@@ -127,6 +128,8 @@ class WorkerProcess {
   // Boots and fails the test when that fails.
   void run(const Code& guest, const TinyShape& shape = {}, bool dies_with_owner = true);
 
+  // As the library has it.
+  void keep_logs();
   // A Vm's files go from one of its workers to the next.
   void use_files(VmFilesOfTest files) { files_ = std::move(files); }
   [[nodiscard]] VmFilesOfTest take_files() { return std::move(files_); }

@@ -86,3 +86,44 @@ TEST_CASE("pool: workers start in a process without standard streams") {
     return taken && test::low_fds_are_free();
   }));
 }
+
+TEST_CASE("pool: who takes a worker and fails leaves it as full as before") {
+  const auto reactor = Reactor::create();
+  REQUIRE(reactor);
+  WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+  pool.keep(kShape, 2);
+  REQUIRE(pool.fill(kShape));
+  const size_t full = children();
+  {
+    const PoolRefill refill(pool, kShape);
+    const auto taken = pool.take(kShape, Limits(CallLimits{}));
+    REQUIRE(taken);
+  }  // its launch has failed
+  CHECK(wait_for_children(full));
+  {
+    // Its taker gives up before it has one.
+    CancelToken cancelled;
+    cancelled.cancel();
+    const PoolRefill refill(pool, kShape);
+    CHECK_FALSE(pool.take(kShape, Limits({.cancel = &cancelled})));
+  }
+  CHECK(wait_for_children(full));
+  const auto first = pool.take(kShape, Limits(CallLimits{}));
+  const auto second = pool.take(kShape, Limits(CallLimits{}));
+  REQUIRE((first && second));
+  CHECK(children() == full);  // both were there
+}
+
+TEST_CASE("pool: filling it obeys its limits; what was started stays") {
+  const auto reactor = Reactor::create();
+  REQUIRE(reactor);
+  WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+  pool.keep(kShape, 1);
+  CancelToken cancelled;
+  cancelled.cancel();
+  const size_t before = children();
+  CHECK(pool.fill(kShape, Limits({.cancel = &cancelled})).error().code == ErrorCode::cancelled);
+  CHECK(children() == before);
+  CHECK(pool.fill(kShape));
+  CHECK(children() == before + 1);
+}

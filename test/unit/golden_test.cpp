@@ -106,7 +106,7 @@ TEST_CASE("golden v1: kernel, base and images are listed whole") {
 TEST_CASE("golden v1: every file of an image is what its manifest says, in both forms") {
   const GoldenData data("v1");
   const auto store = data.store();
-  must(unpack_image(store, "counter:2", {}));
+  must(unpack_image(store, "counter:2", {}, {}));
   constexpr std::array<uint64_t, 2> kCounts = {100, 105};
   for (size_t i = 0; i < kCounts.size(); ++i) {
     const auto files =

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -40,6 +41,12 @@ class Limits {
   const CancelToken* cancel_ = nullptr;
   std::optional<Clock::time_point> deadline_;
 };
+
+// A question of the same kind, for what takes any; empty: yes.
+using MayGoOn = std::function<Result<void>()>;
+[[nodiscard]] inline Result<void> ask(const MayGoOn& may_go_on) {
+  return may_go_on ? may_go_on() : Result<void>();
+}
 
 // The question a long call asks between its pieces: may I go on?
 class CallCheck {

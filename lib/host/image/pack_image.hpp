@@ -9,10 +9,10 @@
 namespace microvm::host {
 
 // Nothing changes when the image has that form already, or when it fails. Errors: not_found, busy
-// (somebody uses it), corrupt, out_of_disk.
+// (somebody uses it), corrupt, out_of_disk, cancelled, deadline_exceeded.
 Result<ImageInfo> pack_image(const Store& store, const std::string& reference,
-                             const ProgressSink& progress);
+                             const ProgressSink& progress, const CallLimits& limits);
 Result<ImageInfo> unpack_image(const Store& store, const std::string& reference,
-                               const ProgressSink& progress);
+                               const ProgressSink& progress, const CallLimits& limits);
 
 }  // namespace microvm::host

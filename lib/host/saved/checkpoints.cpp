@@ -38,7 +38,30 @@ uint64_t stored_bytes(const fs::path& dir, const SavedState& saved) {
   return total;
 }
 
+// The name as every version of the record says it; empty: none, or it can not be known.
+std::string read_name_only(const fs::path& dir) {
+  const auto text = read_text_file(dir / kRecordFile, kMaxRecordBytes);
+  if (!text) return {};
+  const auto object = parse_json_object(*text, kMaxRecordBytes, kRecordFile);
+  if (!object) return {};
+  FieldErrors errors{kRecordFile, {}};
+  std::string name = Fields(*object, errors).text("name", 63);
+  return errors.first ? std::string() : name;
+}
+
 }  // namespace
+
+Result<void> check_checkpoint_name_free(const Store& store, const std::string& name) {
+  if (name.empty()) return {};
+  const auto ids = store.checkpoint_ids();
+  if (!ids) return base::fail(ids.error());
+  for (const std::string& id : *ids) {
+    if (read_name_only(store.checkpoint_dir(id)) != name) continue;
+    return base::fail(ErrorCode::already_exists, "the name " + name + " is taken by checkpoint " +
+                                                     id + ": remove it or choose another");
+  }
+  return {};
+}
 
 std::string encode_checkpoint(const CheckpointInfo& info) {
   const Json object = {{"schema", kCheckpointSchema},
@@ -77,13 +100,7 @@ Result<CheckpointInfo> commit_checkpoint(const Store& store, TempEntry entry, Ch
                                          const SavedState& saved) {
   const auto names = lock_names(store.data_dir() / "checkpoints");
   if (!names) return base::fail(names.error());
-  const auto others = list_checkpoints(store);
-  if (!others) return base::fail(others.error());
-  const auto same_name = [&](const CheckpointInfo& other) { return other.name == info.name; };
-  if (!info.name.empty() && std::ranges::any_of(others->items, same_name)) {
-    return base::fail(ErrorCode::already_exists,
-                      "the name " + info.name + " is taken by another checkpoint");
-  }
+  if (auto ok = check_checkpoint_name_free(store, info.name); !ok) return base::fail(ok.error());
   auto id = random_hex(6);
   if (!id) return base::fail(id.error());
   info.id = *id;
@@ -95,11 +112,12 @@ Result<CheckpointInfo> commit_checkpoint(const Store& store, TempEntry entry, Ch
   return info;
 }
 
-Result<Listing<CheckpointInfo>> list_checkpoints(const Store& store) {
+Result<Listing<CheckpointInfo>> list_checkpoints(const Store& store, const MayGoOn& may_go_on) {
   const auto ids = store.checkpoint_ids();
   if (!ids) return base::fail(ids.error());
   Listing<CheckpointInfo> listing;
   for (const std::string& id : *ids) {
+    if (auto ok = ask(may_go_on); !ok) return base::fail(ok.error());
     const fs::path dir = store.checkpoint_dir(id);
     auto info = read_checkpoint(dir);
     if (info) {
@@ -165,7 +183,10 @@ Result<Checkpoint> open_checkpoint(const Store& store, const std::string& id_or_
   return checkpoint;
 }
 
-Result<void> remove_checkpoint(const Store& store, const std::string& id_or_name) {
+Result<void> remove_checkpoint(const Store& store, const std::string& id_or_name,
+                               const CallLimits& limits) {
+  const CallCheck check(limits, "remove checkpoint " + printable(id_or_name));
+  if (auto ok = check(); !ok) return ok;
   // One whose files are damaged can be removed by its id.
   const auto ids = store.checkpoint_ids();
   if (!ids) return base::fail(ids.error());

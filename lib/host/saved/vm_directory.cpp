@@ -14,7 +14,6 @@
 #include "state/exit_record.hpp"
 #include "sys/file.hpp"
 #include "sys/socket.hpp"
-#include "wire/log_size.hpp"
 
 namespace microvm::host {
 namespace {
@@ -28,10 +27,6 @@ constexpr const char* kToldFile = "told";
 // Between mkdir and the lock a launch shows no sign of life; it takes microseconds.
 constexpr std::chrono::seconds kLaunchGrace{60};
 
-const char* log_file(LogSource source) {
-  return source == LogSource::app ? "app.log" : "kernel.log";
-}
-
 fs::path name_dir(const Store& store) {
   return store.data_dir() / "vm-names";
 }
@@ -41,8 +36,8 @@ Result<base::Fd> create_file(int directory, const char* name) {
 }
 
 // The log of the worker before this one goes on, where there was one.
-Result<base::Fd> open_log_file(int directory, LogSource source) {
-  return sys::open_at(directory, log_file(source), O_RDWR | O_CREAT | O_NOFOLLOW);
+Result<base::Fd> open_log_file(int directory, const char* name) {
+  return sys::open_at(directory, name, O_RDWR | O_CREAT | O_NOFOLLOW);
 }
 
 Result<std::string> read_small(int fd, size_t max_bytes) {
@@ -188,17 +183,19 @@ Result<WorkerFiles> make_worker_files(const fs::path& vm_dir, base::Fd lock,
   const int at = directory.get();
   if (auto known = check_exit_known(lock.get()); !known) return base::fail(known.error());
   if (::ftruncate(lock.get(), 0) != 0) return base::fail_errno("clear the exit record");
-  auto kernel_log = open_log_file(at, LogSource::kernel);
+  auto kernel_log = open_log_file(at, kKernelLogFile);
   if (!kernel_log) return base::fail(kernel_log.error());
-  auto app_log = open_log_file(at, LogSource::app);
+  auto app_log = open_log_file(at, kAppLogFile);
   if (!app_log) return base::fail(app_log.error());
+  auto kept_logs = make_kept_logs(vm_dir);
+  if (!kept_logs) return base::fail(kept_logs.error());
   auto layer = create_file(at, layer_name.c_str());
   if (!layer) return base::fail(layer.error());
   ::unlinkat(at, kControlSocket, 0);
   auto listener = sys::listen_unix(at, kControlSocket, sys::SocketKind::seqpacket);
   if (!listener) return base::fail(listener.error());
-  return WorkerFiles{std::move(*listener), std::move(lock), std::move(*kernel_log),
-                     std::move(*app_log), std::move(*layer)};
+  return WorkerFiles{std::move(*listener), std::move(lock),       std::move(*kernel_log),
+                     std::move(*app_log),  std::move(*kept_logs), std::move(*layer)};
 }
 
 Result<void> NewVmDirectory::write_record(const VmRecord& record) {
@@ -298,16 +295,29 @@ std::optional<VmInfo> describe_vm(const Store& store, const std::string& id) {
   return info;
 }
 
-base::Fd open_log(const fs::path& vm_dir, LogSource source) {
-  return base::Fd(::open((vm_dir / log_file(source)).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+namespace {
+
+// Its worker has left no word, and not all of what its guest printed either.
+bool is_log_lost(const fs::path& vm_dir, const LogText& log) {
+  if (read_exit(vm_dir)) return false;
+  const auto run = read_run(vm_dir);
+  if (!run) return !log.is_kept && log.text.empty();
+  return !run->keeps_logs || !log.is_kept;
 }
 
-Result<std::string> read_log(int fd) {
-  return read_small(fd, wire::kMaxLogBytes);
-}
+}  // namespace
 
-Result<std::string> read_log(const fs::path& vm_dir, LogSource source) {
-  return read_small_file(vm_dir / log_file(source), wire::kMaxLogBytes);
+Result<LogText> read_log(const fs::path& vm_dir, LogSource source) {
+  const LogFiles files = open_logs(vm_dir);
+  if (!files.kept && !files.kernel && !files.app) {
+    return base::fail_errno("open the logs in " + vm_dir.string());
+  }
+  auto log = read_log(files, source);
+  if (!log || !is_log_lost(vm_dir, *log)) return log;
+  return base::fail(ErrorCode::io,
+                    "the log of microvm " + vm_dir.filename().string() +
+                        " is lost: its worker was killed, and had not written it yet or was of an "
+                        "older version, which does that at its end");
 }
 
 Result<base::Fd> connect_control(const fs::path& vm_dir) {

@@ -8,7 +8,7 @@
 //   change       locked by who changes its state (change_lock.hpp)
 //   told         there once somebody tells of its end (see claim_end())
 //   control.sock where the worker listens
-//   kernel.log, app.log   written by the worker at its end, read by the next one
+//   logs, kernel.log, app.log   see vm_logs.hpp
 //   disk-*, pages-*, state-*, run.json, saved.json   see vm_files.hpp
 #pragma once
 
@@ -19,6 +19,7 @@
 #include "base/fd.hpp"
 #include "host/saved/how_it_ended.hpp"
 #include "host/saved/vm_files.hpp"
+#include "host/saved/vm_logs.hpp"
 #include "host/saved/vm_record.hpp"
 #include "host/store/store.hpp"
 
@@ -30,7 +31,8 @@ struct WorkerFiles {
   base::Fd exit_record;  // locked
   base::Fd kernel_log;
   base::Fd app_log;
-  base::Fd layer;  // new and empty
+  base::Fd kept_logs;  // invalid: the file is of a newer version
+  base::Fd layer;      // new and empty
 };
 
 // The lock of a Vm nobody holds. Error: busy.
@@ -94,10 +96,8 @@ void fill_state(VmInfo& info, const std::filesystem::path& vm_dir, VmPhase phase
 // From the directory alone, without asking its worker. Of one that a newer library made only id and
 // state, and in `state_reason` that it is. Empty when it is not a Vm (any more).
 std::optional<VmInfo> describe_vm(const Store& store, const std::string& id);
-// At most 256 KiB. Empty when there is none.
-Result<std::string> read_log(const std::filesystem::path& vm_dir, LogSource source);
-base::Fd open_log(const std::filesystem::path& vm_dir, LogSource source);
-Result<std::string> read_log(int fd);
+// Of one without a worker. Error io: also when that was killed and has left less than it should.
+Result<LogText> read_log(const std::filesystem::path& vm_dir, LogSource source);
 
 // A connected control socket. Error: vm_gone.
 Result<base::Fd> connect_control(const std::filesystem::path& vm_dir);

@@ -123,7 +123,8 @@ std::string encode_run(const VmRun& run) {
                        {"worker_pid", run.worker_pid},
                        {"layers", run.layers},
                        {"pages", run.pages},
-                       {"pages_known", run.pages_known ? 1 : 0}};
+                       {"pages_known", run.pages_known ? 1 : 0},
+                       {"keeps_logs", run.keeps_logs ? 1 : 0}};
   return dump_json(object, "a run's record").value_or("");
 }
 
@@ -138,6 +139,7 @@ Result<VmRun> parse_run(std::string_view text, const std::string& file) {
   run.layers = read_names(fields, "layers", VmFileKind::layer);
   run.pages = read_names(fields, "pages", VmFileKind::pages);
   run.pages_known = fields.number("pages_known", 1) == 1;
+  run.keeps_logs = fields.number_or("keeps_logs", 1, 0) == 1;
   if (run.layers.empty()) fields.report("layers", "is empty");
   if (errors.first) return base::fail(*errors.first);
   return run;

@@ -40,6 +40,7 @@ struct VmRun {
   std::vector<std::string> layers;  // lowest first; the last one is being written
   std::vector<std::string> pages;   // at rest: what its memory began with above the image's
   bool pages_known = true;  // false: it began with pages that no file of its own has (a fork)
+  bool keeps_logs = true;   // false: its worker is of an older version (vm_logs.hpp)
 };
 
 // A sealed layer as it was when it was read whole.

@@ -60,8 +60,8 @@ Result<std::set<std::string>> needed_digests(const Store& store) {
 }
 
 Result<void> check_no_image_uses_base(const Store& store, const std::string& digest,
-                                      const std::string& name) {
-  const auto images = store.images();
+                                      const std::string& name, const MayGoOn& may_go_on) {
+  const auto images = store.images(may_go_on);
   if (!images) return fail(images.error());
   if (!images->damaged.empty()) return fail(images->damaged.front());
   for (const auto& image : images->items)
@@ -100,11 +100,12 @@ void collect_unneeded_bases(const Store& store) {
   }
 }
 
-Result<Listing<BaseManifest>> Store::bases() const {
+Result<Listing<BaseManifest>> Store::bases(const MayGoOn& may_go_on) const {
   const auto names = list_names(data_dir_ / "base-names");
   if (!names) return fail(names.error());
   Listing<BaseManifest> listing;
   for (const auto& name : *names) {
+    if (auto ok = ask(may_go_on); !ok) return fail(ok.error());
     const auto digest = read_name(data_dir_ / "base-names" / name);
     if (!digest) {
       listing.damaged.push_back(digest.error());
@@ -148,12 +149,13 @@ Result<BaseManifest> Store::commit_base(TempEntry entry, const BaseManifest& man
   return manifest;
 }
 
-Result<void> Store::remove_base(const std::string& name) const {
-  const auto names = lock_names(data_dir_ / "base-names");
+Result<void> Store::remove_base(const std::string& name, const MayGoOn& may_go_on) const {
+  const auto names = lock_names(data_dir_ / "base-names", may_go_on);
   if (!names) return fail(names.error());
   const auto found = resolve(data_dir_, name);
   if (!found) return fail(found.error());
-  if (auto unused = check_no_image_uses_base(*this, found->first, found->second); !unused)
+  if (auto unused = check_no_image_uses_base(*this, found->first, found->second, may_go_on);
+      !unused)
     return unused;
   {
     // Only a question: nobody may have the content open.

@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "host/base/limits.hpp"
 
 namespace microvm::host {
 
@@ -19,7 +20,9 @@ inline constexpr const char* kInUseFile = "in-use";
 [[nodiscard]] Result<base::Fd> lock_entry_exclusive(const std::filesystem::path& dir,
                                                     const std::string& what);
 
-// A lock on a file made for locking, held while names are given and taken away. Waits.
-[[nodiscard]] Result<base::Fd> lock_names(const std::filesystem::path& dir);
+// A lock on a file made for locking, held while names are given and taken away. Waits, and asks
+// meanwhile whether it may.
+[[nodiscard]] Result<base::Fd> lock_names(const std::filesystem::path& dir,
+                                          const MayGoOn& may_go_on = {});
 
 }  // namespace microvm::host

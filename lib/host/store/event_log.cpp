@@ -27,6 +27,15 @@ fs::path log_path(const fs::path& data_dir) {
   return data_dir / "events.jsonl";
 }
 
+// One that only a newer library knows is none.
+VmEnd parse_end(std::string_view name) {
+  for (const VmEnd end : {VmEnd::terminated, VmEnd::powered_off, VmEnd::reset, VmEnd::panicked,
+                          VmEnd::crashed, VmEnd::killed}) {
+    if (name == vm_end_name(end)) return end;
+  }
+  return VmEnd::none;
+}
+
 std::optional<VmEvent> parse_event(std::string_view line) {
   const auto object = parse_json_object(line, kMaxLineBytes, "events.jsonl");
   if (!object) return std::nullopt;
@@ -41,6 +50,7 @@ std::optional<VmEvent> parse_event(std::string_view line) {
   event.cause = fields.text("cause", 128);
   event.took_us = fields.number("took_us", UINT64_MAX);
   event.detail = fields.text("detail", 2048);
+  if (fields.has("end")) event.end = parse_end(fields.text("end", 16));
   if (errors.first || found == kNames.end()) return std::nullopt;
   return event;
 }
@@ -83,9 +93,10 @@ base::Fd open_log(const fs::path& path) {
 }  // namespace
 
 void append_event(const fs::path& data_dir, const VmEvent& event) {
-  const Json object = {
+  Json object = {
       {"time", event.time},   {"vm", event.vm_id},        {"event", vm_event_name(event.kind)},
       {"cause", event.cause}, {"took_us", event.took_us}, {"detail", event.detail.substr(0, 1024)}};
+  if (event.end != VmEnd::none) object.set("end", vm_end_name(event.end));
   const std::string line = json_line(object) + "\n";
   const fs::path path = log_path(data_dir);
   const base::Fd file(

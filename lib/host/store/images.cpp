@@ -84,7 +84,7 @@ Result<ImageManifest> parse_any_image(std::string_view text, const std::string& 
 
 }  // namespace
 
-Result<Listing<ImageManifest>> Store::images() const {
+Result<Listing<ImageManifest>> Store::images(const MayGoOn& may_go_on) const {
   const auto names = list_names(data_dir_ / "images");
   if (!names) return fail(names.error());
   Listing<ImageManifest> listing;
@@ -92,8 +92,10 @@ Result<Listing<ImageManifest>> Store::images() const {
     const path dir = data_dir_ / "images" / name;
     const auto versions = versions_in(dir);
     if (!versions) return fail(versions.error());
-    for (const uint64_t version : *versions)
+    for (const uint64_t version : *versions) {
+      if (auto ok = ask(may_go_on); !ok) return fail(ok.error());
       list_entry(dir / std::to_string(version), parse_any_image, listing);
+    }
   }
   return listing;
 }
@@ -147,11 +149,12 @@ path Store::image_dir(const std::string& name, const std::string& version) const
 }
 
 Result<void> Store::remove_image(const std::string& reference,
-                                 const std::function<Result<void>()>& check) const {
+                                 const std::function<Result<void>()>& check,
+                                 const MayGoOn& may_go_on) const {
   const auto location = locate(data_dir_, reference);
   if (!location) return fail(location.error());
   {
-    const auto names = lock_names(location->dir.parent_path());
+    const auto names = lock_names(location->dir.parent_path(), may_go_on);
     if (!names && names.error().code == ErrorCode::not_found)
       return fail(ErrorCode::not_found, location->label + ": not found");
     if (!names) return fail(names.error());

@@ -23,8 +23,9 @@ Result<KernelManifest> already_imported(const path& dir, const KernelManifest& m
                   ": imported before with other modules; remove that one first");
 }
 
-Result<void> check_no_image_uses_kernel(const Store& store, const KernelManifest& kernel) {
-  const auto images = store.images();
+Result<void> check_no_image_uses_kernel(const Store& store, const KernelManifest& kernel,
+                                        const MayGoOn& may_go_on) {
+  const auto images = store.images(may_go_on);
   if (!images) return fail(images.error());
   if (!images->damaged.empty()) return fail(images->damaged.front());
   for (const auto& image : images->items)
@@ -37,13 +38,15 @@ Result<void> check_no_image_uses_kernel(const Store& store, const KernelManifest
 
 }  // namespace
 
-Result<Listing<KernelManifest>> Store::kernels() const {
+Result<Listing<KernelManifest>> Store::kernels(const MayGoOn& may_go_on) const {
   const auto digests = list_names(data_dir_ / "kernels");
   if (!digests) return fail(digests.error());
   Listing<KernelManifest> listing;
-  for (const auto& digest : *digests)
+  for (const auto& digest : *digests) {
+    if (auto ok = ask(may_go_on); !ok) return fail(ok.error());
     if (is_sha256_hex(digest))
       list_entry(data_dir_ / "kernels" / digest, parse_kernel_manifest, listing);
+  }
   std::ranges::sort(listing.items, std::ranges::greater(), &KernelManifest::imported_ms);
   return listing;
 }
@@ -76,7 +79,8 @@ Result<KernelManifest> Store::commit_kernel(TempEntry entry, const KernelManifes
   return already_imported(dir, manifest);
 }
 
-Result<void> Store::remove_kernel(const std::string& name_or_digest) const {
+Result<void> Store::remove_kernel(const std::string& name_or_digest,
+                                  const MayGoOn& may_go_on) const {
   if (name_or_digest.empty()) return fail(ErrorCode::invalid_argument, "remove a kernel: no name");
   path dir;
   KernelManifest kernel;
@@ -89,7 +93,7 @@ Result<void> Store::remove_kernel(const std::string& name_or_digest) const {
   const auto alone = lock_entry_exclusive(dir, "kernel " + kernel.info.name);
   if (!alone) return fail(alone.error());
   // Who builds an image holds the kernel open until the image is there: nothing comes in between.
-  if (auto unused = check_no_image_uses_kernel(*this, kernel); !unused) return unused;
+  if (auto unused = check_no_image_uses_kernel(*this, kernel, may_go_on); !unused) return unused;
   return discard_entry(data_dir_, dir);
 }
 

@@ -7,7 +7,8 @@
 //   checkpoints/<id>/        one checkpoint (host/vm/checkpoints.hpp)
 //   tmp/                     entries being written or removed
 // An entry is whole or not there. Everything but vms/ is immutable once visible. Several processes
-// may use one directory; every method may be called from any thread.
+// may use one directory; every method may be called from any thread. `may_go_on` is asked between
+// entries and while somebody else names one; what it says then is the error.
 #pragma once
 
 #include <filesystem>
@@ -17,6 +18,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "host/base/limits.hpp"
 #include "host/store/manifest.hpp"
 #include "host/store/temp_entry.hpp"
 
@@ -57,26 +59,28 @@ class Store {
   [[nodiscard]] Result<std::vector<std::filesystem::path>> leftovers() const;
 
   // Kernels, newest import first. open_kernel: a name or a digest; empty: the newest import.
-  [[nodiscard]] Result<Listing<KernelManifest>> kernels() const;
+  [[nodiscard]] Result<Listing<KernelManifest>> kernels(const MayGoOn& may_go_on = {}) const;
   [[nodiscard]] Result<KernelEntry> open_kernel(const std::string& name_or_digest) const;
   // Adds it, or drops `entry` and returns what is there when the kernel is already imported.
   [[nodiscard]] Result<KernelManifest> commit_kernel(TempEntry entry,
                                                      const KernelManifest& manifest) const;
   // busy while an image names it or somebody has it open; corrupt when that is not known.
-  [[nodiscard]] Result<void> remove_kernel(const std::string& name_or_digest) const;
+  [[nodiscard]] Result<void> remove_kernel(const std::string& name_or_digest,
+                                           const MayGoOn& may_go_on = {}) const;
 
   // Bases, by name. open_base: a name ("debian" also finds "debian:latest") or a digest.
-  [[nodiscard]] Result<Listing<BaseManifest>> bases() const;
+  [[nodiscard]] Result<Listing<BaseManifest>> bases(const MayGoOn& may_go_on = {}) const;
   [[nodiscard]] Result<BaseEntry> open_base(const std::string& name_or_digest) const;
   // Adds the content unless it is there, then makes manifest.info.name mean it.
   [[nodiscard]] Result<BaseManifest> commit_base(TempEntry entry,
                                                  const BaseManifest& manifest) const;
   // Forgets the name; removes the content when no other name or image needs it. busy when it does
   // not go because somebody has it open or an image was built on it.
-  [[nodiscard]] Result<void> remove_base(const std::string& name) const;
+  [[nodiscard]] Result<void> remove_base(const std::string& name,
+                                         const MayGoOn& may_go_on = {}) const;
 
   // Images by name, then version. open_image: "name" (newest) or "name:version".
-  [[nodiscard]] Result<Listing<ImageManifest>> images() const;
+  [[nodiscard]] Result<Listing<ImageManifest>> images(const MayGoOn& may_go_on = {}) const;
   [[nodiscard]] Result<ImageEntry> open_image(const std::string& reference) const;
   // Assigns the next version of manifest.info.name (a number is never used twice) and returns the
   // manifest as stored. The caller holds the kernel and the base open until this returned.
@@ -87,7 +91,8 @@ class Store {
   // busy while somebody has it open (a Vm runs from it). `check` is asked once nobody can open it
   // any more and no version of the name is added or removed; its error is returned.
   [[nodiscard]] Result<void> remove_image(const std::string& reference,
-                                          const std::function<Result<void>()>& check = {}) const;
+                                          const std::function<Result<void>()>& check = {},
+                                          const MayGoOn& may_go_on = {}) const;
   [[nodiscard]] std::filesystem::path image_dir(const std::string& name,
                                                 const std::string& version) const;
 

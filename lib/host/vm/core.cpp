@@ -51,7 +51,8 @@ Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options) {
     core->emit({.vm_id = dead.id,
                 .kind = VmEvent::Kind::terminated,
                 .cause = std::string(cause_of_end(dead.reason, true)),
-                .detail = dead.reason.text});
+                .detail = dead.reason.text,
+                .end = dead.reason.end});
   }
   return core;
 }

@@ -277,17 +277,15 @@ LaunchTimes LiveState::times() const {
   return times_;
 }
 
-void LiveState::keep_logs(base::Fd kernel, base::Fd app) {
+void LiveState::keep_logs(LogFiles files) {
   const base::MutexLock lock(mutex_);
-  kernel_log_ = std::move(kernel);
-  app_log_ = std::move(app);
+  logs_ = std::move(files);
 }
 
-Result<base::Fd> LiveState::copy_log(LogSource source) const {
+Result<std::optional<LogFiles>> LiveState::copy_logs() const {
   const base::MutexLock lock(mutex_);
-  const base::Fd& log = source == LogSource::app ? app_log_ : kernel_log_;
-  if (!log) return base::Fd();
-  return sys::duplicate(log.get(), "read the log");
+  if (!logs_) return std::optional<LogFiles>();
+  return duplicate_logs(*logs_);
 }
 
 }  // namespace microvm::host

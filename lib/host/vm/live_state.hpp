@@ -16,6 +16,7 @@
 #include "host/base/limits.hpp"
 #include "host/saved/change_lock.hpp"
 #include "host/saved/how_it_ended.hpp"
+#include "host/saved/vm_logs.hpp"
 #include "host/vm/suspension.hpp"
 #include "host/vm/vm_session.hpp"
 #include "host/worker/worker.hpp"
@@ -129,8 +130,8 @@ class LiveState {
   void drop_lock();
   [[nodiscard]] LaunchTimes times() const;
   // Kept readable after the directory is gone.
-  void keep_logs(base::Fd kernel, base::Fd app);
-  [[nodiscard]] Result<base::Fd> copy_log(LogSource source) const;  // invalid: none is kept
+  void keep_logs(LogFiles files);
+  [[nodiscard]] Result<std::optional<LogFiles>> copy_logs() const;  // empty: none are kept
 
  private:
   bool move_to(LivePhase to) MICROVM_REQUIRES(mutex_);
@@ -156,8 +157,7 @@ class LiveState {
   base::Fd doorbell_ MICROVM_GUARDED_BY(mutex_);
   base::Fd lock_ MICROVM_GUARDED_BY(mutex_);
   LaunchTimes times_ MICROVM_GUARDED_BY(mutex_);
-  base::Fd kernel_log_ MICROVM_GUARDED_BY(mutex_);
-  base::Fd app_log_ MICROVM_GUARDED_BY(mutex_);
+  std::optional<LogFiles> logs_ MICROVM_GUARDED_BY(mutex_);
 };
 
 }  // namespace microvm::host

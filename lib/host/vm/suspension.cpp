@@ -19,6 +19,17 @@ Result<std::shared_ptr<Suspension>> Suspension::start(Work work) {
   return suspension;
 }
 
+bool Suspension::Stop::hand_over() const {
+  auto hands = Hands::nobody;
+  return hands_.compare_exchange_strong(hands, Hands::stopper) || hands == Hands::stopper;
+}
+
+bool Suspension::leave() {
+  auto hands = Stop::Hands::nobody;
+  return stop_.hands_.compare_exchange_strong(hands, Stop::Hands::thread) ||
+         hands == Stop::Hands::thread;
+}
+
 Suspension::~Suspension() {
   if (thread_.joinable()) thread_.join();
 }

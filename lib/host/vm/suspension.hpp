@@ -16,9 +16,19 @@ namespace microvm::host {
 class Suspension {
  public:
   // Says cancelled when it was stopped before the state was committed; afterwards it only hurries.
-  struct Stop {
+  class Stop {
+   public:
     std::atomic<bool> flag{false};
     CancelToken token;  // of the same meaning
+
+    // By the thread once it has stopped: whether who stopped it wakes the guest. False: nobody
+    // waits for it any more, the thread has to.
+    [[nodiscard]] bool hand_over() const;
+
+   private:
+    friend class Suspension;
+    enum class Hands : uint8_t { nobody, stopper, thread };
+    mutable std::atomic<Hands> hands_{Hands::nobody};
   };
   using Work = std::function<Result<void>(const Stop& stop)>;
   static Result<std::shared_ptr<Suspension>> start(Work work);
@@ -31,6 +41,9 @@ class Suspension {
     stop_.flag = true;
     stop_.token.cancel();
   }
+  // By who has requested the stop and can not wait for it: whether the thread will wake the guest
+  // by itself. False: it is over, or is in a moment, and the guest is the caller's to wake.
+  [[nodiscard]] bool leave();
   // Until it is over; then its result. Any thread.
   Result<void> wait(const Limits& limits) const;
   [[nodiscard]] bool over() const { return over_; }

@@ -23,11 +23,13 @@ class Vm::Impl::Transition {
     return begin_among_all(vm, limits, what);
   }
   // The same, however many wait, and a process that does not end its change is not waited for
-  // beyond the limits.
-  static Result<Transition> begin_in_any_case(Impl& vm, const host::Limits& limits,
-                                              std::string_view what) {
-    auto transition = begin_among_all(vm, limits, what);
-    return transition ? std::move(transition) : begin_here(vm, limits, what);
+  // beyond `patience`; within it, and the limits of the caller, it is.
+  static Result<Transition> begin_in_any_case(Impl& vm, const host::Limits& patience,
+                                              const host::Limits& limits, std::string_view what) {
+    auto transition = begin_among_all(vm, patience, what);
+    if (transition) return transition;
+    if (auto ok = limits.check(what); !ok) return base::fail(ok.error());
+    return begin_here(vm, patience, what);
   }
 
   Transition(Transition&& other) noexcept

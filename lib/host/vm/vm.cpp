@@ -5,7 +5,6 @@
 #include <thread>
 
 #include "host/vm/vm_impl.hpp"
-#include "host/worker/read_stream.hpp"
 
 namespace microvm {
 
@@ -38,14 +37,14 @@ LaunchTimes Vm::launch_times() const {
   return impl_->live_.times();
 }
 
-Result<VmCounters> Vm::counters() const {
+Result<VmCounters> Vm::counters(const CallLimits& limits) const {
   const auto running = impl_->running_session();
   if (!running) {
     return base::fail(ErrorCode::vm_gone, "read counters: microvm " + impl_->record.id + " is " +
                                               vm_state_name(impl_->state()));
   }
   const auto reply =
-      running->client->call(wire::InfoRequest{}, {}, Limits({}, kInfoLimit), "read counters");
+      running->client->call(wire::InfoRequest{}, {}, Limits(limits, kInfoLimit), "read counters");
   if (!reply) return base::fail(reply.error());
   const auto* info = std::get_if<wire::InfoReply>(&reply->message);
   if (info == nullptr) {
@@ -83,30 +82,8 @@ Result<int> Vm::connect(uint16_t port, const CallLimits& limits) {
   return stream->release();
 }
 
-Result<std::string> Vm::logs(LogSource source) {
-  return impl_->read_log(source);
-}
-
-Result<void> Vm::follow_logs(LogSource source, const std::function<void(std::string_view)>& sink,
-                             const CallLimits& call_limits) {
-  const Limits limits(call_limits);
-  constexpr std::string_view kWhat = "follow the log";
-  if (const auto running = impl_->running_session()) {
-    const auto which =
-        source == LogSource::app ? wire::LogsRequest::Which::app : wire::LogsRequest::Which::kernel;
-    const auto stream =
-        running->client->call_for_stream(wire::LogsRequest{which, true}, limits, kWhat);
-    if (stream) return host::follow_stream(stream->get(), sink, limits, kWhat);
-    if (!running->client->ended()) return base::fail(stream.error());
-  }
-  const auto text = impl_->read_log(source);
-  if (!text) return base::fail(text.error());
-  if (!text->empty()) sink(*text);
-  return {};
-}
-
-Result<void> Vm::terminate() {
-  return impl_->terminate();
+Result<void> Vm::terminate(const CallLimits& limits) {
+  return impl_->terminate(std::string(kCauseCall), Limits(limits));
 }
 
 Result<SuspendTimes> Vm::suspend(const SuspendOptions& options, const CallLimits& limits) {

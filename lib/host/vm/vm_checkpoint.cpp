@@ -52,6 +52,10 @@ Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limit
         ErrorCode::invalid_argument,
         "checkpoint name " + host::printable(name) + ": only letters, digits and _.- , 63 at most");
   }
+  // Before it costs a pause; whoever is first at the end gets it.
+  if (auto ok = host::check_checkpoint_name_free(core->store, name); !ok) {
+    return base::fail(ok.error());
+  }
   auto entry = core->store.new_entry();
   if (!entry) return base::fail(entry.error());
   if (auto ok = shed_layers(limits); !ok) return base::fail(ok.error());
@@ -100,9 +104,11 @@ Result<void> Vm::Impl::rollback(const std::string& id_or_name, const Limits& lim
   const auto pages = host::expand_pages(checkpoint->dir, checkpoint->saved, record.memory_bytes);
   if (!pages) return base::fail(pages.error());
   if (auto ok = host::verify_layers(checkpoint->dir, checkpoint->saved, limits); !ok) return ok;
+  const auto stopped = stop_suspension(Stopping::at_once, limits, kWhat);
+  if (!stopped) return base::fail(stopped.error());
+  const bool stands = *stopped;
   Waking waking(*this);
   waking.hold();
-  const bool stands = stop_suspension();
   // Its worker may have died under the suspension.
   if (auto ok = check_not_ended(); !ok) return ok;
   if (auto ok = become_saved(*checkpoint, dir); !ok) {

@@ -92,8 +92,7 @@ void Vm::Impl::see_end(int looks_left) {
   if (now != VmState::terminated) return;
   const host::EndReason reason = end_reason();
   if (!host::claim_end(dir)) return;
-  tell(VmEvent::Kind::terminated, std::string(host::cause_of_end(reason, record.dies_with_owner)),
-       0, reason.text);
+  tell_end(std::string(host::cause_of_end(reason, record.dies_with_owner)), 0, reason);
 }
 
 // A worker that is not our child and does not answer. The record's process number is only believed
@@ -108,55 +107,65 @@ void Vm::Impl::kill_stranger() {
   static_cast<void>(sys::wait_fd(worker->pidfd(), POLLIN, sys::WaitLimits::within(kExitPatience)));
 }
 
-// A resume from here on finds nothing to stop.
-bool Vm::Impl::stop_suspension() {
+// A resume from here on finds nothing to stop. Its end comes soon, but for a slow disk, or layers
+// that are merged.
+Result<bool> Vm::Impl::stop_suspension(Stopping how, const Limits& limits, std::string_view what) {
   const auto suspension = live_.take_suspension();
   if (!suspension) return false;
-  suspension->request_stop();
+  if (how == Stopping::at_once) suspension->request_stop();
+  const auto waited = suspension->wait(limits);
+  if (!suspension->over() && suspension->leave()) {
+    live_.keep_suspension(suspension);
+    return base::fail(waited.error().code,
+                      std::string(what) + ": microvm " + record.id + " is still being suspended");
+  }
   const auto saved = suspension->wait(Limits({}));
   return !saved && saved.error().code == ErrorCode::cancelled;
 }
 
-Result<void> Vm::Impl::terminate(const std::string& cause,
+Result<void> Vm::Impl::terminate(const std::string& cause, const Limits& limits,
                                  const std::function<bool()>& still_wanted) {
+  constexpr std::string_view kWhat = "terminate";
   const host::Stopwatch clock;
   const auto change = Transition::begin_in_any_case(
-      *this, Limits({}, transition_patience(config.hooks)), "terminate");
+      *this, limits.within(transition_patience(config.hooks)), limits, kWhat);
   if (!change) return base::fail(change.error());
   if (still_wanted && !still_wanted()) return {};
+  if (auto ok = limits.check(kWhat); !ok) return ok;
   const bool had_ended = host::judge(VmCall::terminate, guest_state()) == host::Verdict::nothing;
+  const auto stopped = stop_suspension(Stopping::at_once, limits, kWhat);
+  if (!stopped) return base::fail(stopped.error());
+  const bool stands = *stopped;
   const Ending ending(*this);
-  const bool stands = stop_suspension();
   if (stands && kTerminateHook.is_on(config.hooks)) static_cast<void>(wake_in_memory(NewTop::drop));
   if (const auto running = worker_session()) {
-    inform(*running, kTerminateHook, cause, Limits({}));
-    const Limits limits({}, kTerminatePatience);
+    inform(*running, kTerminateHook, cause, limits);
+    const Limits patience({}, kTerminatePatience);
     // Without an answer it is killed below.
-    static_cast<void>(running->client->call(wire::TerminateRequest{}, {}, limits, "terminate"));
-    static_cast<void>(running->client->wait_ended(limits, "terminate"));
+    static_cast<void>(running->client->call(wire::TerminateRequest{}, {}, patience, kWhat));
+    static_cast<void>(running->client->wait_ended(patience, kWhat));
     const bool is_child = live_.worker() != nullptr;
     reap_worker(running->client->ended() ? kExitPatience : std::chrono::milliseconds(0));
     if (!is_child && !live_.has_lock()) kill_stranger();
     running->client->close();
   } else if (guest_state() == VmState::suspended) {
-    if (auto done = end_suspended(); !done) return done;
+    if (auto done = end_suspended(limits); !done) return done;
   }
   const host::EndReason reason = end_reason();
   const bool is_ours_to_tell = host::claim_end(dir);
   clean_up();
   if (!is_ours_to_tell) return {};
   if (had_ended) {
-    tell(VmEvent::Kind::terminated, std::string(host::cause_of_end(reason, record.dies_with_owner)),
-         0, reason.text);
+    tell_end(std::string(host::cause_of_end(reason, record.dies_with_owner)), 0, reason);
   } else {
-    tell(VmEvent::Kind::terminated, cause, clock.us(), reason.text);
+    tell_end(cause, clock.us(), reason);
   }
   return {};
 }
 
 // It has no worker that could write the record.
-Result<void> Vm::Impl::end_suspended() {
-  const auto lock = lock_asleep(Limits({}, kLockPatience));
+Result<void> Vm::Impl::end_suspended(const Limits& limits) {
+  const auto lock = lock_asleep(limits.within(kLockPatience));
   if (!lock) return base::fail(lock.error());
   if (!*lock) {
     return base::fail(ErrorCode::busy,
@@ -172,7 +181,7 @@ Result<void> Vm::Impl::end_suspended() {
 void Vm::Impl::clean_up() {
   if (!live_.begin_clean_up()) return;
   if (!record.dies_with_owner) return host::remove_remains(dir);
-  live_.keep_logs(host::open_log(dir, LogSource::kernel), host::open_log(dir, LogSource::app));
+  live_.keep_logs(host::open_logs(dir));
   const auto removed = host::remove_vm(core->store, record.id);
   live_.drop_lock();
   // Another process may have removed it.
@@ -181,8 +190,8 @@ void Vm::Impl::clean_up() {
   }
 }
 
-Result<void> Vm::Impl::remove() {
-  if (auto ended = terminate(); !ended) return ended;
+Result<void> Vm::Impl::remove(const Limits& limits) {
+  if (auto ended = terminate(std::string(kCauseCall), limits); !ended) return ended;
   auto removed = host::remove_vm(core->store, record.id);
   if (!removed && removed.error().code == ErrorCode::not_found) return {};
   return removed;

@@ -71,7 +71,7 @@ class Target : public host::IdleTarget {
 
   static void terminate(Vm::Impl& vm, std::string_view cause,
                         const std::function<bool()>& still_wanted = {}) {
-    static_cast<void>(vm.terminate(std::string(cause), still_wanted));
+    static_cast<void>(vm.terminate(std::string(cause), Limits({}), still_wanted));
   }
 
   std::weak_ptr<Vm::Impl> vm_;

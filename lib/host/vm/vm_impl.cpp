@@ -7,9 +7,7 @@
 #include "host/saved/vm_directory.hpp"
 #include "host/vm/transition.hpp"
 #include "host/worker/doorbell_keeper.hpp"
-#include "host/worker/read_stream.hpp"
 #include "host/worker/vm_link.hpp"
-#include "wire/log_size.hpp"
 
 namespace microvm {
 
@@ -21,16 +19,10 @@ using host::VmPhase;
 
 namespace {
 
-constexpr std::chrono::seconds kLogLimit{10};
 // A worker that is just starting or ending in another process.
 constexpr std::chrono::milliseconds kSettlePause{10};
 constexpr int kSettleAttempts = 200;
 constexpr std::chrono::seconds kEndPatience{1};
-
-wire::LogsRequest::Which wire_source(LogSource source) {
-  return source == LogSource::app ? wire::LogsRequest::Which::app
-                                  : wire::LogsRequest::Which::kernel;
-}
 
 }  // namespace
 
@@ -47,7 +39,9 @@ Vm::Impl::~Impl() {
   }
   const bool ours = live_.has_lock() || live_.worker();
   const bool had_ended = ours && guest_state() == VmState::terminated;
-  if (record.dies_with_owner) stop_suspension();
+  if (record.dies_with_owner) {
+    static_cast<void>(stop_suspension(Stopping::at_once, Limits({}), "end"));
+  }
   live_.take_suspension().reset();
   if (const auto session = live_.last_session()) session->client->close();
   if (!ours) return;
@@ -63,7 +57,7 @@ Vm::Impl::~Impl() {
   if (worker) worker->end(std::chrono::milliseconds(0));
   clean_up();
   if (is_ours_to_tell) {
-    tell(VmEvent::Kind::terminated, std::string(host::cause_of_end(reason, true)), 0, reason.text);
+    tell_end(std::string(host::cause_of_end(reason, true)), 0, reason);
   }
 }
 
@@ -240,6 +234,16 @@ void Vm::Impl::tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_
               .detail = std::move(detail)});
 }
 
+void Vm::Impl::tell_end(const std::string& cause, uint64_t took_us,
+                        const host::EndReason& reason) const {
+  core->emit({.vm_id = record.id,
+              .kind = VmEvent::Kind::terminated,
+              .cause = cause,
+              .took_us = took_us,
+              .detail = reason.text,
+              .end = reason.end});
+}
+
 bool Vm::Impl::was_put_to_sleep(const Session& before) {
   const auto sleeps = [this] {
     const VmState now = state();
@@ -251,20 +255,6 @@ bool Vm::Impl::was_put_to_sleep(const Session& before) {
   if (sleeps()) return true;
   // Another call was faster.
   return before.client->ending() && state() == VmState::running;
-}
-
-Result<std::string> Vm::Impl::read_log(LogSource source) {
-  if (const auto running = running_session()) {
-    const Limits limits({}, kLogLimit);
-    auto stream = running->client->call_for_stream(wire::LogsRequest{wire_source(source), false},
-                                                   limits, "read the log");
-    if (stream) return host::read_stream(stream->get(), wire::kMaxLogBytes, limits, "read the log");
-    if (!running->client->ended()) return base::fail(stream.error());
-  }
-  if (ended()) end_reason();  // the worker writes the files before it is gone
-  const auto kept = live_.copy_log(source);
-  if (!kept) return base::fail(kept.error());
-  return *kept ? host::read_log(kept->get()) : host::read_log(dir, source);
 }
 
 }  // namespace microvm

@@ -52,7 +52,11 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   template <class Use>
   auto with_agent(const host::Limits& limits, std::string_view what, Use&& use)
       -> decltype(use(std::declval<host::AgentClient&>()));
-  Result<std::string> read_log(LogSource source);
+
+  // vm_logs.cpp: they ask whatever worker there is, and wake nothing.
+  Result<std::string> read_log(LogSource source, const host::Limits& limits);
+  using LogSink = std::function<void(std::string_view)>;
+  Result<void> follow_log(LogSource source, const LogSink& sink, const host::Limits& limits);
 
   // vm_awaiting.cpp: for any thread, the reactor's too; they never block. `done` is called once, on
   // the reactor's thread and not inside these calls: it must not block, nor hold the last reference
@@ -71,11 +75,13 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // vm_end.cpp
   // Why it ended; call only once it has.
   host::EndReason end_reason();
-  // `still_wanted` is asked once nobody else can change its state; false: it lives on.
+  // `still_wanted` is asked once nobody else can change its state; false: it lives on. Limits: see
+  // Vm::terminate().
   Result<void> terminate(const std::string& cause = std::string(kCauseCall),
+                         const host::Limits& limits = host::Limits({}),
                          const std::function<bool()>& still_wanted = {});
   // Ends it if needed and removes everything.
-  Result<void> remove();
+  Result<void> remove(const host::Limits& limits = host::Limits({}));
   // By an errand, when a conversation is over or the Vm was found to have ended: tells everybody,
   // unless it has not ended, or somebody else does. Comes again while that can not be known.
   void see_end(int looks_left);
@@ -97,6 +103,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
 
   void tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_us,
             std::string detail = {}) const;
+  // That it is terminated.
+  void tell_end(const std::string& cause, uint64_t took_us, const host::EndReason& reason) const;
 
   // vm_idle.cpp
   void watch_idleness();
@@ -137,6 +145,13 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
               const host::Limits& limits);
   // After a wake-up; nobody else has reached the guest yet.
   void inform_resumed(const std::string& cause, const host::Limits& limits);
+
+  // vm_logs.cpp
+  struct LogCursor;
+  Result<host::LogText> read_log_at_rest(LogSource source);
+  static Result<void> follow_worker(Session& session, LogSource source, LogCursor& cursor,
+                                    const LogSink& sink, const host::Limits& limits);
+  Result<void> pass_on_rest(LogSource source, LogCursor& cursor, const LogSink& sink);
 
   std::shared_ptr<Session> make_session(base::Fd control, host::ControlClient::Peer peer);
   static constexpr int kEndLooks = 5000;
@@ -197,13 +212,16 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   Result<host::StartedWorker> start_saved_worker(const host::SavedState& saved, base::Fd lock,
                                                  const host::Limits& limits);
 
-  // True when it leaves the guest standing in its worker.
-  bool stop_suspension();
+  // Ends the suspension under way, if there is one. True when it leaves the guest standing in its
+  // worker, for the caller to wake. Errors: those of the limits; then it goes on, or wakes the
+  // guest by itself. let_end: the state that is saved at its end is wanted.
+  enum class Stopping : uint8_t { at_once, let_end };
+  Result<bool> stop_suspension(Stopping how, const host::Limits& limits, std::string_view what);
   void kill_stranger();
   // Once its conversation is over: the child is reaped, so that its lock is free. Any thread.
   void reap_worker(std::chrono::milliseconds patience = std::chrono::seconds(1));
   void clean_up();
-  Result<void> end_suspended();
+  Result<void> end_suspended(const host::Limits& limits);
 
   host::LiveState live_;
   host::AwakeQueue awake_queue_;

@@ -121,9 +121,15 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
       auto saved = save_and_release(session, *shared, stop, cause, *times);
       times->durable_us = clock.us();
       if (saved) tell(VmEvent::Kind::suspended, cause, times->durable_us);
+      // One that was stopped is in the hands of who stopped it, if that still waits.
+      bool stopped = !saved && saved.error().code == ErrorCode::cancelled;
+      if (stopped && !stop.hand_over()) {
+        stopped = false;
+        take_back(*session, cause, NewTop::drop);
+        saved = base::fail(ErrorCode::busy, "suspend: stopped; the microvm runs on");
+        tell(VmEvent::Kind::runs_on, cause, 0, saved.error().message);
+      }
       hold.reset();
-      // One that was stopped is in the hands of who stopped it.
-      const bool stopped = !saved && saved.error().code == ErrorCode::cancelled;
       if (!stopped) live_.end_suspend(saved ? Slept::yes : Slept::runs_on);
       return saved;
     });

@@ -58,14 +58,12 @@ Result<bool> Vm::Impl::wake(Waking& waking, const Limits& limits) {
     return true;
   };
   if (auto ok = limits.check("resume"); !ok) return base::fail(ok.error());
-  if (guest_state() == VmState::suspending) waking.hold();
-  if (const auto suspension = live_.take_suspension()) {
-    if (!has_many_layers()) suspension->request_stop();
-    // What was stopped has to be woken, so its end is waited for in any case; it comes soon.
-    const auto saved = suspension->wait(Limits({}));
-    if (!saved && saved.error().code == ErrorCode::cancelled) {
-      return woken(wake_in_memory(NewTop::drop));
-    }
+  const auto stands =
+      stop_suspension(has_many_layers() ? Stopping::let_end : Stopping::at_once, limits, "resume");
+  if (!stands) return base::fail(stands.error());
+  if (*stands) {
+    waking.hold();
+    return woken(wake_in_memory(NewTop::drop));
   }
   for (;;) {
     const VmState now = guest_state();

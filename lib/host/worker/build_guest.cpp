@@ -339,12 +339,12 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
   if (!taken) return base::fail(taken.error());
   auto identity = make_identity("build");
   if (!identity) return base::fail(identity.error());
-  auto guest = start_guest(*host_, {.taken = std::move(*taken),
-                                    .request = std::move(request),
-                                    .fds = fds,
-                                    .identity = std::move(*identity),
-                                    .limits = limits,
-                                    .clock = clock});
+  auto guest = start_guest({.taken = std::move(*taken),
+                            .request = std::move(request),
+                            .fds = fds,
+                            .identity = std::move(*identity),
+                            .limits = limits,
+                            .clock = clock});
   if (!guest) return base::fail(guest.error());
   const uint64_t boot_us = guest->times.ready_us - guest->times.worker_us;
   return std::make_unique<VmBuildGuest>(host_, std::move(guest->worker), std::move(files.scratch),

@@ -35,6 +35,7 @@ wire::RestoreFds<int> restore_fds(const ImageFiles& image, const StartPoint& poi
   add_fds(layers, point.layers);
   layers.push_back(vm.layer.get());
   if (has_working_set(image, point)) fds.working_set = image.working_set.get();
+  if (vm.kept_logs) fds.vm.kept_logs = vm.kept_logs.get();
   fds.vm.leases = {image.image.in_use.get(), image.base.in_use.get()};
   return fds;
 }
@@ -49,19 +50,19 @@ Shape shape_of(const ImageManifest& manifest) {
 
 Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limits& limits,
                                 const Stopwatch& clock) {
+  PoolRefill refill(*host.pool, shape);
   auto worker = host.pool->take(shape, limits);
   if (!worker) return base::fail(worker.error());
-  TakenWorker taken{std::move(*worker), shape, {}};
+  TakenWorker taken{std::move(*worker), std::move(refill), {}};
   taken.times.worker_us = clock.us();
   return taken;
 }
 
-Result<StartedGuest> start_guest(WorkerHost& host, GuestStart start) {
-  auto& [worker, shape, times] = start.taken;
+Result<StartedGuest> start_guest(GuestStart start) {
+  auto& [worker, refill, times] = start.taken;
   auto doorbell = launch_guest(worker, std::move(start.request), start.fds,
                                std::move(start.identity), start.limits, start.clock, times);
   if (!doorbell) return base::fail(doorbell.error());
-  host.pool->fill_in_background(shape);
   return StartedGuest{std::move(worker), std::move(*doorbell), times};
 }
 
@@ -74,12 +75,12 @@ Result<StartedWorker> start_worker(WorkerHost& host, VmStart start) {
       wire::pack(restore_fds(start.image, start.point, start.files), request);
   auto lock = sys::duplicate(start.files.exit_record.get(), "keep the microvm's lock");
   if (!lock) return base::fail(lock.error());
-  auto guest = start_guest(host, {.taken = std::move(start.taken),
-                                  .request = std::move(request),
-                                  .fds = fds,
-                                  .identity = std::move(start.identity),
-                                  .limits = start.limits,
-                                  .clock = start.clock});
+  auto guest = start_guest({.taken = std::move(start.taken),
+                            .request = std::move(request),
+                            .fds = fds,
+                            .identity = std::move(start.identity),
+                            .limits = start.limits,
+                            .clock = start.clock});
   if (!guest) return base::fail(guest.error());
   return StartedWorker{std::move(guest->worker), std::move(guest->doorbell), std::move(*lock),
                        guest->times};

@@ -31,7 +31,7 @@ Shape shape_of(const ImageManifest& manifest);
 // A worker of the right shape in one's hands, and how long that took.
 struct TakenWorker {
   Worker worker;
-  Shape shape;
+  PoolRefill refill;  // after the start, however that ends: it shall not wait for a process
   LaunchTimes times;
 };
 Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limits& limits,
@@ -53,9 +53,8 @@ struct StartedGuest {
   LaunchTimes times;
 };
 
-// Returns when the agent is ready and told who it is; the pool then gets another worker. Errors:
-// see launch_guest().
-Result<StartedGuest> start_guest(WorkerHost& host, GuestStart start);
+// Returns when the agent is ready and told who it is. Errors: see launch_guest().
+Result<StartedGuest> start_guest(GuestStart start);
 
 // The same for a Vm that has a directory.
 struct VmStart {

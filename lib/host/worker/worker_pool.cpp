@@ -7,6 +7,10 @@
 
 namespace microvm::host {
 
+PoolRefill::~PoolRefill() {
+  if (pool_ != nullptr) pool_->fill_in_background(shape_);
+}
+
 Result<Worker> WorkerPool::start(const Shape& shape) {
   auto worker = spawner_->start_shaped(shape);
   if (worker) worker->reap_on(reactor_);
@@ -58,8 +62,10 @@ void WorkerPool::end_start(const Shape& shape, std::optional<Worker> worker) {
   if (worker) stock.idle.push_back(std::move(*worker));
 }
 
-Result<void> WorkerPool::fill(const Shape& shape) {
-  while (begin_start(shape)) {
+Result<void> WorkerPool::fill(const Shape& shape, const Limits& limits) {
+  for (;;) {
+    if (auto ok = limits.check("start workers"); !ok) return ok;
+    if (!begin_start(shape)) return {};
     auto worker = start(shape);
     if (!worker) {
       end_start(shape, std::nullopt);
@@ -67,7 +73,6 @@ Result<void> WorkerPool::fill(const Shape& shape) {
     }
     end_start(shape, std::move(*worker));
   }
-  return {};
 }
 
 // A failure, of the thread or of a worker, shows again with its reason in the run() that finds the

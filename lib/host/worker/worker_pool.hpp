@@ -9,11 +9,29 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "host/worker/worker.hpp"
 
 namespace microvm::host {
+
+class WorkerPool;
+
+// Of a worker that was taken: the pool gets another one in its place when this goes, whatever has
+// become of it.
+class PoolRefill {
+ public:
+  PoolRefill(WorkerPool& pool, const Shape& shape) : pool_(&pool), shape_(shape) {}
+  PoolRefill(PoolRefill&& other) noexcept
+      : pool_(std::exchange(other.pool_, nullptr)), shape_(other.shape_) {}
+  PoolRefill& operator=(PoolRefill&&) = delete;
+  ~PoolRefill();
+
+ private:
+  WorkerPool* pool_;
+  Shape shape_;
+};
 
 // Thread-safe.
 class WorkerPool {
@@ -29,8 +47,8 @@ class WorkerPool {
   Result<Worker> take(const Shape& shape, const Limits& limits);
   // Keeps at least `count` workers of the shape from now on.
   void keep(const Shape& shape, uint32_t count);
-  // Starts what is missing, on the caller's thread.
-  Result<void> fill(const Shape& shape);
+  // Starts what is missing, on the caller's thread. What was started before an error stays.
+  Result<void> fill(const Shape& shape, const Limits& limits = Limits({}));
   // The same, later, on the pool's own thread, which the first call starts: starting a process
   // takes milliseconds, which neither the caller's exec nor the reactor's replies shall wait for.
   void fill_in_background(const Shape& shape);

@@ -223,7 +223,8 @@ Worker::Outcome Worker::serve(Request&, const wire::LogsRequest& logs) {
   if (logs.positions) {
     auto opened = log.open_reader_at(logs.from, logs.follow);
     if (!opened) return base::fail(opened.error());
-    Answer answer{wire::LogsReply{opened->begin, log.life_begin()}, {}};
+    const auto life = static_cast<uint64_t>(start_received_.time_since_epoch().count());
+    Answer answer{wire::LogsReply{opened->begin, log.life_begin(), life}, {}};
     answer.fds.push_back(std::move(opened->stream));
     return answer;
   }

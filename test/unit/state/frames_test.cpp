@@ -122,3 +122,25 @@ TEST_CASE("frames: options and files out of bounds are refused") {
   const base::Fd device(::open("/dev/zero", O_RDWR | O_CLOEXEC));
   CHECK_FALSE(state::FrameReader::open(device.get()));
 }
+
+TEST_CASE("frames: packing and unpacking ask before each frame whether they may go on") {
+  const auto memory = mixed_memory(300);
+  const auto raw = raw_file(memory);
+  int asked = 0;
+  const std::function<Result<void>()> twice = [&]() -> Result<void> {
+    if (++asked <= 2) return {};
+    return base::fail(ErrorCode::cancelled, "enough");
+  };
+  state::PackOptions options = kSmallFrames;
+  options.may_go_on = &twice;
+  const auto stopped = state::pack_memory(raw.get(), empty_file().get(), options);
+  REQUIRE_FALSE(stopped);
+  CHECK(stopped.error().code == ErrorCode::cancelled);
+  CHECK(asked == 3);
+  const auto packed = packed_file(memory, kSmallFrames);
+  asked = 0;
+  const auto unpacked = state::unpack_memory(packed.get(), empty_file().get(), 1, twice);
+  REQUIRE_FALSE(unpacked);
+  CHECK(unpacked.error().code == ErrorCode::cancelled);
+  CHECK(asked == 3);
+}

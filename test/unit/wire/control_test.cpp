@@ -70,7 +70,7 @@ std::vector<Bytes> all_messages() {
     all.push_back(encoded(envelope.request_id, envelope.message, 2));
   }
   all.push_back(encoded(70, VersionsReply{1, 2}));
-  all.push_back(encoded(71, LogsReply{1, 2}));
+  all.push_back(encoded(71, LogsReply{1, 2, 3}));
   return all;
 }
 
@@ -143,9 +143,10 @@ TEST_CASE(
   CHECK(logs.positions);
   CHECK(logs.from == 1ull << 40);
   CHECK_FALSE(round_trip(LogsRequest{.positions = true}, 1).positions);
-  const auto reply = round_trip(LogsReply{7, 9}, 2);
+  const auto reply = round_trip(LogsReply{7, 9, 11}, 2);
   CHECK(reply.begin == 7);
   CHECK(reply.life_begin == 9);
+  CHECK(reply.life == 11);
   CHECK(encode({1, LogsReply{}, 1}).error().code == ErrorCode::unsupported);
   RestoreRequest restore;
   restore.kept_logs = true;

@@ -1,12 +1,17 @@
 #include "host/saved/checkpoints.hpp"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <fstream>
+#include <set>
 #include <thread>
 #include <vector>
 
+#include "host/store/files.hpp"
 #include "host/store/rfc3339.hpp"
 #include "unit/host/temp_dir.hpp"
 
@@ -113,4 +118,64 @@ TEST_CASE("checkpoints: of many that take one name at once, one gets it") {
     CHECK(refused == 7);
   }
   CHECK(list_checkpoints(*store)->items.size() == kRounds);
+}
+
+TEST_CASE("checkpoints: of two processes that take one name at once, one gets it") {
+  const test::TempDir dir;
+  const auto store = Store::open(dir.path());
+  REQUIRE(store);
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  const base::Fd go(ends[0]);
+  base::Fd hold(ends[1]);
+  std::vector<pid_t> children;
+  for (int i = 0; i < 2; ++i) {
+    children.push_back(::fork());
+    if (children.back() != 0) continue;
+    // 0: it has the name, 1: the other one has, 2: neither.
+    char byte = 0;
+    hold.reset();
+    [[maybe_unused]] const auto begun = ::read(go.get(), &byte, 1);
+    auto entry = store->new_entry();
+    CheckpointInfo info;
+    info.name = "same";
+    info.vm_id = "0123456789ab";
+    info.image = "app:1";
+    info.created = rfc3339_now();
+    if (!entry) ::_exit(2);
+    const auto done = commit_checkpoint(*store, std::move(*entry), info, kSaved);
+    ::_exit(done ? 0 : done.error().code == ErrorCode::already_exists ? 1 : 2);
+  }
+  hold.reset();
+  std::multiset<int> codes;
+  for (const pid_t child : children) {
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    codes.insert(WEXITSTATUS(status));
+  }
+  CHECK(codes == std::multiset<int>{0, 1});
+  CHECK(list_checkpoints(*store)->items.size() == 1);
+}
+
+TEST_CASE("checkpoints: a name that only a newer library can read is taken all the same") {
+  const test::TempDir dir;
+  const auto store = Store::open(dir.path());
+  REQUIRE(store);
+  put_checkpoint(*store, "aa1111111111", "theirs");
+  const auto record = store->checkpoint_dir("aa1111111111") / "checkpoint.json";
+  auto text = *read_text_file(record, 4096);
+  const size_t at = text.find("\"schema\": 1");
+  REQUIRE(at != std::string::npos);
+  std::ofstream(record, std::ios::trunc) << text.replace(at, 11, "\"schema\": 99");
+  CHECK(list_checkpoints(*store)->items.empty());
+  CHECK(check_checkpoint_name_free(*store, "theirs").error().code == ErrorCode::already_exists);
+  CHECK(check_checkpoint_name_free(*store, "ours"));
+  CHECK(check_checkpoint_name_free(*store, ""));
+  auto entry = store->new_entry();
+  REQUIRE(entry);
+  CheckpointInfo info;
+  info.name = "theirs";
+  const auto kept = commit_checkpoint(*store, std::move(*entry), info, kSaved);
+  REQUIRE_FALSE(kept);
+  CHECK(kept.error().code == ErrorCode::already_exists);
 }

@@ -68,3 +68,24 @@ TEST_CASE("event log: it is bounded, and a follower sees what comes over the cha
   CHECK(seen > 0);
   CHECK(std::filesystem::file_size(dir.path() / "events.jsonl") < (1u << 20) + 4096);
 }
+
+TEST_CASE("event log: how a vm ended is told as a value, of which a later library has more") {
+  const test::TempDir dir;
+  VmEvent ended = event("the guest powered off");
+  ended.kind = VmEvent::Kind::terminated;
+  ended.end = VmEnd::powered_off;
+  append_event(dir.path(), ended);
+  append_event(dir.path(), event("no end"));
+  const auto events = read_all(dir.path());
+  REQUIRE(events.size() == 2);
+  CHECK(events[0].end == VmEnd::powered_off);
+  CHECK(events[1].end == VmEnd::none);
+  std::ifstream file(dir.path() / "events.jsonl");
+  std::string line;
+  std::getline(file, line);
+  const size_t at = line.find("powered_off");
+  REQUIRE(at != std::string::npos);
+  std::ofstream(dir.path() / "events.jsonl") << line.replace(at, 11, "evaporated") << "\n";
+  REQUIRE(read_all(dir.path()).size() == 1);
+  CHECK(read_all(dir.path())[0].end == VmEnd::none);
+}

@@ -1,6 +1,7 @@
 #include "unit/host/vm/fake_vm.hpp"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -11,6 +12,7 @@
 #include "host/session/frame_stream.hpp"
 #include "host/vm/start_vm.hpp"
 #include "host/worker/control_channel.hpp"
+#include "state/kept_logs.hpp"
 #include "sys/file.hpp"
 #include "sys/socket.hpp"
 
@@ -89,6 +91,7 @@ FakeVm::FakeVm(FakeHost& host, const Options& options) {
   auto files = directory->make_files("disk-1.layer");
   REQUIRE(files);
   files_ = std::move(*files);
+  keep_log();
   REQUIRE(directory->write_record(record_));
   REQUIRE(host::write_run(dir_, {.worker_pid = 0, .layers = {"disk-1.layer"}, .pages = {}}));
   directory->keep();
@@ -123,6 +126,7 @@ void FakeVm::hang_up() {
   {
     const std::scoped_lock lock(mutex_);
     stopped_ = true;
+    followers_.clear();
     for (const auto& [fd, socket] : connections_) ::shutdown(fd, SHUT_RDWR);
     files_.exit_record.reset();
   }
@@ -130,6 +134,7 @@ void FakeVm::hang_up() {
 }
 
 void FakeVm::end(const wire::ExitEvent& how) {
+  keep_log();
   write_exit(how);
   tell_all(how);
   hang_up();
@@ -142,6 +147,69 @@ void FakeVm::end_slowly(const wire::ExitEvent& how) {
 
 void FakeVm::kill() {
   hang_up();
+}
+
+void FakeVm::revive() {
+  worker_.join();
+  auto lock = host::lock_vm(dir_);
+  REQUIRE(lock);
+  const std::string layer = "disk-" + std::to_string(*host::next_file_number(dir_)) + ".layer";
+  auto files = host::make_worker_files(dir_, std::move(*lock), layer);
+  REQUIRE(files);
+  files_ = std::move(*files);
+  REQUIRE(host::write_run(dir_, {.worker_pid = 0, .layers = {layer}, .pages = {}}));
+  const auto logs = state::read_kept_logs(files_.kept_logs.get());
+  REQUIRE((logs && *logs));
+  log_.resize((*logs)->logs[1].end);
+  life_begin_ = log_.size();
+  ++life_;
+  stopped_ = false;
+  wake_.reset(::eventfd(0, EFD_CLOEXEC));
+  worker_ = std::jthread([this] { serve(); });
+}
+
+// ---- the log -----------------------------------------------------------------------------------
+
+void FakeVm::print(std::string_view text) {
+  const std::scoped_lock lock(mutex_);
+  log_ += text;
+  for (const base::Fd& follower : followers_) {
+    REQUIRE(::write(follower.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  }
+}
+
+void FakeVm::keep_log() {
+  const std::scoped_lock lock(mutex_);
+  state::KeptLogs logs{.turn = ++kept_turn_};
+  logs.logs[1] = {.begin = 0, .end = log_.size(), .at = 0, .text_written_ns = 0};
+  const auto place = state::kept_log_pieces(state::KeptLogIndex::app, 0, 1)[0].offset;
+  REQUIRE(sys::pwrite_full(files_.kept_logs.get(), wire::as_bytes(log_), place));
+  REQUIRE(sys::pwrite_full(files_.kept_logs.get(), state::encode_kept_logs(logs),
+                           state::kept_logs_header_offset(logs.turn)));
+}
+
+void FakeVm::cut_followers() {
+  const std::scoped_lock lock(mutex_);
+  followers_.clear();
+}
+
+void FakeVm::open_log(int socket, const wire::Envelope& request) {
+  const auto& asked = std::get<wire::LogsRequest>(request.message);
+  const bool placed = asked.positions && !has_no_positions;
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+  const base::Fd read_end(ends[0]);
+  base::Fd write_end(ends[1]);
+  const std::scoped_lock lock(mutex_);
+  const uint64_t begin = placed ? std::min<uint64_t>(asked.from, log_.size()) : 0;
+  const std::string_view text = std::string_view(log_).substr(begin);
+  REQUIRE(::write(write_end.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  if (asked.follow && !stopped_) followers_.push_back(std::move(write_end));
+  wire::Message reply = wire::OkReply{};
+  if (placed) reply = wire::LogsReply{begin, life_begin_, life_};
+  const int fd = read_end.get();
+  [[maybe_unused]] const auto sent = host::send_control(
+      socket, {request.request_id, std::move(reply)}, {&fd, 1}, in_time(), "answer");
 }
 
 // ---- the worker --------------------------------------------------------------------------------
@@ -200,6 +268,9 @@ void FakeVm::answer(int socket, const wire::Envelope& request, std::vector<base:
     ++captures;
     take_state(fds);
     return reply(wire::CaptureReply{captured_bytes, 1});
+  }
+  if (std::holds_alternative<wire::LogsRequest>(request.message)) {
+    return open_log(socket, request);
   }
   if (std::holds_alternative<wire::ResumeRequest>(request.message)) ++resumes;
   reply(wire::OkReply{});

@@ -61,6 +61,13 @@ class FakeVm {
   void end(const wire::ExitEvent& how);
   // It is gone without a word.
   void kill();
+  // Another worker, after its end: the next life of a Vm that was suspended or killed.
+  void revive();
+  // The guest prints into the log of the app; whoever follows has it at once.
+  void print(std::string_view text);
+  // What was printed is in the file; a worker does it a moment later, and this one at no other time
+  // but its end.
+  void keep_log();
   // It is gone, but a connection of it stays open (a log is followed): only the record says so.
   void end_slowly(const wire::ExitEvent& how);
 
@@ -77,6 +84,10 @@ class FakeVm {
   std::atomic<int> refuse_errno{0};
   // The agent hangs up instead of answering.
   std::atomic<bool> agent_hangs_up{false};
+  // The worker knows of no positions in its logs, as an older one; set before anybody follows.
+  std::atomic<bool> has_no_positions{false};
+  // Followers are cut off, as those that are too slow.
+  void cut_followers();
   // Data of the pages that a capture takes: how long it is packed.
   std::atomic<uint64_t> captured_bytes{64 * 1024};
 
@@ -84,6 +95,7 @@ class FakeVm {
   void serve();
   void serve_connection(int socket);
   void answer(int socket, const wire::Envelope& request, std::vector<base::Fd> fds);
+  void open_log(int socket, const wire::Envelope& request);
   void take_state(const std::vector<base::Fd>& fds) const;
   base::Fd open_stream();
   void be_agent(int stream);
@@ -101,6 +113,11 @@ class FakeVm {
   std::map<int, base::Fd> connections_;
   std::vector<std::shared_ptr<base::Fd>> agent_streams_;
   std::vector<std::jthread> agents_;
+  std::string log_;
+  uint64_t life_begin_ = 0;
+  uint64_t life_ = 1;
+  uint64_t kept_turn_ = 0;
+  std::vector<base::Fd> followers_;
   std::jthread worker_;
 };
 

@@ -224,7 +224,7 @@ TEST_CASE("live state: what is held is given out as copies") {
   LiveState live;
   CHECK_FALSE(live.has_lock());
   CHECK_FALSE(live.copy_lock()->valid());
-  CHECK_FALSE(live.copy_log(LogSource::app)->valid());
+  CHECK_FALSE(live.copy_logs()->has_value());
   live.started({make_session(), {}, base::Fd(::eventfd(0, 0)), base::Fd(::eventfd(0, 0)), {}});
   CHECK(live.has_lock());
   CHECK(live.copy_lock()->valid());
@@ -232,9 +232,11 @@ TEST_CASE("live state: what is held is given out as copies") {
   CHECK(live.has_lock());
   live.drop_lock();
   CHECK_FALSE(live.has_lock());
-  live.keep_logs({}, base::Fd(::eventfd(0, 0)));
-  CHECK(live.copy_log(LogSource::app)->valid());
-  CHECK_FALSE(live.copy_log(LogSource::kernel)->valid());
+  live.keep_logs({{}, {}, base::Fd(::eventfd(0, 0))});
+  const auto logs = live.copy_logs();
+  REQUIRE((logs && *logs));
+  CHECK((*logs)->app.valid());
+  CHECK_FALSE((*logs)->kernel.valid());
 }
 
 TEST_CASE("live state: what each call does in each state") {

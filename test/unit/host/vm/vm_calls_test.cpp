@@ -11,9 +11,11 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <fstream>
 #include <thread>
 
 #include "host/saved/change_lock.hpp"
+#include "host/saved/vm_files.hpp"
 #include "unit/host/vm/fake_vm.hpp"
 
 using namespace microvm;
@@ -193,4 +195,95 @@ TEST_CASE("vm calls: an end stops a suspend; what was taken is gone, and it is t
   CHECK(t.host.told.of(VmEvent::Kind::terminated).size() == 1);
   CHECK(t.connect().error().code == ErrorCode::vm_gone);
   CHECK_FALSE(std::filesystem::exists(t.fake.dir() / "saved.json"));
+}
+
+TEST_CASE("vm calls: who has read logs or counters during a run hook still waits for its end") {
+  Attached t;
+  t.fake.print("starting\n");
+  auto hook = host::hold_change(t.fake.dir(), host::Limits({}), "run");
+  REQUIRE(hook);
+  CHECK(*t.vm.logs(LogSource::app) == "starting\n");
+  static_cast<void>(t.vm.counters());
+  CHECK(t.vm.info()->state == VmState::running);
+  const CallLimits soon{.cancel = nullptr, .timeout = std::chrono::milliseconds(50)};
+  for (int i = 0; i < 3; ++i) {
+    CHECK(t.vm.exec({.argv = {"true"}}, soon).error().code == ErrorCode::deadline_exceeded);
+    CHECK(t.vm.connect(80, soon).error().code == ErrorCode::deadline_exceeded);
+    CHECK(t.vm.read_file("/a", {}, soon).error().code == ErrorCode::deadline_exceeded);
+    CHECK(t.vm.ptys(soon).error().code == ErrorCode::deadline_exceeded);
+    CHECK(*t.vm.logs(LogSource::app) == "starting\n");
+  }
+  CHECK(t.fake.streams == 0);
+  hook->reset();
+  CHECK(t.connect());
+}
+
+TEST_CASE("vm calls: terminate and remove obey their limits until the end has begun") {
+  Attached t;
+  auto hold = host::hold_change(t.fake.dir(), host::Limits({}), "test");
+  REQUIRE(hold);
+  const CallLimits soon{.cancel = nullptr, .timeout = std::chrono::milliseconds(30)};
+  CHECK(t.vm.terminate(soon).error().code == ErrorCode::deadline_exceeded);
+  CancelToken token;
+  std::thread canceller([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    token.cancel();
+  });
+  CHECK(t.vm.terminate({.cancel = &token}).error().code == ErrorCode::cancelled);
+  canceller.join();
+  CHECK(t.impl->remove(host::Limits(soon)).error().code == ErrorCode::deadline_exceeded);
+  CHECK(t.vm.info()->state == VmState::running);
+  hold->reset();
+  CHECK(t.connect());
+  CHECK(t.vm.terminate(kInTime));
+  CHECK(t.vm.info()->state == VmState::terminated);
+}
+
+TEST_CASE("vm calls: a terminate hook that does not answer is given up with the limits") {
+  Attached t({.hooks = {.port = 80, .terminate = std::chrono::seconds(60)}});
+  REQUIRE(t.connect());
+  t.fake.agent_is_silent = true;
+  const auto begun = std::chrono::steady_clock::now();
+  CHECK(t.vm.terminate({.cancel = nullptr, .timeout = std::chrono::milliseconds(200)}));
+  CHECK(std::chrono::steady_clock::now() - begun < std::chrono::seconds(20));
+  CHECK(t.vm.info()->state == VmState::terminated);
+  t.fake.agent_is_silent = false;
+}
+
+TEST_CASE("vm calls: a resume waits for layers that are merged within its limits") {
+  Attached t;
+  t.fake.captured_bytes = 48ull << 20;
+  // So many that they are merged first: nothing is stopped.
+  host::VmRun run{.worker_pid = 0, .layers = {}, .pages = {}};
+  for (int i = 1; i <= 24; ++i) {
+    run.layers.push_back("disk-" + std::to_string(i) + ".layer");
+    std::ofstream(t.fake.dir() / run.layers.back()) << "layer";
+  }
+  REQUIRE(host::write_run(t.fake.dir(), run));
+  REQUIRE(t.vm.suspend({.wait_durable = false}, kInTime));
+  const auto late = t.vm.resume({.cancel = nullptr, .timeout = std::chrono::milliseconds(20)});
+  REQUIRE_FALSE(late);
+  CHECK(late.error().code == ErrorCode::deadline_exceeded);
+  CHECK(t.vm.info()->state == VmState::suspending);
+  CHECK(t.fake.resumes == 0);
+  for (int i = 0; i < 4000 && t.vm.info()->state == VmState::suspending; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  CHECK(t.vm.info()->state == VmState::suspended);
+}
+
+TEST_CASE("vm calls: a resume that gives up while a suspension stops leaves a vm that runs") {
+  for (const int limit_ms : {1, 2, 5}) {
+    Attached t;
+    t.fake.captured_bytes = 48ull << 20;
+    REQUIRE(t.vm.suspend({.wait_durable = false}, kInTime));
+    static_cast<void>(
+        t.vm.resume({.cancel = nullptr, .timeout = std::chrono::milliseconds(limit_ms)}));
+    for (int i = 0; i < 4000 && t.vm.info()->state == VmState::suspending; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    CHECK(t.vm.info()->state == VmState::running);
+    CHECK(t.fake.resumes >= 1);
+    CHECK(t.connect());
+  }
 }

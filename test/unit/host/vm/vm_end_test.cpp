@@ -47,13 +47,16 @@ TEST_CASE("vm end: one that ends by itself is told at once, to whom it matters, 
   struct End {
     std::function<void(FakeVm&)> act;
     const char* detail;
+    VmEnd end;
   };
   const End ends[] = {
-      {[](FakeVm& vm) { vm.end({Reason::power_off, {}}); }, "the guest powered off"},
+      {[](FakeVm& vm) { vm.end({Reason::power_off, {}}); }, "the guest powered off",
+       VmEnd::powered_off},
       {[](FakeVm& vm) { vm.end({Reason::panic, "Kernel panic: x"}); },
-       "the guest's kernel panicked: Kernel panic: x"},
-      {[](FakeVm& vm) { vm.kill(); }, "its worker was killed"},
-      {[](FakeVm& vm) { vm.end_slowly({Reason::reset, {}}); }, "the guest reset itself"},
+       "the guest's kernel panicked: Kernel panic: x", VmEnd::panicked},
+      {[](FakeVm& vm) { vm.kill(); }, "its worker was killed", VmEnd::killed},
+      {[](FakeVm& vm) { vm.end_slowly({Reason::reset, {}}); }, "the guest reset itself",
+       VmEnd::reset},
   };
   for (const End& end : ends) {
     INFO(end.detail);
@@ -68,6 +71,7 @@ TEST_CASE("vm end: one that ends by itself is told at once, to whom it matters, 
     CHECK(told[0].vm_id == fake.id());
     CHECK(told[0].cause == kCauseItself);
     CHECK(told[0].detail == end.detail);
+    CHECK(told[0].end == end.end);
     // terminate() has nothing more to tell.
     CHECK(vm.terminate());
     let_others_look();
