@@ -87,8 +87,9 @@ void check_goes_on(const host::ImageFiles& image, const Above& above, uint64_t c
 TEST_CASE("golden v1: guests of a raw image and of one that was packed go on") {
   const GoldenData data("v1");
   const auto store = data.store();
-  must(host::pack_image(store, "counter:1", {}));
-  for (const char* image : {"counter:1", "counter:2"}) must(host::unpack_image(store, image, {}));
+  must(host::pack_image(store, "counter:1", {}, {}));
+  for (const char* image : {"counter:1", "counter:2"})
+    must(host::unpack_image(store, image, {}, {}));
   check_goes_on(must(host::open_image_files(store, "counter:1", host::Limits({}))), {}, 100);
   check_goes_on(must(host::open_image_files(store, "counter:2", host::Limits({}))), {}, 105);
 }
