@@ -22,8 +22,8 @@ class Cli {
  public:
   // A shell's arguments and redirections.
   Ran run(const std::string& line) {
-    const std::string command = "{ " MICROVM_CLI " --data-dir '" + dir_.path().string() + "' " +
-                                line + "; } 2>&1";
+    const std::string command =
+        "{ " MICROVM_CLI " --data-dir '" + dir_.path().string() + "' " + line + "; } 2>&1";
     FILE* output = ::popen(command.c_str(), "r");
     REQUIRE(output != nullptr);
     Ran ran;
