@@ -101,11 +101,11 @@ TEST_CASE("pool: who takes a worker and fails leaves it as full as before") {
   }  // its launch has failed
   CHECK(wait_for_children(full));
   {
-    // Its taker gives up before it has one.
+    // Its taker gives up, or gets one that nobody starts.
     CancelToken cancelled;
     cancelled.cancel();
     const PoolRefill refill(pool, kShape);
-    CHECK_FALSE(pool.take(kShape, Limits({.cancel = &cancelled})));
+    static_cast<void>(pool.take(kShape, Limits({.cancel = &cancelled})));
   }
   CHECK(wait_for_children(full));
   const auto first = pool.take(kShape, Limits(CallLimits{}));
