@@ -72,7 +72,7 @@ constexpr std::array kNeededOfX86 = {
 
 constexpr size_t kMaxCpuid = 256;  // KVM_MAX_CPUID_ENTRIES
 constexpr size_t kMaxMsrs = 1024;  // 6.12 lists about 120 on AMD and 250 on Intel
-constexpr uint32_t kTscMsr = 0x10, kArchCapabilitiesMsr = 0x10a;
+constexpr uint32_t kTscMsr = 0x10, kCapabilitiesMsr = 0x10a;
 
 kvm_device_attr tsc_offset_at(uint64_t& place) {
   return {.flags = 0,
@@ -122,7 +122,7 @@ Result<void> X86Host::read_msr_indices(int dev_kvm) {
 // A KVM that gives no features of MSRs (KVM_CAP_GET_MSR_FEATURES) refuses the call.
 void X86Host::read_arch_capabilities(int dev_kvm) {
   MsrBuffer table(1);
-  const kvm_msr_entry wanted{.index = kArchCapabilitiesMsr, .reserved = 0, .data = 0};
+  const kvm_msr_entry wanted{.index = kCapabilitiesMsr, .reserved = 0, .data = 0};
   table.fill({&wanted, 1});
   if (call(dev_kvm, kGetMsrs, table.data()) == 1) arch_capabilities_ = table.entries()->data;
 }

@@ -8,8 +8,8 @@ namespace {
 
 using state::SectionId;
 
-constexpr uint32_t kArchCapabilitiesMsr = 0x10a;
-constexpr uint16_t kVersion = 1;
+constexpr uint32_t kCapabilitiesMsr = 0x10a;
+constexpr uint16_t kCapabilitiesVersion = 1;
 
 struct Promise {
   unsigned bit;
@@ -29,7 +29,7 @@ constexpr auto kPromises = std::to_array<Promise>({
 Result<std::optional<uint64_t>> save_capabilities(const kvm::Vcpu& vcpu, const CpuidTable& table) {
   std::optional<uint64_t> value;
   if (!table.shows_arch_capabilities()) return value;
-  kvm_msr_entry entry{.index = kArchCapabilitiesMsr, .reserved = 0, .data = 0};
+  kvm_msr_entry entry{.index = kCapabilitiesMsr, .reserved = 0, .data = 0};
   const auto count = vcpu.read_msrs({&entry, 1});
   if (!count) return base::fail(count.error());
   if (*count == 1) value = uint64_t{entry.data};
@@ -39,13 +39,13 @@ Result<std::optional<uint64_t>> save_capabilities(const kvm::Vcpu& vcpu, const C
 void add_capabilities(state::Writer& out, uint64_t value) {
   wire::ByteWriter body;
   body.put(value);
-  out.add(SectionId::cpu_capabilities, 0, kVersion, body.take());
+  out.add(SectionId::cpu_capabilities, 0, kCapabilitiesVersion, body.take());
 }
 
 Result<std::optional<uint64_t>> read_capabilities(const state::Reader& in) {
   std::optional<uint64_t> value;
   if (!in.has(SectionId::cpu_capabilities, 0)) return value;
-  const auto section = in.find(SectionId::cpu_capabilities, 0, kVersion);
+  const auto section = in.find(SectionId::cpu_capabilities, 0, kCapabilitiesVersion);
   if (!section) return base::fail(section.error());
   wire::ByteReader body(section->body);
   value = body.get<uint64_t>();
@@ -66,7 +66,7 @@ Result<void> check_capabilities(uint64_t snapshot, uint64_t host) {
 }
 
 Result<void> set_capabilities(kvm::Vcpu& vcpu, uint64_t value) {
-  const kvm_msr_entry entry{.index = kArchCapabilitiesMsr, .reserved = 0, .data = value};
+  const kvm_msr_entry entry{.index = kCapabilitiesMsr, .reserved = 0, .data = value};
   const auto count = vcpu.write_msrs({&entry, 1});
   if (!count) return base::fail(count.error());
   if (*count == 1) return {};

@@ -16,13 +16,13 @@ constexpr uint64_t kTileState = uint64_t{3} << 17;         // configuration, dat
 constexpr uint32_t kLegacyImageBytes = 576;
 
 // Bits of leaf 7, numbers as in feature_names.cpp.
-constexpr uint32_t kWaitpkg = 1u << 5, kShadowStack = 1u << 7;                             // 0 ecx
-constexpr uint32_t kIndirectBranchTracking = 1u << 20, kShownArchCapabilities = 1u << 29;  // 0 edx
-constexpr uint32_t kAmx = 1u << 22 | 1u << 24 | 1u << 25;                                  // 0 edx
-constexpr uint32_t kAmxFp16 = 1u << 21;                                                    // 1 eax
-constexpr uint32_t kAmxComplex = 1u << 8;                                                  // 1 edx
-constexpr uint32_t kXfd = 1u << 4;             // leaf 0xd, 1 eax: only AMX is turned on late
-constexpr uint32_t kShownCmpLegacy = 1u << 1;  // leaf 0x80000001 ecx
+constexpr uint32_t kWaitpkg = 1u << 5, kShadowStack = 1u << 7;                         // 0 ecx
+constexpr uint32_t kIndirectBranchTracking = 1u << 20, kCapabilitiesShown = 1u << 29;  // 0 edx
+constexpr uint32_t kAmx = 1u << 22 | 1u << 24 | 1u << 25;                              // 0 edx
+constexpr uint32_t kAmxFp16 = 1u << 21;                                                // 1 eax
+constexpr uint32_t kAmxComplex = 1u << 8;                                              // 1 edx
+constexpr uint32_t kXfd = 1u << 4;          // leaf 0xd, 1 eax: only AMX is turned on late
+constexpr uint32_t kLegacyCores = 1u << 1;  // leaf 0x80000001 ecx
 constexpr std::array<uint32_t, 2> kTileLeaves = {0x1d, 0x1e};
 
 Entry* entry_of(std::vector<Entry>& entries, uint32_t function, uint32_t index) {
@@ -87,8 +87,8 @@ void hide_unsaved(Entry& leaf7) {
 
 void hide_other_vendors(std::vector<Entry>& entries, bool amd) {
   for (Entry& e : entries) {
-    if (amd && e.function == 7 && e.index == 0) e.edx &= ~kShownArchCapabilities;
-    if (!amd && e.function == 0x80000001) e.ecx &= ~kShownCmpLegacy;
+    if (amd && e.function == 7 && e.index == 0) e.edx &= ~kCapabilitiesShown;
+    if (!amd && e.function == 0x80000001) e.ecx &= ~kLegacyCores;
     if (!amd && e.function == 0x80000008) e.ecx = 0;
   }
 }
