@@ -118,6 +118,7 @@ class DeepProbe {
   void try_vcpus() {
     host::WorkerSpawner spawner(host::place_for_programs(options_.data_dir));
     for (const uint16_t vcpus : std::initializer_list<uint16_t>{1, 2, 4, 8}) {
+      if (!check_cancelled()) return;
       const std::string name = "tiny guest, vcpus " + std::to_string(vcpus);
       say(name);
       const auto told = spawner.probe_smp(vcpus, kSmpTime, limits_);

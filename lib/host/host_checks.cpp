@@ -300,6 +300,7 @@ Finding check_locked_memory(const HostView& host) {
 
 Finding check_file_system(const HostView& host) {
   const std::string& type = host.data_file_system;
+  if (type.empty()) return fine("not known");
   if (type == "tmpfs") {
     return notice("the data directory is in memory (tmpfs)", "set MICROVM_DATA_DIR to a disk",
                   "images and suspended microVMs take memory, and are gone after a reboot");
@@ -315,7 +316,10 @@ Finding check_file_system(const HostView& host) {
 
 Finding check_disk(const HostView& host) {
   constexpr uint64_t kLittle = 4 * kGib;  // a base image, an image and some Vms
-  if (!host.data_free_bytes) return problem("the data directory's file system tells nothing", "");
+  if (!host.data_free_bytes) {
+    return problem("there is no data directory", "give one, or set MICROVM_DATA_DIR or HOME",
+                   "nothing can be kept");
+  }
   const std::string is = in_gib(*host.data_free_bytes) + " free for the data directory";
   if (*host.data_free_bytes >= kLittle) return fine(is);
   return notice(is, "free some space, or set MICROVM_DATA_DIR",

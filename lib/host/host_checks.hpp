@@ -29,8 +29,8 @@ class HostView {
   int io_uring_error = 0;  // errno of its set-up
   bool has_pagemap_scan = true;
   std::optional<double> vm_creation_ms;  // of KVM_CREATE_VM, the median of some
-  // Of the file system of the data directory.
-  std::string data_file_system = "ext";
+  // Of the file system of the data directory; empty: there is none.
+  std::string data_file_system;
   std::optional<uint64_t> data_free_bytes;
 
  private:

@@ -46,6 +46,7 @@ class FakeHost {
     write("sys/module/kvm/parameters/nx_huge_pages", "Y\n");
     write("sys/module/kvm_intel/parameters/nested", "Y\n");
     view.data_free_bytes = 100ull << 30;
+    view.data_file_system = "ext4";
     view.vm_creation_ms = 0.4;
   }
 
@@ -217,6 +218,7 @@ TEST_CASE("host checks: the data directory") {
   CHECK(mentions(host.finding("disk").is, "1.0 GiB"));
   CHECK(host.state("disk") == State::notice);
   host.view.data_free_bytes.reset();
+  CHECK(host.state("disk") == State::problem);
   host.view.data_file_system = "tmpfs";
   CHECK(host.state("file_system") == State::notice);
   host.view.data_file_system = "nfs";
