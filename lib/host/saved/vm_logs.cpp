@@ -59,7 +59,7 @@ bool is_newer(const TextFile& text, const KeptLog& kept) {
   return text.bytes > 0 && text.written_ns != kept.text_written_ns;
 }
 
-Result<std::string> read_text_file(const base::Fd& file) {
+Result<std::string> read_last_text(const base::Fd& file) {
   if (!file) return std::string();
   std::string text(wire::kMaxLogBytes, '\0');
   const auto got = ::pread(file.get(), text.data(), text.size(), 0);
@@ -70,7 +70,7 @@ Result<std::string> read_text_file(const base::Fd& file) {
 
 // How much of it was there before nobody knows: rather twice than not at all.
 Result<LogText> read_text_after(const base::Fd& file, uint64_t end) {
-  auto text = read_text_file(file);
+  auto text = read_last_text(file);
   if (!text) return base::fail(text.error());
   return LogText{.begin = end, .text = std::move(*text), .is_kept = false};
 }
