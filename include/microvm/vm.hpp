@@ -105,10 +105,10 @@ enum class LogSource { app, kernel };
 //   first; a resume after it wakes the Vm; fork and checkpoint wake it first; rollback takes it as
 //   it is. After terminate all are vm_gone, but terminate itself, which is done.
 // - A call that uses the guest (exec, connect, files, …) goes on over fork and checkpoint. suspend,
-//   rollback and terminate cut it short: its streams end, while programs of exec and on terminals go
-//   on in the guest and can be attached to again (calls for files begin again, see there). One that
-//   begins meanwhile waits for a resume or rollback, wakes what was suspended, is vm_gone after
-//   terminate.
+//   rollback and terminate cut it short: its streams end, while programs of exec and on terminals
+//   go on in the guest and can be attached to again (calls for files begin again, see there). One
+//   that begins meanwhile waits for a resume or rollback, wakes what was suspended, is vm_gone
+//   after terminate.
 // - A decision that a Vm is idle is dropped when somebody began to use it before its guest stopped.
 // - When its worker dies the calls under way fail with vm_gone or guest_failed. The Vm has ended,
 //   or sleeps at its last saved state if it has one.
