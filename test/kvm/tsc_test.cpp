@@ -1,6 +1,7 @@
 // The guest's time stamp counter: where it is set it stands, on all vCPUs alike.
 #include <array>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "own_tsc.hpp"
@@ -105,7 +106,7 @@ TEST_CASE("tsc: it stands where it is set, however little that is from where it 
     // A guest of the age of its vCPUs, and some more or less of it.
     for (const uint64_t value : {second / 2, second / 4, second, 1000 * second, 1000 * second + 5,
                                  1000 * second - second / 3, uint64_t{1}}) {
-      INFO(value << (way == TscWay::values ? ", by value" : ""));
+      INFO(value << std::string(way == TscWay::values ? ", by value" : ""));
       processors.check_stands_at(value, way);
     }
   }
