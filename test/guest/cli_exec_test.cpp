@@ -45,7 +45,9 @@ pid_t attach(Vm& vm, const std::string& name, const std::vector<std::string>& op
   line.insert(line.end(), options.begin(), options.end());
   line.insert(line.end(), {vm.id(), name});
   const pid_t client = start_cli(line);
-  REQUIRE(eventually([&] { return clients_of(vm, name) == 1; }));
+  const bool attached = eventually([&] { return clients_of(vm, name) == 1; });
+  INFO(run_cli({"exec", "ls", "--json", vm.id()}).out);
+  REQUIRE(attached);
   return client;
 }
 
@@ -80,6 +82,7 @@ TEST_CASE("cli exec: kill sends a signal, and says which program is not there") 
   CHECK(sent.code == 125);
   CHECK(has(sent.out, "none"));
   CHECK(run_cli({"exec", "kill", vm.id(), "two"}).out == "two\n");
+  INFO(run_cli({"exec", "ls", "--json", vm.id()}).out);
   CHECK(run_cli({"exec", "wait", vm.id(), "one"}).code == 3);
   CHECK(run_cli({"exec", "wait", vm.id(), "two"}).code == 128 + SIGTERM);
 }

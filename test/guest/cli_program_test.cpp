@@ -143,6 +143,7 @@ TEST_CASE("cli programs: variables by their names, and of files") {
 
 TEST_CASE("cli: a lifetime ends a microvm in the foreground, what sleeps may wait for resume") {
   const auto lived = run_cli({"run", "--lifetime", "2s", "counter"});
+  INFO(lived.out);
   CHECK(lived.code == 1);
   CHECK(has(lived.out, "lifetime"));
 
