@@ -76,7 +76,7 @@ TEST_CASE("cli exec: a detached program is listed, come back to, and its status 
 
 TEST_CASE("cli exec: kill sends a signal, and says which program is not there") {
   RunningVm vm = run_detached();
-  start_detached(vm, "one", "trap 'exit 3' HUP; while :; do sleep 0.1; done");
+  start_detached(vm, "one", "trap \"exit 3\" HUP; while :; do sleep 0.1; done");
   start_detached(vm, "two", "while :; do sleep 0.1; done");
   const auto sent = run_cli({"exec", "kill", "-s", "HUP", vm.id(), "one", "none"});
   CHECK(sent.code == 125);
@@ -89,7 +89,7 @@ TEST_CASE("cli exec: kill sends a signal, and says which program is not there") 
 
 TEST_CASE("cli exec attach: signals are the program's, or leave it running") {
   RunningVm vm = run_detached();
-  start_detached(vm, "work", "trap 'exit 9' TERM; while :; do sleep 0.1; done");
+  start_detached(vm, "work", "trap \"exit 9\" TERM; while :; do sleep 0.1; done");
   const pid_t leaves = attach(vm, "work", {"--sig-proxy=false"});
   REQUIRE(::kill(leaves, SIGTERM) == 0);
   CHECK(status_within(leaves, kSoon) == 0);
@@ -101,7 +101,7 @@ TEST_CASE("cli exec attach: signals are the program's, or leave it running") {
   REQUIRE(::kill(passes, SIGTERM) == 0);
   CHECK(status_within(passes, kSoon) == 9);
 
-  start_detached(vm, "deaf", "trap '' INT TERM; while :; do sleep 0.1; done");
+  start_detached(vm, "deaf", "trap : INT TERM; while :; do sleep 0.1; done");
   const pid_t kills = attach(vm, "deaf");
   REQUIRE(::kill(kills, SIGINT) == 0);
   std::this_thread::sleep_for(std::chrono::seconds(1));
