@@ -36,7 +36,6 @@ may_skip() {
     "needs root"*) [ "$EUID" -ne 0 ] ;;
     "needs a mount namespace"*) ! unshare --user --map-root-user --mount true 2>/dev/null ;;
     "needs io_uring"*) ! has_io_uring ;;
-    "needs pages of 64 KiB"*) [ ! -w /sys/kernel/mm/transparent_hugepage/hugepages-64kB/shmem_enabled ] ;;
     "needs vm.memfd_noexec"*) [ ! -e /proc/sys/vm/memfd_noexec ] ;;
     "needs a cgroup v2"*) ! can_make_cgroup ;;
     *) false ;;
