@@ -14,6 +14,8 @@ namespace microvm::agent {
 namespace {
 
 constexpr int kLeaveTimeoutMs = 1000;
+// A vsock does not wait for as much as its buffer holds, or more: ENOMEM.
+constexpr size_t kMaxReadBytes = 64 * 1024;
 
 std::string frame_name(FrameType type) {
   return "frame of type " + std::to_string(static_cast<unsigned>(type));
@@ -59,7 +61,8 @@ microvm_agent_Failure to_message(const Failed& failure) {
 
 Outcome<void> Channel::read_exactly(std::span<std::byte> out) {
   while (!out.empty()) {
-    const ssize_t count = recv(connection_.get(), out.data(), out.size(), MSG_WAITALL);
+    const auto piece = out.first(std::min(out.size(), kMaxReadBytes));
+    const ssize_t count = recv(connection_.get(), piece.data(), piece.size(), MSG_WAITALL);
     if (count < 0 && errno == EINTR) continue;
     broken_ = count <= 0;
     if (count < 0) return fail_errno("read from the host");
