@@ -76,7 +76,11 @@ void VsockDevice::connect(uint32_t guest_port, ConnectDone done) {
       add_connection(take_host_port(guest_port), guest_port, State::connecting);
   connection.done = std::move(done);
   start_timer(connection, limits_.connect);
-  owe(connection, kOweRequest);
+  if (reset_ == Reset::none) {
+    owe(connection, kOweRequest);
+  } else {
+    wait_for_reset();
+  }
   pump();
   host_.load()->publish(kRxQueue);
 }
@@ -90,6 +94,7 @@ void VsockDevice::reset_connections() {
   if (!guard) return;
   stray_.clear();
   early_.clear();
+  waits_for_reset_ = false;
   std::vector<ConnectionId> all;
   for (const auto& [id, connection] : connections_) all.push_back(id);
   for (const ConnectionId id : all) {
@@ -115,6 +120,7 @@ void VsockDevice::process(uint16_t queue) {
     case kRxQueue:
       return pump();
     case kTxQueue:
+      look_for_reset();
       take_packets();
       pump();
       return host_.load()->publish(kRxQueue);
@@ -131,6 +137,7 @@ void VsockDevice::process(uint16_t queue) {
 void VsockDevice::reset() {
   active_ = false;
   reset_ = Reset::none;
+  waits_for_reset_ = false;
   ready_.clear();
   stray_.clear();
   early_.clear();

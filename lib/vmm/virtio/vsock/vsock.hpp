@@ -137,6 +137,8 @@ class VsockDevice final : public Device {
   void handle_request(const VsockHeader& header);
   void defer(const VsockHeader& header);
   void forget_early(const VsockHeader& header);
+  void wait_for_reset();
+  void look_again();
   void early_waited();
   void take_early();
   void handle_response(Connection& connection);
@@ -172,6 +174,8 @@ class VsockDevice final : public Device {
   Reset reset_ = Reset::none;
   uint16_t events_before_reset_ = 0;  // what the driver had offered for events when it was sent
   std::deque<VsockHeader> early_;     // requests that wait for the reset to be handled
+  bool waits_for_reset_ = false;      // those, or a connection of ours
+  std::chrono::steady_clock::time_point early_until_;  // for the first of them
   sys::Loop::TimerId early_timer_ = 0;
   bool pump_pending_ = false;
   std::unordered_map<uint32_t, Accept> listeners_;

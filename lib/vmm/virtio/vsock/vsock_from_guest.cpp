@@ -3,6 +3,13 @@
 #include "vmm/virtio/vsock/vsock.hpp"
 
 namespace microvm::vmm {
+namespace {
+
+// With event indexes no kick says that Linux has given the event's buffer back, for it has others
+// there.
+constexpr std::chrono::milliseconds kEarlyLook{1};
+
+}  // namespace
 
 void VsockDevice::take_packets() {
   DeviceHost& host = *host_.load();
@@ -74,13 +81,31 @@ void VsockDevice::defer(const VsockHeader& header) {
   forget_early(header);
   if (early_.size() >= limits_.early_requests) return refuse(header);
   early_.push_back(header);
-  if (early_timer_ == 0) early_timer_ = loop_.after(limits_.early_wait, [this] { early_waited(); });
+  wait_for_reset();
 }
 
+void VsockDevice::wait_for_reset() {
+  if (std::exchange(waits_for_reset_, true)) return;
+  early_until_ = std::chrono::steady_clock::now() + limits_.early_wait;
+  look_again();
+}
+
+void VsockDevice::look_again() {
+  if (early_timer_ == 0) early_timer_ = loop_.after(kEarlyLook, [this] { early_waited(); });
+}
+
+// A driver that does not show it is taken to have handled the reset; one that had no buffer for the
+// event is not told at all.
 void VsockDevice::early_waited() {
   early_timer_ = 0;
   const auto guard = lock_if_active();
-  if (!guard || reset_ != Reset::sent) return;
+  if (!guard || !waits_for_reset_) return;
+  look_for_reset();
+  if (!waits_for_reset_) return host_.load()->publish(kRxQueue);
+  if (std::chrono::steady_clock::now() < early_until_) return look_again();
+  if (reset_ == Reset::owed) {
+    for (const VsockHeader& header : std::exchange(early_, {})) refuse(header);
+  }
   take_early();
   host_.load()->publish(kRxQueue);
 }
@@ -93,7 +118,11 @@ void VsockDevice::forget_early(const VsockHeader& header) {
 }
 
 void VsockDevice::take_early() {
-  reset_ = Reset::none;
+  waits_for_reset_ = false;
+  if (reset_ == Reset::sent) reset_ = Reset::none;
+  for (auto& [id, connection] : connections_) {
+    if (connection->state == State::connecting && connection->done) owe(*connection, kOweRequest);
+  }
   for (const VsockHeader& header : std::exchange(early_, {})) {
     if (find(header.dst_port, header.src_port) == nullptr) handle_request(header);
   }

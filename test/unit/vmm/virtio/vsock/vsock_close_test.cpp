@@ -346,6 +346,11 @@ TEST_CASE("vsock: a restored device resets the transport and goes on with new po
 
 TEST_CASE("vsock: what the guest asks for waits until it has handled the transport reset") {
   Open t;
+  // As in Linux: with others there, the buffer of a handled event comes back without a kick.
+  for (uint16_t i = 1; i < 8; ++i) {
+    t.event.describe(i, {VsockGuest::kEventData + 8u * i, 8, kWrite});
+    t.event.offer(i);
+  }
   t.transport->pause();
   t.send(VsockOp::request, 9, kListened);  // stands in the ring
   t.settle();
@@ -368,15 +373,20 @@ TEST_CASE("vsock: what the guest asks for waits until it has handled the transpo
   };
 
   SUBCASE("as Linux shows it: by giving the event buffer back") {
-    restore({});
+    restore({.early_wait = std::chrono::seconds(30)});
+    t.device().connect(77, [](Result<Fd>) {});  // ours has to wait, too
     t.send(VsockOp::request, 10, kListened);
     t.send(VsockOp::request, 10, kListened);  // once again is still one
     t.send(VsockOp::request, 11, kListened);
     t.send(VsockOp::rst, 11, kListened);  // and no more
     t.settle();
     CHECK(t.take_packet() == std::nullopt);
-    CHECK(t.device().connections() == 0);
+    CHECK(t.device().connections() == 1);
     handle_reset();
+    const auto asked = t.wait_packet();
+    REQUIRE(asked);
+    CHECK(asked->op == VsockOp::request);
+    CHECK(asked->dst_port == 77);
     for (const uint32_t port : {9u, 10u}) {
       const auto taken = t.wait_packet();
       REQUIRE(taken);
@@ -386,6 +396,13 @@ TEST_CASE("vsock: what the guest asks for waits until it has handled the transpo
     t.settle();
     CHECK(accepted.size() == 2);
     CHECK(t.take_packet() == std::nullopt);
+  }
+  SUBCASE("seen with the guest's next packet") {
+    restore({.early_wait = std::chrono::seconds(30)});
+    handle_reset();
+    t.send(VsockOp::request, 10, kListened);
+    CHECK(t.take_packet()->dst_port == 9);
+    CHECK(t.take_packet()->dst_port == 10);
   }
   SUBCASE("a driver that gives none back waits for a while") {
     restore({.early_wait = std::chrono::milliseconds(20)});
