@@ -33,8 +33,7 @@ Outcome<void> prepare_guest() {
   if (mkdir(kProgramCgroup, 0755) != 0) return fail_errno(kProgramCgroup);
   base::Fd cgroup(open(kProgramCgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!cgroup) return fail_errno(kProgramCgroup);
-  guest.freezer.adopt_cgroup(std::move(cgroup));
-  return {};
+  return guest.freezer.adopt_cgroup(std::move(cgroup));
 }
 
 Outcome<void> start_services() {

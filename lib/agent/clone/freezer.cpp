@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <string_view>
 
 #include "agent/base/file.hpp"
@@ -22,7 +24,25 @@ bool reports_frozen(int events) {
                           std::string_view::npos;
 }
 
+Outcome<base::Fd> make_leaf(int cgroup, const char* name) {
+  if (mkdirat(cgroup, name, 0755) != 0 && errno != EEXIST) return fail_errno(name);
+  base::Fd leaf(openat(cgroup, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!leaf) return fail_errno(name);
+  return leaf;
+}
+
 }  // namespace
+
+Outcome<void> Freezer::adopt_cgroup(base::Fd directory) {
+  auto programs = make_leaf(directory.get(), "programs");
+  if (!programs) return fail(programs.error());
+  auto command = make_leaf(directory.get(), "command");
+  if (!command) return fail(command.error());
+  cgroup_ = std::move(directory);
+  programs_ = std::move(*programs);
+  command_ = std::move(*command);
+  return {};
+}
 
 Outcome<void> Freezer::set_frozen(bool frozen) {
   return write_file_at(cgroup_.get(), "cgroup.freeze", frozen ? "1" : "0");

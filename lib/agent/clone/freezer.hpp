@@ -10,9 +10,13 @@ namespace microvm::agent {
 
 class Freezer {
  public:
-  // The cgroup v2 directory of user programs; invalid: there is none, and only the gate works.
-  void adopt_cgroup(base::Fd directory) { cgroup_ = std::move(directory); }
+  // The cgroup v2 directory of all user programs; without it only the gate works. They run in two
+  // leaves of it, which are made here, and none in itself: the kernel calls a cgroup frozen as soon
+  // as those below it are, whatever still runs in it.
+  [[nodiscard]] Outcome<void> adopt_cgroup(base::Fd directory);
   [[nodiscard]] int cgroup() const { return cgroup_.get(); }
+  [[nodiscard]] int programs() const { return programs_.get(); }  // of exec and terminals
+  [[nodiscard]] int command() const { return command_.get(); }    // the image's
 
   // Stops all programs; on an error they run as before. Gives the number of this freeze; one that
   // finds them stopped is the same freeze.
@@ -36,6 +40,8 @@ class Freezer {
   void thaw_locked();
 
   base::Fd cgroup_;
+  base::Fd programs_;
+  base::Fd command_;
   Mutex mutex_;
   Condition changed_;
   State state_ = State::waiting_for_identity;

@@ -31,7 +31,7 @@ Outcome<void> run_exec(Guest& guest, Channel& channel, const FrameHeader& reques
                                       .attempt = program->session.attempt});
   if (!added) return fail(added.error());
   if (added->is_new)
-    guest.execs.open(added->session, std::move(*program), guest.root_fd, guest.freezer.cgroup(),
+    guest.execs.open(added->session, std::move(*program), guest.root_fd, guest.freezer.programs(),
                      channel.take());
   else
     guest.execs.attach(

@@ -1,7 +1,5 @@
 #include "agent/operation/power.hpp"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <unistd.h>
@@ -10,6 +8,7 @@
 #include <csignal>
 #include <string>
 
+#include "agent/base/cgroup.hpp"
 #include "agent/base/file.hpp"
 #include "agent/base/kernel_log.hpp"
 
@@ -26,31 +25,14 @@ bool claim_end() {
   return !claimed.exchange(true);
 }
 
-bool is_populated(int events) {
-  char text[256];
-  const ssize_t count = pread(events, text, sizeof text, 0);
-  return count > 0 && std::string_view(text, static_cast<size_t>(count)).find("populated 1") !=
-                          std::string_view::npos;
-}
-
-// A process holds its files until it is gone, and an open file keeps the disk writable.
-void wait_until_empty(int cgroup) {
-  const base::Fd events(openat(cgroup, "cgroup.events", O_RDONLY | O_CLOEXEC));
-  if (!events) return;
-  const auto deadline = Deadline::after_ms(kKillTimeoutMs);
-  while (is_populated(events.get()) && !deadline.passed()) {
-    pollfd wait{.fd = events.get(), .events = POLLPRI, .revents = 0};
-    poll(&wait, 1, deadline.poll_timeout_ms());
-  }
-}
-
 void kill_programs(Guest& guest) {
   guest.freezer.close_for_good();
   kill(-1, SIGKILL);  // all but this process
   const int cgroup = guest.freezer.cgroup();
   if (cgroup < 0) return;
   static_cast<void>(write_file_at(cgroup, "cgroup.kill", "1"));
-  wait_until_empty(cgroup);
+  // A process holds its files until it is gone, and an open file keeps the disk writable.
+  static_cast<void>(wait_until_empty(cgroup, kKillTimeoutMs));
 }
 
 [[noreturn]] void turn_off() {

@@ -38,7 +38,7 @@ Outcome<void> run_pty_open(Guest& guest, Channel& channel, const FrameHeader& he
                                        .size = size.said() ? size : kDefaultSize,
                                        .shared_writing = request->shared_writing});
   if (!session) return fail(session.error());
-  guest.ptys.open(*session, std::move(program), guest.root_fd, guest.freezer.cgroup(),
+  guest.ptys.open(*session, std::move(program), guest.root_fd, guest.freezer.programs(),
                   channel.take());
   return {};
 }

@@ -1,8 +1,5 @@
 #include "agent/operation/start.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include "agent/operation/guest.hpp"
 
 namespace microvm::agent {
@@ -16,12 +13,6 @@ void answer(Channel& channel, const Outcome<void>& outcome) {
     channel.send_empty(FrameType::ok);
   else
     channel.send_failure(outcome.error());
-}
-
-base::Fd open_command_cgroup(int programs) {
-  if (programs < 0) return base::Fd();
-  static_cast<void>(mkdirat(programs, kCommandCgroup, 0755));
-  return base::Fd(openat(programs, kCommandCgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
 void report_end(Channel& channel, const ExitStatus& status) {
@@ -38,9 +29,7 @@ void run_start(Guest& guest, Channel& channel, const FrameHeader& request) {
   if (!program) return answer(channel, fail(program.error()));
   guest.freezer.wait_until_running();
   if (channel.host_gone()) return;
-  const base::Fd cgroup = open_command_cgroup(guest.freezer.cgroup());
-  const CommandGround ground{guest.root_fd, cgroup ? cgroup.get() : guest.freezer.cgroup(),
-                             guest.app_log};
+  const CommandGround ground{guest.root_fd, guest.freezer.command(), guest.app_log};
   if (!guest.command.run(ground, *program, answer, channel)) return;
   // A snapshot of a machine that is about to end would be of no use, so the end waits.
   guest.freezer.wait_until_running();

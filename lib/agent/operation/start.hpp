@@ -7,9 +7,6 @@ namespace microvm::agent {
 
 struct Guest;
 
-// Below that of all programs: so that what they leave running can be ended without the command.
-inline constexpr const char* kCommandCgroup = "command";
-
 // Its thread becomes the one that watches the command. A host that keeps the connection is told how
 // the command ended at once; the connection's end then says that the log is complete.
 void run_start(Guest& guest, Channel& channel, const FrameHeader& request);

@@ -19,6 +19,7 @@
 #include <thread>
 #include <utility>
 
+#include "agent/clone/freezer.hpp"
 #include "base/fd.hpp"
 #include "unit/agent/waiting.hpp"
 
@@ -35,7 +36,10 @@ class TestCgroup {
       fields >> device >> place >> type;
       if (type != "cgroup2") continue;
       std::string path = place + "/microvm-test-" + std::to_string(::getpid());
-      if (::mkdir(path.c_str(), 0755) == 0 || errno == EEXIST) return TestCgroup(std::move(path));
+      if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) continue;
+      Freezer freezer;  // makes the leaves
+      TestCgroup cgroup(std::move(path));
+      if (freezer.adopt_cgroup(cgroup.open())) return cgroup;
     }
     return std::nullopt;
   }
@@ -44,9 +48,12 @@ class TestCgroup {
   TestCgroup& operator=(const TestCgroup&) = delete;
   ~TestCgroup() {
     // The kernel lets go of its last process a moment after that was reaped.
-    if (!path_.empty()) eventually([&] { return ::rmdir(path_.c_str()) == 0; });
+    if (path_.empty()) return;
+    for (const std::string& path : {programs(), command(), path_})
+      eventually([&] { return ::rmdir(path.c_str()) == 0; });
   }
-  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] std::string programs() const { return path_ + "/programs"; }
+  [[nodiscard]] std::string command() const { return path_ + "/command"; }
   [[nodiscard]] base::Fd open() const {
     return base::Fd(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   }
@@ -67,7 +74,7 @@ class CountingProgram {
     pid_ = ::fork();
     REQUIRE(pid_ >= 0);
     if (pid_ == 0) count_for_ever(in.get());
-    std::ofstream(cgroup.path() + "/cgroup.procs") << pid_;
+    std::ofstream(cgroup.programs() + "/cgroup.procs") << pid_;
   }
   ~CountingProgram() {
     ::kill(pid_, SIGKILL);

@@ -16,7 +16,7 @@ TEST_CASE("freezer: programs that do not stop in time are an error, and run as b
   cgroup.write("cgroup.freeze", "0");
   cgroup.write("cgroup.events", "populated 1\nfrozen 0\n");
   Freezer freezer;
-  freezer.adopt_cgroup(base::Fd(fcntl(cgroup.fd(), F_DUPFD_CLOEXEC, 0)));
+  REQUIRE(freezer.adopt_cgroup(base::Fd(fcntl(cgroup.fd(), F_DUPFD_CLOEXEC, 0))));
   freezer.thaw();
   const auto frozen = freezer.freeze();
   REQUIRE_FALSE(frozen);

@@ -33,27 +33,26 @@ TEST_SUITE("agent end programs") {
     const auto cgroup = TestCgroup::make();
     if (!cgroup) SKIP_CASE("needs a cgroup v2 to make others in");
     TestGuest guest;
-    guest.freezer.adopt_cgroup(cgroup->open());
+    REQUIRE(guest.freezer.adopt_cgroup(cgroup->open()));
     const auto outcome = exec(guest, {.argv = {"sh", "-c",
                                                "sleep 971 >/dev/null 2>&1 & "
                                                "(setsid sh -c 'trap \"\" TERM HUP; sleep 972 & "
                                                "sleep 973' >/dev/null 2>&1 &); exit 0"}});
     REQUIRE(outcome.exited);
-    REQUIRE_FALSE(programs_in(cgroup->path()).empty());
+    REQUIRE_FALSE(programs_in(cgroup->programs()).empty());
     CHECK(ends_programs(guest));
-    CHECK(programs_in(cgroup->path()).empty());
+    CHECK(programs_in(cgroup->programs()).empty());
     CHECK(ends_programs(guest));  // with none there
   }
 
   TEST_CASE("what hides in a cgroup of its own, too; the image's command is left alone") {
     const auto cgroup = TestCgroup::make();
     if (!cgroup) SKIP_CASE("needs a cgroup v2 to make others in");
-    const std::string nested = cgroup->path() + "/nested";
-    const std::string command_place = cgroup->path() + "/command";
+    const std::string nested = cgroup->programs() + "/nested";
     {
       TestGuest guest;
       guest.end_machine = [](Guest&) {};
-      guest.freezer.adopt_cgroup(cgroup->open());
+      REQUIRE(guest.freezer.adopt_cgroup(cgroup->open()));
       OperationClient command(guest);
       send_exec(command, {.argv = {"sleep", "974"}}, FrameType::start);
       REQUIRE(command.read());
@@ -65,12 +64,11 @@ TEST_SUITE("agent end programs") {
       REQUIRE_FALSE(programs_in(nested).empty());
       CHECK(ends_programs(guest));
       CHECK(programs_in(nested).empty());
-      CHECK_FALSE(programs_in(command_place).empty());
+      CHECK_FALSE(programs_in(cgroup->command()).empty());
       CHECK(guest.command.running());
       guest.command.signal(SIGKILL);
     }
     CHECK(eventually([&] { return rmdir(nested.c_str()) == 0; }));
-    CHECK(eventually([&] { return rmdir(command_place.c_str()) == 0; }));
   }
 }
 

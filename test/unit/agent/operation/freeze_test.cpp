@@ -37,7 +37,7 @@ TEST_SUITE("agent freeze") {
     if (!cgroup) SKIP_CASE("needs a cgroup v2 to make others in");
     CountingProgram program(*cgroup);
     TestGuest guest;
-    guest.freezer.adopt_cgroup(cgroup->open());
+    REQUIRE(guest.freezer.adopt_cgroup(cgroup->open()));
     CHECK(program.runs());
     OperationClient client(guest);
     REQUIRE(freeze(client));
@@ -53,7 +53,7 @@ TEST_SUITE("agent freeze") {
     if (!cgroup) SKIP_CASE("needs a cgroup v2 to make others in");
     CountingProgram program(*cgroup);
     TestGuest guest;
-    guest.freezer.adopt_cgroup(cgroup->open());
+    REQUIRE(guest.freezer.adopt_cgroup(cgroup->open()));
     {
       // Programs stand, and then it turns out that the command has ended.
       guest.end_machine = [](Guest&) {};
@@ -73,7 +73,7 @@ TEST_SUITE("agent freeze") {
     if (!cgroup) SKIP_CASE("needs a cgroup v2 to make others in");
     CountingProgram program(*cgroup);
     TestGuest guest;
-    guest.freezer.adopt_cgroup(cgroup->open());
+    REQUIRE(guest.freezer.adopt_cgroup(cgroup->open()));
     {
       OperationClient client(guest);
       ask_to_freeze(client);
@@ -92,7 +92,7 @@ TEST_SUITE("agent freeze") {
     if (!cgroup) SKIP_CASE("needs a cgroup v2 to make others in");
     CountingProgram program(*cgroup);
     TestGuest guest;
-    guest.freezer.adopt_cgroup(cgroup->open());
+    REQUIRE(guest.freezer.adopt_cgroup(cgroup->open()));
     OperationClient later(guest);
     {
       OperationClient earlier(guest);
