@@ -46,7 +46,7 @@ Scratch::~Scratch() {
 std::string without_names(const std::string& text) {
   std::string clean;
   for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find_first_of(" ,;()\"'\n", at), text.size());
+    const size_t end = std::min(text.find_first_of(" ,;()\"'\n=:`", at), text.size());
     clean += without_name(text.substr(at, end - at));
     if (end < text.size()) clean += text[end];
     at = end + 1;

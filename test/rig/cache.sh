@@ -33,7 +33,8 @@ build_program() {
   target=$cache/$name-${hash:0:16}
   if [ ! -x "$target" ]; then
     partial=$(mktemp "$cache/.$name.XXXXXX")
-    gcc -O2 "$@" -o "$partial" "$source"
+    # In $(...) bash does not end at the first failure.
+    gcc -O2 "$@" -o "$partial" "$source" || { rm -f "$partial" && return 1; }
     chmod 755 "$partial"
     mv "$partial" "$target"
   fi
@@ -49,17 +50,18 @@ root_modules() {
 
 # pack_initramfs INIT MODULE...
 pack_initramfs() {
-  local root module number=0
+  local root module number=0 status=0
   root=$(mktemp -d)
   mkdir "$root/modules" "$root/root"
-  cp "$1" "$root/init"
+  cp "$1" "$root/init" || status=1
   shift
   for module in "$@"; do
     number=$((number + 1))
-    cp "$module" "$root/modules/$number"
+    cp "$module" "$root/modules/$number" || status=1
   done
-  (cd "$root" && find . | cpio --quiet -o -H newc)
+  (cd "$root" && find . | cpio --quiet -o -H newc) || status=1
   rm -rf "$root"
+  return $status
 }
 
 # make_initramfs KERNEL INIT: prints the path of the initramfs with which an unpacked kernel comes to the rig's root;
@@ -71,7 +73,7 @@ make_initramfs() {
   target=$1/$(basename "$2").cpio
   if [ ! -f "$target" ]; then
     partial=$(mktemp "$1/.initramfs.XXXXXX")
-    pack_initramfs "$2" "${modules[@]}" >"$partial"
+    pack_initramfs "$2" "${modules[@]}" >"$partial" || { rm -f "$partial" && return 1; }
     mv "$partial" "$target"
   fi
   echo "$target"

@@ -1,5 +1,6 @@
 #include "agent/clone/host_clock.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/timex.h>
 
@@ -49,11 +50,18 @@ Outcome<void> slew_clock(int64_t by_ns) {
   return {};
 }
 
-Outcome<void> correct_clock(const HostTime& time) {
+// By a snapshot, too: then the answer may be of a life before, and the identity has set the clock.
+bool has_ended(int stream) {
+  pollfd state{.fd = stream, .events = POLLIN | POLLRDHUP, .revents = 0};
+  return poll(&state, 1, 0) > 0;
+}
+
+Outcome<void> correct_clock(int stream, const HostTime& time) {
   const ClockChange change =
       judge_clock(time, now_ns(CLOCK_REALTIME) - (now_ns(CLOCK_MONOTONIC) - time.answered_ns));
   if (change.move == ClockMove::none) return {};
   if (change.move == ClockMove::slew) return slew_clock(change.by_ns);
+  if (has_ended(stream)) return {};
   log_info("the clock was " + std::to_string(std::abs(change.by_ns) / kNsPerMs) + " ms " +
            (change.by_ns > 0 ? "behind" : "ahead of") + " the host's and is set");
   return step_clock(time);
@@ -63,7 +71,7 @@ Outcome<void> correct_clock(const HostTime& time) {
 bool ask_and_wait(const base::Fd& stream, int64_t asked_ns) {
   const auto time = read_host_time(stream.get(), asked_ns);
   if (!time) return false;
-  if (const auto corrected = correct_clock(*time); !corrected)
+  if (const auto corrected = correct_clock(stream.get(), *time); !corrected)
     log_error("clock: " + corrected.error().message);
   char more[64];
   ssize_t got = 0;

@@ -103,7 +103,7 @@ Result<ImageInfo> pack_image(const Store& store, const std::string& reference,
 
 Result<ImageInfo> unpack_image(const Store& store, const std::string& reference,
                                const ProgressSink& progress, const CallLimits& limits) {
-  const CallCheck check(limits, "pack image " + reference);
+  const CallCheck check(limits, "unpack image " + reference);
   auto image = store.open_image(reference);
   if (!image) return base::fail(image.error());
   if (image->manifest.form == ImageForm::raw) return image->manifest.info;

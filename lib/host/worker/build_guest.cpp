@@ -76,8 +76,9 @@ Result<void> make_initramfs_file(const KernelEntry& kernel, base::Fd& out) {
 
 class VmBuildGuest : public BuildGuest {
  public:
+  // `cmdline`: it was booted with.
   VmBuildGuest(std::shared_ptr<WorkerHost> host, Worker worker, TempEntry scratch,
-               base::Fd doorbell, uint64_t boot_ms)
+               base::Fd doorbell, uint64_t boot_ms, std::string cmdline)
       : host_(std::move(host)),
         scratch_(std::move(scratch)),
         worker_(std::move(worker)),
@@ -85,11 +86,12 @@ class VmBuildGuest : public BuildGuest {
                                      ControlClient::Peer::own)),
         agent_(std::make_shared<VmLink>(client_)),
         doorbell_(std::move(doorbell)),
-        boot_ms_(boot_ms) {}
+        boot_ms_(boot_ms),
+        cmdline_(std::move(cmdline)) {}
   ~VmBuildGuest() override { client_->close(); }
 
   [[nodiscard]] uint64_t boot_ms() const override { return boot_ms_; }
-  [[nodiscard]] std::string kernel_cmdline() const override { return cmdline_here(); }
+  [[nodiscard]] std::string kernel_cmdline() const override { return cmdline_; }
   Result<void> put_files(const std::vector<FileToPut>& files, const CallLimits& limits) override {
     return checked(agent_.put_files(files, Limits(limits)));
   }
@@ -139,6 +141,7 @@ class VmBuildGuest : public BuildGuest {
   std::optional<StartedCommand> command_;
   base::Fd doorbell_;
   uint64_t boot_ms_;
+  std::string cmdline_;
 };
 
 Result<StepOutcome> VmBuildGuest::run(const StepCommand& command, const OutputSink& output,
@@ -339,6 +342,8 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
   if (!taken) return base::fail(taken.error());
   auto identity = make_identity("build");
   if (!identity) return base::fail(identity.error());
+  const auto* boot = std::get_if<wire::BootRequest>(&request);
+  std::string cmdline = boot != nullptr ? boot->cmdline : std::string();
   auto guest = start_guest({.taken = std::move(*taken),
                             .request = std::move(request),
                             .fds = fds,
@@ -348,7 +353,8 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
   if (!guest) return base::fail(guest.error());
   const uint64_t boot_us = guest->times.ready_us - guest->times.worker_us;
   return std::make_unique<VmBuildGuest>(host_, std::move(guest->worker), std::move(files.scratch),
-                                        std::move(guest->doorbell), boot_us / 1000);
+                                        std::move(guest->doorbell), boot_us / 1000,
+                                        std::move(cmdline));
 }
 
 Result<std::unique_ptr<BuildGuest>> VmStepRunner::boot(const BuildMachine& machine,
