@@ -16,6 +16,11 @@ bool is_id(std::string_view id) {
   });
 }
 
+// One whose end somebody has is only there for the clients that still read.
+bool is_called(Session& session, std::string_view id) {
+  return session.id() == id && !session.collected();
+}
+
 template <class S>
 Outcome<std::shared_ptr<S>> as(Outcome<SessionTable::AnySession> session) {
   if (!session) return fail(session.error());
@@ -43,7 +48,7 @@ std::string SessionTable::name_of(std::string_view id) const {
 
 bool SessionTable::has(std::string_view id) const {
   return std::any_of(sessions_.begin(), sessions_.end(),
-                     [&](const AnySession& session) { return session->id() == id; });
+                     [&](const AnySession& session) { return is_called(*session, id); });
 }
 
 // Numbers are not used again: a client that comes late finds its session or none.
@@ -101,7 +106,7 @@ void SessionTable::trim_ended() {
 Outcome<SessionTable::AnySession> SessionTable::find_any(std::string_view id) {
   const Lock lock(mutex_);
   for (const auto& session : sessions_) {
-    if (session->id() == id) return session;
+    if (is_called(*session, id)) return session;
   }
   return fail(
       is_id(id) ? name_of(id) + ": there is none" : "there is no such " + std::string(rules_.noun),
@@ -111,6 +116,12 @@ Outcome<SessionTable::AnySession> SessionTable::find_any(std::string_view id) {
 std::vector<SessionTable::AnySession> SessionTable::all() {
   const Lock lock(mutex_);
   return sessions_;
+}
+
+std::vector<SessionTable::AnySession> SessionTable::known() {
+  auto sessions = all();
+  std::erase_if(sessions, [](const AnySession& session) { return session->collected(); });
+  return sessions;
 }
 
 uint32_t SessionTable::count_in_use() {
@@ -190,7 +201,7 @@ Outcome<PtyTable::Ref> PtyTable::find(std::string_view id) {
 
 std::vector<microvm_agent_PtyInfo> PtyTable::list() {
   std::vector<microvm_agent_PtyInfo> infos;
-  for (const auto& session : all())
+  for (const auto& session : known())
     infos.push_back(std::static_pointer_cast<PtySession>(session)->info());
   return infos;
 }
@@ -228,7 +239,7 @@ Outcome<ExecTable::Ref> ExecTable::find(std::string_view id) {
 
 std::vector<microvm_agent_ExecInfo> ExecTable::list() {
   std::vector<microvm_agent_ExecInfo> infos;
-  for (const auto& session : all())
+  for (const auto& session : known())
     infos.push_back(std::static_pointer_cast<ExecSession>(session)->info());
   return infos;
 }

@@ -50,6 +50,8 @@ class SessionTable {
   [[nodiscard]] Outcome<AnySession> find_or_add(IsIt is_it, std::string id, Make make);
   [[nodiscard]] Outcome<AnySession> find_any(std::string_view id);
   [[nodiscard]] std::vector<AnySession> all();
+  // Those whose end nobody has yet.
+  [[nodiscard]] std::vector<AnySession> known();
   // `start` on a thread of its own, which serves the session then. An error: the connection was
   // told.
   template <class Start>

@@ -80,6 +80,7 @@ namespace {
 
 // A list is bounded by the agent, and here against one that does not keep to it.
 constexpr size_t kMaxListedExecs = 4096;
+constexpr std::chrono::seconds kCollectLimit{1};
 
 Result<Exec> begin_exec(Operation operation, ExecClient::Settings settings, const Limits& limits) {
   auto impl = std::make_unique<Exec::Impl>(std::move(operation), std::move(settings));
@@ -210,8 +211,11 @@ Result<ExitStatus> AgentClient::wait_exec(const std::string& id,
   if ((*frame)->type != FrameType::exited) return operation->unexpected(**frame);
   const auto exited = decode_message<microvm_agent_Exited>((*frame)->body);
   if (!exited) return base::fail(exited.error());
-  // From now on nobody needs it any more.
-  [[maybe_unused]] const auto told = operation->try_push(FrameType::pty_collect, {}, begin);
+  // Nobody needs it any more; the agent knows when it has closed the stream.
+  const Limits soon({}, kCollectLimit);
+  const auto told = operation->try_push(FrameType::pty_collect, {}, soon);
+  if (told && *told) [[maybe_unused]]
+    const auto closed = operation->try_receive(soon);
   return to_exit_status(*exited);
 }
 

@@ -171,6 +171,24 @@ TEST_SUITE("agent exec clients") {
     CHECK(eventually([&] { return list_execs(guest).empty(); }));
   }
 
+  TEST_CASE("once somebody has its end it is not known any more, and its readers read on") {
+    TestGuest guest;
+    TestExec reader(guest);
+    reader.open(sh("echo words; exit 2"));
+    REQUIRE(eventually([&] { return info_of(guest).ended; }));
+    OperationClient waiter(guest);
+    send_exec_wait(waiter);
+    REQUIRE(waiter.read()->type == FrameType::exec_info);
+    REQUIRE(waiter.read()->type == FrameType::exited);
+    waiter.send(FrameType::pty_collect);
+    REQUIRE(eventually([&] { return list_execs(guest).empty(); }));
+    CHECK(TestExec(guest).attach().failure->error == ENOENT);
+    TestExec next(guest);
+    CHECK(next.open(sh("exit 3")).finish().exited->code == 3);
+    CHECK(reader.finish().out == "words\n");
+    CHECK(reader.exited->code == 2);
+  }
+
   TEST_CASE("who waits for the end reads nothing, and the program waits for nobody but readers") {
     TestGuest guest;
     TestExec first(guest);
