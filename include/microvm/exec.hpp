@@ -72,8 +72,8 @@ struct ExecOutput {
 // The program belongs to the Vm: it goes on over suspend and resume, fork (there a copy of it, with
 // nobody attached), checkpoint and rollback, and when the process with the handle dies; then
 // Vm::attach_exec() comes back to it. Dropping the handle of Vm::exec() before the end kills the
-// program, unless it is detached or its Vm sleeps just then; dropping one of attach_exec() only
-// detaches.
+// program, unless it is detached or its Vm was suspended or rolled back since the handle last
+// reached it; dropping one of attach_exec() only detaches.
 //
 // Output: the guest keeps the last 256 KiB of both streams together (of the first 32 programs that
 // run at a time; 64 KiB of those up to the 128th, 16 KiB of the others). The program waits for
@@ -110,7 +110,8 @@ class MICROVM_API Exec {
   // vm_suspended, vm_gone, deadline_exceeded (10 s). See also Vm::signal_exec().
   Result<void> kill(int signal);
 
-  // Leaves the program running; further calls fail with busy. Error: unsupported (an image of a
+  // Leaves the program running; further calls fail with busy. What it has not read within a second
+  // of what was written may be lost, and so the end of stdin. Error: unsupported (an image of a
   // version whose programs can not be left: rebuild it).
   Result<void> detach();
 

@@ -128,7 +128,9 @@ class MICROVM_API Vm {
   // Exec whose wait() says why. Arguments and environment: as Linux takes them, 2 MiB together and
   // 128 KiB each (256 KiB of each list with an image of an older version).
   // Errors: already_exists (the id), busy (too many), unsupported (an image of an older version:
-  // id, detached, long lists), vm_gone, cancelled, deadline_exceeded.
+  // id, detached, long lists), vm_gone, cancelled, deadline_exceeded. Where the Vm was suspended
+  // under the call, the program may have been started in spite of busy, cancelled and
+  // deadline_exceeded: execs() tells.
   Result<Exec> exec(const ExecOptions& options, const CallLimits& limits = {});
   // Another handle of a program, at most 16 at a time; of one that has ended since, too: the rest
   // of its output and its exit status.
@@ -138,8 +140,9 @@ class MICROVM_API Vm {
   Result<Exec> attach_exec(const std::string& id, const ExecAttachOptions& options = {},
                            const CallLimits& limits = {});
   Result<std::vector<ExecInfo>> execs(const CallLimits& limits = {});  // the oldest first
-  // To its process group. Errors: not_found, busy (it has ended), invalid_argument (no such
-  // signal).
+  // To its process group; where the Vm was suspended under the call it may come twice, or be
+  // answered by the end it brought. Errors: not_found, busy (it has ended), invalid_argument (no
+  // such signal).
   Result<void> signal_exec(const std::string& id, int signal, const CallLimits& limits = {});
   // Until it has ended; from then on it is not known any more. Reads none of its output, so others
   // may have to. Errors: not_found, vm_suspended, …
@@ -252,9 +255,9 @@ class MICROVM_API Vm {
   // Stops the guest and keeps its state: what it changed, compressed. It costs nothing but that
   // until it is resumed, by resume() or by any call that needs the guest, here or in another
   // process that opens the data directory (only here if it dies with its owner). Streams of the
-  // host (exec, connect, log) end when the worker is gone; programs, also those of exec, and
-  // connections inside go on
-  // later as if nothing had been, with the right wall clock and a monotonic one that did not jump.
+  // host (connect, pty, exec without `reattach`) end when the worker is gone, follow_logs() goes
+  // on; programs, also those of exec, and connections inside go on later as if nothing had been,
+  // with the right wall clock and a monotonic one that did not jump.
   // A resume before the state is durable is served from memory; other processes wait until it is,
   // as they do for every change of a Vm's state. A suspended Vm stays suspended (no error). A
   // suspend hook is called first; how it ends does not matter. Errors: busy (this process is

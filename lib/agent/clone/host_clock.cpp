@@ -50,10 +50,11 @@ Outcome<void> slew_clock(int64_t by_ns) {
   return {};
 }
 
-// By a snapshot, too: then the answer may be of a life before, and the identity has set the clock.
-bool has_ended(int stream) {
-  pollfd state{.fd = stream, .events = POLLIN | POLLRDHUP, .revents = 0};
-  return poll(&state, 1, 0) > 0;
+// As by a snapshot, and not by the host, which closes it: then the answer is of a life before, and
+// the identity has set the clock since.
+bool is_broken(int stream) {
+  pollfd state{.fd = stream, .events = 0, .revents = 0};
+  return poll(&state, 1, 0) > 0 && (state.revents & POLLERR) != 0;
 }
 
 Outcome<void> correct_clock(int stream, const HostTime& time) {
@@ -61,7 +62,7 @@ Outcome<void> correct_clock(int stream, const HostTime& time) {
       judge_clock(time, now_ns(CLOCK_REALTIME) - (now_ns(CLOCK_MONOTONIC) - time.answered_ns));
   if (change.move == ClockMove::none) return {};
   if (change.move == ClockMove::slew) return slew_clock(change.by_ns);
-  if (has_ended(stream)) return {};
+  if (is_broken(stream)) return {};
   log_info("the clock was " + std::to_string(std::abs(change.by_ns) / kNsPerMs) + " ms " +
            (change.by_ns > 0 ? "behind" : "ahead of") + " the host's and is set");
   return step_clock(time);

@@ -33,7 +33,7 @@ Outcome<void> run_exec(Guest& guest, Channel& channel, const FrameHeader& reques
   if (added->is_new)
     guest.execs.open(added->session, std::move(*program), guest.root_fd, guest.freezer.programs(),
                      channel.take());
-  else
+  else if (!channel.host_gone())  // a later attempt may be here already
     guest.execs.attach(
         added->session,
         {.connection = channel.take(), .write = true, .take_over = true, .position = 0});

@@ -3,11 +3,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 
 #include "agent/link/vsock.hpp"
 
 namespace microvm::agent {
+namespace {
+
+std::atomic<uint64_t> ends_so_far{0};
+
+}  // namespace
 
 void refuse_client(base::Fd connection, const Failed& failure) {
   Channel(std::move(connection)).send_failure(failure);
@@ -247,6 +253,7 @@ void Session::note_end() {
     const Lock lock(mutex_);
     end_ = ProgramEnd{.status = reap(child_), .timed_out = timed_out()};
     ended_ = true;
+    end_number_ = ++ends_so_far;
     collected_ = status_unwanted_;
   }
   kill_at_ = Deadline::never();
@@ -313,6 +320,11 @@ void Session::dismiss() {
 bool Session::ended() {
   const Lock lock(mutex_);
   return ended_;
+}
+
+uint64_t Session::end_number() {
+  const Lock lock(mutex_);
+  return end_number_;
 }
 
 bool Session::collected() {

@@ -48,6 +48,8 @@ class Session {
   // Once the program has ended, its clients have to go.
   void dismiss();
   [[nodiscard]] bool ended();
+  // The later it ended, the greater.
+  [[nodiscard]] uint64_t end_number();
   // Somebody has the exit status: it need not be kept.
   [[nodiscard]] bool collected();
   // Clients that are not through with it.
@@ -154,6 +156,7 @@ class Session {
   bool status_unwanted_ = false;
   bool served_ = true;
   bool ended_ = false;
+  uint64_t end_number_ = 0;
   bool in_use_ = true;
 };
 

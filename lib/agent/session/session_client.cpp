@@ -21,7 +21,7 @@ void SessionClient::demote() {
 pollfd SessionClient::interest() const {
   int events = POLLRDHUP;
   if (!blocked() && !broken_) events |= POLLIN;
-  if (!outgoing_.empty()) events |= POLLOUT;
+  if (!outgoing_.empty() && !deaf_) events |= POLLOUT;
   return {.fd = connection_.get(), .events = static_cast<short>(events), .revents = 0};
 }
 
@@ -49,8 +49,10 @@ void SessionClient::greet(FrameType type, const pb_msgdesc_t* fields, const void
 }
 
 bool SessionClient::send(const Ring& ring, const std::optional<ProgramEnd>& end) {
+  if (deaf_) return true;
   do {
-    if (!outgoing_.flush(connection_.get())) return false;
+    // The end of the stream shows where it is read, behind its last word (exec_drop).
+    if (!outgoing_.flush(connection_.get())) return deaf_ = !broken_.has_value();
   } while (outgoing_.empty() && next_frame(ring, end));
   return !(told_broken_ && outgoing_.empty());
 }

@@ -94,6 +94,8 @@ class SessionClient {
   bool leaves_ = false;
   bool tell_role_ = false;
   bool told_exit_ = false;
+  // Nobody reads what is sent; what it said before it went is still to come.
+  bool deaf_ = false;
   std::optional<Failed> broken_;  // its frames make no sense any more
   bool told_broken_ = false;
   bool held_ = false;

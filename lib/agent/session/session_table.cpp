@@ -85,11 +85,15 @@ Outcome<base::Fd> SessionTable::prepare(std::string& id, size_t& running) {
 }
 
 void SessionTable::forget_oldest_ended() {
-  size_t ended = 0;
-  for (size_t i = sessions_.size(); i-- > 0;) {
-    if (!sessions_[i]->ended() || ++ended < rules_.max_ended) continue;
-    sessions_[i]->dismiss();
-    sessions_.erase(sessions_.begin() + static_cast<ptrdiff_t>(i));
+  std::vector<std::pair<uint64_t, AnySession>> ended;  // that nobody is just reading
+  for (const auto& session : sessions_) {
+    if (session->ended() && !session->in_use()) ended.emplace_back(session->end_number(), session);
+  }
+  std::sort(ended.begin(), ended.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (size_t i = 0; i + rules_.max_ended <= ended.size(); i++) {
+    ended[i].second->dismiss();
+    std::erase(sessions_, ended[i].second);
   }
 }
 

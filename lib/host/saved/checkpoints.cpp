@@ -97,8 +97,8 @@ Result<CheckpointInfo> parse_checkpoint(std::string_view text, const std::string
 }
 
 Result<CheckpointInfo> commit_checkpoint(const Store& store, TempEntry entry, CheckpointInfo info,
-                                         const SavedState& saved) {
-  const auto names = lock_names(store.data_dir() / "checkpoints");
+                                         const SavedState& saved, const MayGoOn& may_go_on) {
+  const auto names = lock_names(store.data_dir() / "checkpoints", may_go_on);
   if (!names) return base::fail(names.error());
   if (auto ok = check_checkpoint_name_free(store, info.name); !ok) return base::fail(ok.error());
   auto id = random_hex(6);

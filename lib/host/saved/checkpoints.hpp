@@ -32,7 +32,7 @@ Result<void> check_checkpoint_name_free(const Store& store, const std::string& n
 // Adds it; gives it its id. `entry` has the files that `saved` names. Error: already_exists (the
 // name).
 Result<CheckpointInfo> commit_checkpoint(const Store& store, TempEntry entry, CheckpointInfo info,
-                                         const SavedState& saved);
+                                         const SavedState& saved, const MayGoOn& may_go_on = {});
 // By time.
 Result<Listing<CheckpointInfo>> list_checkpoints(const Store& store, const MayGoOn& may_go_on = {});
 // By id, name or an unambiguous beginning of the id. Errors: not_found, invalid_argument, corrupt,

@@ -156,7 +156,9 @@ Result<base::Fd> make_kept_logs(const fs::path& vm_dir) {
   const auto header = read_header(files);
   if (!header && header.error().code != ErrorCode::corrupt) return base::Fd();
   if (is_up_to_date(files, header)) return file;
-  return write_kept_logs(vm_dir, files, header.value_or(std::nullopt));
+  // No room for it is no reason not to start: the worker takes the text files, as older ones do.
+  auto written = write_kept_logs(vm_dir, files, header.value_or(std::nullopt));
+  return written ? std::move(written) : base::Fd();
 }
 
 }  // namespace microvm::host

@@ -1,6 +1,7 @@
 #include "host/session/exec_client.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +22,12 @@ constexpr std::chrono::seconds kTellLimit{1};
 
 bool is_output(FrameType type) {
   return type == FrameType::stdout_data || type == FrameType::stderr_data;
+}
+
+// The agent comes to the word that a client leaves once the program has read its stdin, and closes.
+void await_leave(const Operation& operation) {
+  [[maybe_unused]] const auto closed =
+      Limits({}, kTellLimit).wait(operation.fd(), POLLRDHUP, operation.what());
 }
 
 // How far a frame brings its reader in the output.
@@ -55,7 +62,11 @@ void ExecClient::let_go() {
   // Behind stdin that the program may not read, a word may never be heard.
   const bool is_heard = !begun_ || !settings_.kills || !has_written_;
   const FrameType word = settings_.kills ? FrameType::exec_drop : FrameType::exec_detach;
-  if (is_heard && operation.try_push(word, {}, Limits({}, kLastWordLimit))) return;
+  if (is_heard) {
+    const auto said = operation.try_push(word, {}, Limits({}, kLastWordLimit));
+    if (said && *said && !settings_.kills && has_written_) await_leave(operation);
+    if (said) return;
+  }
   if (begun_ && settings_.kills) kill_and_forget(operation.shared_link());
 }
 
@@ -100,7 +111,9 @@ void ExecClient::on_started(const microvm_agent_Started& started, Stream& stream
   writer_ = started.writer;
   pen_ = started.pen;
   const std::scoped_lock lock(log_mutex_);
-  stream.next_stdin = started.stdin_ended ? stdin_.end() : started.stdin_bytes;
+  // Where another client writes, the agent's count is not of what this one has written.
+  const bool goes_on = started.writer && !started.stdin_ended;
+  stream.next_stdin = goes_on ? started.stdin_bytes : stdin_.end();
   stream.end_sent = started.stdin_ended;
 }
 
@@ -158,9 +171,11 @@ Result<std::optional<ExecOutput>> ExecClient::read(const Limits& limits) {
 
 // Empty at the end of the stream.
 Result<std::optional<Frame>> ExecClient::next_frame(Stream& stream, const Limits& limits) {
+  point_poll_fd();
   if (rest_.empty()) return stream.operation.try_receive(limits);
   Frame frame = std::move(rest_.front());
   rest_.pop_front();
+  point_poll_fd();
   return frame;
 }
 
@@ -280,13 +295,20 @@ Result<void> ExecClient::check_stdin(const microvm_agent_Started& started) const
 }
 
 void ExecClient::adopt(StreamRef stream) {
-  const bool has_rest = !next_piece(*stream).empty() || wants_end(*stream);
+  const auto piece = next_piece(*stream);
+  const bool has_rest = (piece && !piece->empty()) || wants_end(*stream);
   {
     const std::scoped_lock lock(stream_mutex_);
     stream_ = std::move(stream);
-    ::dup3(stream_->operation.fd(), poll_fd_.get(), O_CLOEXEC);
   }
+  poll_fd_is_old_ = true;
   if (has_rest) send_rest_later();
+}
+
+void ExecClient::point_poll_fd() {
+  if (!rest_.empty() || !std::exchange(poll_fd_is_old_, false)) return;
+  const std::scoped_lock lock(stream_mutex_);
+  ::dup3(stream_->operation.fd(), poll_fd_.get(), O_CLOEXEC);
 }
 
 // ---- stdin
@@ -313,8 +335,9 @@ Result<void> ExecClient::write_stdin(wire::ByteView data, const Limits& limits) 
 
 Result<void> ExecClient::write_logged(wire::ByteView piece, const Limits& limits) {
   {
+    const StreamRef stream = current();
     const std::scoped_lock lock(log_mutex_);
-    stdin_.append(piece);
+    stdin_.append(piece, stream->next_stdin);
   }
   auto sent = send_stdin(limits);
   if (sent) return sent;
@@ -348,10 +371,11 @@ Result<void> ExecClient::send_stdin(const Limits& limits) {
   }
 }
 
-wire::Bytes ExecClient::next_piece(const Stream& stream) const {
+Result<wire::Bytes> ExecClient::next_piece(const Stream& stream) const {
   const std::scoped_lock lock(log_mutex_);
+  if (auto kept = stdin_.check(stream.next_stdin, what()); !kept) return base::fail(kept.error());
   const auto piece = stdin_.from(stream.next_stdin, wire::kDataChunk);
-  return {piece.begin(), piece.end()};
+  return wire::Bytes(piece.begin(), piece.end());
 }
 
 bool ExecClient::wants_end(const Stream& stream) const {
@@ -363,12 +387,13 @@ bool ExecClient::wants_end(const Stream& stream) const {
 Result<bool> ExecClient::send_rest(Stream& stream, const Limits& limits) {
   for (;;) {
     const auto piece = next_piece(stream);
-    const bool is_end = piece.empty();
+    if (!piece) return base::fail(piece.error());
+    const bool is_end = piece->empty();
     if (is_end && !wants_end(stream)) return true;
     bool taken = false;
     const auto sent = stream.operation.try_push(
-        is_end ? FrameType::stdin_end : FrameType::stdin_data, piece, limits, &taken);
-    if (taken) stream.next_stdin += piece.size();
+        is_end ? FrameType::stdin_end : FrameType::stdin_data, *piece, limits, &taken);
+    if (taken) stream.next_stdin += piece->size();
     if (taken && is_end) stream.end_sent = true;
     if (!sent || !*sent) return sent;
   }
@@ -420,6 +445,7 @@ Result<void> ExecClient::detach() {
   }
   const StreamRef stream = current();
   auto said = stream->operation.try_push(FrameType::exec_detach, {}, Limits({}, kTellLimit));
+  if (said && *said && has_written_) await_leave(stream->operation);
   left_ = true;
   ::shutdown(stream->operation.fd(), SHUT_RDWR);
   return {};

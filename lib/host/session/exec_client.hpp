@@ -79,6 +79,7 @@ class ExecClient {
   Result<StreamRef> open_again(const std::shared_ptr<AgentLink>& link, const Limits& limits);
   [[nodiscard]] Result<void> check_stdin(const microvm_agent_Started& started) const;
   void adopt(StreamRef stream);
+  void point_poll_fd();
 
   // --- with write_mutex_
   [[nodiscard]] Result<void> check_writable() const;
@@ -86,7 +87,8 @@ class ExecClient {
   Result<void> send_stdin(const Limits& limits);
   Result<bool> send_rest(Stream& stream, const Limits& limits);
 
-  [[nodiscard]] wire::Bytes next_piece(const Stream& stream) const;
+  // Error: the agent asks for what is not kept.
+  [[nodiscard]] Result<wire::Bytes> next_piece(const Stream& stream) const;
   [[nodiscard]] bool wants_end(const Stream& stream) const;
   Result<void> push(wire::FrameType type, wire::ByteView body, const Limits& limits);
   void send_rest_later();
@@ -109,7 +111,9 @@ class ExecClient {
 
   std::timed_mutex read_mutex_;
   std::deque<Frame> rest_;  // of a stream that has ended, not read yet
-  uint64_t lost_ = 0;       // since the last piece of output
+  // Until the reader comes, callers poll the stream before, which has ended and so is readable.
+  bool poll_fd_is_old_ = false;
+  uint64_t lost_ = 0;  // since the last piece of output
   uint32_t pen_ = 0;
   std::optional<ExitStatus> ended_;
 

@@ -135,7 +135,8 @@ Result<Operation> GuestFiles::begin(const char* what, const Request& request,
 }
 
 Result<std::optional<Operation>> GuestFiles::begin_change(const char* what, Request& request,
-                                                          const Limits& limits) {
+                                                          const Limits& limits,
+                                                          const Limits& answer_limits) {
   const bool again = change_ != nullptr && change_->begun;
   if (change_ != nullptr) set_operation_id(request.operation_id, *change_);
   auto operation = Operation::open(link_, what, limits);
@@ -145,7 +146,7 @@ Result<std::optional<Operation>> GuestFiles::begin_change(const char* what, Requ
   auto sent = operation->send(type, encode_message(request), limits);
   if (!sent) return base::fail(sent.error());
   if (!again) return operation;
-  const auto answer = operation->receive_if_known(limits.within(kSilenceLimit));
+  const auto answer = operation->receive_if_known(answer_limits);
   if (!answer) return base::fail(answer.error());
   if (!*answer) return base::fail(asleep_meanwhile(what));
   if ((*answer)->type == FrameType::ok) return std::nullopt;
@@ -154,7 +155,7 @@ Result<std::optional<Operation>> GuestFiles::begin_change(const char* what, Requ
 }
 
 Result<void> GuestFiles::ask(const char* what, Request& request, const Limits& limits) {
-  auto operation = begin_change(what, request, limits);
+  auto operation = begin_change(what, request, limits, limits);
   if (!operation) return base::fail(operation.error());
   return *operation ? (*operation)->expect_ok(limits) : Result<void>();
 }
@@ -225,7 +226,8 @@ Result<void> GuestFiles::write(const std::string& path, Content content, const D
   if (!request) return base::fail(request.error());
   if (auto ok = set_attributes(*request, options.mode, options.owner); !ok) return ok;
   request->keep_existing = !options.replace;
-  auto operation = begin_change(append ? "append to a file" : "write a file", *request, limits);
+  auto operation = begin_change(append ? "append to a file" : "write a file", *request, limits,
+                                limits.within(kSilenceLimit));
   if (!operation) return base::fail(operation.error());
   if (!*operation) return {};
   if (auto sent = send_data(**operation, source, limits); !sent) return sent;

@@ -50,10 +50,11 @@ class GuestFiles {
   Result<Operation> begin(const char* what, const microvm_agent_FileRequest& request,
                           const Limits& limits);
   // Nothing when an attempt before has done it. Error: vm_suspended, when an attempt before may
-  // have done it and the agent is too old to tell.
+  // have done it and the agent is too old to tell. `answer_limits`: the agent does not answer while
+  // an attempt before is still at it.
   Result<std::optional<Operation>> begin_change(const char* what,
                                                 microvm_agent_FileRequest& request,
-                                                const Limits& limits);
+                                                const Limits& limits, const Limits& answer_limits);
   Result<void> ask(const char* what, microvm_agent_FileRequest& request, const Limits& limits);
 
   std::shared_ptr<AgentLink> link_;

@@ -5,11 +5,13 @@
 namespace microvm::host {
 
 // Cut now and then only, so that a byte is moved once.
-void StdinLog::append(wire::ByteView bytes) {
+void StdinLog::append(wire::ByteView bytes, uint64_t needed) {
   kept_.insert(kept_.end(), bytes.begin(), bytes.end());
   end_ += bytes.size();
   if (kept_.size() < 2 * kKeptBytes) return;
-  kept_.erase(kept_.begin(), kept_.end() - static_cast<ptrdiff_t>(kKeptBytes));
+  const uint64_t keep = std::max<uint64_t>(kKeptBytes, end_ - std::min(needed, end_));
+  if (keep >= kept_.size()) return;
+  kept_.erase(kept_.begin(), kept_.end() - static_cast<ptrdiff_t>(keep));
 }
 
 void StdinLog::take_back(size_t count) {

@@ -16,7 +16,8 @@ class StdinLog {
 
   // Begins where the agent says that it is.
   void begin(uint64_t position) { end_ = position; }
-  void append(wire::ByteView bytes);
+  // `needed`: what comes from that position on is kept, however much it is.
+  void append(wire::ByteView bytes, uint64_t needed = UINT64_MAX);
   // The last `count` bytes were not sent after all.
   void take_back(size_t count);
 

@@ -121,7 +121,9 @@ Result<void> DirectorySink::make_directory(const FileInfo& info) {
   if (!existing) return failed(path_, ENOTDIR);
   if (!own_.contains(path_)) return {};
   // It may have its mode already, from an attempt before.
-  if (::fchmodat(parent_.get(), last_name_.c_str(), 0700, 0) != 0) return failed(path_);
+  // By the descriptor: the name may be a link by now, and that would be followed.
+  const std::string opened = "/proc/self/fd/" + std::to_string(existing.get());
+  if (::chmod(opened.c_str(), 0700) != 0) return failed(path_);
   made_.push_back({path_, info});
   return {};
 }

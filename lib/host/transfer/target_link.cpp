@@ -17,8 +17,9 @@ Result<CopyTarget> to_target(fs::path path) {
   const fs::path name = path.filename();
   if (name.empty() || name == "." || name == "..") {
     std::error_code error;
+    const std::string named = path.string();
     path = fs::canonical(path, error);
-    if (error) return base::fail_errno("copy to " + path.string(), error.value());
+    if (error) return base::fail_errno("copy to " + named, error.value());
   }
   return CopyTarget{path.parent_path(), path.filename().string()};
 }

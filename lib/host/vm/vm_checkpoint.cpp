@@ -72,7 +72,8 @@ Result<CheckpointInfo> Vm::Impl::checkpoint(const std::string& name, const Limit
   info.created = host::rfc3339_now();
   info.memory_bytes = record.memory_bytes;
   info.vcpus = record.vcpus;
-  auto kept = host::commit_checkpoint(core->store, std::move(*entry), std::move(info), *saved);
+  auto kept = host::commit_checkpoint(core->store, std::move(*entry), std::move(info), *saved,
+                                      host::CallCheck(limits, std::string(kWhat)));
   if (!kept) return kept;
   tell(VmEvent::Kind::checkpointed, std::string(kCauseCall), clock.us(),
        kept->id + ", paused for " + std::to_string(captured->pause_us) + " us");

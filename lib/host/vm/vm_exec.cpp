@@ -1,5 +1,6 @@
 // Programs in a Vm, and the way back to them when it was suspended under their handles.
 #include <cstring>
+#include <optional>
 
 #include "host/base/random.hpp"
 #include "host/vm/environment.hpp"
@@ -111,8 +112,17 @@ Result<ExitStatus> Vm::wait_exec(const std::string& id, const CallLimits& call_l
   const Limits limits(call_limits);
   const Limits bounded(call_limits, kExecCallLimit);
   const auto home = home_of(impl_);
-  return impl_->with_agent(bounded, "wait for an exec",
-                           [&](auto& agent) { return agent.wait_exec(id, home, bounded, limits); });
+  // A suspend of somebody else is told, and not undone.
+  std::optional<Error> cut;
+  auto ended =
+      impl_->with_agent(bounded, "wait for an exec", [&](auto& agent) -> Result<ExitStatus> {
+        auto waited = agent.wait_exec(id, home, bounded, limits);
+        if (waited || waited.error().code != ErrorCode::vm_suspended) return waited;
+        cut = waited.error();
+        return ExitStatus{};
+      });
+  if (cut) return base::fail(*cut);
+  return ended;
 }
 
 }  // namespace microvm

@@ -78,8 +78,16 @@ class TakenOnce {
   DataSink sink() {
     return [this](std::span<const std::byte> bytes) {
       is_taken_ = true;
-      return (*sink_)(bytes);
+      auto taken = (*sink_)(bytes);
+      if (!taken) sink_failed_ = taken.error();
+      return taken;
     };
+  }
+  // The sink's own error is what its call returns, also where it is one of another Vm's end.
+  template <class T>
+  Result<T> result_of(Result<T> result) const {
+    if (!result && sink_failed_) return base::fail(*sink_failed_);
+    return result;
   }
 
   [[nodiscard]] bool is_taken() const { return is_taken_; }
@@ -90,6 +98,7 @@ class TakenOnce {
   const DataSink* sink_ = nullptr;
   bool is_taken_ = false;
   bool needed_again_ = false;
+  std::optional<Error> sink_failed_;
 };
 
 DataSource source_of(std::span<const std::byte> content) {
@@ -135,12 +144,12 @@ Result<FileInfo> Vm::read_file_to(const std::string& path, const DataSink& sink,
                                   const ReadFileOptions& options, const CallLimits& limits) {
   const Limits bounded(limits);
   TakenOnce once(sink);
-  return again_while(
+  return once.result_of(again_while(
       *impl_, bounded, "read a file",
       [&](AgentClient& agent) {
         return GuestFiles(agent.link()).read(path, options, once.sink(), bounded);
       },
-      [&] { return !once.is_taken(); });
+      [&] { return !once.is_taken(); }));
 }
 
 Result<void> Vm::write_file(const std::string& path, std::span<const std::byte> content,
@@ -263,7 +272,7 @@ Result<TransferTotals> Vm::download_tar(const std::string& path, const DataSink&
         return host::get_tree(agent.link(), path, options, *sink, bounded);
       },
       [&] { return !once.is_taken(); });
-  if (!totals) return totals;
+  if (!totals) return once.result_of(std::move(totals));
   if (auto done = sink->finish(); !done) return base::fail(done.error());
   return totals;
 }

@@ -172,6 +172,57 @@ TEST_CASE("session: a dropped handle ends its program also while that does not r
   CHECK(eventually([&] { return !runs(pid); }));
 }
 
+TEST_CASE("session: a dropped handle ends its program also while that prints without end") {
+  CutAgent agent;
+  for (int i = 0; i < 20; i++) {
+    uint32_t pid = 0;
+    {
+      auto program = agent.start(script("exec yes"));
+      REQUIRE(program);
+      pid = program->pid();
+      take_text(*program, 100'000);
+    }
+    CHECK(eventually([&] { return !runs(pid); }));
+    REQUIRE(eventually([&] { return agent.list().empty(); }));
+  }
+}
+
+TEST_CASE("session: what was written before a detach is read, and its end") {
+  CutAgent agent;
+  auto command = script("sleep 0.2; wc -c");
+  command.program.stdin_open = true;
+  auto program = agent.start(command);
+  REQUIRE(program);
+  const std::vector<std::byte> much(100'000);
+  REQUIRE(program->write_stdin(much, kExecPatience));
+  REQUIRE(program->close_stdin(kExecPatience));
+  REQUIRE(program->detach());
+  auto again = agent.attach("p", {.write = false, .position = 0});
+  REQUIRE(again);
+  CHECK(take_text(*again, 7) == "100000\n");
+}
+
+TEST_CASE("session: who only reads and attaches again sends nothing of what another has written") {
+  CutAgent agent;
+  auto command = script("cat");
+  command.program.stdin_open = true;
+  auto writer = agent.start(command);
+  REQUIRE(writer);
+  auto reader = agent.attach("p", {.write = false, .position = 0, .reattach = true});
+  REQUIRE(reader);
+  REQUIRE(writer->write_stdin(wire::as_bytes("first"), kExecPatience));
+  CHECK(take_text(*reader, 5) == "first");
+  REQUIRE(writer->detach());
+  agent.home->cut();
+  auto other = agent.attach("p");
+  REQUIRE(other);
+  REQUIRE(other->write_stdin(wire::as_bytes("second"), kExecPatience));
+  CHECK(take_text(*reader, 6) == "second");
+  REQUIRE(other->close_stdin(kExecPatience));
+  CHECK(reader->wait(kExecPatience)->code == 0);
+  CHECK(reader->position() == 11);
+}
+
 TEST_CASE("session: a suspend is told as one, and the position leads on") {
   CutAgent agent;
   auto first = agent.start(script("echo one; sleep 0.3; echo two"));
@@ -333,4 +384,9 @@ TEST_CASE("session: of stdin the last is kept, and what is not is said") {
   CHECK(log.check(log.end() + 1, "exec").error().code == ErrorCode::invalid_argument);
   log.take_back(100'000);
   CHECK(log.end() == 3'901'000);
+  // What a stream has still to send stays.
+  const uint64_t needed = log.end();
+  for (int i = 0; i < 40; i++) log.append(wire::as_bytes(chunk), needed);
+  CHECK(log.check(needed, "exec"));
+  CHECK(log.from(needed, 50).size() == 50);
 }
