@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <string>
+#include <utility>
 
 #include "agent/base/kernel_log.hpp"
 #include "agent/base/time.hpp"
@@ -109,16 +110,20 @@ Outcome<HostTime> read_host_time(int stream, int64_t asked_ns) {
 int64_t pause_before_asking_ms(int64_t last_pause_ms, bool told, int64_t lasted_ms) {
   const bool long_stream = lasted_ms >= kLongStreamMs;
   if (told && long_stream) return 0;
-  return std::clamp(long_stream ? 0 : last_pause_ms * 2, kShortestPauseMs, kLongestPauseMs);
+  const int64_t shortest = told ? kShortestPauseMs / 10 : kShortestPauseMs;
+  return std::clamp(long_stream ? 0 : last_pause_ms * 2, shortest, kLongestPauseMs);
 }
 
 void follow_host_clock(base::Fd (*connect)()) {
   int64_t pause_ms = 0;
+  bool told_before = false;
   for (;;) {
     const int64_t asked_ns = now_ns(CLOCK_MONOTONIC);
     const base::Fd stream = connect();
     const bool told = stream && ask_and_wait(stream, asked_ns);
     const int64_t lasted_ms = stream ? (now_ns(CLOCK_MONOTONIC) - asked_ns) / kNsPerMs : 0;
+    // What was waited for one reason is none for the other.
+    if (std::exchange(told_before, told) != told) pause_ms = 0;
     pause_ms = pause_before_asking_ms(pause_ms, told, lasted_ms);
     sleep_ms(pause_ms);
   }

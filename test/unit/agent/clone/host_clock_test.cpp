@@ -64,6 +64,7 @@ TEST_CASE("host clock: a host that closes is asked at once, one that refuses eve
   CHECK(pause_before_asking_ms(8000, true, kLongMs) == 0);
   CHECK(pause_before_asking_ms(0, false, kLongMs) == 500);  // a restore broke it
   CHECK(pause_before_asking_ms(8000, false, kLongMs) == 500);
+  CHECK(pause_before_asking_ms(0, true, 1) == 50);  // the clock was set just then
   for (const bool told : {true, false}) {
     int64_t pause_ms = 0;
     int64_t all_ms = 0;
