@@ -18,7 +18,6 @@ constexpr int kMaxWrappings = 16;
 constexpr size_t kSha256Digits = 64;
 
 // --- files that are no tar
-// ---------------------------------------------------------------------------------
 
 struct Mark {
   size_t offset;
@@ -88,7 +87,6 @@ base::Failure mistake(const std::string& name, const std::string& what) {
 }
 
 // --- tars of something else
-// ---------------------------------------------------------------------------------
 
 bool has(const FileTree& tree, const Node& directory, std::string_view name, NodeKind kind) {
   const auto found = directory.children.find(name);
