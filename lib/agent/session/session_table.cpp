@@ -80,18 +80,18 @@ Outcome<base::Fd> SessionTable::prepare(std::string& id, size_t& running) {
   running = *live;
   base::Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake) return fail_errno("eventfd");
-  forget_oldest_ended();
+  forget_oldest_ended(rules_.max_ended - 1);
   return wake;
 }
 
-void SessionTable::forget_oldest_ended() {
+void SessionTable::forget_oldest_ended(size_t keep) {
   std::vector<std::pair<uint64_t, AnySession>> ended;  // that nobody is just reading
   for (const auto& session : sessions_) {
     if (session->ended() && !session->in_use()) ended.emplace_back(session->end_number(), session);
   }
   std::sort(ended.begin(), ended.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (size_t i = 0; i + rules_.max_ended <= ended.size(); i++) {
+  for (size_t i = 0; i + keep < ended.size(); i++) {
     ended[i].second->dismiss();
     std::erase(sessions_, ended[i].second);
   }
@@ -100,6 +100,7 @@ void SessionTable::forget_oldest_ended() {
 // The last that ended keep what they have as long as it is not much together.
 void SessionTable::trim_ended() {
   const Lock lock(mutex_);
+  forget_oldest_ended(rules_.max_ended);
   size_t kept = 0;
   for (size_t i = sessions_.size(); i-- > 0;) {
     kept += sessions_[i]->kept_bytes();

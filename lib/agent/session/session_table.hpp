@@ -67,7 +67,7 @@ class SessionTable {
   [[nodiscard]] bool has(std::string_view id) const;
   [[nodiscard]] std::string name_of(std::string_view id) const;
   void refuse_thread(base::Fd connection, int error) const;
-  void forget_oldest_ended();
+  void forget_oldest_ended(size_t keep);
   void trim_ended();
 
   const Rules rules_;
