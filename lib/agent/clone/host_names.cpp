@@ -96,14 +96,12 @@ bool is_link(int root, const char* path) {
 // Links, and what something is mounted on, stay; the file they lead to gets the content.
 Outcome<void> overwrite(int root, const char* path, std::string_view content) {
   const base::Fd file = open_regular(root, path, O_RDWR);
-  // On a full disk it stays as it was: not the half of it is overwritten.
+  if (!file) return fail_errno(path);
+  // On a full disk it stays as it was, and is not overwritten by half.
   const auto size = static_cast<off_t>(content.size());
-  if (file) {
-    if (const int full = posix_fallocate(file.get(), 0, size); full == ENOSPC)
-      return fail_errno(path, full);
-  }
-  if (!file || !write_at(file.get(), content, 0) ||
-      ftruncate(file.get(), static_cast<off_t>(content.size())) != 0)
+  if (const int error = posix_fallocate(file.get(), 0, size); error == ENOSPC)
+    return fail_errno(path, error);
+  if (!write_at(file.get(), content, 0) || ftruncate(file.get(), size) != 0)
     return fail_errno(path);
   return {};
 }
