@@ -80,7 +80,6 @@ namespace {
 
 // A list is bounded by the agent, and here against one that does not keep to it.
 constexpr size_t kMaxListedExecs = 4096;
-constexpr std::chrono::seconds kCollectLimit{1};
 
 Result<Exec> begin_exec(Operation operation, ExecClient::Settings settings, const Limits& limits) {
   auto impl = std::make_unique<Exec::Impl>(std::move(operation), std::move(settings));
@@ -144,7 +143,10 @@ Result<Exec> AgentClient::exec(const ExecCommand& command, const std::shared_ptr
       send_command(*operation, is_new ? FrameType::exec_open : FrameType::exec, *frames, limits);
   if (!ok) return base::fail(ok.error());
   return begin_exec(std::move(*operation),
-                    {.home = home, .reattach = command.reattach, .kills = !command.detached},
+                    {.home = home,
+                     .reattach = command.reattach,
+                     .kills = !command.detached,
+                     .has_name = !command.id.empty()},
                     limits);
 }
 
@@ -156,7 +158,8 @@ Result<Exec> AgentClient::attach_exec(const std::string& id, const ExecAttachOpt
   if (!operation) return base::fail(operation.error());
   auto ok = operation->send(FrameType::exec_attach, encode_message(*request), limits);
   if (!ok) return base::fail(ok.error());
-  return begin_exec(std::move(*operation), {.home = home, .reattach = options.reattach}, limits);
+  return begin_exec(std::move(*operation),
+                    {.home = home, .reattach = options.reattach, .has_name = true}, limits);
 }
 
 Result<std::vector<ExecInfo>> AgentClient::list_execs(const Limits& limits) {
@@ -211,11 +214,7 @@ Result<ExitStatus> AgentClient::wait_exec(const std::string& id,
   if ((*frame)->type != FrameType::exited) return operation->unexpected(**frame);
   const auto exited = decode_message<microvm_agent_Exited>((*frame)->body);
   if (!exited) return base::fail(exited.error());
-  // Nobody needs it any more; the agent knows when it has closed the stream.
-  const Limits soon({}, kCollectLimit);
-  const auto told = operation->try_push(FrameType::pty_collect, {}, soon);
-  if (told && *told) [[maybe_unused]]
-    const auto closed = operation->try_receive(soon);
+  operation->collect(kForgetLimit);
   return to_exit_status(*exited);
 }
 

@@ -206,9 +206,7 @@ Result<void> ExecClient::on_exited(const Frame& frame) {
   over_ = true;
   pid_ = ended_->message.empty() ? pid_.load() : 0;
   if (id_.empty()) return {};
-  // The agent need not keep it for others; where it does not hear that, it keeps a bounded number.
-  [[maybe_unused]] const auto told =
-      current()->operation.try_push(FrameType::pty_collect, {}, Limits({}, kTellLimit));
+  current()->operation.collect(settings_.has_name ? kForgetLimit : std::chrono::seconds(0));
   return {};
 }
 

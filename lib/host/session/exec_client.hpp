@@ -17,12 +17,16 @@
 
 namespace microvm::host {
 
+// Until an agent has forgotten a program whose end was told; one that is stuck is not waited for.
+inline constexpr std::chrono::seconds kForgetLimit{1};
+
 class ExecClient {
  public:
   struct Settings {
     std::shared_ptr<ExecHome> home;  // none: the stream is all there is
     bool reattach = false;
-    bool kills = false;  // when it goes before the end
+    bool kills = false;     // when it goes before the end
+    bool has_name = false;  // that a person gave, and may give again to another program
   };
   ExecClient(Operation operation, Settings settings);
   ~ExecClient();

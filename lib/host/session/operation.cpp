@@ -1,5 +1,7 @@
 #include "host/session/operation.hpp"
 
+#include <poll.h>
+
 #include <csignal>
 
 #include "host/session/agent_messages.hpp"
@@ -9,6 +11,8 @@ namespace microvm::host {
 using wire::FrameType;
 
 namespace {
+
+constexpr std::chrono::seconds kCollectLimit{1};
 
 // What was asked for makes no sense for what the guest has: a path through a file, a directory to
 // be read, …
@@ -107,6 +111,12 @@ Result<void> Operation::expect_ok(const Limits& limits) {
   if (!frame) return base::fail(frame.error());
   if (frame->type != FrameType::ok) return unexpected(*frame);
   return {};
+}
+
+void Operation::collect(std::chrono::milliseconds wait) {
+  const auto told = try_push(FrameType::pty_collect, {}, Limits({}, kCollectLimit));
+  if (!told || !*told || wait.count() == 0) return;
+  [[maybe_unused]] const auto closed = Limits({}, wait).wait(stream_.get(), POLLRDHUP, what_);
 }
 
 base::Failure Operation::unexpected(const Frame& frame) const {

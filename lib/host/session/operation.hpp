@@ -34,6 +34,10 @@ class Operation {
   // The answer to a first frame that older agents do not know; nothing when this is one of them.
   Result<std::optional<Frame>> receive_if_known(const Limits& limits);
   Result<void> expect_ok(const Limits& limits);
+  // Of a session whose `exited` has arrived: the agent need not keep that for others; where it does
+  // not hear this, it keeps a bounded number. It closes the stream when it has forgotten it, so
+  // that somebody who wants its name again can wait for that; 0: does not.
+  void collect(std::chrono::milliseconds wait);
   [[nodiscard]] base::Failure unexpected(const Frame& frame) const;
 
   [[nodiscard]] int fd() const { return stream_.get(); }

@@ -128,6 +128,17 @@ TEST_CASE("session: a program is detached from, listed, attached to again, and i
   CHECK(agent.attach("p").error().code == ErrorCode::not_found);
 }
 
+TEST_CASE("session: who has the end of a program can give its name to another at once") {
+  CutAgent agent;
+  for (int i = 0; i < 50; i++) {
+    auto exec = agent.start(script("exit 3"));
+    REQUIRE_MESSAGE(exec, exec.error().message);
+    CHECK(exec->wait(kExecPatience)->code == 3);
+    CHECK(agent.attach("p").error().code == ErrorCode::not_found);
+    CHECK(agent.list().empty());
+  }
+}
+
 TEST_CASE("session: a dropped handle ends its program, one that only attached does not") {
   CutAgent agent;
   uint32_t pid = 0;

@@ -136,6 +136,16 @@ TEST_CASE("session: a detached terminal is listed, goes on from where it was rea
   CHECK(agent.client.attach_pty("t", {}, limits()).error().code == ErrorCode::not_found);
 }
 
+TEST_CASE("session: who has the end of a terminal can give its name to another at once") {
+  RealAgent agent;
+  for (int i = 0; i < 50; i++) {
+    auto pty = agent.client.open_pty(shell("exit 3"), limits());
+    REQUIRE_MESSAGE(pty, pty.error().message);
+    CHECK(pty->wait(kSoon)->code == 3);
+    CHECK(agent.client.list_ptys(limits())->empty());
+  }
+}
+
 TEST_CASE("session: a second writer is refused, and takes over when it says so") {
   RealAgent agent;
   auto first = agent.client.open_pty(shell("echo ready; read line; exit 2"), limits());
