@@ -31,7 +31,7 @@ int create(const Context& context, const Arguments& arguments) {
   if (!runtime) return fail(runtime.error());
   auto vm = runtime->attach(parser.found_words()[0]);
   if (!vm) return fail(vm.error());
-  const auto info = vm->checkpoint(parser.get("name"), context.limits());
+  const auto info = vm->checkpoint({parser.get("name")}, context.limits());
   if (!info) return fail(info.error());
   if (parser.has("json")) {
     print_json(to_json(*info));

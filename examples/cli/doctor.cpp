@@ -103,7 +103,8 @@ int doctor_deep(const Context& context, OptionParser& parser) {
   limits.timeout = std::chrono::seconds(*seconds);
   auto report = [&] {
     ProgressPrinter progress;
-    return microvm::deep_probe(options, progress.sink(), limits);
+    options.progress = progress.sink();
+    return microvm::deep_probe(options, limits);
   }();
   if (!report) return fail(report.error());
   if (parser.has("json")) {
@@ -135,13 +136,15 @@ int doctor(const Context& context, const Arguments& arguments) {
   for (const char* option : {"kernel", "timeout"}) {
     if (parser.has(option)) return parser.wrong(fmt::format("--{} goes with --deep", option));
   }
-  const auto findings = microvm::probe_host(context.runtime.data_dir);
+  const auto findings =
+      microvm::probe_host({.data_dir = context.runtime.data_dir}, context.limits());
+  if (!findings) return fail(findings.error());
   if (parser.has("json")) {
-    print_json(findings_to_json(findings));
+    print_json(findings_to_json(*findings));
   } else {
-    print_findings(findings);
+    print_findings(*findings);
   }
-  return kvm_is_usable(findings) ? kOk : kFailed;
+  return kvm_is_usable(*findings) ? kOk : kFailed;
 }
 
 }  // namespace cli

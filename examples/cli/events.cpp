@@ -32,11 +32,11 @@ std::string to_json_line(const microvm::VmEvent& event) {
 // Its line is there as soon as it has ended, whatever the next one does.
 int wait_for_one(const Context& context, microvm::Runtime& runtime, const std::string& id,
                  OutputStream& out) {
-  auto vm = runtime.attach(id);
+  auto vm = runtime.attach(id, context.limits());
   if (!vm) return fail(vm.error());
-  const auto reason = vm->wait(context.limits());
-  if (!reason) return fail(reason.error());
-  return out.write(*reason + "\n") ? kOk : kFailed;
+  const auto ending = vm->wait(context.limits());
+  if (!ending) return fail(ending.error());
+  return out.write(ending->reason + "\n") ? kOk : kFailed;
 }
 
 }  // namespace

@@ -173,7 +173,7 @@ int image_rm(const Context& context, const Arguments& arguments) {
 }
 
 using Convert = microvm::Result<microvm::ImageInfo> (microvm::Runtime::*)(
-    const std::string&, const microvm::ProgressSink&, const microvm::CallLimits&);
+    const std::string&, const microvm::PackOptions&, const microvm::CallLimits&);
 
 int convert(const Context& context, const Arguments& arguments, OptionParser parser,
             Convert convert_image) {
@@ -183,7 +183,7 @@ int convert(const Context& context, const Arguments& arguments, OptionParser par
   if (!runtime) return fail(runtime.error());
   ProgressPrinter progress;
   const auto image =
-      ((*runtime).*convert_image)(parser.found_words()[0], progress.sink(), context.limits());
+      ((*runtime).*convert_image)(parser.found_words()[0], {progress.sink()}, context.limits());
   if (!image) return fail(image.error());
   fmt::print("{}:{}\n", image->name, image->version);
   return kOk;

@@ -21,7 +21,7 @@ int remove_one(const Context& context, microvm::Runtime& runtime, const std::str
       return kFailed;
     }
   }
-  const auto removed = runtime.remove(id, context.limits());
+  const auto removed = runtime.remove_vm(id, context.limits());
   if (!removed) return fail_removal(removed.error(), force);
   fmt::print("{}\n", id);
   return kOk;

@@ -21,11 +21,11 @@ int follow(const Context& context, microvm::Vm& vm) {
   if (out.failed()) return out.give_up(kMicrovmFailed);
   if (context.cancel->cancelled()) return kOk;
   if (!followed) return fail(followed.error(), kMicrovmFailed);
-  const auto reason = vm.wait(context.limits());
-  if (!reason) return context.cancel->cancelled() ? kOk : fail(reason.error(), kMicrovmFailed);
+  const auto ending = vm.wait(context.limits());
+  if (!ending) return context.cancel->cancelled() ? kOk : fail(ending.error(), kMicrovmFailed);
   const auto info = vm.info();
   if (info && info->end == microvm::VmEnd::powered_off) return kOk;
-  print_error(*reason);
+  print_error(ending->reason);
   return kFailed;
 }
 

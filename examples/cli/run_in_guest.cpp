@@ -116,7 +116,7 @@ void Passage::pass_signal(int signal, const CancelToken& stop) {
   [[maybe_unused]] const auto sent =
       use_.input && !program_.id().empty()
           ? vm_.signal_exec(program_.id(), signal, CallLimits{&stop, {}})
-          : program_.kill(signal);
+          : program_.signal(signal);
 }
 
 int Passage::give_up(const microvm::Error& error) {

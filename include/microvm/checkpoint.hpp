@@ -8,6 +8,10 @@
 
 namespace microvm {
 
+struct CheckpointOptions {
+  std::string name;  // empty: none; unique in the Runtime, usable instead of the id
+};
+
 struct CheckpointInfo {
   std::string id;       // 12 hex digits
   std::string name;     // empty: none; unique in the Runtime, usable instead of the id

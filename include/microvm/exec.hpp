@@ -107,13 +107,13 @@ class MICROVM_API Exec {
   Result<void> close_stdin(const CallLimits& limits = {});
   // To the program's process group, after it was handed what was written to stdin before; one that
   // is under way when the Vm is suspended may be lost. Errors: invalid_argument (no such signal),
-  // vm_suspended, vm_gone, deadline_exceeded (10 s). See also Vm::signal_exec().
-  Result<void> kill(int signal);
+  // vm_suspended, vm_gone, cancelled, deadline_exceeded (10 s at most). See also Vm::signal_exec().
+  Result<void> signal(int signal, const CallLimits& limits = {});
 
   // Leaves the program running; further calls fail with busy. What it has not read within a second
   // of what was written may be lost, and so the end of stdin. Error: unsupported (an image of a
   // version whose programs can not be left: rebuild it).
-  Result<void> detach();
+  Result<void> detach(const CallLimits& limits = {});
 
   // Discards output that was not read and waits for the end.
   Result<ExitStatus> wait(const CallLimits& limits = {});
@@ -134,6 +134,10 @@ class MICROVM_API Exec {
 
  private:
   std::unique_ptr<Impl> impl_;
+};
+
+struct CollectOptions {
+  size_t max_bytes = 1 << 20;  // of each stream; what is more is read and dropped
 };
 
 struct ExecResult {

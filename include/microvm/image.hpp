@@ -77,6 +77,11 @@ struct ImportBaseOptions {
   ProgressSink progress;  // done/total in bytes of the tar file
 };
 
+// Of packing and unpacking.
+struct PackOptions {
+  ProgressSink progress;  // done/total in bytes of the memory snapshot
+};
+
 struct BuildOptions {
   std::filesystem::path context;     // directory
   std::filesystem::path dockerfile;  // empty: context / "Dockerfile"

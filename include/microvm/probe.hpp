@@ -28,12 +28,18 @@ struct Finding {
 };
 MICROVM_API const char* finding_state_name(Finding::State state) noexcept;
 
+struct ProbeOptions {
+  std::filesystem::path data_dir;  // as in RuntimeOptions
+};
+
 // Runs tiny guests on /dev/kvm to see what it really executes, and reads what the kernel tells.
-// Takes some ten milliseconds, changes nothing. `data_dir` as in RuntimeOptions. "kvm" is first.
-MICROVM_API std::vector<Finding> probe_host(const std::filesystem::path& data_dir = {});
+// Takes some ten milliseconds, changes nothing. "kvm" is first. Errors: cancelled,
+// deadline_exceeded.
+MICROVM_API Result<std::vector<Finding>> probe_host(const ProbeOptions& options = {},
+                                                    const CallLimits& limits = {});
 
 // Only the question whether a stock kernel will run. Errors: kvm_unavailable, kvm_unsuitable.
-MICROVM_API Result<void> probe_kvm();
+MICROVM_API Result<void> probe_kvm(const CallLimits& limits = {});
 
 struct DeepProbeOptions {
   std::filesystem::path data_dir;    // whose newest kernel is booted; as in RuntimeOptions
@@ -43,6 +49,7 @@ struct DeepProbeOptions {
   std::filesystem::path scratch_dir;
   uint32_t clones = 20;
   uint32_t suspends = 20;
+  ProgressSink progress;
 };
 
 // One thing that was done, so many times.
@@ -80,9 +87,8 @@ struct DeepReport {
 // Runs tiny guests with 1 to 8 vCPUs and, where Linux runs and there is a kernel, a guest with two
 // vCPUs: boot, snapshot, clones, suspends, with looks at clocks and randomness. Needs no root and
 // leaves nothing behind. Two minutes at most, unless `limits` say otherwise: what there was no time
-// for is skipped. `progress` as in BuildOptions. Errors: cancelled; io (no scratch directory).
+// for is skipped. Errors: cancelled; io (no scratch directory).
 MICROVM_API Result<DeepReport> deep_probe(const DeepProbeOptions& options = {},
-                                          const ProgressSink& progress = {},
                                           const CallLimits& limits = {});
 
 }  // namespace microvm

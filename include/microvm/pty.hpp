@@ -87,10 +87,10 @@ class MICROVM_API Pty {
   // deadline_exceeded.
   Result<void> write(std::span<const std::byte> data, const CallLimits& limits = {});
   // Only a writer's counts; the program gets SIGWINCH. Error: busy, as write().
-  Result<void> resize(PtySize size);
+  Result<void> resize(PtySize size, const CallLimits& limits = {});
   // To the foreground process group of the terminal. Errors: invalid_argument (no such signal);
   // busy, as write().
-  Result<void> signal(int signal);
+  Result<void> signal(int signal, const CallLimits& limits = {});
 
   // Closes this client's connection; further calls fail. The program goes on.
   void detach();

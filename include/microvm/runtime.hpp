@@ -43,7 +43,7 @@ struct RuntimeOptions {
 // the things that a call lists, removes or converts; one whose removal has begun goes.
 class MICROVM_API Runtime {
  public:
-  static Result<Runtime> open(const RuntimeOptions& options = {});
+  static Result<Runtime> open(const RuntimeOptions& options = {}, const CallLimits& limits = {});
   Runtime(Runtime&&) noexcept;
   Runtime& operator=(Runtime&&) noexcept;
   ~Runtime();
@@ -65,16 +65,17 @@ class MICROVM_API Runtime {
 
   Result<ImageInfo> build(const BuildOptions& options, const CallLimits& limits = {});
   Result<std::vector<ImageInfo>> images(const CallLimits& limits = {}) const;
-  Result<ImageInfo> image(const std::string& reference) const;  // "name" or "name:version"
+  // "name" or "name:version".
+  Result<ImageInfo> image(const std::string& reference, const CallLimits& limits = {}) const;
   // Refused with busy while a Vm runs or sleeps on it, or a checkpoint needs it.
   Result<void> remove_image(const std::string& reference, const CallLimits& limits = {});
 
   // At-rest form: memory as independent zstd frames, checked by digests. `unpack` makes it runnable
   // again. A packed image is refused by run() with a message that says so. After an error, of the
   // limits too, the image is as it was.
-  Result<ImageInfo> pack_image(const std::string& reference, const ProgressSink& progress = {},
+  Result<ImageInfo> pack_image(const std::string& reference, const PackOptions& options = {},
                                const CallLimits& limits = {});
-  Result<ImageInfo> unpack_image(const std::string& reference, const ProgressSink& progress = {},
+  Result<ImageInfo> unpack_image(const std::string& reference, const PackOptions& options = {},
                                  const CallLimits& limits = {});
 
   // Launches from the image's snapshot; returns when the agent is ready and the run hook, if the
@@ -85,9 +86,9 @@ class MICROVM_API Runtime {
   // All that are there: running, asleep, or ended and not yet removed. One that a newer version of
   // the library made is listed, kept, and refused with unsupported by every call that needs more.
   Result<std::vector<VmInfo>> vms(const CallLimits& limits = {}) const;
-  Result<Vm> attach(const std::string& id_or_name) const;
+  Result<Vm> attach(const std::string& id_or_name, const CallLimits& limits = {}) const;
   // Ends it if needed, as Vm::terminate() does within the limits; forgets it.
-  Result<void> remove(const std::string& id_or_name, const CallLimits& limits = {});
+  Result<void> remove_vm(const std::string& id_or_name, const CallLimits& limits = {});
 
   // Oldest first.
   Result<std::vector<CheckpointInfo>> checkpoints(const CallLimits& limits = {}) const;

@@ -147,9 +147,10 @@ class MICROVM_API Vm {
   // Until it has ended; from then on it is not known any more. Reads none of its output, so others
   // may have to. Errors: not_found, vm_suspended, …
   Result<ExitStatus> wait_exec(const std::string& id, const CallLimits& limits = {});
-  // Runs to the end and collects; each stream is cut at `max_bytes`.
-  Result<ExecResult> exec_collect(const ExecOptions& options, const CallLimits& limits = {},
-                                  size_t max_bytes = 1u << 20);
+  // Runs to the end and collects what it puts out. Cut short by the limits it
+  // is killed.
+  Result<ExecResult> exec_collect(const ExecOptions& options, const CollectOptions& collect = {},
+                                  const CallLimits& limits = {});
 
   // A program on a pseudo terminal; the handle writes. At most 32 at a time in one Vm. A program
   // that could not be started is a Pty whose wait() says why.
@@ -281,10 +282,11 @@ class MICROVM_API Vm {
   Result<std::vector<Vm>> fork(const ForkOptions& options = {}, const CallLimits& limits = {});
 
   // Keeps its present state, which goes on unchanged when the Vm does; it is paused only while its
-  // changed pages are copied. Returns when the checkpoint is on the disk. `name` may be empty.
+  // changed pages are copied. Returns when the checkpoint is on the disk.
   // Errors: already_exists, invalid_argument (the name), out_of_disk, deadline_exceeded (its
   // programs do not stop), vm_gone, …
-  Result<CheckpointInfo> checkpoint(const std::string& name = {}, const CallLimits& limits = {});
+  Result<CheckpointInfo> checkpoint(const CheckpointOptions& options = {},
+                                    const CallLimits& limits = {});
   // Back to a checkpoint of this Vm: same id, identity and name; what it did since is lost. Streams
   // of the host end. Errors: not_found, invalid_argument (of another Vm), corrupt (then it goes on
   // as it was), …
@@ -301,8 +303,8 @@ class MICROVM_API Vm {
   // has begun the call fails and nothing has happened; a terminate hook that is being asked is
   // given up and the Vm ends.
   Result<void> terminate(const CallLimits& limits = {});
-  // Blocks until it has ended by itself or by terminate(); returns the reason.
-  Result<std::string> wait(const CallLimits& limits = {});
+  // Blocks until it has ended by itself or by terminate().
+  Result<VmEnding> wait(const CallLimits& limits = {});
 
   struct Impl;
   explicit Vm(std::shared_ptr<Impl> impl);

@@ -57,10 +57,8 @@ double to_ms(uint64_t us) {
 
 class DeepProbe {
  public:
-  DeepProbe(const DeepProbeOptions& options, const ProgressSink& progress, const CallLimits& limits,
-            DeepReport& report)
+  DeepProbe(const DeepProbeOptions& options, const CallLimits& limits, DeepReport& report)
       : options_(options),
-        progress_(progress),
         limits_(limits, limits.timeout.count() > 0 ? std::chrono::milliseconds(0)
                                                    : std::chrono::milliseconds(kWholeLimit)),
         report_(report) {}
@@ -90,7 +88,7 @@ class DeepProbe {
   }
 
   void say(const std::string& step) const {
-    if (progress_) progress_({.step = step, .output = {}});
+    if (options_.progress) options_.progress({.step = step, .output = {}});
   }
 
   void add(ProbeStep step) {
@@ -109,7 +107,8 @@ class DeepProbe {
 
   void look_at_host() {
     say("look at the host");
-    report_.findings = probe_host(options_.data_dir);
+    auto findings = probe_host({.data_dir = options_.data_dir}, limits_.rest());
+    if (findings) report_.findings = std::move(*findings);  // else the steps say why
     for (Finding& finding : report_.findings)
       finding.is = host::without_names(std::move(finding.is));
     host::describe_host(host::HostView(), report_);
@@ -350,7 +349,6 @@ class DeepProbe {
   }
 
   const DeepProbeOptions& options_;
-  const ProgressSink& progress_;
   const Limits limits_;
   DeepReport& report_;
 };
@@ -376,11 +374,10 @@ bool DeepReport::passed() const noexcept {
              steps, [](const ProbeStep& each) { return each.state == StepState::failed; });
 }
 
-Result<DeepReport> deep_probe(const DeepProbeOptions& options, const ProgressSink& progress,
-                              const CallLimits& limits) {
+Result<DeepReport> deep_probe(const DeepProbeOptions& options, const CallLimits& limits) {
   const Stopwatch clock;
   DeepReport report;
-  DeepProbe probe(options, progress, limits, report);
+  DeepProbe probe(options, limits, report);
   if (auto ok = probe.run(); !ok) return base::fail(ok.error());
   report.took_ms = clock.us() / 1000;
   return report;

@@ -90,12 +90,13 @@ void look_at_data_dir(const fs::path& data_dir, host::HostView& host) {
   host.data_free_bytes = info.f_bavail * static_cast<uint64_t>(info.f_bsize);
 }
 
-Finding kvm_finding(const fs::path& data_dir) {
+Result<Finding> kvm_finding(const fs::path& data_dir, const host::Limits& limits) {
   host::WorkerSpawner spawner(host::place_for_programs(data_dir));
-  const auto usable = spawner.probe(host::Limits({}));
-  if (usable) return {"kvm", FindingState::ok, "/dev/kvm runs stock kernels", "", ""};
+  const auto usable = spawner.probe(limits);
+  if (auto ok = limits.check("look at the host"); !ok) return base::fail(ok.error());
+  if (usable) return Finding{"kvm", FindingState::ok, "/dev/kvm runs stock kernels", "", ""};
   // Which says what to do.
-  return {"kvm", FindingState::problem, usable.error().message, "", "no microVM runs here"};
+  return Finding{"kvm", FindingState::problem, usable.error().message, "", "no microVM runs here"};
 }
 
 }  // namespace
@@ -133,14 +134,18 @@ const char* finding_state_name(FindingState state) noexcept {
   return "unknown";
 }
 
-Result<void> probe_kvm() {
+Result<void> probe_kvm(const CallLimits& limits) {
   host::WorkerSpawner spawner(host::place_for_programs({}));
-  return spawner.probe(host::Limits({}));
+  return spawner.probe(host::Limits(limits));
 }
 
-std::vector<Finding> probe_host(const fs::path& data_dir) {
-  std::vector<Finding> findings = host::check_host(host::look_at_host(data_dir));
-  findings.insert(findings.begin(), kvm_finding(data_dir));
+Result<std::vector<Finding>> probe_host(const ProbeOptions& options,
+                                        const CallLimits& call_limits) {
+  const host::Limits limits(call_limits);
+  auto kvm = kvm_finding(options.data_dir, limits);
+  if (!kvm) return base::fail(kvm.error());
+  std::vector<Finding> findings = host::check_host(host::look_at_host(options.data_dir));
+  findings.insert(findings.begin(), std::move(*kvm));
   return findings;
 }
 

@@ -35,7 +35,8 @@ Result<GuestFacts> ask_guest(Vm& vm, const Limits& limits) {
   GuestFacts facts;
   facts.wall_before_ns = clock_ns(CLOCK_REALTIME);
   facts.host_before_ns = host_now_ns();
-  const auto told = vm.exec_collect({.argv = {kProbeProgram, "tell"}}, limits.rest(), kMaxLine);
+  const auto told =
+      vm.exec_collect({.argv = {kProbeProgram, "tell"}}, {.max_bytes = kMaxLine}, limits.rest());
   facts.host_after_ns = host_now_ns();
   facts.wall_after_ns = clock_ns(CLOCK_REALTIME);
   if (!told) return base::fail(told.error());

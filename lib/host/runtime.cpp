@@ -53,8 +53,8 @@ Runtime::Runtime(Runtime&&) noexcept = default;
 Runtime& Runtime::operator=(Runtime&&) noexcept = default;
 Runtime::~Runtime() = default;
 
-Result<Runtime> Runtime::open(const RuntimeOptions& options) {
-  auto core = host::Core::open(options);
+Result<Runtime> Runtime::open(const RuntimeOptions& options, const CallLimits& limits) {
+  auto core = host::Core::open(options, host::Limits(limits));
   if (!core) return base::fail(core.error());
   return Runtime(std::make_shared<Impl>(std::move(*core)));
 }
@@ -116,7 +116,9 @@ Result<std::vector<ImageInfo>> Runtime::images(const CallLimits& limits) const {
   return impl_->infos(*listing);
 }
 
-Result<ImageInfo> Runtime::image(const std::string& reference) const {
+Result<ImageInfo> Runtime::image(const std::string& reference, const CallLimits& limits) const {
+  const host::CallCheck check(limits, "look at image " + reference);
+  if (auto ok = check(); !ok) return base::fail(ok.error());
   const auto entry = impl_->core->store.open_image(reference);
   if (!entry) return base::fail(entry.error());
   return entry->manifest.info;
@@ -125,7 +127,7 @@ Result<ImageInfo> Runtime::image(const std::string& reference) const {
 Result<void> Runtime::remove_image(const std::string& reference, const CallLimits& limits) {
   const host::CallCheck check(limits, "remove image " + reference);
   if (auto ok = check(); !ok) return ok;
-  const auto info = image(reference);
+  const auto info = image(reference, check.rest());
   if (!info) return base::fail(info.error());
   const std::string version = info->name + ":" + info->version;
   impl_->core->owned.drop_ended();
@@ -141,14 +143,14 @@ Result<PruneReport> Runtime::prune(const PruneOptions& options, const CallLimits
                      host::CallCheck(limits, "prune"));
 }
 
-Result<ImageInfo> Runtime::pack_image(const std::string& reference, const ProgressSink& progress,
+Result<ImageInfo> Runtime::pack_image(const std::string& reference, const PackOptions& options,
                                       const CallLimits& limits) {
-  return host::pack_image(impl_->core->store, reference, progress, limits);
+  return host::pack_image(impl_->core->store, reference, options.progress, limits);
 }
 
-Result<ImageInfo> Runtime::unpack_image(const std::string& reference, const ProgressSink& progress,
+Result<ImageInfo> Runtime::unpack_image(const std::string& reference, const PackOptions& options,
                                         const CallLimits& limits) {
-  return host::unpack_image(impl_->core->store, reference, progress, limits);
+  return host::unpack_image(impl_->core->store, reference, options.progress, limits);
 }
 
 Result<Vm> Runtime::run(const std::string& image, const RunOptions& options,
@@ -177,7 +179,9 @@ Result<std::vector<VmInfo>> Runtime::vms(const CallLimits& limits) const {
   return infos;
 }
 
-Result<Vm> Runtime::attach(const std::string& id_or_name) const {
+Result<Vm> Runtime::attach(const std::string& id_or_name, const CallLimits& limits) const {
+  const host::CallCheck check(limits, "attach to microvm " + id_or_name);
+  if (auto ok = check(); !ok) return base::fail(ok.error());
   const auto id = host::resolve_vm(impl_->core->store, id_or_name);
   if (!id) return base::fail(id.error());
   if (auto vm = impl_->core->owned.find(*id)) return Vm(std::move(vm));
@@ -186,7 +190,7 @@ Result<Vm> Runtime::attach(const std::string& id_or_name) const {
   return Vm(std::move(*vm));
 }
 
-Result<void> Runtime::remove(const std::string& id_or_name, const CallLimits& call_limits) {
+Result<void> Runtime::remove_vm(const std::string& id_or_name, const CallLimits& call_limits) {
   const host::Limits limits(call_limits);
   if (auto ok = limits.check("remove microvm " + id_or_name); !ok) return ok;
   const auto id = host::resolve_vm(impl_->core->store, id_or_name);

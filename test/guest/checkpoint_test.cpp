@@ -9,7 +9,7 @@ using namespace microvm;
 namespace {
 
 CheckpointInfo checkpoint(Vm& vm, const std::string& name = {}) {
-  const auto info = vm.checkpoint(name);
+  const auto info = vm.checkpoint({name});
   REQUIRE_MESSAGE(info, why(info));
   return *info;
 }
@@ -81,8 +81,8 @@ TEST_CASE("checkpoints that make no sense are refused") {
   RunningVm vm = run_counter();
   RunningVm other = run_counter();
   const CheckpointInfo taken = checkpoint(vm, "mine");
-  CHECK(vm.checkpoint("mine").error().code == ErrorCode::already_exists);
-  CHECK(vm.checkpoint("no/name").error().code == ErrorCode::invalid_argument);
+  CHECK(vm.checkpoint({"mine"}).error().code == ErrorCode::already_exists);
+  CHECK(vm.checkpoint({"no/name"}).error().code == ErrorCode::invalid_argument);
   CHECK(other.rollback("mine").error().code == ErrorCode::invalid_argument);
   CHECK(vm.rollback("nothing").error().code == ErrorCode::not_found);
   CHECK(runtime().run_checkpoint("nothing").error().code == ErrorCode::not_found);

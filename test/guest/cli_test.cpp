@@ -132,7 +132,7 @@ int run_until(const std::string& sysrq) {
   }));
   ExecOptions options;
   options.argv = {"sh", "-c", "echo " + sysrq + " > /proc/sysrq-trigger; sleep 1000"};
-  CHECK_FALSE(vm->exec_collect(options, {nullptr, std::chrono::seconds(60)}));
+  CHECK_FALSE(vm->exec_collect(options, {}, {nullptr, std::chrono::seconds(60)}));
   return status_within(foreground, 30);
 }
 

@@ -33,7 +33,7 @@ TEST_CASE("the deep probe does all it says, and leaves nothing behind") {
   options.clones = 3;
   options.suspends = 2;
   const size_t workers = count_workers();
-  const auto report = deep_probe(options, {}, {nullptr, std::chrono::minutes(8)});
+  const auto report = deep_probe(options, {nullptr, std::chrono::minutes(8)});
   REQUIRE_MESSAGE(report, why(report));
   INFO(text_of(*report));
   CHECK(report->passed());
@@ -58,11 +58,10 @@ TEST_CASE("the deep probe ends when it is told to, wherever it is") {
   options.data_dir = data_dir();
   options.scratch_dir = scratch.path();
   CancelToken cancel;
-  const auto report = deep_probe(options,
-                                 [&](const Progress& at) {
-                                   if (at.step.starts_with("boot")) cancel.cancel();
-                                 },
-                                 {&cancel, {}});
+  options.progress = [&](const Progress& at) {
+    if (at.step.starts_with("boot")) cancel.cancel();
+  };
+  const auto report = deep_probe(options, {&cancel, {}});
   REQUIRE_FALSE(report);
   CHECK(report.error().code == ErrorCode::cancelled);
   CHECK(std::filesystem::is_empty(scratch.path()));

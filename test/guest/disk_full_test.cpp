@@ -236,7 +236,7 @@ TEST_CASE("a guest that writes onto a full disk waits for room, and has lost not
   REQUIRE_FALSE(slept);
   CHECK(slept.error().code == ErrorCode::out_of_disk);
   // Its programs have to stand still for that, and one of them is at the disk.
-  const auto kept = vm->checkpoint("full");
+  const auto kept = vm->checkpoint({"full"});
   REQUIRE_FALSE(kept);
   CHECK(kept.error().code == ErrorCode::deadline_exceeded);
   CHECK(kept.error().message.find("did not freeze") != std::string::npos);

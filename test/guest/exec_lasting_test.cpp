@@ -189,7 +189,7 @@ TEST_CASE("a rollback takes a program back, and a position that it has not come 
   auto program = vm.exec(options);
   REQUIRE_MESSAGE(program, why(program));
   std::string text = read_some(*program, 30);
-  const auto checkpoint = vm.checkpoint("then", kLong);
+  const auto checkpoint = vm.checkpoint({"then"}, kLong);
   REQUIRE_MESSAGE(checkpoint, why(checkpoint));
   text += read_some(*program, 2000);
   REQUIRE(vm.rollback("then", kLong));
@@ -287,11 +287,11 @@ TEST_CASE("arguments as Linux takes them, and its word where they are more") {
   ExecOptions options;
   options.argv = {"sh", "-c", "echo $#", "sh"};
   for (int i = 0; i < 15; i++) options.argv.emplace_back(100'000, 'x');
-  const auto many = vm.exec_collect(options, kLong);
+  const auto many = vm.exec_collect(options, {}, kLong);
   REQUIRE_MESSAGE(many, why(many));
   CHECK(many->out == "15\n");
   options.argv.emplace_back(140'000, 'x');
-  const auto long_one = vm.exec_collect(options, kLong);
+  const auto long_one = vm.exec_collect(options, {}, kLong);
   REQUIRE_MESSAGE(long_one, why(long_one));
   CHECK(long_one->status.code == 126);
   CHECK(has(long_one->status.message, "argument list too long"));

@@ -9,7 +9,7 @@ using namespace microvm;
 namespace {
 
 ExecResult collect(Vm& vm, const ExecOptions& options, size_t max_bytes = 1u << 20) {
-  const auto result = vm.exec_collect(options, {}, max_bytes);
+  const auto result = vm.exec_collect(options, {.max_bytes = max_bytes});
   REQUIRE_MESSAGE(result, why(result));
   return *result;
 }
@@ -49,7 +49,7 @@ TEST_CASE("a signal ends a program and is reported") {
   auto program = vm.exec(options);
   REQUIRE_MESSAGE(program, why(program));
   CHECK(program->pid() > 1);
-  REQUIRE(program->kill(SIGTERM));
+  REQUIRE(program->signal(SIGTERM));
   const auto status = program->wait();
   REQUIRE_MESSAGE(status, why(status));
   CHECK(status->signal == SIGTERM);

@@ -159,7 +159,7 @@ RunningVm::~RunningVm() {
   if (!armed_) return;
   [[maybe_unused]] const auto ended = terminate();
   // The record of one that outlives its process stays until it is removed.
-  [[maybe_unused]] const auto removed = runtime().remove(id());
+  [[maybe_unused]] const auto removed = runtime().remove_vm(id());
 }
 
 RunningVm run_counter(const RunOptions& options) {

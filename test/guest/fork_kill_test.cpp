@@ -22,7 +22,7 @@ void check_and_remove_forks(const std::string& source) {
     REQUIRE_MESSAGE(fork, why(fork));
     if (fork->info()->state == VmState::running)
       CHECK(shell(*fork, "cat /dev/shm/mark") == "kept\n");
-    REQUIRE(runtime().remove(info.id));
+    REQUIRE(runtime().remove_vm(info.id));
   }
 }
 

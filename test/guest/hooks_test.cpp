@@ -308,7 +308,7 @@ TEST_CASE("hooks: terminate is told, and not waited for beyond its time") {
   REQUIRE(vm.terminate());
   CHECK(vm.logs(LogSource::app).value_or("").find("hook " + told(vm, "terminate")) !=
         std::string::npos);
-  CHECK(runtime().remove(vm.id()));
+  CHECK(runtime().remove_vm(vm.id()));
   RunningVm hanging = run_hooks();
   shell(hanging, "echo sleep 100 > /fail-terminate");
   {

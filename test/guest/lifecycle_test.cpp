@@ -60,9 +60,9 @@ TEST_CASE("a killed worker fails pending calls with the reason and hurts nobody 
   REQUIRE_FALSE(status);
   CHECK(status.error().code == ErrorCode::vm_gone);
   CHECK(status.error().message.find("killed") != std::string::npos);
-  const auto reason = vm.wait();
-  REQUIRE_MESSAGE(reason, why(reason));
-  CHECK(reason->find("SIGKILL") != std::string::npos);
+  const auto ending = vm.wait();
+  REQUIRE_MESSAGE(ending, why(ending));
+  CHECK(ending->reason.find("SIGKILL") != std::string::npos);
   CHECK(vm.info()->end == VmEnd::killed);
   CHECK(shell(other, "echo alive") == "alive\n");
 }
@@ -87,7 +87,7 @@ TEST_CASE("terminate and remove kill a worker that does not answer") {
   REQUIRE_MESSAGE(stranger, why(stranger));
   const auto other = static_cast<pid_t>(stranger->info()->worker_pid);
   REQUIRE(::kill(other, SIGSTOP) == 0);
-  CHECK(seconds_of([&] { CHECK(runtime().remove("stuck")); }) < kTerminateSeconds);
+  CHECK(seconds_of([&] { CHECK(runtime().remove_vm("stuck")); }) < kTerminateSeconds);
   CHECK(eventually([&] { return ::kill(other, 0) != 0; }));
   CHECK_FALSE(has_directory(stranger->id()));
 }

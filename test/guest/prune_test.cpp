@@ -18,7 +18,7 @@ bool has(const PruneReport& report, PrunedItem::Kind kind, const std::string& na
 TEST_CASE("prune frees what ended, and leaves usable what is used") {
   RunningVm vm = run_counter();
   shell(vm, "echo kept > /root/mark; echo memory > /dev/shm/mark");
-  const auto kept = vm.checkpoint("prune-kept");
+  const auto kept = vm.checkpoint({"prune-kept"});
   REQUIRE_MESSAGE(kept, why(kept));
   auto forks = vm.fork();
   REQUIRE_MESSAGE(forks, why(forks));

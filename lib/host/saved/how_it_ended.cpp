@@ -61,16 +61,16 @@ std::string describe_exit(const wire::ExitEvent& exit) {
   return "ended";
 }
 
-EndReason killed_reason(std::string text) {
+VmEnding killed_reason(std::string text) {
   return {VmEnd::killed, text.empty() ? "its worker was killed" : std::move(text)};
 }
 
-EndReason end_reason(const wire::ExitEvent& exit) {
+VmEnding end_reason(const wire::ExitEvent& exit) {
   return {kind_of_end(exit.reason), describe_exit(exit)};
 }
 
 // Who was asked to end it and died before it could tell leaves no trace but that.
-std::string_view cause_of_end(const EndReason& reason, bool dies_with_owner) {
+std::string_view cause_of_end(const VmEnding& reason, bool dies_with_owner) {
   if (reason.end != VmEnd::terminated) return kCauseItself;
   return dies_with_owner ? kCauseOwner : kCauseCall;
 }

@@ -11,15 +11,11 @@
 
 namespace microvm::host {
 
-struct EndReason {
-  VmEnd end = VmEnd::none;
-  std::string text;
-};
 // Of a Vm that left no word.
-[[nodiscard]] EndReason killed_reason(std::string text = {});
-[[nodiscard]] EndReason end_reason(const wire::ExitEvent& exit);
+[[nodiscard]] VmEnding killed_reason(std::string text = {});
+[[nodiscard]] VmEnding end_reason(const wire::ExitEvent& exit);
 // The cause for the event (microvm/event.hpp) of an end that nobody of us brought about.
-std::string_view cause_of_end(const EndReason& reason, bool dies_with_owner);
+std::string_view cause_of_end(const VmEnding& reason, bool dies_with_owner);
 // "the guest powered off", "the guest's kernel panicked: …"
 std::string describe_exit(const wire::ExitEvent& exit);
 // The error of a call that the end of the Vm cut short: guest_failed when the guest broke down,

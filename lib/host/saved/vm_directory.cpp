@@ -274,9 +274,9 @@ void fill_state(VmInfo& info, const fs::path& vm_dir, VmPhase phase) {
   }
   info.state = phase == VmPhase::suspended ? VmState::suspended : VmState::terminated;
   const auto exit = load_exit(vm_dir);
-  EndReason reason = exit ? end_reason(*exit) : killed_reason();
-  if (!exit && exit.error().code == ErrorCode::unsupported) reason.text = exit.error().message;
-  info.state_reason = reason.text;
+  VmEnding reason = exit ? end_reason(*exit) : killed_reason();
+  if (!exit && exit.error().code == ErrorCode::unsupported) reason.reason = exit.error().message;
+  info.state_reason = reason.reason;
   if (info.state == VmState::terminated) info.end = reason.end;
 }
 
@@ -399,7 +399,7 @@ bool is_unreadable_sleeper(const UnheldVm& vm, const fs::path& vm_dir) {
 namespace {
 
 // A worker that is told to end by its owner's death says so; one that slept has nobody who could.
-EndReason reason_of_dead(const fs::path& vm_dir) {
+VmEnding reason_of_dead(const fs::path& vm_dir) {
   const auto exit = read_exit(vm_dir);
   if (!exit) return killed_reason();
   if (exit->reason != wire::ExitEvent::Reason::suspended) return end_reason(*exit);

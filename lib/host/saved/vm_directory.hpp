@@ -126,7 +126,7 @@ bool is_unreadable_sleeper(const UnheldVm& vm, const std::filesystem::path& vm_d
 // back are those whose end is the caller's to tell.
 struct DeadVm {
   std::string id;
-  EndReason reason;
+  VmEnding reason;
 };
 std::vector<DeadVm> collect_dead_vms(const Store& store);
 

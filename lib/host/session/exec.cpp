@@ -36,14 +36,14 @@ Result<void> Exec::close_stdin(const CallLimits& limits) {
   return impl_->client.close_stdin(Limits(limits));
 }
 
-Result<void> Exec::kill(int signal) {
+Result<void> Exec::signal(int signal, const CallLimits& limits) {
   const auto request = host::signal_request(signal);
   if (!request) return base::fail(request.error());
-  return impl_->client.send_signal(*request, Limits({}, std::chrono::seconds(10)));
+  return impl_->client.send_signal(*request, Limits(limits, std::chrono::seconds(10)));
 }
 
-Result<void> Exec::detach() {
-  return impl_->client.detach();
+Result<void> Exec::detach(const CallLimits& limits) {
+  return impl_->client.detach(Limits(limits));
 }
 
 Result<ExitStatus> Exec::wait(const CallLimits& call_limits) {

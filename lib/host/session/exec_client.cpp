@@ -434,7 +434,7 @@ Result<void> ExecClient::send_signal(wire::ByteView request, const Limits& limit
 }
 
 // The descriptor stays until the handle goes: another thread may be waiting on it.
-Result<void> ExecClient::detach() {
+Result<void> ExecClient::detach(const Limits& limits) {
   if (begun_ && id_.empty() && !over_) {
     return base::fail(
         ErrorCode::unsupported,
@@ -442,7 +442,7 @@ Result<void> ExecClient::detach() {
         "programs end with their handle: rebuild the image");
   }
   const StreamRef stream = current();
-  auto said = stream->operation.try_push(FrameType::exec_detach, {}, Limits({}, kTellLimit));
+  auto said = stream->operation.try_push(FrameType::exec_detach, {}, limits.within(kTellLimit));
   if (said && *said && has_written_) await_leave(stream->operation);
   left_ = true;
   ::shutdown(stream->operation.fd(), SHUT_RDWR);

@@ -45,7 +45,7 @@ class ExecClient {
   Result<void> write_stdin(wire::ByteView data, const Limits& limits);
   Result<void> close_stdin(const Limits& limits);
   Result<void> send_signal(wire::ByteView request, const Limits& limits);
-  Result<void> detach();
+  Result<void> detach(const Limits& limits);
   [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] uint32_t pid() const { return pid_; }
   [[nodiscard]] uint64_t position() const { return position_; }

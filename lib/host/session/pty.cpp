@@ -150,19 +150,19 @@ Result<void> Pty::write(std::span<const std::byte> data, const CallLimits& call_
   return impl_->operation.push_data(FrameType::stdin_data, data, Limits(call_limits));
 }
 
-Result<void> Pty::resize(PtySize size) {
+Result<void> Pty::resize(PtySize size, const CallLimits& limits) {
   if (auto ok = check_size(size); !ok) return ok;
   if (auto ok = impl_->check_writer(); !ok) return ok;
   const microvm_agent_PtySize message{size.rows, size.columns};
   return impl_->operation.push(FrameType::pty_resize, host::encode_message(message),
-                               Limits({}, kSendLimit));
+                               Limits(limits, kSendLimit));
 }
 
-Result<void> Pty::signal(int signal) {
+Result<void> Pty::signal(int signal, const CallLimits& limits) {
   const auto request = host::signal_request(signal);
   if (!request) return base::fail(request.error());
   if (auto ok = impl_->check_writer(); !ok) return ok;
-  return impl_->operation.push(FrameType::signal, *request, Limits({}, kSendLimit));
+  return impl_->operation.push(FrameType::signal, *request, Limits(limits, kSendLimit));
 }
 
 // The descriptor stays until the handle goes: another thread may be waiting on it.

@@ -37,13 +37,14 @@ void Core::emit(VmEvent event) const {
   if (event_sink) event_sink(event);
 }
 
-Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options) {
+Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options, const Limits& limits) {
   const auto dir = options.data_dir.empty() ? default_data_dir() : options.data_dir;
   if (!dir) return base::fail(dir.error());
   std::error_code ec;
   const fs::path absolute = fs::absolute(*dir, ec);
   auto store = Store::open(ec ? *dir : absolute);
   if (!store) return base::fail(store.error());
+  if (auto ok = limits.check("open the runtime"); !ok) return base::fail(ok.error());
   auto reactor = Reactor::create();
   if (!reactor) return base::fail(reactor.error());
   auto core = std::make_shared<Core>(std::move(*store), std::move(*reactor), options);
@@ -51,7 +52,7 @@ Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options) {
     core->emit({.vm_id = dead.id,
                 .kind = VmEvent::Kind::terminated,
                 .cause = std::string(cause_of_end(dead.reason, true)),
-                .detail = dead.reason.text,
+                .detail = dead.reason.reason,
                 .end = dead.reason.end});
   }
   return core;

@@ -16,7 +16,7 @@ namespace microvm::host {
 Result<std::filesystem::path> default_data_dir();
 
 struct Core : WorkerHost {
-  static Result<std::shared_ptr<Core>> open(const RuntimeOptions& options);
+  static Result<std::shared_ptr<Core>> open(const RuntimeOptions& options, const Limits& limits);
 
   Core(Store opened, std::unique_ptr<Reactor> started, const RuntimeOptions& options)
       : WorkerHost(std::move(opened), std::move(started), options.memory_limit_bytes),

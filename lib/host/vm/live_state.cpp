@@ -213,7 +213,7 @@ void LiveState::end_end() {
   if (phase_ == LivePhase::terminating) come_to_rest();
 }
 
-EndReason LiveState::ended(const EndReason& reason) {
+VmEnding LiveState::ended(const VmEnding& reason) {
   const base::MutexLock lock(mutex_);
   if (!reason_) reason_ = reason;
   const bool is_at_rest = phase_ == at_rest_;
@@ -222,7 +222,7 @@ EndReason LiveState::ended(const EndReason& reason) {
   return *reason_;
 }
 
-std::optional<EndReason> LiveState::reason() const {
+std::optional<VmEnding> LiveState::reason() const {
   const base::MutexLock lock(mutex_);
   return reason_;
 }

@@ -111,8 +111,8 @@ class LiveState {
   // Where nothing came of it, it is as the conversation shows.
   void end_end();
   // How it ended; the first word counts and is given back. A change under way is finished first.
-  EndReason ended(const EndReason& reason);
-  [[nodiscard]] std::optional<EndReason> reason() const;
+  VmEnding ended(const VmEnding& reason);
+  [[nodiscard]] std::optional<VmEnding> reason() const;
   // True for the first one, which then removes what is left.
   bool begin_clean_up();
 
@@ -151,7 +151,7 @@ class LiveState {
   std::shared_ptr<Suspension> suspension_ MICROVM_GUARDED_BY(mutex_);
   std::shared_ptr<Worker> worker_ MICROVM_GUARDED_BY(mutex_);
   std::string killed_ MICROVM_GUARDED_BY(mutex_);
-  std::optional<EndReason> reason_ MICROVM_GUARDED_BY(mutex_);
+  std::optional<VmEnding> reason_ MICROVM_GUARDED_BY(mutex_);
   bool cleaned_up_ MICROVM_GUARDED_BY(mutex_) = false;
 
   base::Fd doorbell_ MICROVM_GUARDED_BY(mutex_);

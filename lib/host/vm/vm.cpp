@@ -53,8 +53,8 @@ Result<VmCounters> Vm::counters(const CallLimits& limits) const {
   return VmCounters{info->paused, info->exits, info->start_to_run_ns};
 }
 
-Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CallLimits& call_limits,
-                                    size_t max_bytes) {
+Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CollectOptions& collect,
+                                    const CallLimits& call_limits) {
   const Limits limits(call_limits);
   auto program = exec(options, call_limits);
   if (!program) return base::fail(program.error());
@@ -66,7 +66,7 @@ Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CallLimits
     if (!output) return base::fail(output.error());
     if (!*output) break;
     const bool out = (*output)->stream == ExecOutput::Stream::out;
-    append_bounded(out ? result.out : result.err, (*output)->data, max_bytes);
+    append_bounded(out ? result.out : result.err, (*output)->data, collect.max_bytes);
   }
   const auto status = program->wait(limits.rest());
   if (!status) return base::fail(status.error());
@@ -94,8 +94,8 @@ Result<void> Vm::resume(const CallLimits& limits) {
   return impl_->resume(Limits(limits));
 }
 
-Result<CheckpointInfo> Vm::checkpoint(const std::string& name, const CallLimits& limits) {
-  return impl_->checkpoint(name, Limits(limits));
+Result<CheckpointInfo> Vm::checkpoint(const CheckpointOptions& options, const CallLimits& limits) {
+  return impl_->checkpoint(options.name, Limits(limits));
 }
 
 Result<void> Vm::rollback(const std::string& checkpoint, const CallLimits& limits) {
@@ -111,7 +111,7 @@ Result<std::vector<Vm>> Vm::fork(const ForkOptions& options, const CallLimits& l
 }
 
 // One that sleeps has not ended; another process may wake it any time.
-Result<std::string> Vm::wait(const CallLimits& call_limits) {
+Result<VmEnding> Vm::wait(const CallLimits& call_limits) {
   constexpr std::string_view kWhat = "wait for the microvm";
   constexpr std::chrono::milliseconds kAsleepInterval{100};
   const Limits limits(call_limits);
@@ -121,7 +121,7 @@ Result<std::string> Vm::wait(const CallLimits& call_limits) {
     if (!waited) return base::fail(waited.error());
     if (!running) std::this_thread::sleep_for(kAsleepInterval);
   }
-  return impl_->end_reason().text;
+  return impl_->end_reason();
 }
 
 }  // namespace microvm

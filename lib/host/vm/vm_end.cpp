@@ -44,7 +44,7 @@ class Vm::Impl::Ending {
   Impl& vm_;
 };
 
-host::EndReason Vm::Impl::end_reason() {
+VmEnding Vm::Impl::end_reason() {
   if (const auto known = live_.reason()) return *known;
   reap_worker();
   // The record first: our session may be with a worker of an earlier life.
@@ -52,7 +52,7 @@ host::EndReason Vm::Impl::end_reason() {
   const auto last = live_.last_session();
   if (!exit && last) exit = last->client->exit_event();
   std::error_code ec;
-  host::EndReason reason;
+  VmEnding reason;
   if (exit) {
     reason = host::end_reason(*exit);
   } else if (std::filesystem::exists(dir, ec)) {
@@ -90,7 +90,7 @@ void Vm::Impl::see_end(int looks_left) {
     return send_to_see_end(core->errands, weak_from_this(), looks_left - cost, kLookAgain);
   }
   if (now != VmState::terminated) return;
-  const host::EndReason reason = end_reason();
+  const VmEnding reason = end_reason();
   if (!host::claim_end(dir)) return;
   tell_end(std::string(host::cause_of_end(reason, record.dies_with_owner)), 0, reason);
 }
@@ -151,7 +151,7 @@ Result<void> Vm::Impl::terminate(const std::string& cause, const Limits& limits,
   } else if (guest_state() == VmState::suspended) {
     if (auto done = end_suspended(limits); !done) return done;
   }
-  const host::EndReason reason = end_reason();
+  const VmEnding reason = end_reason();
   const bool is_ours_to_tell = host::claim_end(dir);
   clean_up();
   if (!is_ours_to_tell) return {};

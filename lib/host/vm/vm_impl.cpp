@@ -52,8 +52,8 @@ Vm::Impl::~Impl() {
   }
   // Before others can see it dead and tell of that.
   const bool is_ours_to_tell = host::claim_end(dir);
-  const host::EndReason reason =
-      had_ended ? end_reason() : host::EndReason{VmEnd::terminated, "its owner let go of it"};
+  const VmEnding reason =
+      had_ended ? end_reason() : VmEnding{VmEnd::terminated, "its owner let go of it"};
   if (worker) worker->end(std::chrono::milliseconds(0));
   clean_up();
   if (is_ours_to_tell) {
@@ -135,8 +135,8 @@ VmInfo Vm::Impl::info() {
   VmInfo info = host::to_info(record);
   info.state = state();
   if (info.state == VmState::terminated) {
-    const host::EndReason reason = end_reason();
-    info.state_reason = reason.text;
+    const VmEnding reason = end_reason();
+    info.state_reason = reason.reason;
     info.end = reason.end;
   } else if (info.state == VmState::suspended) {
     host::fill_state(info, dir, VmPhase::suspended);
@@ -194,7 +194,7 @@ Result<std::shared_ptr<Vm::Impl::Session>> Vm::Impl::session(const Limits& limit
     const Verdict verdict = host::judge(VmCall::use, now);
     if (verdict == Verdict::gone) {
       return base::fail(ErrorCode::vm_gone, std::string(what) + ": microvm " + record.id +
-                                                " has ended: " + end_reason().text);
+                                                " has ended: " + end_reason().reason);
     }
     if (verdict != Verdict::wake && is_changing()) {
       if (const auto over = Transition::begin(*this, limits, what); !over) {
@@ -234,13 +234,12 @@ void Vm::Impl::tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_
               .detail = std::move(detail)});
 }
 
-void Vm::Impl::tell_end(const std::string& cause, uint64_t took_us,
-                        const host::EndReason& reason) const {
+void Vm::Impl::tell_end(const std::string& cause, uint64_t took_us, const VmEnding& reason) const {
   core->emit({.vm_id = record.id,
               .kind = VmEvent::Kind::terminated,
               .cause = cause,
               .took_us = took_us,
-              .detail = reason.text,
+              .detail = reason.reason,
               .end = reason.end});
 }
 

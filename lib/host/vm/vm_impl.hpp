@@ -74,7 +74,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
 
   // vm_end.cpp
   // Why it ended; call only once it has.
-  host::EndReason end_reason();
+  VmEnding end_reason();
   // `still_wanted` is asked once nobody else can change its state; false: it lives on. Limits: see
   // Vm::terminate().
   Result<void> terminate(const std::string& cause = std::string(kCauseCall),
@@ -104,7 +104,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   void tell(VmEvent::Kind kind, const std::string& cause, uint64_t took_us,
             std::string detail = {}) const;
   // That it is terminated.
-  void tell_end(const std::string& cause, uint64_t took_us, const host::EndReason& reason) const;
+  void tell_end(const std::string& cause, uint64_t took_us, const VmEnding& reason) const;
 
   // vm_idle.cpp
   void watch_idleness();

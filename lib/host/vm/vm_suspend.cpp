@@ -92,7 +92,7 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
     if (verdict == Verdict::nothing) return SuspendTimes{};
     if (verdict == Verdict::gone) {
       return base::fail(ErrorCode::vm_gone,
-                        "suspend: microvm " + record.id + " has ended: " + end_reason().text);
+                        "suspend: microvm " + record.id + " has ended: " + end_reason().reason);
     }
     if (verdict == Verdict::busy) {
       return base::fail(ErrorCode::busy,

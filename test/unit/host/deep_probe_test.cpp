@@ -98,7 +98,7 @@ TEST_CASE("deep probe: cancelled before it begins it does nothing and leaves not
   CancelToken cancel;
   cancel.cancel();
   const auto report =
-      deep_probe({.data_dir = parent / "data", .scratch_dir = parent.path()}, {}, {&cancel, {}});
+      deep_probe({.data_dir = parent / "data", .scratch_dir = parent.path()}, {&cancel, {}});
   REQUIRE_FALSE(report);
   CHECK(report.error().code == ErrorCode::cancelled);
   CHECK(fs::is_empty(parent.path()));

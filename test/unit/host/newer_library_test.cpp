@@ -210,7 +210,7 @@ TEST_CASE("newer library: the runtime lists its vms, opens none of them, and rem
   REQUIRE(vms);
   CHECK(std::ranges::count(*vms, fixture.sleeper, &VmInfo::id) == 1);
   check_refused(runtime->attach("sleeper").error(), "vm.json");
-  check_refused(runtime->remove("sleeper").error(), "vm.json");
+  check_refused(runtime->remove_vm("sleeper").error(), "vm.json");
   CHECK(runtime->remove_image("counter:2").error().code == ErrorCode::busy);
   CHECK(runtime->checkpoints()->empty());
   CHECK(log.find("checkpoint.json: schema 2") != std::string::npos);

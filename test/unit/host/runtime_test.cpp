@@ -141,7 +141,7 @@ TEST_CASE("runtime: calls that list, remove or convert obey their limits") {
   CHECK(code(runtime.remove_image("app", limits)) == ErrorCode::cancelled);
   CHECK(code(runtime.pack_image("app", {}, limits)) == ErrorCode::cancelled);
   CHECK(code(runtime.prune({.bases_and_kernels = true}, limits)) == ErrorCode::cancelled);
-  CHECK(code(runtime.remove("nosuch", limits)) == ErrorCode::cancelled);
+  CHECK(code(runtime.remove_vm("nosuch", limits)) == ErrorCode::cancelled);
   CHECK(code(runtime.remove_checkpoint("nosuch", limits)) == ErrorCode::cancelled);
   CHECK(code(runtime.warm("app", 1, limits)) == ErrorCode::cancelled);
   CHECK(runtime.kernels()->size() == 2);
@@ -180,7 +180,7 @@ TEST_CASE("runtime: a pack that is cut short leaves the image as it was") {
   REQUIRE(fixture.store.commit_image(std::move(*entry), manifest));
   CancelToken token;
   const auto cancel_at_once = [&](const Progress&) { token.cancel(); };
-  const auto packed = fixture.runtime.pack_image("app", cancel_at_once, {.cancel = &token});
+  const auto packed = fixture.runtime.pack_image("app", {cancel_at_once}, {.cancel = &token});
   REQUIRE_FALSE(packed);
   CHECK(packed.error().code == ErrorCode::cancelled);
   CHECK(fixture.store.open_image("app")->manifest.form == ImageForm::raw);

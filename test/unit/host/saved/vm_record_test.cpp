@@ -17,14 +17,14 @@ TEST_CASE("vm record: how a worker ended, as a value and in words") {
   };
   for (const auto& [reason, end] : ends) {
     const auto described = end_reason({reason, "why"});
-    INFO(described.text);
+    INFO(described.reason);
     CHECK(described.end == end);
-    CHECK_FALSE(described.text.empty());
+    CHECK_FALSE(described.reason.empty());
     CHECK(std::string(vm_end_name(end)) != "unknown");
   }
-  CHECK(end_reason({Reason::panic, "no init"}).text == "the guest's kernel panicked: no init");
+  CHECK(end_reason({Reason::panic, "no init"}).reason == "the guest's kernel panicked: no init");
   CHECK(killed_reason().end == VmEnd::killed);
-  CHECK(killed_reason("killed by SIGKILL").text == "killed by SIGKILL");
+  CHECK(killed_reason("killed by SIGKILL").reason == "killed by SIGKILL");
   CHECK(std::string(vm_end_name(VmEnd::none)) == "none");
   CHECK(std::string(vm_end_name(VmEnd::killed)) == "killed");
 }

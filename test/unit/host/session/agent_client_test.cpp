@@ -131,7 +131,7 @@ TEST_CASE("session: stdin, signals and time limits") {
 
   auto sleeper = agent.client.exec(shell("exec sleep 100"), limits());
   REQUIRE(sleeper);
-  REQUIRE(sleeper->kill(SIGTERM));
+  REQUIRE(sleeper->signal(SIGTERM));
   CHECK(sleeper->wait()->signal == SIGTERM);
 
   AgentCommand limited = shell("exec sleep 100");
@@ -148,7 +148,7 @@ TEST_CASE("session: a signal that does not exist is refused, and the program goe
   auto program = agent.client.exec(cat, limits());
   REQUIRE(program);
   for (const int signal : {0, -1, SIGRTMAX + 1}) {
-    const auto sent = program->kill(signal);
+    const auto sent = program->signal(signal);
     REQUIRE_FALSE(sent);
     CHECK(sent.error().code == ErrorCode::invalid_argument);
     CHECK(sent.error().message == "no such signal: " + std::to_string(signal));

@@ -62,7 +62,7 @@ bool Told::wait_for(VmEvent::Kind kind, size_t count) const {
 }
 
 FakeHost::FakeHost(const std::filesystem::path& data_dir, uint32_t max_waiting_calls) {
-  auto opened = host::Core::open(options_for(data_dir, max_waiting_calls, told));
+  auto opened = host::Core::open(options_for(data_dir, max_waiting_calls, told), host::Limits({}));
   REQUIRE(opened);
   core = std::move(*opened);
 }

@@ -29,7 +29,7 @@ std::shared_ptr<VmSession> make_session() {
   return std::make_shared<VmSession>(VmSession{nullptr, AgentClient(nullptr)});
 }
 
-const EndReason kEnd{VmEnd::powered_off, "the guest powered off"};
+const VmEnding kEnd{VmEnd::powered_off, "the guest powered off"};
 
 // One that was brought into a phase the way it comes about.
 struct Brought {
@@ -176,8 +176,8 @@ TEST_CASE("live state: a change shows what came of it") {
   }
   SUBCASE("the first reason counts, also one that is known before the change is over") {
     Brought vm(P::waking);
-    CHECK(vm.live.ended(kEnd).text == kEnd.text);
-    CHECK(vm.live.ended({VmEnd::killed, "later"}).text == kEnd.text);
+    CHECK(vm.live.ended(kEnd).reason == kEnd.reason);
+    CHECK(vm.live.ended({VmEnd::killed, "later"}).reason == kEnd.reason);
     CHECK(vm.live.view().phase == P::waking);
     vm.live.end_wake();
     CHECK(vm.live.view().phase == P::ended);

@@ -65,7 +65,7 @@ struct Attached {
   explicit Attached(uint32_t max_waiting_calls = 4096) : host(dir.path(), max_waiting_calls) {}
 
   void reach() {
-    const auto reached = vm.exec_collect({.argv = {"true"}}, kInTime);
+    const auto reached = vm.exec_collect({.argv = {"true"}}, {}, kInTime);
     REQUIRE_MESSAGE(reached, reached.error().message);
   }
   host::ChangeHold change_elsewhere() {

@@ -85,13 +85,13 @@ TEST_CASE("vm calls: a call that finds the vm running asks nothing of the disk")
   Attached t;
   // The first one looks whether somebody is changing the Vm.
   REQUIRE(t.connect());
-  REQUIRE(t.vm.exec_collect({.argv = {"true"}}, kInTime));
+  REQUIRE(t.vm.exec_collect({.argv = {"true"}}, {}, kInTime));
   std::thread caller([&] {
     REQUIRE(t.connect());  // what a thread's first call sets up
-    REQUIRE(t.vm.exec_collect({.argv = {"true"}}, kInTime));
+    REQUIRE(t.vm.exec_collect({.argv = {"true"}}, {}, kInTime));
     count_file_calls();
     CHECK(t.connect());
-    CHECK(t.vm.exec_collect({.argv = {"true"}}, kInTime));
+    CHECK(t.vm.exec_collect({.argv = {"true"}}, {}, kInTime));
     CHECK(t.vm.make_directory("/a", {}, kInTime));
     CHECK(file_calls == 0);
     // It would count them.
@@ -131,7 +131,7 @@ TEST_CASE("vm calls: a vm that has ended is found so by the next call, whoever l
     CHECK(gone.error().code == ErrorCode::vm_gone);
     CHECK(gone.error().message.find(end.says) != std::string::npos);
     CHECK(t.vm.info()->end == end.end);
-    CHECK(*t.vm.wait(kInTime) == end.says);
+    CHECK(t.vm.wait(kInTime)->reason == end.says);
   }
 }
 

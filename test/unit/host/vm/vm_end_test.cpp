@@ -20,7 +20,7 @@ using Reason = wire::ExitEvent::Reason;
 const CallLimits kInTime{.cancel = nullptr, .timeout = std::chrono::seconds(20)};
 
 void reach(Vm& vm) {
-  const auto reached = vm.exec_collect({.argv = {"true"}}, kInTime);
+  const auto reached = vm.exec_collect({.argv = {"true"}}, {}, kInTime);
   REQUIRE_MESSAGE(reached, reached.error().message);
 }
 

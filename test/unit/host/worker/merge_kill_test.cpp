@@ -68,7 +68,7 @@ struct SleepingVm {
 Result<void> merge(const fs::path& store, const fs::path& dir) {
   RuntimeOptions options;
   options.data_dir = store;
-  const auto core = Core::open(options);
+  const auto core = Core::open(options, Limits({}));
   if (!core) return base::fail(core.error());
   auto saved = read_saved(dir);
   if (!saved) return base::fail(saved.error());
