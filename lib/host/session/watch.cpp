@@ -1,5 +1,6 @@
 // Watch: the public handle over the stream of one watch. Every byte of it may be hostile.
 #include "host/session/watch.hpp"
+#include "host/base/home_process.hpp"
 
 #include "host/session/agent_messages.hpp"
 #include "host/session/operation.hpp"
@@ -13,6 +14,7 @@ using wire::FrameType;
 struct [[gnu::visibility("hidden")]] Watch::Impl {
   explicit Impl(host::Operation op) : operation(std::move(op)) {}
 
+  const host::HomeProcess home;
   host::Operation operation;
   bool ended = false;
 };
@@ -64,6 +66,7 @@ int Watch::fd() const noexcept {
 }
 
 Result<std::optional<FileEvent>> Watch::next(const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   if (impl_->ended) return std::nullopt;
   const auto frame = impl_->operation.receive(Limits(limits));
   if (!frame) return base::fail(frame.error());
