@@ -90,6 +90,11 @@ std::string line_of(const std::filesystem::path& status, const std::string& name
   return {};
 }
 
+size_t open_files() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return static_cast<size_t>(std::distance(begin(all), end(all)));
+}
+
 // Looks again and again at the present process while something else happens.
 class Onlooker {
  public:
@@ -147,6 +152,7 @@ TEST_CASE("good guest: signals, settings and directories are as they were before
   std::vector<std::string> environment;
   for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
   const auto format = std::cout.flags();
+  const size_t files = open_files();
 
   use_everything(dir);
 
@@ -161,6 +167,7 @@ TEST_CASE("good guest: signals, settings and directories are as they were before
     CHECK(*entry == environment[at]);
   }
   CHECK(std::cout.flags() == format);
+  CHECK(open_files() == files);
 }
 
 // An embedder that starts a program at any moment must not hand our files to it.
