@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "host/base/home_process.hpp"
 #include "host/idle/idle_monitor.hpp"
 #include "host/vm/errands.hpp"
 #include "host/vm/owned_vms.hpp"
@@ -41,6 +42,7 @@ struct Core : WorkerHost {
     errands.stop();
   }
 
+  const HomeProcess home;
   const uint32_t pool_size;
   WaitingCalls waiting_calls;
   const std::function<void(std::string_view)> log_sink;

@@ -117,7 +117,7 @@ Result<Launched> launch(const std::shared_ptr<Core>& core, const NewVm& what) {
                                       .limits = what.starting,
                                       .clock = what.clock});
   if (!started) return base::fail(started.error());
-  auto vm = std::make_shared<Vm::Impl>(core, record, manifest.info.config);
+  auto vm = make_at_home<Vm::Impl>(core, record, manifest.info.config);
   vm->keep_change_hold(*hold);
   directory->keep();
   vm->own(std::move(*started));

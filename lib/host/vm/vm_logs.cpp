@@ -64,11 +64,13 @@ Result<OpenedLog> open_log_at(host::ControlClient& client, LogSource source, uin
 }  // namespace
 
 Result<std::string> Vm::logs(LogSource source, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   return impl_->read_log(source, Limits(limits, kLogLimit));
 }
 
 Result<void> Vm::follow_logs(LogSource source, const std::function<void(std::string_view)>& sink,
                              const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   return impl_->follow_log(source, sink, Limits(limits));
 }
 

@@ -107,7 +107,7 @@ FakeVm::~FakeVm() {
 }
 
 std::shared_ptr<Vm::Impl> FakeVm::attach(const FakeHost& host) const {
-  return std::make_shared<Vm::Impl>(host.core, record_, config_);
+  return host::make_at_home<Vm::Impl>(host.core, record_, config_);
 }
 
 void FakeVm::write_exit(const wire::ExitEvent& how) {
