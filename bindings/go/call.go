@@ -145,3 +145,19 @@ func keepCancel(handle *C.mvm_cancel) {
 func release[T any](p *T) {
 	C.mvm_free(unsafe.Pointer(p))
 }
+
+// textOf asks for a string of the library's.
+func textOf(owner any, ask func(out **C.char, err **C.mvm_error) C.mvm_status) (string, error) {
+	var out *C.char
+	err := quick(owner, func(err **C.mvm_error) C.mvm_status { return ask(&out, err) })
+	if err != nil {
+		return "", err
+	}
+	defer release(out)
+	return C.GoString(out), nil
+}
+
+// closeForgotten has the garbage collector close what its owner forgot.
+func closeForgotten[T interface{ Close() error }](object T) {
+	runtime.SetFinalizer(object, func(object T) { go object.Close() })
+}

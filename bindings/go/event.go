@@ -115,10 +115,10 @@ func (r *Runtime) Events(ctx context.Context, options *EventOptions) (*EventStre
 		return nil, err
 	}
 	s := &EventStream{handle: out}
-	s.in = newWaiter("events", syscall.EPOLLIN, func(fd *C.int32_t, err **C.mvm_error) C.mvm_status {
+	s.in = newStream("events", syscall.EPOLLIN, func(fd *C.int32_t, err **C.mvm_error) C.mvm_status {
 		return C.mvm_event_stream_fd(out, fd, err)
 	})
-	runtime.SetFinalizer(s, (*EventStream).Close)
+	closeForgotten(s)
 	return s, nil
 }
 
@@ -141,6 +141,9 @@ func (s *EventStream) Next(ctx context.Context) (*VmEvent, error) {
 
 // Close ends the stream, and a Next that waits.
 func (s *EventStream) Close() error {
+	if s.handle == nil { // was never opened
+		return nil
+	}
 	runtime.SetFinalizer(s, nil)
 	s.in.close()
 	C.mvm_event_stream_free(s.handle)

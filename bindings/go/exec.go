@@ -207,8 +207,8 @@ func (vm *Vm) AttachExec(ctx context.Context, id string, options *ExecAttachOpti
 func newExec(vm *Vm, handle *C.mvm_exec) (*Exec, error) {
 	e := &Exec{handle: handle, vm: vm}
 	fd := func(fd *C.int32_t, err **C.mvm_error) C.mvm_status { return C.mvm_exec_fd(handle, fd, err) }
-	e.in, e.out = newWaiter("exec", syscall.EPOLLIN, fd), newWaiter("exec", syscall.EPOLLOUT, fd)
-	runtime.SetFinalizer(e, (*Exec).Close)
+	e.in, e.out = newStream("exec", syscall.EPOLLIN, fd), newStream("exec", syscall.EPOLLOUT, fd)
+	closeForgotten(e)
 	var err error
 	e.id, err = textOf(e, func(out **C.char, err **C.mvm_error) C.mvm_status {
 		return C.mvm_exec_id(handle, out, err)
@@ -265,22 +265,9 @@ func (e *Exec) Read(ctx context.Context) (*ExecOutput, error) {
 // WriteStdin waits while the program does not read. Errors: as of Read, and ErrBusy when this Exec
 // does not (any more) write. When the context ends it a part of the data may be on its way.
 func (e *Exec) WriteStdin(ctx context.Context, data []byte) error {
-	letGo, err := e.out.hold(ctx)
-	if err != nil {
-		return err
-	}
-	defer letGo()
-	for len(data) > 0 {
-		var taken C.size_t
-		err := e.out.takeHeld(ctx, e, func(err **C.mvm_error) C.mvm_status {
-			return C.mvm_exec_try_write_stdin(e.handle, unsafe.Pointer(&data[0]), C.size_t(len(data)), &taken, err)
-		})
-		if err != nil {
-			return err
-		}
-		data = data[taken:]
-	}
-	return nil
+	return e.out.writeAll(ctx, e, data, func(data []byte, taken *C.size_t, err **C.mvm_error) C.mvm_status {
+		return C.mvm_exec_try_write_stdin(e.handle, unsafe.Pointer(&data[0]), C.size_t(len(data)), taken, err)
+	})
 }
 
 // CloseStdin has the program read what was written, then the end. Waits and fails as WriteStdin;
@@ -332,6 +319,9 @@ func (e *Exec) Wait(ctx context.Context) (ExitStatus, error) {
 
 // Close kills the program if it runs, or detaches; see Exec. It wakes a Read that waits.
 func (e *Exec) Close() error {
+	if e.handle == nil { // was never opened
+		return nil
+	}
 	runtime.SetFinalizer(e, nil)
 	e.in.close()
 	e.out.close()

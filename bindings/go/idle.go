@@ -59,12 +59,15 @@ func (vm *Vm) KeepAwake() (*KeepAwake, error) {
 	if err != nil {
 		return nil, err
 	}
-	runtime.SetFinalizer(k, (*KeepAwake).Close)
+	closeForgotten(k)
 	return k, nil
 }
 
 // Close lets the Vm be idle again.
 func (k *KeepAwake) Close() error {
+	if k.handle == nil { // was never opened
+		return nil
+	}
 	runtime.SetFinalizer(k, nil)
 	C.mvm_keep_awake_free(k.handle)
 	return nil

@@ -51,10 +51,10 @@ func (vm *Vm) FollowLogs(ctx context.Context, source LogSource) (*LogStream, err
 		return nil, err
 	}
 	s := &LogStream{handle: out, vm: vm}
-	s.in = newWaiter("follow logs", syscall.EPOLLIN, func(fd *C.int32_t, err **C.mvm_error) C.mvm_status {
+	s.in = newStream("follow logs", syscall.EPOLLIN, func(fd *C.int32_t, err **C.mvm_error) C.mvm_status {
 		return C.mvm_log_stream_fd(out, fd, err)
 	})
-	runtime.SetFinalizer(s, (*LogStream).Close)
+	closeForgotten(s)
 	return s, nil
 }
 
@@ -101,6 +101,9 @@ func (r *logReader) Read(to []byte) (int, error) {
 
 // Close ends the stream, and a Read that waits.
 func (s *LogStream) Close() error {
+	if s.handle == nil { // was never opened
+		return nil
+	}
 	runtime.SetFinalizer(s, nil)
 	s.in.close()
 	C.mvm_log_stream_free(s.handle)

@@ -164,8 +164,8 @@ func (vm *Vm) AttachPty(ctx context.Context, id string, options *PtyAttachOption
 func newPty(vm *Vm, handle *C.mvm_pty) (*Pty, error) {
 	p := &Pty{handle: handle, vm: vm}
 	fd := func(fd *C.int32_t, err **C.mvm_error) C.mvm_status { return C.mvm_pty_fd(handle, fd, err) }
-	p.in, p.out = newWaiter("pty", syscall.EPOLLIN, fd), newWaiter("pty", syscall.EPOLLOUT, fd)
-	runtime.SetFinalizer(p, (*Pty).Close)
+	p.in, p.out = newStream("pty", syscall.EPOLLIN, fd), newStream("pty", syscall.EPOLLOUT, fd)
+	closeForgotten(p)
 	var err error
 	p.id, err = textOf(p, func(out **C.char, err **C.mvm_error) C.mvm_status {
 		return C.mvm_pty_id(handle, out, err)
@@ -224,22 +224,9 @@ func (p *Pty) Read(ctx context.Context) (*PtyOutput, error) {
 // Write gives keys, as a terminal sends them: "\r" is Enter, "\x03" Ctrl-C. Waits while the program
 // does not read. ErrBusy: this Pty does not (any more) write.
 func (p *Pty) Write(ctx context.Context, data []byte) error {
-	letGo, err := p.out.hold(ctx)
-	if err != nil {
-		return err
-	}
-	defer letGo()
-	for len(data) > 0 {
-		var taken C.size_t
-		err := p.out.takeHeld(ctx, p, func(err **C.mvm_error) C.mvm_status {
-			return C.mvm_pty_try_write(p.handle, unsafe.Pointer(&data[0]), C.size_t(len(data)), &taken, err)
-		})
-		if err != nil {
-			return err
-		}
-		data = data[taken:]
-	}
-	return nil
+	return p.out.writeAll(ctx, p, data, func(data []byte, taken *C.size_t, err **C.mvm_error) C.mvm_status {
+		return C.mvm_pty_try_write(p.handle, unsafe.Pointer(&data[0]), C.size_t(len(data)), taken, err)
+	})
 }
 
 // Stream is the terminal as the io package has streams, for io.Copy and the like; what was lost is
@@ -307,6 +294,9 @@ func (p *Pty) Wait(ctx context.Context) (ExitStatus, error) {
 
 // Close detaches. It wakes a Read that waits.
 func (p *Pty) Close() error {
+	if p.handle == nil { // was never opened
+		return nil
+	}
 	runtime.SetFinalizer(p, nil)
 	p.in.close()
 	p.out.close()

@@ -60,8 +60,14 @@ func Open(ctx context.Context, options *RuntimeOptions) (*Runtime, error) {
 		return nil, err
 	}
 	runtime.SetFinalizer(r, func(r *Runtime) { C.mvm_runtime_free(r.handle) })
-	r.dataDir, err = r.askDataDir()
-	return r, err
+	r.dataDir, err = textOf(r, func(out **C.char, err **C.mvm_error) C.mvm_status {
+		return C.mvm_runtime_data_dir(r.handle, out, err)
+	})
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
 }
 
 func (o *RuntimeOptions) given(memory *arena) *C.mvm_runtime_options {
@@ -82,28 +88,14 @@ func (o *RuntimeOptions) given(memory *arena) *C.mvm_runtime_options {
 	return given
 }
 
-func (r *Runtime) askDataDir() (string, error) {
-	return textOf(r, func(out **C.char, err **C.mvm_error) C.mvm_status {
-		return C.mvm_runtime_data_dir(r.handle, out, err)
-	})
-}
-
-// textOf asks for a string of the library's.
-func textOf(owner any, ask func(out **C.char, err **C.mvm_error) C.mvm_status) (string, error) {
-	var out *C.char
-	err := quick(owner, func(err **C.mvm_error) C.mvm_status { return ask(&out, err) })
-	if err != nil {
-		return "", err
-	}
-	defer release(out)
-	return C.GoString(out), nil
-}
-
 // DataDir is the directory that was opened.
 func (r *Runtime) DataDir() string { return r.dataDir }
 
 // Close ends the Runtime. Vms that die with their owner end when they are closed too.
 func (r *Runtime) Close() error {
+	if r.handle == nil { // was never opened
+		return nil
+	}
 	runtime.SetFinalizer(r, nil)
 	C.mvm_runtime_free(r.handle)
 	r.tellers.close()

@@ -90,10 +90,10 @@ type Vm struct {
 
 func newVm(r *Runtime, handle *C.mvm_vm) (*Vm, error) {
 	vm := &Vm{handle: handle, runtime: r}
-	vm.end = newWaiter("wait for a vm", syscall.EPOLLIN, func(fd *C.int32_t, err **C.mvm_error) C.mvm_status {
+	vm.end = newStream("wait for a vm", syscall.EPOLLIN, func(fd *C.int32_t, err **C.mvm_error) C.mvm_status {
 		return C.mvm_vm_end_fd(handle, fd, err)
 	})
-	runtime.SetFinalizer(vm, (*Vm).Close)
+	closeForgotten(vm)
 	id, err := textOf(vm, func(out **C.char, err **C.mvm_error) C.mvm_status {
 		return C.mvm_vm_id(handle, out, err)
 	})
@@ -108,6 +108,9 @@ func newVm(r *Runtime, handle *C.mvm_vm) (*Vm, error) {
 // Close gives the handle back. A Vm that dies with its owner ends when its last handle and the
 // Runtime are closed; Terminate ends it at once.
 func (vm *Vm) Close() error {
+	if vm.handle == nil { // was never opened
+		return nil
+	}
 	runtime.SetFinalizer(vm, nil)
 	vm.end.close()
 	C.mvm_vm_free(vm.handle)

@@ -72,10 +72,10 @@ func (r *Runtime) start(memory *arena, f func(out **C.mvm_vm_start, err **C.mvm_
 		return nil, err
 	}
 	s := &VmStart{handle: out, runtime: r}
-	s.in = newWaiter("start", syscall.EPOLLIN, func(fd *C.int32_t, err **C.mvm_error) C.mvm_status {
+	s.in = newStream("start", syscall.EPOLLIN, func(fd *C.int32_t, err **C.mvm_error) C.mvm_status {
 		return C.mvm_vm_start_fd(out, fd, err)
 	})
-	runtime.SetFinalizer(s, (*VmStart).Close)
+	closeForgotten(s)
 	return s, nil
 }
 
@@ -100,6 +100,9 @@ func (s *VmStart) Cancel() {
 
 // Close cancels what nobody has taken.
 func (s *VmStart) Close() error {
+	if s.handle == nil { // was never opened
+		return nil
+	}
 	runtime.SetFinalizer(s, nil)
 	s.in.close()
 	C.mvm_vm_start_free(s.handle)

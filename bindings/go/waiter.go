@@ -1,8 +1,5 @@
 package microvm
 
-// #include <microvm.h>
-import "C"
-
 import (
 	"context"
 	"errors"
@@ -27,17 +24,15 @@ type waiter struct {
 	closed bool
 }
 
-func newWaiter(what string, events uint32, fd func(out *C.int32_t, err **C.mvm_error) C.mvm_status) *waiter {
-	number := func() (int, error) {
-		var out C.int32_t
-		err := quick(nil, func(err **C.mvm_error) C.mvm_status { return fd(&out, err) })
-		return int(out), err
-	}
-	return &waiter{what: what, fd: number, events: events, turn: make(chan struct{}, 1)}
+func newWaiter(what string, events uint32, fd func() (int, error)) *waiter {
+	return &waiter{what: what, fd: fd, events: events, turn: make(chan struct{}, 1)}
 }
 
 // hold has the caller be the one goroutine, until it calls what it is given.
 func (w *waiter) hold(ctx context.Context) (letGo func(), err error) {
+	if w == nil { // of what was never opened
+		return nil, &Error{Code: ErrInvalidArgument, Message: "it was never opened"}
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, contextError(w.what, err)
 	}
@@ -49,34 +44,28 @@ func (w *waiter) hold(ctx context.Context) (letGo func(), err error) {
 	}
 }
 
-// take calls try, which is a call of the library that does not block, until it does not say any
-// more that it would have to.
-func (w *waiter) take(ctx context.Context, owner any, try func(err **C.mvm_error) C.mvm_status) error {
-	letGo, err := w.hold(ctx)
-	if err != nil {
-		return err
-	}
-	defer letGo()
-	return w.takeHeld(ctx, owner, try)
-}
-
-func (w *waiter) takeHeld(ctx context.Context, owner any, try func(err **C.mvm_error) C.mvm_status) error {
-	var tried error
-	done := func(int) bool {
-		tried = quick(owner, try)
-		failed, ok := tried.(*Error)
-		return !ok || failed.Code != errWouldBlock
-	}
-	if done(0) {
+// takeHeld calls try, which takes what is there, until it is something else than errWouldBlock.
+func (w *waiter) takeHeld(ctx context.Context, try func() error) error {
+	tried := try()
+	if !isWouldBlock(tried) {
 		return tried
 	}
-	if err := w.waitUntil(ctx, done); err != nil {
+	err := w.waitUntil(ctx, func(int) bool {
+		tried = try()
+		return !isWouldBlock(tried)
+	})
+	if err != nil {
 		return err
 	}
 	return tried
 }
 
-// ready waits until the fd is.
+func isWouldBlock(err error) bool {
+	failed, ok := err.(*Error)
+	return ok && failed.Code == errWouldBlock
+}
+
+// readyHeld waits until the fd is.
 func (w *waiter) readyHeld(ctx context.Context) error {
 	var events [1]syscall.EpollEvent
 	return w.waitUntil(ctx, func(epoll int) bool {

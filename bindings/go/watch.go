@@ -81,10 +81,10 @@ func (vm *Vm) Watch(ctx context.Context, path string, options *WatchOptions) (*W
 		return nil, err
 	}
 	w := &Watch{handle: out, vm: vm}
-	w.in = newWaiter("watch", syscall.EPOLLIN, func(fd *C.int32_t, err **C.mvm_error) C.mvm_status {
+	w.in = newStream("watch", syscall.EPOLLIN, func(fd *C.int32_t, err **C.mvm_error) C.mvm_status {
 		return C.mvm_watch_fd(out, fd, err)
 	})
-	runtime.SetFinalizer(w, (*Watch).Close)
+	closeForgotten(w)
 	return w, nil
 }
 
@@ -112,6 +112,9 @@ func (w *Watch) Next(ctx context.Context) (*FileEvent, error) {
 
 // Close ends the watch, and a Next that waits.
 func (w *Watch) Close() error {
+	if w.handle == nil { // was never opened
+		return nil
+	}
 	runtime.SetFinalizer(w, nil)
 	w.in.close()
 	C.mvm_watch_free(w.handle)
