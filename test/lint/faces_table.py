@@ -1,9 +1,35 @@
 """What faces.py can not know by the naming rules: where a form has another name, or none, and why."""
 
-CONTRACT = "every capability is in all languages (DESIGN §4), or a row of test/lint/faces_table.py says why not"
+CONTRACT = "every capability is in all languages, or a row of test/lint/faces_table.py says why not"
 
 # face, function of C++ (with wildcards), its form there or None, why
-EXCEPTIONS = []
+EXCEPTIONS = [
+    ("c", "CancelToken::cancel", "mvm_cancel_fire", "the handle is called mvm_cancel"),
+    ("c", "CancelToken::cancelled", "mvm_cancel_fired", "likewise"),
+    ("c", "CancelToken::fd", "mvm_cancel_fd", "likewise"),
+    ("c", "Vm::info", "mvm_vm_get_info", "mvm_vm_info is the struct"),
+    ("c", "Vm::counters", "mvm_vm_get_counters", "mvm_vm_counters is the struct"),
+    ("c", "DeepReport::passed", None, "a field of mvm_deep_report"),
+    ("python", "Vm::exec", "Vm.popen", "as subprocess calls what is not waited for"),
+    ("python", "Vm::exec_collect", "Vm.exec", "what is meant most has the short name"),
+    ("python", "*_name", None, "a value of Python's enums has a name"),
+    ("aio", "Vm::exec", "Vm.popen", "as in the package"),
+    ("aio", "Vm::exec_collect", "Vm.exec", "as in the package"),
+    ("aio", "deep_probe", None, "two minutes of processor time: in a thread, or a process, of the caller's"),
+    ("aio", "probe_*", None, "some ten milliseconds, once"),
+    ("go", "CancelToken::*", None, "a context.Context"),
+    ("go", "*::try_*", None, "goroutines wait, Go's netpoller for them"),
+    ("go", "*::fd", None, "the netpoller has it"),
+    ("go", "Vm::end_fd", None, "likewise"),
+    ("go", "error_code_name", "ErrorCode.String", "as fmt wants it"),
+    ("go", "finding_state_name", "FindingState.String", "likewise"),
+    ("go", "probe_step_state_name", "ProbeStepState.String", "likewise"),
+    ("go", "pruned_kind_name", "PrunedKind.String", "likewise"),
+    ("go", "vm_end_name", "VmEnd.String", "likewise"),
+    ("go", "vm_event_name", "VmEventKind.String", "likewise"),
+    ("go", "vm_state_name", "VmState.String", "likewise"),
+    ("go", "Runtime::open", "Open", "a function of the package"),
+]
 
 # function of C++ (with wildcards; the first row that fits counts), its command, why where it is none
 COMMANDS = [
