@@ -19,6 +19,7 @@
 #include "host/image/ext4_fixtures.hpp"
 #include "microvm/probe.hpp"
 #include "microvm/runtime.hpp"
+#include "state/frame_codec.hpp"
 #include "unit/host/vm/fake_vm.hpp"
 
 extern char** environ;  // NOLINT: the system's name
@@ -140,6 +141,29 @@ TEST_CASE("good guest: the library's threads take no signals of the embedder's")
   }
   CHECK(seen > 10);
   for (const std::string& blocked : open_ones) CHECK_MESSAGE(false, blocked);
+}
+
+// They may be made in a call of the embedder's, on its own thread.
+TEST_CASE("good guest: the threads that pack and unpack pages take none either") {
+  std::mutex mutex;
+  std::set<std::thread::id> open_ones;
+  std::set<std::thread::id> all;
+  const auto look = [&](size_t) -> Result<void> {
+    const std::scoped_lock lock(mutex);
+    all.insert(std::this_thread::get_id());
+    if (!blocks_all(line_of("/proc/thread-self/status", "SigBlk:"))) {
+      open_ones.insert(std::this_thread::get_id());
+    }
+    return {};
+  };
+  const auto pause_and_look = [&]() -> state::FrameWork {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    return look;
+  };
+  REQUIRE(state::for_each_frame(1000, 4, pause_and_look));
+  CHECK(all.size() > 1);
+  open_ones.erase(std::this_thread::get_id());
+  CHECK(open_ones.empty());
 }
 
 TEST_CASE("good guest: signals, settings and directories are as they were before") {
