@@ -53,6 +53,7 @@ RULES = {
     "lib/host": BASE + ["sys", "state", "microvm", "host/base", "host/store", "host/image",
                         "host/saved", "host/worker", "host/vm", "host/prune.hpp"],
     "include/microvm": ["microvm"],
+    "capi": ["microvm"],
     "examples": ["microvm"],
     "bench": ["microvm"],
 }
@@ -122,7 +123,7 @@ def names_an_architecture(path, line):
 def main():
     wrong = 0
     edges = {}
-    for folder in ("lib", "include", "examples", "bench"):
+    for folder in ("lib", "include", "capi", "examples", "bench"):
         for path in sorted(pathlib.Path(folder).rglob("*.[ch]pp")):
             for number, line in enumerate(path.read_text().splitlines(), 1):
                 if names_an_architecture(path, line):
