@@ -104,6 +104,7 @@ static void the_host_is_looked_at(void) {
     CHECK(strcmp(mvm_finding_state_name(finding->state), "unknown") != 0);
   }
   mvm_free(findings);
+  if (under_valgrind()) return;
   const mvm_status kvm = mvm_probe_kvm(NULL, &err);
   CHECK(kvm == MVM_OK || kvm == MVM_KVM_UNAVAILABLE || kvm == MVM_KVM_UNSUITABLE);
   CHECK(kvm == MVM_OK || mvm_error_code(err) == kvm);
@@ -111,6 +112,7 @@ static void the_host_is_looked_at(void) {
 }
 
 static void the_deep_probe_is_done_within_its_time(void) {
+  if (under_valgrind()) return;
   mvm_error* err = NULL;
   mvm_deep_report* report = NULL;
   const mvm_deep_probe_options options = {.struct_size = sizeof options,
