@@ -178,8 +178,8 @@ static void dispositions_and_masks_are_as_they_were(void) {
   REQUIRE(runtime != NULL);
   mvm_finding_list* findings = NULL;
   mvm_image_list* images = NULL;
-  CHECK_OK(mvm_probe_host(NULL, NULL, &findings, &err));
-  CHECK_OK(mvm_runtime_images(runtime, NULL, &images, &err));
+  REQUIRE_OK(mvm_probe_host(NULL, NULL, &findings, &err));
+  REQUIRE_OK(mvm_runtime_images(runtime, NULL, &images, &err));
   mvm_free(findings);
   mvm_free(images);
   mvm_runtime_free(runtime);
