@@ -2,7 +2,6 @@
 // to signals: nothing.
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -90,7 +89,7 @@ static void a_signal_handler_may_come_at_any_moment(void) {
   mvm_error* err = NULL;
   mvm_runtime* const runtime = open_test_runtime();
   REQUIRE(runtime != NULL);
-  const int rounds = getenv("MICROVM_TEST_SLOW") != NULL ? 200 : 20000;
+  const int rounds = under_valgrind() ? 200 : 20000;
   mvm_cancel* cancel = NULL;
   REQUIRE_OK(mvm_cancel_new(&cancel, &err));
   to_fire = cancel;
@@ -179,8 +178,8 @@ static void dispositions_and_masks_are_as_they_were(void) {
   REQUIRE(runtime != NULL);
   mvm_finding_list* findings = NULL;
   mvm_image_list* images = NULL;
-  CHECK_OK(mvm_probe_host(NULL, NULL, &findings, &err));
-  CHECK_OK(mvm_runtime_images(runtime, NULL, &images, &err));
+  REQUIRE_OK(mvm_probe_host(NULL, NULL, &findings, &err));
+  REQUIRE_OK(mvm_runtime_images(runtime, NULL, &images, &err));
   mvm_free(findings);
   mvm_free(images);
   mvm_runtime_free(runtime);

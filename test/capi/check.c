@@ -3,7 +3,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { kLongSeconds = 5 };
 
 static const char* running = "";
 static bool failed;  // the running case; checks are made in one thread
@@ -72,12 +75,21 @@ static void tell_and_die(int signal_number) {
   raise(signal_number);
 }
 
+static double seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
 static bool run_case(const test_case* test, unsigned limit_s) {
+  const double start = seconds();
   running = test->name;
   failed = false;
   alarm(limit_s);
   test->run();
   alarm(0);
+  const double took = seconds() - start;
+  if (took > kLongSeconds) fprintf(stderr, "%s: took %.1f s\n", running, took);
   if (failed) fprintf(stderr, "FAILED: %s\n", running);
   return !failed;
 }

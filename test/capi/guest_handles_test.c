@@ -55,7 +55,7 @@ static void handles_are_freed_in_any_order(void) {
 static void close_pty(mvm_vm* vm, mvm_pty* pty) {
   mvm_error* err = NULL;
   char* id = NULL;
-  CHECK_OK(mvm_pty_id(pty, &id, &err));
+  REQUIRE_OK(mvm_pty_id(pty, &id, &err));
   CHECK_OK(mvm_vm_close_pty(vm, id, NULL, &err));
   mvm_free(id);
   mvm_pty_free(pty);

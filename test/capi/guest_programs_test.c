@@ -144,7 +144,7 @@ static void a_program_is_left_listed_and_come_back_to(void) {
   char* id = NULL;
   CHECK_OK(mvm_exec_pid(exec, &pid, &err));
   CHECK(pid > 1);
-  CHECK_OK(mvm_exec_id(exec, &id, &err));
+  REQUIRE_OK(mvm_exec_id(exec, &id, &err));
   CHECK(strcmp(id, "c-lasting") == 0);
   mvm_free(id);
   mvm_exec_output* output = NULL;
@@ -304,7 +304,7 @@ static void a_terminal_is_used_left_and_come_back_to(void) {
   char* id = NULL;
   CHECK_OK(mvm_pty_position(pty, &position, &err));
   CHECK_OK(mvm_pty_pid(pty, &pid, &err));
-  CHECK_OK(mvm_pty_id(pty, &id, &err));
+  REQUIRE_OK(mvm_pty_id(pty, &id, &err));
   CHECK(position > 0 && pid > 1 && strcmp(id, "c-tty") == 0);
   mvm_free(id);
   CHECK_OK(mvm_pty_detach(pty, &err));

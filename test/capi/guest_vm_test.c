@@ -78,10 +78,10 @@ static void a_vm_is_run_found_and_ended(void) {
   CHECK(info->state == MVM_VM_STATE_RUNNING && info->end == MVM_VM_END_NONE);
   CHECK(info->worker_pid > 1 && info->memory_bytes == 192u << 20 && info->dies_with_owner == 0);
   mvm_launch_times* times = NULL;
-  CHECK_OK(mvm_vm_launch_times(vm, &times, &err));
+  REQUIRE_OK(mvm_vm_launch_times(vm, &times, &err));
   CHECK(times->ready_us >= times->agent_us && times->agent_us > 0);
   mvm_vm_counters* counters = NULL;
-  CHECK_OK(mvm_vm_get_counters(vm, NULL, &counters, &err));
+  REQUIRE_OK(mvm_vm_get_counters(vm, NULL, &counters, &err));
   CHECK(counters->exits > 0 && counters->paused == 0);
   mvm_free(times);
   mvm_free(counters);
@@ -93,7 +93,7 @@ static void a_vm_is_run_found_and_ended(void) {
   CHECK_OK(mvm_vm_copy(vm, &copy, &err));
   mvm_vm_free(other);
   mvm_vm_list* vms = NULL;
-  CHECK_OK(mvm_runtime_vms(guest_runtime(), NULL, &vms, &err));
+  REQUIRE_OK(mvm_runtime_vms(guest_runtime(), NULL, &vms, &err));
   CHECK(vms->count >= 1);
   mvm_free(vms);
   const mvm_run_options again = {.struct_size = sizeof again, .name = "c-life"};
@@ -110,7 +110,7 @@ static void a_vm_is_run_found_and_ended(void) {
   CHECK(ending == UNTOUCHED);
   CHECK_OK(mvm_vm_terminate(copy, NULL, &err));
   CHECK(readable(fd, 10000));
-  CHECK_OK(mvm_vm_try_wait(vm, &ending, &err));
+  REQUIRE_OK(mvm_vm_try_wait(vm, &ending, &err));
   CHECK(ending->end == MVM_VM_END_TERMINATED && ending->reason[0] != '\0');
   mvm_free(ending);
   CHECK_OK(mvm_vm_wait(vm, NULL, NULL, &err));

@@ -105,7 +105,7 @@ static void a_handle_of_another_kind_is_refused(void) {
   CHECK_FAILS(mvm_vm_start_take(start, NULL, &vm, &err), MVM_NOT_FOUND);
   CHECK(vm == UNTOUCHED);
   char* path = NULL;
-  CHECK_OK(mvm_runtime_data_dir(runtime, &path, &err));
+  REQUIRE_OK(mvm_runtime_data_dir(runtime, &path, &err));
   mvm_free(path);
   mvm_vm_start_free(start);
   mvm_event_stream_free(events);
@@ -137,7 +137,7 @@ static void what_a_freed_runtime_gave_is_still_there(void) {
   REQUIRE_OK(mvm_runtime_events(runtime, NULL, NULL, &events, &err));
   mvm_runtime_free(runtime);
   mvm_vm_event* event = NULL;
-  CHECK_OK(mvm_event_stream_next(events, NULL, &event, &err));
+  REQUIRE_OK(mvm_event_stream_next(events, NULL, &event, &err));
   mvm_free(event);
   mvm_event_stream_free(events);
 }

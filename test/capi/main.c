@@ -10,7 +10,7 @@ int main(int argc, char** argv) {
   static const test_file* const files[] = {&arguments_test, &handles_test, &store_test,
                                            &callbacks_test, &streams_test, &cancel_test,
                                            &threads_test};
-  const unsigned limit_s = getenv("MICROVM_TEST_SLOW") != NULL ? 120 : 30;
+  const unsigned limit_s = under_valgrind() ? 120 : 30;
   setenv("MICROVM_DATA_DIR", test_path("default"), 1);  // never that of who runs the tests
   return run_cases(files, sizeof files / sizeof files[0], limit_s, argc, argv);
 }

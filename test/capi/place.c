@@ -64,6 +64,10 @@ mvm_runtime* open_test_runtime(void) {
   return CHECK_OK(mvm_runtime_open(&options, NULL, &runtime, &err)) ? runtime : NULL;
 }
 
+bool under_valgrind(void) {
+  return getenv("MICROVM_TEST_VALGRIND") != NULL;
+}
+
 static int count_entries(const char* path) {
   DIR* const entries = opendir(path);
   if (entries == NULL) return -1;

@@ -23,6 +23,9 @@ bool eventually(bool (*holds)(void* argument), void* argument);
 // Whether the fd is readable within so many ms.
 bool readable(int32_t fd, int timeout_ms);
 
+// It can not start a worker (execveat), and is twenty times slower.
+bool under_valgrind(void);
+
 // In outputs that a failed call leaves alone.
 extern char untouched_mark;
 #define UNTOUCHED ((void*)&untouched_mark)

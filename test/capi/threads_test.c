@@ -1,7 +1,6 @@
 // 64 threads that share handles and free them under each other.
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 
 #include "place.h"
 
@@ -13,7 +12,7 @@ static mvm_runtime* shared_runtime;
 static atomic_uint wrong;  // answers that nobody may get
 
 static unsigned rounds(unsigned usual) {
-  return getenv("MICROVM_TEST_SLOW") != NULL ? usual / 50 + 1 : usual;
+  return under_valgrind() ? usual / 50 + 1 : usual;
 }
 
 static void count_unless(bool right) {
