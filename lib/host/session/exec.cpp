@@ -28,12 +28,24 @@ Result<std::optional<ExecOutput>> Exec::read(const CallLimits& limits) {
   return impl_->client.read(Limits(limits));
 }
 
+Result<std::optional<ExecOutput>> Exec::try_read() {
+  return impl_->client.read(Limits::at_once());
+}
+
 Result<void> Exec::write_stdin(std::span<const std::byte> data, const CallLimits& limits) {
   return impl_->client.write_stdin(data, Limits(limits));
 }
 
+Result<size_t> Exec::try_write_stdin(std::span<const std::byte> data) {
+  return impl_->client.try_write_stdin(data);
+}
+
 Result<void> Exec::close_stdin(const CallLimits& limits) {
   return impl_->client.close_stdin(Limits(limits));
+}
+
+Result<void> Exec::try_close_stdin() {
+  return impl_->client.close_stdin(Limits::at_once());
 }
 
 Result<void> Exec::signal(int signal, const CallLimits& limits) {
@@ -46,13 +58,12 @@ Result<void> Exec::detach(const CallLimits& limits) {
   return impl_->client.detach(Limits(limits));
 }
 
-Result<ExitStatus> Exec::wait(const CallLimits& call_limits) {
-  const Limits limits(call_limits);
-  for (;;) {
-    const auto output = impl_->client.read(limits);
-    if (!output) return base::fail(output.error());
-    if (!*output) return impl_->client.end();
-  }
+Result<ExitStatus> Exec::wait(const CallLimits& limits) {
+  return impl_->client.wait(Limits(limits));
+}
+
+Result<ExitStatus> Exec::try_wait() {
+  return impl_->client.wait(Limits::at_once());
 }
 
 const std::string& Exec::id() const noexcept {
