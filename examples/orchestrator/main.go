@@ -35,11 +35,8 @@ func (p *pool) fill(ctx context.Context, rt *microvm.Runtime, image string, opti
 		if err != nil {
 			log.Print(err)
 			time.Sleep(time.Second)
-			continue
-		}
-		select {
-		case p.warm <- vm:
-		case <-ctx.Done():
+		} else {
+			p.warm <- vm
 		}
 	}
 }
@@ -51,24 +48,19 @@ func (p *pool) vmOf(ctx context.Context, user string) (*microvm.Vm, error) {
 		return vm, nil
 	}
 	select {
-	case p.users[user] = <-p.warm:
-		return p.users[user], nil
+	case vm := <-p.warm:
+		p.users[user] = vm
+		return vm, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-func (p *pool) forget(user string) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	delete(p.users, user)
-}
-
 func (p *pool) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	user := r.Header.Get("X-User") // where a real one looks at a session
 	vm, err := p.vmOf(r.Context(), user)
-	if user == "" || err != nil {
-		http.Error(w, "no user, or no microVM for one", http.StatusServiceUnavailable)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("X-Microvm", vm.ID())
@@ -76,8 +68,10 @@ func (p *pool) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Dialing wakes a Vm that sleeps; a connection that is kept does not keep it awake.
 	proxy.Transport = &http.Transport{DialContext: vm.DialContext, DisableKeepAlives: true}
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) {
-		if errors.Is(err, microvm.ErrVmGone) {
-			p.forget(user) // the next request gets another
+		if errors.Is(err, microvm.ErrVmGone) { // the next request gets another
+			p.mutex.Lock()
+			delete(p.users, user)
+			p.mutex.Unlock()
 		}
 		http.Error(w, err.Error(), http.StatusBadGateway)
 	}
@@ -95,14 +89,13 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer rt.Close() // its microVMs die with this process
-	p := &pool{warm: make(chan *microvm.Vm, *warm), users: map[string]*microvm.Vm{}}
-	go p.fill(ctx, rt, flag.Arg(0), &microvm.RunOptions{Idle: &microvm.IdlePolicy{IdleAfter: *idle}})
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {
 		log.Fatal(err)
 	}
+	p := &pool{warm: make(chan *microvm.Vm, *warm), users: map[string]*microvm.Vm{}}
+	go p.fill(ctx, rt, flag.Arg(0), &microvm.RunOptions{Idle: &microvm.IdlePolicy{IdleAfter: *idle}})
 	fmt.Println("listening on", listener.Addr())
 	go func() { log.Print(http.Serve(listener, p)) }()
-	<-ctx.Done()
+	<-ctx.Done() // its microVMs die with this process
 }
