@@ -94,17 +94,26 @@ class MICROVM_API Exec {
   Exec& operator=(Exec&&) noexcept;
   ~Exec();  // kills the program, or detaches; waits for a guest that is stuck for 1 s at most
 
+  // try_read(), try_write_stdin(), try_close_stdin() and try_wait() never wait: where there is
+  // nothing to do now they fail with would_block and have done nothing. fd() tells when to come
+  // again. Other errors as those of the calls that wait.
+
   // The next piece of output, as soon as there is one; empty when the program has ended and all its
   // output was read. Blocks; the guest is slowed down when nobody reads (flow control). Errors:
   // vm_suspended, vm_gone, cancelled, deadline_exceeded.
   Result<std::optional<ExecOutput>> read(const CallLimits& limits = {});
+  Result<std::optional<ExecOutput>> try_read();
 
   // Blocks while the program does not read. Errors: as read(), and busy when this handle does not
   // (any more) write; after cancelled and deadline_exceeded a part of the data may be on its way.
   Result<void> write_stdin(std::span<const std::byte> data, const CallLimits& limits = {});
+  // How much of `data` was taken, from its beginning: 1 byte at least, and that is on its way
+  // (nothing of no data).
+  Result<size_t> try_write_stdin(std::span<const std::byte> data);
   // The program reads what was written, then the end. Blocks and fails as write_stdin(); may be
   // repeated, the program meets one end.
   Result<void> close_stdin(const CallLimits& limits = {});
+  Result<void> try_close_stdin();
   // To the program's process group, after it was handed what was written to stdin before; one that
   // is under way when the Vm is suspended may be lost. Errors: invalid_argument (no such signal),
   // vm_suspended, vm_gone, cancelled, deadline_exceeded (10 s at most). See also Vm::signal_exec().
@@ -117,6 +126,7 @@ class MICROVM_API Exec {
 
   // Discards output that was not read and waits for the end.
   Result<ExitStatus> wait(const CallLimits& limits = {});
+  Result<ExitStatus> try_wait();
 
   // Empty with an image of an older version, whose programs end with their handle.
   [[nodiscard]] const std::string& id() const noexcept;
@@ -125,8 +135,10 @@ class MICROVM_API Exec {
   // Of the next byte read() returns, in both streams together, lost ones included.
   [[nodiscard]] uint64_t position() const noexcept;
   [[nodiscard]] bool writer() const noexcept;  // false as soon as read() met a take-over
-  // Readable when read() has something; for poll(). The same number over all attaching again, but
-  // an epoll has to be given it again then: after a read() that made it so.
+  // For poll(): readable when try_read() and try_wait() have something, writable when
+  // try_write_stdin() and try_close_stdin() have room; now and then without reason. With `reattach`
+  // the number stays the same over all attaching again and what it stands for does not: an epoll
+  // has to be given it again before each wait.
   [[nodiscard]] int fd() const noexcept;
 
   struct Impl;
@@ -138,6 +150,9 @@ class MICROVM_API Exec {
 
 struct CollectOptions {
   size_t max_bytes = 1 << 20;  // of each stream; what is more is read and dropped
+  // What the program reads from stdin, then the end; it is written as the program reads it, while
+  // its output is taken. What it does not read is dropped. Empty: stdin is as ExecOptions says.
+  std::string input;
 };
 
 struct ExecResult {

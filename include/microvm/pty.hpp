@@ -73,6 +73,10 @@ class MICROVM_API Pty {
   Pty& operator=(Pty&&) noexcept;
   ~Pty();  // detaches
 
+  // try_read(), try_write() and try_wait() never wait: where there is nothing to do now they fail
+  // with would_block and have done nothing. fd() tells when to come again. Other errors as those of
+  // the calls that wait.
+
   // The next piece of output; empty when the program has ended and all its output was read. Blocks.
   // Flow control: the program waits for a handle that is 128 KiB behind (and what the streams
   // between hold), but for 2 s at most. After that the handle loses what it is too slow for and
@@ -81,11 +85,15 @@ class MICROVM_API Pty {
   // Errors: vm_gone when the connection ended (attach again if the Vm lives), cancelled,
   // deadline_exceeded.
   Result<std::optional<PtyOutput>> read(const CallLimits& limits = {});
+  Result<std::optional<PtyOutput>> try_read();
 
   // Keys, as a terminal sends them: "\r" is Enter, "\x03" Ctrl-C. Blocks while the program does not
   // read. Errors: busy when this handle does not (any more) write; vm_gone, cancelled,
   // deadline_exceeded.
   Result<void> write(std::span<const std::byte> data, const CallLimits& limits = {});
+  // How much of `data` was taken, from its beginning: 1 byte at least, and that is on its way
+  // (nothing of no data).
+  Result<size_t> try_write(std::span<const std::byte> data);
   // Only a writer's counts; the program gets SIGWINCH. Error: busy, as write().
   Result<void> resize(PtySize size, const CallLimits& limits = {});
   // To the foreground process group of the terminal. Errors: invalid_argument (no such signal);
@@ -97,13 +105,16 @@ class MICROVM_API Pty {
 
   // Discards output that was not read and waits for the program's end.
   Result<ExitStatus> wait(const CallLimits& limits = {});
+  Result<ExitStatus> try_wait();
 
   [[nodiscard]] const std::string& id() const noexcept;
   [[nodiscard]] uint32_t pid()
       const noexcept;                          // in the guest; 0 when it did not start or has ended
   [[nodiscard]] bool writer() const noexcept;  // false as soon as read() met a take-over
   [[nodiscard]] uint64_t position() const noexcept;  // of the next byte read() returns
-  [[nodiscard]] int fd() const noexcept;  // readable when read() has something; for poll()
+  // For poll(): readable when try_read() and try_wait() have something, writable when try_write()
+  // has room; now and then without reason.
+  [[nodiscard]] int fd() const noexcept;
 
   struct Impl;
   explicit Pty(std::unique_ptr<Impl> impl);

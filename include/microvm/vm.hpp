@@ -305,6 +305,12 @@ class MICROVM_API Vm {
   Result<void> terminate(const CallLimits& limits = {});
   // Blocks until it has ended by itself or by terminate().
   Result<VmEnding> wait(const CallLimits& limits = {});
+  // The same for who waits for end_fd(): would_block while it has not ended.
+  Result<VmEnding> try_wait();
+  // For poll(): readable for good once it has ended, within half a second where another process
+  // ended it while it slept. Borrowed: it lives as long as this handle or a copy of it. Always the
+  // same one. Error: io.
+  Result<int> end_fd() const;
 
   struct Impl;
   explicit Vm(std::shared_ptr<Impl> impl);

@@ -49,8 +49,11 @@ class MICROVM_API Watch {
   // if the Vm lives, watch again and look what changed meanwhile. cancelled and deadline_exceeded
   // lose nothing. protocol.
   Result<std::optional<FileEvent>> next(const CallLimits& limits = {});
+  // The same for who waits for fd(): would_block when there is none now.
+  Result<std::optional<FileEvent>> try_next();
 
-  [[nodiscard]] int fd() const noexcept;  // readable when next() has something; for poll()
+  // For poll(): readable when try_next() has something; now and then without reason.
+  [[nodiscard]] int fd() const noexcept;
 
   struct Impl;
   explicit Watch(std::unique_ptr<Impl> impl);

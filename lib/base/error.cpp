@@ -6,7 +6,7 @@
 namespace microvm {
 
 const char* error_code_name(ErrorCode code) noexcept {
-  static constexpr std::array<const char*, 24> kNames = {"unknown",
+  static constexpr std::array<const char*, 25> kNames = {"unknown",
                                                          "invalid_argument",
                                                          "not_found",
                                                          "already_exists",
@@ -29,7 +29,8 @@ const char* error_code_name(ErrorCode code) noexcept {
                                                          "io",
                                                          "protocol",
                                                          "internal",
-                                                         "vm_suspended"};
+                                                         "vm_suspended",
+                                                         "would_block"};
   const auto index = static_cast<size_t>(code);
   return index < kNames.size() ? kNames[index] : kNames[0];
 }

@@ -23,6 +23,12 @@ Limits Limits::within(std::chrono::milliseconds limit) const {
   return narrowed;
 }
 
+Limits Limits::at_once() {
+  Limits limits({});
+  limits.may_wait_ = false;
+  return limits;
+}
+
 CallLimits Limits::rest() const {
   CallLimits limits{cancel_, {}};
   if (deadline_) {
@@ -48,7 +54,12 @@ int Limits::poll_timeout_ms() const {
   return static_cast<int>(std::clamp<int64_t>(left.count(), 0, 60'000));
 }
 
+base::Failure Limits::would_block(std::string_view what) {
+  return base::fail(ErrorCode::would_block, std::string(what) + ": not now: wait for its fd");
+}
+
 Result<void> Limits::wait(int fd, short poll_events, std::string_view what) const {
+  if (!may_wait_) return would_block(what);
   for (;;) {
     if (auto ok = check(what); !ok) return ok;
     pollfd fds[2] = {{fd, poll_events, 0}, {cancel_ != nullptr ? cancel_->fd() : -1, POLLIN, 0}};
@@ -57,6 +68,18 @@ Result<void> Limits::wait(int fd, short poll_events, std::string_view what) cons
     }
     if (fds[0].revents != 0) return {};
   }
+}
+
+// In slices, so that the limits count meanwhile.
+Result<std::unique_lock<std::timed_mutex>> Limits::lock(std::timed_mutex& mutex,
+                                                        std::string_view what) const {
+  constexpr std::chrono::milliseconds kSlice{20};
+  std::unique_lock held(mutex, std::defer_lock);
+  do {
+    if (auto ok = check(what); !ok) return base::fail(ok.error());
+    if (!may_wait_ && !held.try_lock()) return would_block(what);
+  } while (!held.owns_lock() && !held.try_lock_for(kSlice));
+  return held;
 }
 
 }  // namespace microvm::host

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,6 +23,9 @@ class Limits {
   explicit Limits(const CallLimits& limits, std::chrono::milliseconds library_limit = {});
   // The same token, and at most `limit` from now.
   [[nodiscard]] Limits within(std::chrono::milliseconds limit) const;
+  // Of a call that must not wait: what would, fails with would_block.
+  static Limits at_once();
+  [[nodiscard]] bool may_wait() const { return may_wait_; }
 
   // What is left of them, for a call that takes CallLimits.
   [[nodiscard]] CallLimits rest() const;
@@ -31,6 +35,11 @@ class Limits {
 
   // Until one of `poll_events` (or an error or hang-up) is there on fd.
   [[nodiscard]] Result<void> wait(int fd, short poll_events, std::string_view what) const;
+  // Others have the lock for as long as their own calls take.
+  [[nodiscard]] Result<std::unique_lock<std::timed_mutex>> lock(std::timed_mutex& mutex,
+                                                                std::string_view what) const;
+  // The error of what would have to wait.
+  [[nodiscard]] static base::Failure would_block(std::string_view what);
 
   [[nodiscard]] const CancelToken* cancel() const { return cancel_; }
   [[nodiscard]] std::optional<Clock::time_point> deadline() const { return deadline_; }
@@ -40,6 +49,7 @@ class Limits {
 
   const CancelToken* cancel_ = nullptr;
   std::optional<Clock::time_point> deadline_;
+  bool may_wait_ = true;
 };
 
 // A question of the same kind, for what takes any; empty: yes.

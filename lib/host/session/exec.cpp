@@ -37,14 +37,29 @@ Result<std::optional<ExecOutput>> Exec::read(const CallLimits& limits) {
   return impl_->client.read(Limits(limits));
 }
 
+Result<std::optional<ExecOutput>> Exec::try_read() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  return impl_->client.read(Limits::at_once());
+}
+
 Result<void> Exec::write_stdin(std::span<const std::byte> data, const CallLimits& limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->client.write_stdin(data, Limits(limits));
 }
 
+Result<size_t> Exec::try_write_stdin(std::span<const std::byte> data) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  return impl_->client.try_write_stdin(data);
+}
+
 Result<void> Exec::close_stdin(const CallLimits& limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->client.close_stdin(Limits(limits));
+}
+
+Result<void> Exec::try_close_stdin() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  return impl_->client.close_stdin(Limits::at_once());
 }
 
 Result<void> Exec::signal(int signal, const CallLimits& limits) {
@@ -59,14 +74,14 @@ Result<void> Exec::detach(const CallLimits& limits) {
   return impl_->client.detach(Limits(limits));
 }
 
-Result<ExitStatus> Exec::wait(const CallLimits& call_limits) {
+Result<ExitStatus> Exec::wait(const CallLimits& limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  const Limits limits(call_limits);
-  for (;;) {
-    const auto output = impl_->client.read(limits);
-    if (!output) return base::fail(output.error());
-    if (!*output) return impl_->client.end();
-  }
+  return impl_->client.wait(Limits(limits));
+}
+
+Result<ExitStatus> Exec::try_wait() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  return impl_->client.wait(Limits::at_once());
 }
 
 const std::string& Exec::id() const noexcept {

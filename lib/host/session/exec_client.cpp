@@ -16,7 +16,6 @@ using wire::FrameType;
 
 namespace {
 
-constexpr std::chrono::milliseconds kLockSlice{20};
 // Of what is only handed to the agent, by a stream that has room as a rule.
 constexpr std::chrono::milliseconds kLastWordLimit{20};
 constexpr std::chrono::seconds kTellLimit{1};
@@ -127,16 +126,6 @@ int ExecClient::fd() const {
   return poll_fd_ ? poll_fd_.get() : current()->operation.fd();
 }
 
-// Others have it for as long as their own calls take.
-Result<std::unique_lock<std::timed_mutex>> ExecClient::lock(std::timed_mutex& mutex,
-                                                            const Limits& limits) const {
-  std::unique_lock held(mutex, std::defer_lock);
-  do {
-    if (auto ok = limits.check(what()); !ok) return base::fail(ok.error());
-  } while (!held.try_lock_for(kLockSlice));
-  return held;
-}
-
 Error ExecClient::why_ended(Stream& stream) const {
   if (left_) return {ErrorCode::busy, what() + ": this handle was detached"};
   if (over_) return {ErrorCode::vm_gone, what() + ": the program has ended"};
@@ -151,7 +140,7 @@ Error ExecClient::why_ended(Stream& stream) const {
 
 Result<std::optional<ExecOutput>> ExecClient::read(const Limits& limits) {
   for (;;) {
-    const auto held = lock(read_mutex_, limits);
+    const auto held = limits.lock(read_mutex_, what());
     if (!held) return base::fail(held.error());
     if (ended_) return std::nullopt;
     const StreamRef stream = current();
@@ -167,6 +156,14 @@ Result<std::optional<ExecOutput>> ExecClient::read(const Limits& limits) {
     const auto which = (*frame)->type == FrameType::stdout_data ? ExecOutput::Stream::out
                                                                 : ExecOutput::Stream::err;
     return ExecOutput{which, std::move((*frame)->body), std::exchange(lost_, 0)};
+  }
+}
+
+Result<ExitStatus> ExecClient::wait(const Limits& limits) {
+  for (;;) {
+    const auto output = read(limits);
+    if (!output) return base::fail(output.error());
+    if (!*output) return *ended_;
   }
 }
 
@@ -212,11 +209,8 @@ Result<void> ExecClient::on_exited(const Frame& frame) {
 }
 
 Result<void> ExecClient::come_back(const StreamRef& lost, const Limits& limits) {
-  std::unique_lock held(read_mutex_, std::defer_lock);
-  do {
-    if (current() != lost) return {};
-    if (auto ok = limits.check(what()); !ok) return ok;
-  } while (!held.try_lock_for(kLockSlice));
+  const auto held = limits.lock(read_mutex_, what());
+  if (!held) return base::fail(held.error());
   return attach_again(lost, limits);
 }
 
@@ -318,37 +312,56 @@ Result<void> ExecClient::check_writable() const {
 }
 
 Result<void> ExecClient::write_stdin(wire::ByteView data, const Limits& limits) {
-  const auto held = lock(write_mutex_, limits);
+  const auto held = limits.lock(write_mutex_, what());
   if (!held) return base::fail(held.error());
   has_written_ = true;
   while (!data.empty()) {
-    if (auto ok = check_writable(); !ok) return ok;
     const auto piece = data.first(std::min<size_t>(data.size(), wire::kDataChunk));
-    auto sent = settings_.reattach ? write_logged(piece, limits)
-                                   : push(FrameType::stdin_data, piece, limits);
-    if (!sent) return sent;
+    size_t taken = 0;
+    if (auto sent = write_piece(piece, limits, taken); !sent) return sent;
     data = data.subspan(piece.size());
   }
   return {};
 }
 
-Result<void> ExecClient::write_logged(wire::ByteView piece, const Limits& limits) {
+Result<size_t> ExecClient::try_write_stdin(wire::ByteView data) {
+  const Limits limits = Limits::at_once();
+  const auto held = limits.lock(write_mutex_, what());
+  if (!held) return base::fail(held.error());
+  has_written_ = true;
+  return send_some(
+      data, [&](wire::ByteView piece, size_t& taken) { return write_piece(piece, limits, taken); });
+}
+
+Result<void> ExecClient::write_piece(wire::ByteView piece, const Limits& limits, size_t& taken) {
+  if (auto ok = check_writable(); !ok) return ok;
+  if (settings_.reattach) return write_logged(piece, limits, taken);
+  bool is_taken = false;
+  auto sent = push(FrameType::stdin_data, piece, limits, &is_taken);
+  taken = is_taken ? piece.size() : 0;
+  return sent;
+}
+
+Result<void> ExecClient::write_logged(wire::ByteView piece, const Limits& limits, size_t& taken) {
   {
     const StreamRef stream = current();
     const std::scoped_lock lock(log_mutex_);
     stdin_.append(piece, stream->next_stdin);
   }
   auto sent = send_stdin(limits);
+  taken = piece.size();
   if (sent) return sent;
   // What no stream has is as if it had not been written.
   const StreamRef stream = current();
   const std::scoped_lock lock(log_mutex_);
-  stdin_.take_back(std::min<uint64_t>(piece.size(), stdin_.end() - stream->next_stdin));
+  const auto unsent = std::min<uint64_t>(piece.size(), stdin_.end() - stream->next_stdin);
+  stdin_.take_back(unsent);
+  taken -= unsent;
   return sent;
 }
 
 Result<void> ExecClient::close_stdin(const Limits& limits) {
-  const auto held = lock(write_mutex_, limits);
+  const auto held = limits.lock(write_mutex_, what());
   if (!held) return base::fail(held.error());
   if (auto ok = check_writable(); !ok) return ok;
   if (!settings_.reattach) return push(FrameType::stdin_end, {}, limits);
@@ -424,10 +437,11 @@ void ExecClient::send_when_wanted() {
   }
 }
 
-Result<void> ExecClient::push(FrameType type, wire::ByteView body, const Limits& limits) {
+Result<void> ExecClient::push(FrameType type, wire::ByteView body, const Limits& limits,
+                              bool* taken) {
   for (;;) {
     const StreamRef stream = current();
-    const auto sent = stream->operation.try_push(type, body, limits);
+    const auto sent = stream->operation.try_push(type, body, limits, taken);
     if (!sent) return base::fail(sent.error());
     if (*sent) return {};
     if (auto again = come_back(stream, limits); !again) return again;

@@ -38,11 +38,13 @@ class ExecClient {
 
   // --- one thread
   Result<std::optional<ExecOutput>> read(const Limits& limits);
-  // Once read() has come to the end.
-  [[nodiscard]] const ExitStatus& end() const { return *ended_; }
+  // Discards what it reads.
+  Result<ExitStatus> wait(const Limits& limits);
 
   // --- any thread
   Result<void> write_stdin(wire::ByteView data, const Limits& limits);
+  // What goes without waiting, at least a byte.
+  Result<size_t> try_write_stdin(wire::ByteView data);
   Result<void> close_stdin(const Limits& limits);
   Result<void> send_signal(wire::ByteView request, const Limits& limits);
   Result<void> detach(const Limits& limits);
@@ -64,8 +66,6 @@ class ExecClient {
 
   [[nodiscard]] StreamRef current() const;
   [[nodiscard]] const std::string& what() const { return what_; }
-  Result<std::unique_lock<std::timed_mutex>> lock(std::timed_mutex& mutex,
-                                                  const Limits& limits) const;
   void on_started(const microvm_agent_Started& started, Stream& stream);
   [[nodiscard]] Error why_ended(Stream& stream) const;
   // After a stream has ended: when this returns without an error there is another one.
@@ -87,14 +87,17 @@ class ExecClient {
 
   // --- with write_mutex_
   [[nodiscard]] Result<void> check_writable() const;
-  Result<void> write_logged(wire::ByteView piece, const Limits& limits);
+  // `taken`: how much of the piece, also when it fails.
+  Result<void> write_piece(wire::ByteView piece, const Limits& limits, size_t& taken);
+  Result<void> write_logged(wire::ByteView piece, const Limits& limits, size_t& taken);
   Result<void> send_stdin(const Limits& limits);
   Result<bool> send_rest(Stream& stream, const Limits& limits);
 
   // Error: the agent asks for what is not kept.
   [[nodiscard]] Result<wire::Bytes> next_piece(const Stream& stream) const;
   [[nodiscard]] bool wants_end(const Stream& stream) const;
-  Result<void> push(wire::FrameType type, wire::ByteView body, const Limits& limits);
+  Result<void> push(wire::FrameType type, wire::ByteView body, const Limits& limits,
+                    bool* taken = nullptr);
   void send_rest_later();
   void send_when_wanted();
 

@@ -65,15 +65,6 @@ Result<std::optional<Frame>> FrameReader::read(int fd, const Limits& limits,
   }
 }
 
-// A writer that waits for a program to read holds the lock; others wait in slices, so that their
-// own limits count.
-Result<void> FrameWriter::lock(const Limits& limits, std::string_view what) {
-  do {
-    if (auto ok = limits.check(what); !ok) return ok;
-  } while (!mutex_.try_lock_for(std::chrono::milliseconds(20)));
-  return {};
-}
-
 Result<void> FrameWriter::flush(int fd, const Limits& limits, std::string_view what) {
   while (sent_ < pending_.size()) {
     const auto sent =
@@ -93,8 +84,8 @@ Result<void> FrameWriter::flush(int fd, const Limits& limits, std::string_view w
 
 Result<void> FrameWriter::write(int fd, wire::FrameType type, wire::ByteView body,
                                 const Limits& limits, std::string_view what, bool* taken) {
-  if (auto ok = lock(limits, what); !ok) return ok;
-  const std::unique_lock<std::timed_mutex> held(mutex_, std::adopt_lock);
+  const auto held = limits.lock(mutex_, what);
+  if (!held) return base::fail(held.error());
   if (auto rest = flush(fd, limits, what); !rest) return rest;
   const auto header = wire::FrameHeader{static_cast<uint32_t>(body.size()), type}.encode();
   pending_.assign(header.begin(), header.end());

@@ -52,7 +52,6 @@ class FrameWriter {
                      std::string_view what, bool* taken = nullptr);
 
  private:
-  Result<void> lock(const Limits& limits, std::string_view what);
   Result<void> flush(int fd, const Limits& limits, std::string_view what);
 
   std::timed_mutex mutex_;

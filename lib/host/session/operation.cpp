@@ -61,8 +61,9 @@ Result<void> Operation::send(FrameType type, wire::ByteView body, const Limits& 
   return base::fail(link_->broken(what_));
 }
 
-Result<void> Operation::push(FrameType type, wire::ByteView body, const Limits& limits) {
-  auto sent = writer_->write(stream_.get(), type, body, limits, what_);
+Result<void> Operation::push(FrameType type, wire::ByteView body, const Limits& limits,
+                             bool* taken) {
+  auto sent = writer_->write(stream_.get(), type, body, limits, what_, taken);
   if (sent || sent.error().code != ErrorCode::vm_gone) return sent;
   return base::fail(link_->broken(what_));
 }

@@ -1,6 +1,7 @@
 // One operation of the agent: its stream and the frames on it.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,9 +21,10 @@ class Operation {
   // error.
   Result<void> send(wire::FrameType type, wire::ByteView body, const Limits& limits);
   // Reads nothing, so any thread may while another one receives.
-  Result<void> push(wire::FrameType type, wire::ByteView body, const Limits& limits);
-  // The same for who looks for himself why a stream has ended: false then. `taken`: see
-  // FrameWriter.
+  // `taken`: see FrameWriter.
+  Result<void> push(wire::FrameType type, wire::ByteView body, const Limits& limits,
+                    bool* taken = nullptr);
+  // The same for who looks for himself why a stream has ended: false then.
   Result<bool> try_push(wire::FrameType type, wire::ByteView body, const Limits& limits,
                         bool* taken = nullptr);
   Result<std::optional<Frame>> try_receive(const Limits& limits);
@@ -56,6 +58,27 @@ class Operation {
   FrameReader reader_;
   std::unique_ptr<FrameWriter> writer_;  // has a lock in it; the operation is movable
 };
+
+// A stream of a worker takes a frame with so much in it whole or not at all (unix_stream_sendmsg:
+// one buffer, given when there is any room), so that nothing of what a call that does not wait has
+// taken stays with us.
+inline constexpr size_t kPieceAtOnce = 16 * 1024;
+
+// Sends as much of the data as goes, by `send`, which is given a piece and sets how much of it has
+// gone, also when it fails. Fails when nothing has.
+template <class Send>
+Result<size_t> send_some(wire::ByteView data, Send&& send) {
+  size_t gone = 0;
+  while (gone < data.size()) {
+    const auto piece = data.subspan(gone, std::min(data.size() - gone, kPieceAtOnce));
+    size_t of_piece = 0;
+    const Result<void> sent = send(piece, of_piece);
+    gone += of_piece;
+    if (!sent && gone == 0) return base::fail(sent.error());
+    if (!sent) return gone;
+  }
+  return gone;
+}
 
 // The two lists that follow exec, start and pty_open. Error: invalid_argument.
 Result<wire::Bytes> string_list(const std::vector<std::string>& strings, std::string_view name,

@@ -57,6 +57,7 @@ struct [[gnu::visibility("hidden")]] Pty::Impl {
 
   Result<void> begin(const Limits& limits);
   Result<std::optional<PtyOutput>> read(const Limits& limits);
+  Result<ExitStatus> wait(const Limits& limits);
   Result<bool> take(host::Frame& frame);
   Result<void> on_opened(const host::Frame& frame);
   Result<void> on_exited(const host::Frame& frame);
@@ -133,6 +134,15 @@ Result<std::optional<PtyOutput>> Pty::Impl::read(const Limits& limits) {
   return std::nullopt;
 }
 
+// Discards what it reads.
+Result<ExitStatus> Pty::Impl::wait(const Limits& limits) {
+  for (;;) {
+    const auto output = read(limits);
+    if (!output) return base::fail(output.error());
+    if (!*output) return *ended;
+  }
+}
+
 Result<void> Pty::Impl::check_writer() const {
   if (writer) return {};
   return base::fail(ErrorCode::busy, "terminal \"" + id + "\": this client only watches");
@@ -148,10 +158,27 @@ Result<std::optional<PtyOutput>> Pty::read(const CallLimits& limits) {
   return impl_->read(Limits(limits));
 }
 
+Result<std::optional<PtyOutput>> Pty::try_read() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  return impl_->read(Limits::at_once());
+}
+
 Result<void> Pty::write(std::span<const std::byte> data, const CallLimits& call_limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   if (auto ok = impl_->check_writer(); !ok) return ok;
   return impl_->operation.push_data(FrameType::stdin_data, data, Limits(call_limits));
+}
+
+Result<size_t> Pty::try_write(std::span<const std::byte> data) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  const Limits limits = Limits::at_once();
+  return host::send_some(data, [&](wire::ByteView piece, size_t& gone) -> Result<void> {
+    if (auto ok = impl_->check_writer(); !ok) return ok;
+    bool taken = false;
+    auto sent = impl_->operation.push(FrameType::stdin_data, piece, limits, &taken);
+    gone = taken ? piece.size() : 0;
+    return sent;
+  });
 }
 
 Result<void> Pty::resize(PtySize size, const CallLimits& limits) {
@@ -177,14 +204,14 @@ void Pty::detach() {
   ::shutdown(impl_->operation.fd(), SHUT_RDWR);
 }
 
-Result<ExitStatus> Pty::wait(const CallLimits& call_limits) {
+Result<ExitStatus> Pty::wait(const CallLimits& limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  const Limits limits(call_limits);
-  for (;;) {
-    const auto output = impl_->read(limits);
-    if (!output) return base::fail(output.error());
-    if (!*output) return *impl_->ended;
-  }
+  return impl_->wait(Limits(limits));
+}
+
+Result<ExitStatus> Pty::try_wait() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  return impl_->wait(Limits::at_once());
 }
 
 const std::string& Pty::id() const noexcept {

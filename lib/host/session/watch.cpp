@@ -14,6 +14,8 @@ using wire::FrameType;
 struct [[gnu::visibility("hidden")]] Watch::Impl {
   explicit Impl(host::Operation op) : operation(std::move(op)) {}
 
+  Result<std::optional<FileEvent>> next(const Limits& limits);
+
   const host::HomeProcess home;
   host::Operation operation;
   bool ended = false;
@@ -67,14 +69,23 @@ int Watch::fd() const noexcept {
 
 Result<std::optional<FileEvent>> Watch::next(const CallLimits& limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  if (impl_->ended) return std::nullopt;
-  const auto frame = impl_->operation.receive(Limits(limits));
+  return impl_->next(Limits(limits));
+}
+
+Result<std::optional<FileEvent>> Watch::try_next() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  return impl_->next(Limits::at_once());
+}
+
+Result<std::optional<FileEvent>> Watch::Impl::next(const Limits& limits) {
+  if (ended) return std::nullopt;
+  const auto frame = operation.receive(limits);
   if (!frame) return base::fail(frame.error());
   if (frame->type == FrameType::ok) {
-    impl_->ended = true;
+    ended = true;
     return std::nullopt;
   }
-  if (frame->type != FrameType::watch_event) return impl_->operation.unexpected(*frame);
+  if (frame->type != FrameType::watch_event) return operation.unexpected(*frame);
   auto event = to_event(*frame);
   if (!event) return base::fail(event.error());
   return std::optional(std::move(*event));

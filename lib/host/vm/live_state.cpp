@@ -1,5 +1,8 @@
 #include "host/vm/live_state.hpp"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -55,6 +58,7 @@ Verdict judge(VmCall call, VmState state) noexcept {
 bool LiveState::move_to(LivePhase to) {
   if (!may_become(phase_, to)) return false;
   phase_ = to;
+  if (to == LivePhase::ended) raise_end();
   return true;
 }
 
@@ -225,6 +229,28 @@ VmEnding LiveState::ended(const VmEnding& reason) {
 std::optional<VmEnding> LiveState::reason() const {
   const base::MutexLock lock(mutex_);
   return reason_;
+}
+
+std::optional<VmEnding> LiveState::ending() const {
+  const base::MutexLock lock(mutex_);
+  return phase_ == LivePhase::ended ? reason_ : std::nullopt;
+}
+
+Result<int> LiveState::end_fd() {
+  const base::MutexLock lock(mutex_);
+  if (!end_event_) {
+    // Each read of a caller's takes one away; there are enough for ever.
+    end_event_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE));
+    if (!end_event_) return base::fail_errno("make an event for the end of a microvm");
+    if (phase_ == LivePhase::ended) raise_end();
+  }
+  return end_event_.get();
+}
+
+void LiveState::raise_end() {
+  if (!end_event_) return;
+  const uint64_t most = UINT64_MAX - 1;
+  [[maybe_unused]] const auto written = ::write(end_event_.get(), &most, sizeof most);
 }
 
 bool LiveState::begin_clean_up() {

@@ -113,6 +113,10 @@ class LiveState {
   // How it ended; the first word counts and is given back. A change under way is finished first.
   VmEnding ended(const VmEnding& reason);
   [[nodiscard]] std::optional<VmEnding> reason() const;
+  // The same, once all is through that belongs to the end.
+  [[nodiscard]] std::optional<VmEnding> ending() const;
+  // Readable from then on. Error: io.
+  Result<int> end_fd();
   // True for the first one, which then removes what is left.
   bool begin_clean_up();
 
@@ -135,6 +139,7 @@ class LiveState {
 
  private:
   bool move_to(LivePhase to) MICROVM_REQUIRES(mutex_);
+  void raise_end() MICROVM_REQUIRES(mutex_);
   // Out of a change.
   void come_to_rest() MICROVM_REQUIRES(mutex_);
   void wait_for_turn(base::MutexLock& lock, const Limits& limits) MICROVM_REQUIRES(mutex_);
@@ -152,6 +157,7 @@ class LiveState {
   std::shared_ptr<Worker> worker_ MICROVM_GUARDED_BY(mutex_);
   std::string killed_ MICROVM_GUARDED_BY(mutex_);
   std::optional<VmEnding> reason_ MICROVM_GUARDED_BY(mutex_);
+  base::Fd end_event_ MICROVM_GUARDED_BY(mutex_);  // none before somebody asks for it
   bool cleaned_up_ MICROVM_GUARDED_BY(mutex_) = false;
 
   base::Fd doorbell_ MICROVM_GUARDED_BY(mutex_);

@@ -1,6 +1,8 @@
 // The public handle; vm_impl.cpp has what it stands on.
 #include "microvm/vm.hpp"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <thread>
 
@@ -19,6 +21,37 @@ constexpr std::chrono::seconds kInfoLimit{10};
 void append_bounded(std::string& to, const std::vector<std::byte>& data, size_t max_bytes) {
   const size_t take = std::min(data.size(), max_bytes - std::min(max_bytes, to.size()));
   to.append(reinterpret_cast<const char*>(data.data()), take);
+}
+
+// What exec_collect() still has to give to its program.
+struct CollectInput {
+  std::span<const std::byte> rest;
+  bool is_over = false;  // all of it and the end were given, or nobody takes them any more
+
+  // What goes without waiting. Why nobody takes it, who reads learns as well.
+  void give(Exec& program) {
+    while (!is_over) {
+      const auto taken = rest.empty() ? program.try_close_stdin().map([] { return size_t{0}; })
+                                      : program.try_write_stdin(rest);
+      if (!taken && taken.error().code == ErrorCode::would_block) return;
+      is_over = !taken || rest.empty();
+      if (taken) rest = rest.subspan(*taken);
+    }
+  }
+};
+
+// In one thread: a program that is not read from may not read either.
+Result<std::optional<ExecOutput>> give_and_read(Exec& program, CollectInput& input,
+                                                const Limits& limits) {
+  for (;;) {
+    input.give(program);
+    if (input.is_over) return program.read(limits.rest());
+    auto output = program.try_read();
+    if (output || output.error().code != ErrorCode::would_block) return output;
+    if (auto ready = limits.wait(program.fd(), POLLIN | POLLOUT, "exec"); !ready) {
+      return base::fail(ready.error());
+    }
+  }
 }
 
 }  // namespace
@@ -60,13 +93,17 @@ Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CollectOpt
                                     const CallLimits& call_limits) {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits limits(call_limits);
-  auto program = exec(options, call_limits);
+  CollectInput input{.rest = std::as_bytes(std::span(collect.input)),
+                     .is_over = collect.input.empty()};
+  ExecOptions with_input = options;
+  if (!input.is_over) with_input.stdin_open = true;
+  auto program = exec(with_input, call_limits);
   if (!program) return base::fail(program.error());
   ExecResult result;
   for (;;) {
     // What is left is never nothing, and a program that never stops talking is never waited for.
     if (auto ok = limits.check("exec"); !ok) return base::fail(ok.error());
-    const auto output = program->read(limits.rest());
+    const auto output = give_and_read(*program, input, limits);
     if (!output) return base::fail(output.error());
     if (!*output) break;
     const bool out = (*output)->stream == ExecOutput::Stream::out;
@@ -119,6 +156,20 @@ Result<std::vector<Vm>> Vm::fork(const ForkOptions& options, const CallLimits& l
   std::vector<Vm> vms;
   for (auto& fork : *forks) vms.emplace_back(std::move(fork));
   return vms;
+}
+
+Result<VmEnding> Vm::try_wait() {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  const bool is_watched = impl_->watch_end();
+  if (const auto ending = impl_->live_.ending()) return *ending;
+  if (is_watched || !impl_->ended()) return Limits::would_block("wait for the microvm");
+  return impl_->end_reason();
+}
+
+Result<int> Vm::end_fd() const {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  impl_->watch_end();
+  return impl_->live_.end_fd();
 }
 
 // One that sleeps has not ended; another process may wake it any time.

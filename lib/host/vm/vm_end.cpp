@@ -95,6 +95,34 @@ void Vm::Impl::see_end(int looks_left) {
   tell_end(std::string(host::cause_of_end(reason, record.dies_with_owner)), 0, reason);
 }
 
+bool Vm::Impl::watch_end() {
+  if (is_end_watched_.exchange(true)) return true;
+  is_end_watched_ = send_to_look_for_end(core->errands, weak_from_this());
+  return is_end_watched_;
+}
+
+bool Vm::Impl::send_to_look_for_end(host::Errands& errands, std::weak_ptr<Impl> vm,
+                                    std::chrono::milliseconds delay) {
+  return errands.add(
+      [vm = std::move(vm)] {
+        if (const auto held = vm.lock()) held->look_for_end();
+      },
+      delay);
+}
+
+// The end of a conversation is seen by itself (see_end); what another process does to one that
+// sleeps is not.
+void Vm::Impl::look_for_end() {
+  constexpr std::chrono::milliseconds kWhileAsleep{250};
+  constexpr std::chrono::milliseconds kWhileKnown{1000};
+  if (ended()) {
+    end_reason();
+    return;
+  }
+  const bool is_in_hand = running_session() != nullptr || live_.has_lock();
+  send_to_look_for_end(core->errands, weak_from_this(), is_in_hand ? kWhileKnown : kWhileAsleep);
+}
+
 // A worker that is not our child and does not answer. The record's process number is only believed
 // while the lock shows that its worker lives; opened before, so that it cannot become another
 // one's.

@@ -85,6 +85,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // By an errand, when a conversation is over or the Vm was found to have ended: tells everybody,
   // unless it has not ended, or somebody else does. Comes again while that can not be known.
   void see_end(int looks_left);
+  // From now on it is found within moments that it has ended, whoever ended it, without a thread
+  // that waits. False: the Runtime is gone, and nobody looks.
+  bool watch_end();
 
   // vm_suspend.cpp, vm_wake.cpp
   // Asked when the guest's programs stand: false lets them go on (error busy).
@@ -154,6 +157,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   Result<void> pass_on_rest(LogSource source, LogCursor& cursor, const LogSink& sink);
 
   std::shared_ptr<Session> make_session(base::Fd control, host::ControlClient::Peer peer);
+  static bool send_to_look_for_end(host::Errands& errands, std::weak_ptr<Impl> vm,
+                                   std::chrono::milliseconds delay = {});
+  void look_for_end();
   static constexpr int kEndLooks = 5000;
   static void send_to_see_end(host::Errands& errands, std::weak_ptr<Impl> vm,
                               int looks_left = kEndLooks, std::chrono::milliseconds delay = {});
@@ -225,6 +231,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
 
   host::LiveState live_;
   host::AwakeQueue awake_queue_;
+  std::atomic<bool> is_end_watched_{false};
 
   friend class Vm;
 };
