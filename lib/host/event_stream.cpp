@@ -25,7 +25,11 @@ struct [[gnu::visibility("hidden")]] EventStream::Impl {
 
 EventStream::EventStream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 EventStream::EventStream(EventStream&&) noexcept = default;
-EventStream& EventStream::operator=(EventStream&&) noexcept = default;
+EventStream& EventStream::operator=(EventStream&& other) noexcept {
+  EventStream moved(std::move(other));
+  impl_.swap(moved.impl_);
+  return *this;
+}
 EventStream::~EventStream() {
   if (impl_ && !impl_->home.is_here()) static_cast<void>(impl_.release());
 }

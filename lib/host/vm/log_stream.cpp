@@ -152,7 +152,11 @@ void LogStream::Impl::search_later() {
 
 LogStream::LogStream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 LogStream::LogStream(LogStream&&) noexcept = default;
-LogStream& LogStream::operator=(LogStream&&) noexcept = default;
+LogStream& LogStream::operator=(LogStream&& other) noexcept {
+  LogStream moved(std::move(other));
+  impl_.swap(moved.impl_);
+  return *this;
+}
 LogStream::~LogStream() {
   if (impl_ && !impl_->home.is_here()) static_cast<void>(impl_.release());
 }

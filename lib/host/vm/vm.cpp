@@ -159,6 +159,7 @@ Result<std::vector<Vm>> Vm::fork(const ForkOptions& options, const CallLimits& l
 }
 
 Result<VmEnding> Vm::try_wait() {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const bool is_watched = impl_->watch_end();
   if (const auto ending = impl_->live_.ending()) return *ending;
   if (is_watched || !impl_->ended()) return Limits::would_block("wait for the microvm");
@@ -166,6 +167,7 @@ Result<VmEnding> Vm::try_wait() {
 }
 
 Result<int> Vm::end_fd() const {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   impl_->watch_end();
   return impl_->live_.end_fd();
 }

@@ -17,6 +17,7 @@
 
 #include "base/blocked_signals.hpp"
 #include "host/image/ext4_fixtures.hpp"
+#include "host/transfer/tar_sink.hpp"
 #include "microvm/probe.hpp"
 #include "microvm/runtime.hpp"
 #include "state/frame_codec.hpp"
@@ -194,28 +195,65 @@ TEST_CASE("good guest: signals, settings and directories are as they were before
   CHECK(open_files() == files);
 }
 
+namespace {
+
+// The files below a directory that a program would have that is started now.
+std::set<std::string> inherited(const std::filesystem::path& below) {
+  std::set<std::string> leaks;
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", gone)) {
+    const int flags = ::fcntl(std::stoi(entry.path().filename()), F_GETFD);
+    if (flags < 0 || (flags & FD_CLOEXEC) != 0) continue;
+    const std::string file = std::filesystem::read_symlink(entry.path(), gone).string();
+    if (file.starts_with(below.string() + "/")) leaks.insert(file);
+  }
+  return leaks;
+}
+
+}  // namespace
+
 // An embedder that starts a program at any moment must not hand our files to it.
 TEST_CASE("good guest: no file is open for a moment without close-on-exec") {
   const TempDir dir;
-  std::mutex mutex;
   std::set<std::string> leaks;
   {
-    const Onlooker onlooker([&] {
-      std::error_code gone;
-      for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", gone)) {
-        const int fd = std::stoi(entry.path().filename());
-        const int flags = fd > STDERR_FILENO ? ::fcntl(fd, F_GETFD) : -1;
-        if (flags < 0 || (flags & FD_CLOEXEC) != 0) continue;
-        const std::string file = std::filesystem::read_symlink(entry.path(), gone).string();
-        // Of the test itself, and by no name of ours.
-        if (file.find(dir.path().filename()) == std::string::npos) continue;
-        const std::scoped_lock lock(mutex);
-        leaks.insert(file);
-      }
-    });
+    const Onlooker onlooker([&] { leaks.merge(inherited(dir.path())); });
     use_everything(dir);
   }
   for (const std::string& leak : leaks) CHECK_MESSAGE(false, leak);
+}
+
+TEST_CASE(
+    "good guest: in a callback the files are close-on-exec and the locale is the embedder's") {
+  const TempDir dir;
+  auto runtime = Runtime::open({.data_dir = dir / "data", .log = {}, .on_event = {}});
+  REQUIRE(runtime);
+  const auto tar = test::TarMaker(dir / "root.tar").file("a", "content").done();
+  const locale_t own = ::newlocale(LC_ALL_MASK, "C.UTF-8", nullptr);
+  const locale_t before = ::uselocale(own);
+  int calls = 0;
+  const auto look = [&](const Progress&) {
+    ++calls;
+    CHECK(::uselocale(nullptr) == own);
+    CHECK(inherited(dir.path()).empty());
+  };
+  CHECK(runtime->import_base("debian:12", tar, {.disk_bytes = 16u << 20, .progress = look}));
+  CHECK(calls > 0);
+  const DataSink take = [&](std::span<const std::byte>) -> Result<void> {
+    CHECK(::uselocale(nullptr) == own);
+    return {};
+  };
+  {
+    host::TarSink sink(take, "top");
+    REQUIRE(sink.open());
+    CHECK(::uselocale(nullptr) != own);
+    CHECK(sink.begin({.info = {.name = {}, .type = FileType::directory, .link_target = {}},
+                      .hard_link_to = {},
+                      .extents = {}}));
+    CHECK(sink.finish());
+  }
+  CHECK(::uselocale(before) == own);
+  ::freelocale(own);
 }
 
 namespace {
