@@ -60,13 +60,9 @@ TEST_CASE("an idle vm falls asleep, wakes for a call, and falls asleep again") {
   CHECK(shell(vm, "echo awake") == "awake\n");
   REQUIRE(falls_asleep(vm, kLong));
   CHECK(http_get(vm, "/") != "");
-  std::vector<VmEvent> events;
-  REQUIRE(runtime().events(false, [&](const VmEvent& event) {
-    if (event.vm_id == vm.id()) events.push_back(event);
-  }));
   size_t idle = 0;
   size_t woken = 0;
-  for (const VmEvent& event : events) {
+  for (const VmEvent& event : events_of(vm.id())) {
     if (event.kind == VmEvent::Kind::suspended && event.cause == "idle") ++idle;
     if (event.kind == VmEvent::Kind::resumed) ++woken;
   }

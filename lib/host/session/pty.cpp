@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "host/base/home_process.hpp"
 #include "host/session/agent_client.hpp"
 #include "host/session/agent_messages.hpp"
 #include "host/session/operation.hpp"
@@ -62,6 +63,7 @@ struct [[gnu::visibility("hidden")]] Pty::Impl {
   Result<void> on_exited(const host::Frame& frame);
   Result<void> check_writer() const;
 
+  const host::HomeProcess home;
   host::Operation operation;
   std::string id;
   uint32_t pid = 0;
@@ -152,19 +154,23 @@ Pty& Pty::operator=(Pty&&) noexcept = default;
 Pty::~Pty() = default;
 
 Result<std::optional<PtyOutput>> Pty::read(const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->read(Limits(limits));
 }
 
 Result<std::optional<PtyOutput>> Pty::try_read() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->read(Limits::at_once());
 }
 
 Result<void> Pty::write(std::span<const std::byte> data, const CallLimits& call_limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   if (auto ok = impl_->check_writer(); !ok) return ok;
   return impl_->operation.push_data(FrameType::stdin_data, data, Limits(call_limits));
 }
 
 Result<size_t> Pty::try_write(std::span<const std::byte> data) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   const Limits limits = Limits::at_once();
   return host::send_some(data, [&](wire::ByteView piece, size_t& gone) -> Result<void> {
     if (auto ok = impl_->check_writer(); !ok) return ok;
@@ -176,6 +182,7 @@ Result<size_t> Pty::try_write(std::span<const std::byte> data) {
 }
 
 Result<void> Pty::resize(PtySize size, const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   if (auto ok = check_size(size); !ok) return ok;
   if (auto ok = impl_->check_writer(); !ok) return ok;
   const microvm_agent_PtySize message{size.rows, size.columns};
@@ -184,6 +191,7 @@ Result<void> Pty::resize(PtySize size, const CallLimits& limits) {
 }
 
 Result<void> Pty::signal(int signal, const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   const auto request = host::signal_request(signal);
   if (!request) return base::fail(request.error());
   if (auto ok = impl_->check_writer(); !ok) return ok;
@@ -192,14 +200,17 @@ Result<void> Pty::signal(int signal, const CallLimits& limits) {
 
 // The descriptor stays until the handle goes: another thread may be waiting on it.
 void Pty::detach() {
+  if (!impl_->home.is_here()) return;
   ::shutdown(impl_->operation.fd(), SHUT_RDWR);
 }
 
 Result<ExitStatus> Pty::wait(const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->wait(Limits(limits));
 }
 
 Result<ExitStatus> Pty::try_wait() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->wait(Limits::at_once());
 }
 

@@ -134,6 +134,7 @@ Result<void> check_guest_path(const std::string& path) {
 Result<std::vector<std::byte>> Vm::read_file(const std::string& path,
                                              const ReadFileOptions& options,
                                              const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   return impl_->with_agent(bounded, "read a file", [&](AgentClient& agent) {
     return collect(GuestFiles(agent.link()), path, options, bounded);
@@ -142,6 +143,7 @@ Result<std::vector<std::byte>> Vm::read_file(const std::string& path,
 
 Result<FileInfo> Vm::read_file_to(const std::string& path, const DataSink& sink,
                                   const ReadFileOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   TakenOnce once(sink);
   return once.result_of(again_while(
@@ -154,6 +156,7 @@ Result<FileInfo> Vm::read_file_to(const std::string& path, const DataSink& sink,
 
 Result<void> Vm::write_file(const std::string& path, std::span<const std::byte> content,
                             const WriteFileOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   return change_files(*impl_, bounded, "write a file", [&](GuestFiles files) {
     return files.write(path, GuestFiles::Content::replaces, source_of(content), options, bounded);
@@ -162,6 +165,7 @@ Result<void> Vm::write_file(const std::string& path, std::span<const std::byte> 
 
 Result<void> Vm::write_file_from(const std::string& path, const DataSource& source,
                                  const WriteFileOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   auto change = FileChange::make();
   if (!change) return base::fail(change.error());
@@ -177,6 +181,7 @@ Result<void> Vm::write_file_from(const std::string& path, const DataSource& sour
 
 Result<void> Vm::append_file(const std::string& path, std::span<const std::byte> content,
                              const WriteFileOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   return change_files(*impl_, bounded, "append to a file", [&](GuestFiles files) {
     return files.write(path, GuestFiles::Content::is_appended, source_of(content), options,
@@ -186,6 +191,7 @@ Result<void> Vm::append_file(const std::string& path, std::span<const std::byte>
 
 Result<FileInfo> Vm::stat_file(const std::string& path, const StatFileOptions& options,
                                const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kFileCallLimit);
   return impl_->with_agent(bounded, "look at a file", [&](AgentClient& agent) {
     return GuestFiles(agent.link()).stat(path, options.follow_link, bounded);
@@ -195,6 +201,7 @@ Result<FileInfo> Vm::stat_file(const std::string& path, const StatFileOptions& o
 Result<std::vector<FileInfo>> Vm::list_files(const std::string& path,
                                              const ListFilesOptions& options,
                                              const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   return impl_->with_agent(bounded, "list files", [&](AgentClient& agent) {
     return GuestFiles(agent.link()).list(path, options.max_entries, bounded);
@@ -203,6 +210,7 @@ Result<std::vector<FileInfo>> Vm::list_files(const std::string& path,
 
 Result<void> Vm::make_directory(const std::string& path, const MakeDirectoryOptions& options,
                                 const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kFileCallLimit);
   return change_files(*impl_, bounded, "make a directory", [&](GuestFiles files) {
     return files.make_directory(path, options, bounded);
@@ -211,6 +219,7 @@ Result<void> Vm::make_directory(const std::string& path, const MakeDirectoryOpti
 
 Result<void> Vm::remove_file(const std::string& path, const RemoveFileOptions& options,
                              const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kRemoveLimit);
   return change_files(*impl_, bounded, "remove a file",
                       [&](GuestFiles files) { return files.remove(path, options, bounded); });
@@ -218,6 +227,7 @@ Result<void> Vm::remove_file(const std::string& path, const RemoveFileOptions& o
 
 Result<void> Vm::rename_file(const std::string& path, const std::string& new_path,
                              const RenameFileOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kFileCallLimit);
   return change_files(*impl_, bounded, "rename a file", [&](GuestFiles files) {
     return files.rename(path, new_path, options, bounded);
@@ -226,6 +236,7 @@ Result<void> Vm::rename_file(const std::string& path, const std::string& new_pat
 
 Result<Watch> Vm::watch(const std::string& path, const WatchOptions& options,
                         const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kFileCallLimit);
   return impl_->with_agent(bounded, "watch files", [&](AgentClient& agent) {
     return host::open_watch(agent.link(), path, options, bounded);
@@ -234,6 +245,7 @@ Result<Watch> Vm::watch(const std::string& path, const WatchOptions& options,
 
 Result<TransferTotals> Vm::download(const std::string& path, const std::filesystem::path& directory,
                                     const DownloadOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   if (auto ok = check_guest_path(path); !ok) return base::fail(ok.error());
   auto name = host::top_name(options.name, path);
@@ -257,6 +269,7 @@ Result<TransferTotals> Vm::download(const std::string& path, const std::filesyst
 
 Result<TransferTotals> Vm::download_tar(const std::string& path, const DataSink& tar,
                                         const DownloadOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   if (auto ok = check_guest_path(path); !ok) return base::fail(ok.error());
   const auto name = host::top_name(options.name, path);
@@ -279,6 +292,7 @@ Result<TransferTotals> Vm::download_tar(const std::string& path, const DataSink&
 
 Result<TransferTotals> Vm::upload(const std::filesystem::path& path, const std::string& directory,
                                   const UploadOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   if (auto ok = check_guest_path(directory); !ok) return base::fail(ok.error());
   auto change = FileChange::make();
@@ -290,6 +304,7 @@ Result<TransferTotals> Vm::upload(const std::filesystem::path& path, const std::
 
 Result<TransferTotals> Vm::upload_tar(const DataSource& tar, const std::string& directory,
                                       const UploadOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   if (auto ok = check_guest_path(directory); !ok) return base::fail(ok.error());
   auto change = FileChange::make();

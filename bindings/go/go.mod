@@ -1,0 +1,3 @@
+module libmicrovm.dev/go
+
+go 1.19
