@@ -33,8 +33,11 @@ from . import errors as errors, values as values
 from ._native import CancelToken as CancelToken
 from .errors import *
 from .exec import *
+from .probe import *
 from .progress import *
+from .pty import *
 from .runtime import *
+from .streams import *
 from .values import *
 from .vm import *
 

@@ -11,6 +11,48 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
 
+__all__ = [
+    "BaseInfo",
+    "CheckpointInfo",
+    "DeepReport",
+    "ExecInfo",
+    "ExecOutput",
+    "ExitStatus",
+    "FileEvent",
+    "FileEventKind",
+    "FileInfo",
+    "FileType",
+    "Finding",
+    "FindingState",
+    "Hooks",
+    "IdlePolicy",
+    "ImageConfig",
+    "ImageInfo",
+    "KernelInfo",
+    "LaunchTimes",
+    "LogSource",
+    "ProbeStep",
+    "ProbeStepState",
+    "Progress",
+    "PruneReport",
+    "PrunedItem",
+    "PrunedKind",
+    "PtyInfo",
+    "PtyOutput",
+    "PtySize",
+    "PtyWriting",
+    "Stream",
+    "SuspendTimes",
+    "TransferTotals",
+    "VmCounters",
+    "VmEnd",
+    "VmEnding",
+    "VmEvent",
+    "VmEventKind",
+    "VmInfo",
+    "VmState",
+]
+
 Duration = Union[int, float, timedelta]
 
 

@@ -127,8 +127,8 @@ Result<SuspendTimes> Vm::suspend(const SuspendOptions& options, const CallLimits
   return impl_->suspend(options, Limits(limits));
 }
 
-Result<void> Vm::resume(const CallLimits& limits) {
-  return impl_->resume(Limits(limits));
+Result<void> Vm::resume(const ResumeOptions& options, const CallLimits& limits) {
+  return impl_->resume(Limits(limits), kCauseCall, options);
 }
 
 Result<CheckpointInfo> Vm::checkpoint(const CheckpointOptions& options, const CallLimits& limits) {
