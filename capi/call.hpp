@@ -8,6 +8,7 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <new>
 #include <optional>
@@ -142,6 +143,15 @@ class Call {
   template <class T>
   Result<void> set(T* out, std::type_identity_t<T> value) const {
     *place(out) = value;
+    return {};
+  }
+  // What the library answers; it is asked once there is a place for it.
+  template <class T, std::invocable Ask>
+  Result<void> set(T* out, Ask ask) const {
+    T* const to = place(out);
+    const auto answer = ask();
+    if (!answer) return fail(answer.error());
+    *to = *answer;
     return {};
   }
   Result<void> set_text(char** out, std::string_view text) const {

@@ -16,10 +16,11 @@ struct mvm_error {
 namespace microvm::capi {
 namespace {
 
-constexpr int64_t kLastCode = -MVM_WOULD_BLOCK;
+constexpr int64_t kLastCode = static_cast<int64_t>(ErrorCode::would_block);
 
 static_assert(MVM_INVALID_ARGUMENT == -static_cast<int>(ErrorCode::invalid_argument));
 static_assert(MVM_INTERNAL == -static_cast<int>(ErrorCode::internal));
+static_assert(MVM_WOULD_BLOCK == -kLastCode);
 static_assert(MVM_VM_SUSPENDED == -static_cast<int>(ErrorCode::vm_suspended));
 
 // For who asks why there is no memory when there is none.

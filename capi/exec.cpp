@@ -35,9 +35,11 @@ ExecAttachOptions to_cpp(const Call& /*call*/, const mvm_exec_attach_options& gi
   return options;
 }
 
-CollectOptions to_cpp(const Call& /*call*/, const mvm_collect_options& given) {
+CollectOptions to_cpp(const Call& call, const mvm_collect_options& given) {
   CollectOptions options;
   set_unless_zero(options.max_bytes, given.max_bytes);
+  const auto input = call.bytes(given.input, given.input_size, "input");
+  options.input.assign(reinterpret_cast<const char*>(input.data()), input.size());
   return options;
 }
 
@@ -123,6 +125,14 @@ mvm_status mvm_exec_read(mvm_exec* exec, const mvm_limits* limits, mvm_exec_outp
   });
 }
 
+mvm_status mvm_exec_try_read(mvm_exec* exec, mvm_exec_output** out, mvm_error** err) {
+  return enter(__func__, err, [&](const Call& call) {
+    const auto self = call.use(exec);
+    const auto reading = call.reading(self);
+    return call.out(out).take(self->try_read());
+  });
+}
+
 mvm_status mvm_exec_write_stdin(mvm_exec* exec, const void* data, size_t size,
                                 const mvm_limits* limits, mvm_error** err) {
   return enter(__func__, err, [&](const Call& call) {
@@ -130,9 +140,21 @@ mvm_status mvm_exec_write_stdin(mvm_exec* exec, const void* data, size_t size,
   });
 }
 
+mvm_status mvm_exec_try_write_stdin(mvm_exec* exec, const void* data, size_t size, size_t* out,
+                                    mvm_error** err) {
+  return enter(__func__, err, [&](const Call& call) {
+    const auto self = call.use(exec);
+    return call.set(out, [&] { return self->try_write_stdin(call.bytes(data, size, "data")); });
+  });
+}
+
 mvm_status mvm_exec_close_stdin(mvm_exec* exec, const mvm_limits* limits, mvm_error** err) {
   return enter(__func__, err,
                [&](const Call& call) { return call.use(exec)->close_stdin(call.limits(limits)); });
+}
+
+mvm_status mvm_exec_try_close_stdin(mvm_exec* exec, mvm_error** err) {
+  return enter(__func__, err, [&](const Call& call) { return call.use(exec)->try_close_stdin(); });
 }
 
 mvm_status mvm_exec_signal(mvm_exec* exec, int32_t signal, const mvm_limits* limits,
@@ -153,6 +175,14 @@ mvm_status mvm_exec_wait(mvm_exec* exec, const mvm_limits* limits, mvm_exit_stat
     const auto self = call.use(exec);
     const auto reading = call.reading(self);
     return call.out_or_null(out_or_null).take(self->wait(call.limits(limits)));
+  });
+}
+
+mvm_status mvm_exec_try_wait(mvm_exec* exec, mvm_exit_status** out_or_null, mvm_error** err) {
+  return enter(__func__, err, [&](const Call& call) {
+    const auto self = call.use(exec);
+    const auto reading = call.reading(self);
+    return call.out_or_null(out_or_null).take(self->try_wait());
   });
 }
 

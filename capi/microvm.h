@@ -208,7 +208,8 @@ typedef struct mvm_hooks {
 
 // --- Idle policy --------------------------------------------------------------------------------
 
-// When a Vm is put to sleep, how long it may sleep, how long it may live. Carried out by the
+// When a Vm is put to sleep, how long it may sleep, how long it may live. Given with the start, or
+// anew with a resume; recorded with the Vm. Carried out by the
 // Runtime that started or resumed the Vm, as long as it is open; its times count from there. A
 // Runtime keeps no Vm that outlives its owner: of one, the policy ends there with the last copy of
 // the handle that started or resumed it and the last mvm_keep_awake of that handle. Zero times mean
@@ -548,7 +549,8 @@ typedef struct mvm_vm_list {
 MVM_API mvm_status mvm_runtime_run(mvm_runtime* runtime, const char* image,
                                    const mvm_run_options* options, const mvm_limits* limits,
                                    mvm_vm** out, mvm_error** err);
-// The same on a thread of the Runtime's; see mvm_vm_start.
+// The same by a thread of the Runtime's, without waiting for anything: for many at a time, and for
+// event loops. What mvm_runtime_run() checks is checked there.
 MVM_API mvm_status mvm_runtime_start(mvm_runtime* runtime, const char* image,
                                      const mvm_run_options* options, mvm_vm_start** out,
                                      mvm_error** err);
@@ -562,20 +564,25 @@ MVM_API mvm_status mvm_runtime_attach(mvm_runtime* runtime, const char* id_or_na
 MVM_API mvm_status mvm_runtime_remove_vm(mvm_runtime* runtime, const char* id_or_name,
                                          const mvm_limits* limits, mvm_error** err);
 
-// A Vm that is being started. Freed before it was taken, the start is given up and nothing of it
-// stays. Any thread.
+// A Vm that is being started, by a thread of its Runtime. At most eight of a Runtime are carried
+// out at a time, the others wait for their turn; the times of mvm_run_options count from there. A
+// Runtime that ends cancels those that are not through, and waits for that. Any thread.
 //
-// mvm_vm_start_take() waits for the Vm and gives it out, once; the errors are those of
-// mvm_runtime_run(). When its limits end the wait the start goes on and can be taken later. Once
-// taken, or failed and told: MVM_BUSY.
+// The Vm, once: further calls are MVM_INVALID_ARGUMENT. Blocks until it is started. Errors: those
+// of mvm_runtime_run() or mvm_runtime_run_checkpoint(), again for each call; MVM_CANCELLED: by
+// mvm_vm_start_cancel(), the end of the Runtime or the limits; MVM_DEADLINE_EXCEEDED. After limits
+// that fired the start goes on.
 MVM_API mvm_status mvm_vm_start_take(mvm_vm_start* start, const mvm_limits* limits, mvm_vm** out,
                                      mvm_error** err);
 // MVM_WOULD_BLOCK as long as it is under way.
 MVM_API mvm_status mvm_vm_start_try_take(mvm_vm_start* start, mvm_vm** out, mvm_error** err);
-// Readable when the try has something.
+// Readable for good once taking does not wait any more.
 MVM_API mvm_status mvm_vm_start_fd(mvm_vm_start* start, int32_t* out, mvm_error** err);
-// Gives the start up: taking it then says MVM_CANCELLED, unless it was through by then.
+// Ends the start, or the Vm if it is through and nobody has taken it: nothing of it stays. Waits
+// for that only when the Runtime has ended; taking fails with MVM_CANCELLED at once. Does nothing
+// after a failure, or when the Vm was taken.
 MVM_API mvm_status mvm_vm_start_cancel(mvm_vm_start* start, mvm_error** err);
+// Cancels it too.
 MVM_API void mvm_vm_start_free(mvm_vm_start* start);
 
 // --- Checkpoints --------------------------------------------------------------------------------
@@ -605,7 +612,7 @@ MVM_API mvm_status mvm_runtime_run_checkpoint(mvm_runtime* runtime, const char* 
                                               const mvm_run_options* options,
                                               const mvm_limits* limits, mvm_vm** out,
                                               mvm_error** err);
-// The same on a thread of the Runtime's; see mvm_vm_start.
+// As mvm_runtime_start().
 MVM_API mvm_status mvm_runtime_start_checkpoint(mvm_runtime* runtime, const char* id_or_name,
                                                 const mvm_run_options* options, mvm_vm_start** out,
                                                 mvm_error** err);
@@ -673,12 +680,17 @@ typedef struct mvm_event_options {
   mvm_bool follow;  // also what happens from now on
 } mvm_event_options;
 
-// What happened to the Vms of the data directory lately, by whatever process, oldest first.
+// What happened to the Vms of the data directory, by whatever process, oldest first: the last one
+// to two megabytes of it are kept.
 MVM_API mvm_status mvm_runtime_events(mvm_runtime* runtime, const mvm_event_options* options,
                                       const mvm_limits* limits, mvm_event_stream** out,
                                       mvm_error** err);
-// The next one, to be released with mvm_free(). Without follow *out is NULL when all that was there
-// has been told; with it the call waits. One thread at a time.
+// The next one, to be released with mvm_free(); *out is NULL at the end of what is there, and
+// always so without follow. With it the call waits until something happens. One that follows ends
+// with its Runtime: it gives what is there, then MVM_CANCELLED. A stream holds no more than 48 KiB,
+// however little it is read; who falls more than a megabyte behind misses events. One thread at a
+// time. Errors: MVM_IO, MVM_PERMISSION_DENIED; MVM_CANCELLED and MVM_DEADLINE_EXCEEDED, which lose
+// nothing.
 MVM_API mvm_status mvm_event_stream_next(mvm_event_stream* stream, const mvm_limits* limits,
                                          mvm_vm_event** out, mvm_error** err);
 MVM_API mvm_status mvm_event_stream_try_next(mvm_event_stream* stream, mvm_vm_event** out,
@@ -790,7 +802,9 @@ MVM_API mvm_status mvm_vm_suspend(mvm_vm* vm, const mvm_suspend_options* options
 typedef struct mvm_resume_options {
   uint32_t struct_size;
   uint32_t reserved;
-  const mvm_idle_policy* idle;  // NULL: the recorded one
+  // From now on, in place of the recorded one: it is recorded, also when the resume fails, and
+  // carried out by this Runtime, also when the guest runs already. NULL: the recorded one.
+  const mvm_idle_policy* idle;
 } mvm_resume_options;
 
 // Returns when the guest's programs run and the resume hook, if there is one, is through; at once
@@ -857,7 +871,9 @@ MVM_API mvm_status mvm_vm_wait(mvm_vm* vm, const mvm_limits* limits, mvm_vm_endi
                                mvm_error** err);
 // MVM_WOULD_BLOCK while it has not ended.
 MVM_API mvm_status mvm_vm_try_wait(mvm_vm* vm, mvm_vm_ending** out_or_null, mvm_error** err);
-// Readable once the Vm has ended. Lives as long as this handle or a copy of it.
+// Readable for good once the Vm has ended, within half a second where another process ended it
+// while it slept. Always the same one. It lives as long as this handle or a copy of it. Error:
+// MVM_IO.
 MVM_API mvm_status mvm_vm_end_fd(mvm_vm* vm, int32_t* out, mvm_error** err);
 
 // --- Vm: its logs -------------------------------------------------------------------------------
@@ -874,13 +890,20 @@ enum {
 // MVM_DEADLINE_EXCEEDED, MVM_CANCELLED.
 MVM_API mvm_status mvm_vm_logs(mvm_vm* vm, mvm_log_source source, const mvm_limits* limits,
                                mvm_bytes** out, mvm_error** err);
-// What is kept and what comes, each byte once and in order, until the Vm ends: over suspend, resume
-// and rollback too, whoever asks for them. A reader that falls more than 256 KiB behind misses what
-// is not kept any more.
+// What is kept of a log and what comes, each byte once and in order, until the Vm ends: over
+// suspend, resume and rollback too, whoever asks for them. It wakes nothing, and holds the Vm as a
+// copy of its handle does. Several streams may follow the same log.
+//
+// Flow control: a stream that is not read holds 64 KiB and no more, and behind it the worker keeps
+// the last 256 KiB of the log. One that falls further behind misses what is not kept any more, and
+// goes on with the oldest byte that is. Of a guest that an older version of the library had started
+// what was printed around a suspend may come twice or not at all.
 MVM_API mvm_status mvm_vm_follow_logs(mvm_vm* vm, mvm_log_source source, const mvm_limits* limits,
                                       mvm_log_stream** out, mvm_error** err);
-// The next piece, to be released with mvm_free(); *out is NULL when the Vm has ended and all was
-// read. One thread at a time.
+// The next piece, at most 256 KiB, bytes as the guest printed them, to be released with mvm_free();
+// *out is NULL when the Vm has ended and all was read. One thread at a time. Errors: MVM_IO (a Vm
+// has ended and nothing was kept), MVM_BUSY (as many follow this log as its worker feeds, 32: read
+// again later), MVM_PROTOCOL; MVM_CANCELLED and MVM_DEADLINE_EXCEEDED, which lose nothing.
 MVM_API mvm_status mvm_log_stream_read(mvm_log_stream* stream, const mvm_limits* limits,
                                        mvm_bytes** out, mvm_error** err);
 MVM_API mvm_status mvm_log_stream_try_read(mvm_log_stream* stream, mvm_bytes** out,
@@ -1020,7 +1043,10 @@ typedef struct mvm_collect_options {
   uint32_t struct_size;
   uint32_t reserved;
   uint64_t max_bytes;  // of each stream; what is more is read and dropped; 0: 1 MiB
-  const void* input;   // what stdin is given, then the end
+  // What the program reads from stdin, then the end; it is written as the program reads it, while
+  // its output is taken. What it does not read is dropped. Empty: stdin is as mvm_exec_options
+  // says.
+  const void* input;
   size_t input_size;
 } mvm_collect_options;
 
@@ -1050,13 +1076,15 @@ MVM_API mvm_status mvm_exec_try_read(mvm_exec* exec, mvm_exec_output** out, mvm_
 // way.
 MVM_API mvm_status mvm_exec_write_stdin(mvm_exec* exec, const void* data, size_t size,
                                         const mvm_limits* limits, mvm_error** err);
-// *out becomes how many bytes were taken, at least 1. MVM_WOULD_BLOCK: the fd becomes writable
-// (POLLOUT) when there may be room.
+// *out becomes how much of the data was taken, from its beginning: 1 byte at least, and that is on
+// its way (0 of no data). MVM_WOULD_BLOCK: nothing; the fd becomes writable (POLLOUT) when there
+// may be room.
 MVM_API mvm_status mvm_exec_try_write_stdin(mvm_exec* exec, const void* data, size_t size,
                                             size_t* out, mvm_error** err);
 // The program reads what was written, then the end. Blocks and fails as a write; may be repeated,
 // the program meets one end.
 MVM_API mvm_status mvm_exec_close_stdin(mvm_exec* exec, const mvm_limits* limits, mvm_error** err);
+MVM_API mvm_status mvm_exec_try_close_stdin(mvm_exec* exec, mvm_error** err);
 // To the program's process group, after it was handed what was written to stdin before; one that is
 // under way when the Vm is suspended may be lost. Errors: MVM_INVALID_ARGUMENT (no such signal),
 // MVM_VM_SUSPENDED, MVM_VM_GONE, MVM_CANCELLED, MVM_DEADLINE_EXCEEDED (10 s at most).
@@ -1080,8 +1108,9 @@ MVM_API mvm_status mvm_exec_pid(mvm_exec* exec, uint32_t* out, mvm_error** err);
 MVM_API mvm_status mvm_exec_position(mvm_exec* exec, uint64_t* out, mvm_error** err);
 // Whether it writes stdin; false as soon as a read met a take-over.
 MVM_API mvm_status mvm_exec_writer(mvm_exec* exec, mvm_bool* out, mvm_error** err);
-// Readable when the tries have something. The same number over all attaching again, but an epoll
-// has to be given it again then: after a read that made it so.
+// Readable when try_read and try_wait have something, writable when the tries of stdin have room.
+// With `reattach` the number stays the same over all attaching again and what it stands for does
+// not: an epoll has to be given it again before each wait.
 MVM_API mvm_status mvm_exec_fd(mvm_exec* exec, int32_t* out, mvm_error** err);
 MVM_API void mvm_exec_free(mvm_exec* exec);
 
@@ -1185,8 +1214,7 @@ MVM_API mvm_status mvm_pty_try_read(mvm_pty* pty, mvm_pty_output** out, mvm_erro
 // MVM_DEADLINE_EXCEEDED.
 MVM_API mvm_status mvm_pty_write(mvm_pty* pty, const void* data, size_t size,
                                  const mvm_limits* limits, mvm_error** err);
-// *out becomes how many bytes were taken, at least 1. MVM_WOULD_BLOCK: the fd becomes writable
-// (POLLOUT) when there may be room.
+// As mvm_exec_try_write_stdin().
 MVM_API mvm_status mvm_pty_try_write(mvm_pty* pty, const void* data, size_t size, size_t* out,
                                      mvm_error** err);
 // In characters, each 1 to 65535. Only a writer's counts; the program gets SIGWINCH. Error:
@@ -1209,7 +1237,7 @@ MVM_API mvm_status mvm_pty_id(mvm_pty* pty, char** out, mvm_error** err);
 MVM_API mvm_status mvm_pty_pid(mvm_pty* pty, uint32_t* out, mvm_error** err);
 MVM_API mvm_status mvm_pty_writer(mvm_pty* pty, mvm_bool* out, mvm_error** err);
 MVM_API mvm_status mvm_pty_position(mvm_pty* pty, uint64_t* out, mvm_error** err);
-// Readable when the tries have something.
+// Readable when try_read and try_wait have something, writable when try_write has room.
 MVM_API mvm_status mvm_pty_fd(mvm_pty* pty, int32_t* out, mvm_error** err);
 MVM_API void mvm_pty_free(mvm_pty* pty);
 

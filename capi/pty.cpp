@@ -102,10 +102,26 @@ mvm_status mvm_pty_read(mvm_pty* pty, const mvm_limits* limits, mvm_pty_output**
   });
 }
 
+mvm_status mvm_pty_try_read(mvm_pty* pty, mvm_pty_output** out, mvm_error** err) {
+  return enter(__func__, err, [&](const Call& call) {
+    const auto self = call.use(pty);
+    const auto reading = call.reading(self);
+    return call.out(out).take(self->try_read());
+  });
+}
+
 mvm_status mvm_pty_write(mvm_pty* pty, const void* data, size_t size, const mvm_limits* limits,
                          mvm_error** err) {
   return enter(__func__, err, [&](const Call& call) {
     return call.use(pty)->write(call.bytes(data, size, "data"), call.limits(limits));
+  });
+}
+
+mvm_status mvm_pty_try_write(mvm_pty* pty, const void* data, size_t size, size_t* out,
+                             mvm_error** err) {
+  return enter(__func__, err, [&](const Call& call) {
+    const auto self = call.use(pty);
+    return call.set(out, [&] { return self->try_write(call.bytes(data, size, "data")); });
   });
 }
 
@@ -135,6 +151,14 @@ mvm_status mvm_pty_wait(mvm_pty* pty, const mvm_limits* limits, mvm_exit_status*
     const auto self = call.use(pty);
     const auto reading = call.reading(self);
     return call.out_or_null(out_or_null).take(self->wait(call.limits(limits)));
+  });
+}
+
+mvm_status mvm_pty_try_wait(mvm_pty* pty, mvm_exit_status** out_or_null, mvm_error** err) {
+  return enter(__func__, err, [&](const Call& call) {
+    const auto self = call.use(pty);
+    const auto reading = call.reading(self);
+    return call.out_or_null(out_or_null).take(self->try_wait());
   });
 }
 

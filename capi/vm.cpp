@@ -134,13 +134,10 @@ mvm_status mvm_vm_get_counters(mvm_vm* vm, const mvm_limits* limits, mvm_vm_coun
 
 mvm_status mvm_vm_connect(mvm_vm* vm, uint32_t port, const mvm_limits* limits, int32_t* out,
                           mvm_error** err) {
-  return enter(__func__, err, [&](const Call& call) -> Result<void> {
+  return enter(__func__, err, [&](const Call& call) {
     const auto self = call.use(vm);
-    int32_t* const place = call.place(out);
-    const auto fd = self->connect(call.small(port, "port"), call.limits(limits));
-    if (!fd) return microvm::capi::fail(fd.error());
-    *place = *fd;
-    return {};
+    return call.set(out,
+                    [&] { return self->connect(call.small(port, "port"), call.limits(limits)); });
   });
 }
 
@@ -196,6 +193,19 @@ mvm_status mvm_vm_wait(mvm_vm* vm, const mvm_limits* limits, mvm_vm_ending** out
                        mvm_error** err) {
   return enter(__func__, err, [&](const Call& call) {
     return call.out_or_null(out_or_null).take(call.use(vm)->wait(call.limits(limits)));
+  });
+}
+
+mvm_status mvm_vm_try_wait(mvm_vm* vm, mvm_vm_ending** out_or_null, mvm_error** err) {
+  return enter(__func__, err, [&](const Call& call) {
+    return call.out_or_null(out_or_null).take(call.use(vm)->try_wait());
+  });
+}
+
+mvm_status mvm_vm_end_fd(mvm_vm* vm, int32_t* out, mvm_error** err) {
+  return enter(__func__, err, [&](const Call& call) {
+    const auto self = call.use(vm);
+    return call.set(out, [&] { return self->end_fd(); });
   });
 }
 

@@ -40,6 +40,14 @@ mvm_status mvm_watch_next(mvm_watch* watch, const mvm_limits* limits, mvm_file_e
   });
 }
 
+mvm_status mvm_watch_try_next(mvm_watch* watch, mvm_file_event** out, mvm_error** err) {
+  return enter(__func__, err, [&](const Call& call) {
+    const auto self = call.use(watch);
+    const auto reading = call.reading(self);
+    return call.out(out).take(self->try_next());
+  });
+}
+
 mvm_status mvm_watch_fd(mvm_watch* watch, int32_t* out, mvm_error** err) {
   return enter(__func__, err,
                [&](const Call& call) { return call.set(out, call.use(watch)->fd()); });

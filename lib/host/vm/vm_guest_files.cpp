@@ -9,6 +9,7 @@
 #include "host/transfer/target_link.hpp"
 #include "host/transfer/upload.hpp"
 #include "host/vm/vm_impl.hpp"
+#include "host/vm/vm_stream_home.hpp"
 
 namespace microvm {
 
@@ -227,8 +228,9 @@ Result<void> Vm::rename_file(const std::string& path, const std::string& new_pat
 Result<Watch> Vm::watch(const std::string& path, const WatchOptions& options,
                         const CallLimits& limits) {
   const Limits bounded(limits, kFileCallLimit);
+  const auto home = host::make_stream_home(impl_);
   return impl_->with_agent(bounded, "watch files", [&](AgentClient& agent) {
-    return host::open_watch(agent.link(), path, options, bounded);
+    return host::open_watch(agent.link(), path, options, home, bounded);
   });
 }
 
