@@ -38,7 +38,7 @@ enum class ErrorCode : uint32_t {
   internal = 22,            // a bug of the library
   vm_suspended =
       23,  // the Vm was suspended or rolled back under a stream: attach again once it runs
-  would_block = 24,  // of a try_ call: nothing is there now; wait for fd()
+  would_block = 24,  // nothing is there now: wait for the stream's fd()
 };
 
 // The name of a code as it stands above, for logs and JSON.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "host/event_stream.hpp"
 #include "host/image/base_import.hpp"
 #include "host/image/builder.hpp"
 #include "host/image/kernel_import.hpp"
@@ -11,7 +12,6 @@
 #include "host/prune.hpp"
 #include "host/saved/checkpoints.hpp"
 #include "host/saved/vm_directory.hpp"
-#include "host/store/event_log.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/start_vm.hpp"
 #include "host/worker/build_guest.hpp"
@@ -166,13 +166,51 @@ Result<ImageInfo> Runtime::unpack_image(const std::string& reference, const Pack
   return host::unpack_image(impl_->core->store, reference, options.progress, limits);
 }
 
+namespace {
+
+using StartedVm = Result<std::shared_ptr<Vm::Impl>>;
+
+StartedVm run_image(const std::shared_ptr<host::Core>& core, const std::string& image,
+                    const RunOptions& options, const CallLimits& limits) {
+  auto vm = host::start_vm(core, image, options, limits);
+  if (vm) core->owned.adopt(*vm);
+  return vm;
+}
+
+StartedVm run_from_checkpoint(const std::shared_ptr<host::Core>& core,
+                              const std::string& id_or_name, const RunOptions& options,
+                              const CallLimits& limits) {
+  const auto checkpoint = host::open_checkpoint(core->store, id_or_name);
+  if (!checkpoint) return base::fail(checkpoint.error());
+  auto vm = host::start_checkpoint(core, *checkpoint, options, limits);
+  if (vm) core->owned.adopt(*vm);
+  return vm;
+}
+
+Result<Vm> to_vm(StartedVm started) {
+  if (!started) return base::fail(started.error());
+  return Vm(std::move(*started));
+}
+
+Result<VmStart> begin_start(host::Core& core, host::VmStarts::Work work) {
+  auto start = core.starts.add(std::move(work));
+  if (!start) return base::fail(start.error());
+  return VmStart(std::move(*start));
+}
+
+}  // namespace
+
 Result<Vm> Runtime::run(const std::string& image, const RunOptions& options,
                         const CallLimits& limits) {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
-  auto vm = host::start_vm(impl_->core, image, options, limits);
-  if (!vm) return base::fail(vm.error());
-  impl_->core->owned.adopt(*vm);
-  return Vm(std::move(*vm));
+  return to_vm(run_image(impl_->core, image, options, limits));
+}
+
+Result<VmStart> Runtime::start(const std::string& image, const RunOptions& options) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  return begin_start(*impl_->core, [core = impl_->core, image, options](const CallLimits& limits) {
+    return run_image(core, image, options, limits);
+  });
 }
 
 Result<std::vector<VmInfo>> Runtime::vms(const CallLimits& limits) const {
@@ -239,12 +277,16 @@ Result<std::vector<CheckpointInfo>> Runtime::checkpoints(const CallLimits& limit
 Result<Vm> Runtime::run_checkpoint(const std::string& id_or_name, const RunOptions& options,
                                    const CallLimits& limits) {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
-  const auto checkpoint = host::open_checkpoint(impl_->core->store, id_or_name);
-  if (!checkpoint) return base::fail(checkpoint.error());
-  auto vm = host::start_checkpoint(impl_->core, *checkpoint, options, limits);
-  if (!vm) return base::fail(vm.error());
-  impl_->core->owned.adopt(*vm);
-  return Vm(std::move(*vm));
+  return to_vm(run_from_checkpoint(impl_->core, id_or_name, options, limits));
+}
+
+Result<VmStart> Runtime::start_checkpoint(const std::string& id_or_name,
+                                          const RunOptions& options) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  return begin_start(*impl_->core,
+                     [core = impl_->core, id_or_name, options](const CallLimits& limits) {
+                       return run_from_checkpoint(core, id_or_name, options, limits);
+                     });
 }
 
 Result<ImageInfo> Runtime::commit(const std::string& checkpoint, const std::string& image_name,
@@ -260,10 +302,10 @@ Result<void> Runtime::remove_checkpoint(const std::string& id_or_name, const Cal
   return host::remove_checkpoint(impl_->core->store, id_or_name, limits);
 }
 
-Result<void> Runtime::events(bool follow, const std::function<void(const VmEvent&)>& sink,
-                             const CallLimits& limits) const {
+Result<EventStream> Runtime::events(const EventOptions& options, const CallLimits& limits) const {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
-  return host::read_events(impl_->core->store.data_dir(), follow, sink, host::Limits(limits));
+  if (auto ok = host::Limits(limits).check("read the events"); !ok) return base::fail(ok.error());
+  return host::open_events(impl_->core->store.data_dir(), impl_->core->watches, options);
 }
 
 Result<void> Runtime::warm(const std::string& image, uint32_t count, const CallLimits& limits) {

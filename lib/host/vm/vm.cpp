@@ -134,9 +134,9 @@ Result<SuspendTimes> Vm::suspend(const SuspendOptions& options, const CallLimits
   return impl_->suspend(options, Limits(limits));
 }
 
-Result<void> Vm::resume(const CallLimits& limits) {
+Result<void> Vm::resume(const ResumeOptions& options, const CallLimits& limits) {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
-  return impl_->resume(Limits(limits));
+  return impl_->resume(Limits(limits), kCauseCall, options);
 }
 
 Result<CheckpointInfo> Vm::checkpoint(const CheckpointOptions& options, const CallLimits& limits) {
