@@ -29,7 +29,7 @@ Exec& Exec::operator=(Exec&& other) noexcept {
   return *this;
 }
 Exec::~Exec() {
-  if (impl_ && !impl_->home.is_here()) static_cast<void>(impl_.release());
+  host::leave_unless_home(impl_);
 }
 
 Result<std::optional<ExecOutput>> Exec::read(const CallLimits& limits) {
