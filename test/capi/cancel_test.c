@@ -34,11 +34,19 @@ static void fired_once_is_fired_for_ever(void) {
   mvm_runtime* const runtime = open_test_runtime();
   REQUIRE(runtime != NULL);
   const mvm_limits limits = {.struct_size = sizeof limits, .cancel = cancel};
-  mvm_image_list* images = UNTOUCHED;
-  mvm_vm* vm = UNTOUCHED;
-  CHECK_FAILS(mvm_runtime_images(runtime, &limits, &images, &err), MVM_CANCELLED);
-  CHECK_FAILS(mvm_runtime_run(runtime, "none", NULL, &limits, &vm, &err), MVM_CANCELLED);
-  CHECK(images == UNTOUCHED && vm == UNTOUCHED);
+  const mvm_event_options follow = {.struct_size = sizeof follow, .follow = 1};
+  mvm_event_stream* events = NULL;
+  REQUIRE_OK(mvm_runtime_events(runtime, &follow, NULL, &events, &err));
+  mvm_vm_event* event = UNTOUCHED;
+  mvm_base_info* base = UNTOUCHED;
+  for (int i = 0; i < 3; ++i) {
+    CHECK_FAILS(mvm_event_stream_next(events, &limits, &event, &err), MVM_CANCELLED);
+    CHECK_FAILS(
+        mvm_runtime_import_base(runtime, "cut", make_root_tar(), NULL, &limits, &base, &err),
+        MVM_CANCELLED);
+  }
+  CHECK(event == UNTOUCHED && base == UNTOUCHED);
+  mvm_event_stream_free(events);
   mvm_cancel_free(cancel);
   mvm_runtime_free(runtime);
 }

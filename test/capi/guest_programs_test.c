@@ -331,7 +331,8 @@ static void a_terminal_is_used_left_and_come_back_to(void) {
 static void a_terminal_is_polled_signalled_and_hung_up(void) {
   mvm_error* err = NULL;
   REQUIRE(shared_vm() != NULL);
-  const char* const argv[] = {"/bin/sh", "-c", "trap 'echo int' INT; while :; do sleep 0.1; done"};
+  const char* const argv[] = {
+      "/bin/sh", "-c", "trap 'echo int' INT; read go; echo set; while :; do sleep 0.1; done"};
   mvm_pty_options options = {
       .struct_size = sizeof options, .argv = argv, .argv_count = 3, .id = "c-hung", .writing = 99};
   mvm_pty* pty = UNTOUCHED;
@@ -351,7 +352,8 @@ static void a_terminal_is_polled_signalled_and_hung_up(void) {
   CHECK(writer == 1);
   int32_t fd = -1;
   CHECK_OK(mvm_pty_fd(pty, &fd, &err));
-  usleep(500 * 1000);  // until its trap is set
+  type_keys(pty, "go\r");
+  CHECK(read_until(pty, "set\r\n"));
   CHECK_OK(mvm_pty_signal(pty, SIGINT, NULL, &err));
   CHECK(readable(fd, 20000));
   CHECK(read_until(pty, "int"));
