@@ -38,6 +38,7 @@ class Callbacks {
   } catch (const std::bad_alloc&) {
   }
   void tell(const VmEvent& event) const noexcept try {
+    if (on_event_ == nullptr) return;
     mvm_vm_event* const told = make_result<mvm_vm_event>(event);
     on_event_(user_, told);
     mvm_free(told);
@@ -45,7 +46,6 @@ class Callbacks {
   }
 
   [[nodiscard]] bool has_log() const { return log_ != nullptr; }
-  [[nodiscard]] bool has_on_event() const { return on_event_ != nullptr; }
 
  private:
   const mvm_log_fn log_;
@@ -65,9 +65,8 @@ RuntimeOptions runtime_options(const mvm_runtime_options& given,
   if (callbacks->has_log()) {
     options.log = [callbacks](std::string_view line) { callbacks->log(line); };
   }
-  if (callbacks->has_on_event()) {
-    options.on_event = [callbacks](const VmEvent& event) { callbacks->tell(event); };
-  }
+  // Also where nobody is told: release() is called when this goes.
+  options.on_event = [callbacks](const VmEvent& event) { callbacks->tell(event); };
   return options;
 }
 
