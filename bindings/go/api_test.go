@@ -7,9 +7,11 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -373,6 +375,45 @@ func openFiles(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(files)
+}
+
+// The library is neither disturbed by signals that come while it works, nor does it take them.
+func TestSignalsWhileTheLibraryWorks(t *testing.T) {
+	rt := openRuntime(t, nil)
+	root := writeRoot(t, 16<<20)
+	came := make(chan os.Signal, 1)
+	signal.Notify(came, syscall.SIGUSR1)
+	defer signal.Stop(came)
+	stop := make(chan struct{})
+	var storm sync.WaitGroup
+	storm.Add(1)
+	go func() {
+		defer storm.Done()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Microsecond):
+				_ = syscall.Kill(os.Getpid(), syscall.SIGUSR1)
+				_ = syscall.Kill(os.Getpid(), syscall.SIGURG)
+			}
+		}
+	}()
+	for i := 0; i < 3; i++ {
+		if _, err := rt.ImportBase(background, "x", root, &microvm.ImportBaseOptions{DiskBytes: 64 << 20}); err != nil {
+			t.Error(err)
+		}
+		if _, err := microvm.ProbeHost(background, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	storm.Wait()
+	select {
+	case <-came:
+	case <-time.After(time.Second):
+		t.Error("no signal came")
+	}
 }
 
 func TestProbeHost(t *testing.T) {

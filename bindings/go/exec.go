@@ -273,16 +273,8 @@ func (e *Exec) WriteStdin(ctx context.Context, data []byte) error {
 // CloseStdin has the program read what was written, then the end. Waits and fails as WriteStdin;
 // may be repeated, the program meets one end.
 func (e *Exec) CloseStdin(ctx context.Context) error {
-	letGo, err := e.out.hold(ctx)
-	if err != nil {
-		return err
-	}
-	defer letGo()
-	if err := e.out.readyHeld(ctx); err != nil { // so that no thread waits for a program that does not read
-		return err
-	}
-	return call(ctx, e, "close stdin", &arena{}, func(limits *C.mvm_limits, err **C.mvm_error) C.mvm_status {
-		return C.mvm_exec_close_stdin(e.handle, limits, err)
+	return e.out.take(ctx, e, func(err **C.mvm_error) C.mvm_status {
+		return C.mvm_exec_try_close_stdin(e.handle, err)
 	})
 }
 

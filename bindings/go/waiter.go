@@ -50,12 +50,16 @@ func (w *waiter) takeHeld(ctx context.Context, try func() error) error {
 	if !isWouldBlock(tried) {
 		return tried
 	}
-	err := w.waitUntil(ctx, func(int) bool {
+	file, err := w.open()
+	if err != nil {
+		return err
+	}
+	err = w.waitUntil(ctx, file, func() bool {
 		tried = try()
 		return !isWouldBlock(tried)
 	})
 	if err != nil {
-		return err
+		return w.ended(ctx, err)
 	}
 	return tried
 }
@@ -65,35 +69,25 @@ func isWouldBlock(err error) bool {
 	return ok && failed.Code == errWouldBlock
 }
 
-// readyHeld waits until the fd is.
-func (w *waiter) readyHeld(ctx context.Context) error {
-	var events [1]syscall.EpollEvent
-	return w.waitUntil(ctx, func(epoll int) bool {
-		n, err := syscall.EpollWait(epoll, events[:], 0)
-		return n > 0 || (err != nil && err != syscall.EINTR)
-	})
-}
-
-func (w *waiter) waitUntil(ctx context.Context, done func(epoll int) bool) error {
-	file, err := w.open()
-	if err != nil {
-		return err
-	}
+func (w *waiter) waitUntil(ctx context.Context, file *os.File, done func() bool) error {
 	raw, err := file.SyscallConn()
 	if err != nil {
-		return w.ended(ctx, err)
+		return err
 	}
 	restore := interruptWhenDone(ctx, file)
 	defer restore()
 	var armError error
 	err = raw.Read(func(epoll uintptr) bool {
-		armError = w.arm(int(epoll))
-		return armError != nil || done(int(epoll))
+		if done() {
+			return true
+		}
+		armError = w.arm(int(epoll)) // after it, which may have changed what the number stands for
+		return armError != nil
 	})
-	if err == nil {
-		err = armError
+	if err != nil {
+		return err
 	}
-	return w.ended(ctx, err)
+	return armError
 }
 
 // arm puts the stream's fd into the epoll, each time: a stream that has attached again has another
@@ -111,10 +105,9 @@ func (w *waiter) arm(epoll int) error {
 	return err
 }
 
+// ended says why a wait did, without what it waited for.
 func (w *waiter) ended(ctx context.Context, err error) error {
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil:
 		return contextError(w.what, ctx.Err())
 	case w.isClosed():

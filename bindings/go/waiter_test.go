@@ -190,41 +190,64 @@ func TestCloseWakesWhoWaits(t *testing.T) {
 	}
 }
 
-// As a stream does that attaches again.
+// As a stream does that attaches again: between two waits, or in the call that takes what is there.
 func TestWaiterFollowsANumberThatBecomesAnotherStream(t *testing.T) {
-	first, second := newPipeStream(t, syscall.EPOLLIN), newPipeStream(t, syscall.EPOLLIN)
-	defer first.close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
-	defer cancel()
-	if _, err := first.read(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatal(err)
-	}
-	if err := syscall.Dup3(second.from, first.from, syscall.O_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	time.AfterFunc(10*time.Millisecond, func() { second.write(t, "second") })
-	if got, err := first.read(context.Background()); got != "second" || err != nil {
-		t.Fatal(got, err)
+	for _, within := range []bool{false, true} {
+		first, second := newPipeStream(t, syscall.EPOLLIN), newPipeStream(t, syscall.EPOLLIN)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		if _, err := first.read(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		cancel()
+		change := func() {
+			if err := syscall.Dup3(second.from, first.from, syscall.O_CLOEXEC); err != nil {
+				t.Error(err)
+			}
+		}
+		tries := 0
+		buffer := make([]byte, 16)
+		if !within {
+			change()
+		}
+		time.AfterFunc(10*time.Millisecond, func() { second.write(t, "second") })
+		err := first.takeHeld(context.Background(), func() error {
+			if tries++; within && tries == 2 { // the last one before it waits
+				change()
+				return &Error{Code: errWouldBlock}
+			}
+			_, err := first.tryRead(buffer)
+			return err
+		})
+		if string(buffer[:6]) != "second" || err != nil {
+			t.Fatal(string(buffer), err)
+		}
+		first.close()
 	}
 }
 
-func TestReadyIsWhenThereIsRoom(t *testing.T) {
+func TestWaiterWaitsForRoom(t *testing.T) {
 	s := newPipeStream(t, syscall.EPOLLOUT)
 	defer s.close()
-	if err := s.readyHeld(context.Background()); err != nil {
-		t.Fatal(err)
-	}
 	full := make([]byte, 1<<20)
-	if _, err := syscall.Write(s.to, full); err != nil {
+	write := func(ctx context.Context) error {
+		return s.takeHeld(ctx, func() error {
+			_, err := syscall.Write(s.to, full)
+			if err == syscall.EAGAIN {
+				return &Error{Code: errWouldBlock}
+			}
+			return err
+		})
+	}
+	if err := write(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	if err := s.readyHeld(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if err := write(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(10*time.Millisecond, func() { _, _ = syscall.Read(s.from, full) })
-	if err := s.readyHeld(context.Background()); err != nil {
+	if err := write(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 }

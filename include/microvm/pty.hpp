@@ -82,14 +82,13 @@ class MICROVM_API Pty {
   // between hold), but for 2 s at most. After that the handle loses what it is too slow for and
   // reads of that in lost_bytes; the program and the other handles never wait for it again until it
   // has caught up.
-  // Errors: vm_gone when the connection ended (attach again if the Vm lives), cancelled,
-  // deadline_exceeded.
+  // Errors: vm_suspended when the Vm was suspended or rolled back under the handle, by whomever
+  // (attach_pty() with position() goes on), vm_gone, cancelled, deadline_exceeded.
   Result<std::optional<PtyOutput>> read(const CallLimits& limits = {});
   Result<std::optional<PtyOutput>> try_read();
 
   // Keys, as a terminal sends them: "\r" is Enter, "\x03" Ctrl-C. Blocks while the program does not
-  // read. Errors: busy when this handle does not (any more) write; vm_gone, cancelled,
-  // deadline_exceeded.
+  // read. Errors: as read(), and busy when this handle does not (any more) write.
   Result<void> write(std::span<const std::byte> data, const CallLimits& limits = {});
   // How much of `data` was taken, from its beginning: 1 byte at least, and that is on its way
   // (nothing of no data).

@@ -1,4 +1,5 @@
-// One microVM: run commands in it, reach its ports, read its logs, end it.
+// One microVM, by sections: identity and state, programs, terminals, files, copies of trees, ports,
+// logs, sleep, forks and checkpoints, the end.
 #pragma once
 
 #include <cstddef>
@@ -18,92 +19,14 @@
 #include "microvm/files.hpp"
 #include "microvm/idle.hpp"
 #include "microvm/log_stream.hpp"
+#include "microvm/launch.hpp"
 #include "microvm/pty.hpp"
+#include "microvm/suspension.hpp"
 #include "microvm/vm_end.hpp"
+#include "microvm/vm_info.hpp"
 #include "microvm/watch.hpp"
 
 namespace microvm {
-
-enum class VmState {
-  running,
-  suspending,  // seen by the handle that suspends it; others see it run until its worker is gone
-  suspended,
-  terminating,  // likewise: its terminate hook is asked, its worker goes
-  terminated,
-};
-MICROVM_API const char* vm_state_name(VmState state) noexcept;
-
-struct RunOptions {
-  std::string name;             // empty: none; unique in the Runtime, usable instead of the id
-  bool dies_with_owner = true;  // false: the Vm outlives the process that started it
-  // Until the agent is ready; the first launch of an image checks its files before that.
-  std::chrono::milliseconds start_timeout{30'000};
-  IdlePolicy idle;
-  // For the image's run hook (hooks.hpp): UTF-8, at most 64 KiB. Error invalid_argument when it is
-  // not, or when the image has no such hook.
-  std::string run_hook_payload;
-};
-
-struct VmInfo {
-  std::string id;  // 12 hex digits
-  std::string name;
-  std::string image;  // "name:version"
-  VmState state = VmState::running;
-  // Of a suspended or terminated one how its last worker ended; of one that a newer version of the
-  // library made, that it did: then only id and state are known.
-  std::string state_reason;
-  VmEnd end = VmEnd::none;  // of a terminated one
-  std::string created;      // RFC 3339, UTC
-  uint32_t worker_pid = 0;
-  uint64_t memory_bytes = 0;
-  uint32_t vcpus = 0;
-  bool dies_with_owner = true;
-};
-
-// What a launch cost, from run() being called. Microseconds.
-struct LaunchTimes {
-  uint64_t worker_us = 0;   // a worker was at hand (pooled) or started
-  uint64_t restore_us = 0;  // … the guest executed its first instruction
-  uint64_t agent_us = 0;    // … the agent connected
-  uint64_t ready_us = 0;    // … identity applied, user processes run; the run hook comes after it
-};
-
-struct SuspendOptions {
-  // True: suspend() returns when the state is on the disk and the worker's memory is free. False:
-  // when the guest has stopped; the rest goes on in the background and the state is `suspending`.
-  bool wait_durable = true;
-};
-
-// What a suspend cost, from its call. Microseconds, bytes.
-struct SuspendTimes {
-  uint64_t pause_us = 0;         // in the worker: to stop the guest and take its state
-  uint64_t acknowledged_us = 0;  // … the suspend hook, the guest has stopped, its state is taken
-  uint64_t durable_us = 0;       // … it is committed to the disk and the worker is gone
-  uint64_t changed_bytes = 0;    // pages written by the guest since its worker was started
-  uint64_t stored_bytes = 0;     // on disk, compressed
-};
-
-struct ResumeOptions {
-  // From now on, in place of the recorded one: it is recorded, also when the resume fails, and
-  // carried out by this Runtime (idle.hpp), also when the guest runs already. Empty: the recorded
-  // one.
-  std::optional<IdlePolicy> idle;
-};
-
-struct ForkOptions {
-  uint32_t count = 1;           // 1 to 1,000
-  std::string name;             // of the fork; of several: the beginning, "-1", "-2" … are added
-  bool dies_with_owner = true;  // as in RunOptions
-  std::chrono::milliseconds start_timeout{60'000};  // for each, until its agent is ready
-  IdlePolicy idle;
-  std::string run_hook_payload;  // the same for each; as in RunOptions
-};
-
-struct VmCounters {
-  bool paused = false;
-  uint64_t exits = 0;            // returns from KVM_RUN
-  uint64_t start_to_run_ns = 0;  // in the worker: request received → first KVM_RUN
-};
 
 enum class LogSource { app, kernel };
 
@@ -128,10 +51,14 @@ enum class LogSource { app, kernel };
 // copy and the Runtime are gone. Calls that need the guest resume a suspended Vm first.
 class MICROVM_API Vm {
  public:
+  // ---- identity and state: no call of these wakes it ----
+
   [[nodiscard]] const std::string& id() const noexcept;
   Result<VmInfo> info() const;
   [[nodiscard]] LaunchTimes launch_times() const;  // of the last start; zero for an attached Vm
   Result<VmCounters> counters(const CallLimits& limits = {}) const;  // gives up after 10 s
+
+  // ---- programs: exec.hpp ----
 
   // A program; see Exec. At most 1,024 run at a time in one Vm. One that could not be started is an
   // Exec whose wait() says why. Arguments and environment: as Linux takes them, 2 MiB together and
@@ -161,6 +88,8 @@ class MICROVM_API Vm {
   Result<ExecResult> exec_collect(const ExecOptions& options, const CollectOptions& collect = {},
                                   const CallLimits& limits = {});
 
+  // ---- terminals: pty.hpp ----
+
   // A program on a pseudo terminal; the handle writes. At most 32 at a time in one Vm. A program
   // that could not be started is a Pty whose wait() says why.
   // Errors: already_exists (the id), busy (too many), vm_gone, cancelled, deadline_exceeded.
@@ -175,7 +104,9 @@ class MICROVM_API Vm {
   // Hangs up: SIGHUP, after 5 s SIGKILL; returns when the program has ended. Error: not_found.
   Result<void> close_pty(const std::string& id, const CallLimits& limits = {});
 
-  // Files of the guest (files.hpp). Errors of all of them: not_found, permission_denied,
+  // ---- files of the guest: files.hpp, watch.hpp ----
+
+  // Errors of all of them: not_found, permission_denied,
   // invalid_argument (also: a directory where a file is needed and the other way round), io;
   // vm_gone, cancelled, deadline_exceeded (also: a guest that is silent for two minutes). A call
   // whose Vm is suspended or rolled back under it wakes the Vm and begins again; a change that was
@@ -213,6 +144,14 @@ class MICROVM_API Vm {
                            const RenameFileOptions& options = {},
                            const CallLimits& limits = {});  // error: already_exists
 
+  // What happens to a file, or in a directory, from now on; see Watch. Links on the way and at the
+  // end are followed. Errors: not_found, invalid_argument, protocol or io (an image of a version
+  // that knows no watches).
+  Result<Watch> watch(const std::string& path, const WatchOptions& options = {},
+                      const CallLimits& limits = {});
+
+  // ---- copies of trees between guest and host ----
+
   // A file, or a directory with everything below it on the same file system, into a directory of
   // the host that is there. Nothing is written outside of it, whatever the guest says; links are
   // made and never followed; permissions and times are kept, set-id bits are not. What is in the
@@ -239,15 +178,13 @@ class MICROVM_API Vm {
                                     const UploadOptions& options = {},
                                     const CallLimits& limits = {});
 
-  // What happens to a file, or in a directory, from now on; see Watch. Links on the way and at the
-  // end are followed. Errors: not_found, invalid_argument, protocol or io (an image of a version
-  // that knows no watches).
-  Result<Watch> watch(const std::string& path, const WatchOptions& options = {},
-                      const CallLimits& limits = {});
+  // ---- ports ----
 
   // A connected SOCK_STREAM socket to a TCP port on the guest's loopback; the caller owns the fd.
   // Errors: connection_refused, vm_gone, cancelled, deadline_exceeded.
   Result<int> connect(uint16_t port, const CallLimits& limits = {});
+
+  // ---- logs ----
 
   // The last bytes kept of a log, at most 256 KiB; of one that sleeps or has ended too, and never
   // wakes it. Of one whose worker was killed all but the last moment (200 ms, more when the host's
@@ -256,6 +193,8 @@ class MICROVM_API Vm {
   Result<std::string> logs(LogSource source, const CallLimits& limits = {});
   // What is kept and what comes, until the Vm ends; see LogStream.
   Result<LogStream> follow_logs(LogSource source, const CallLimits& limits = {});
+
+  // ---- sleep ----
 
   // Stops the guest and keeps its state: what it changed, compressed. It costs nothing but that
   // until it is resumed, by resume() or by any call that needs the guest, here or in another
@@ -279,6 +218,12 @@ class MICROVM_API Vm {
   // After a failure the saved state is as it was.
   Result<void> resume(const ResumeOptions& options = {}, const CallLimits& limits = {});
 
+  // From now on it is not idle for the policy of this handle (idle.hpp), until what is returned is
+  // dropped.
+  [[nodiscard]] KeepAwake keep_awake();
+
+  // ---- forks and checkpoints ----
+
   // `count` new Vms that go on from where this one is now, sharing its memory and disk until they
   // write, each with its own hostname, machine-id, boot_id and random numbers before its programs
   // go on. This one is paused for the copy of what it changed. All of them or none: also when a run
@@ -296,9 +241,7 @@ class MICROVM_API Vm {
   // as it was), …
   Result<void> rollback(const std::string& checkpoint, const CallLimits& limits = {});
 
-  // From now on it is not idle for the policy of this handle (idle.hpp), until what is returned is
-  // dropped.
-  [[nodiscard]] KeepAwake keep_awake();
+  // ---- the end ----
 
   // Ends it at once, or when its terminate hook is through; idempotent. Everything it left on the
   // host is removed; of a Vm that may outlive its owner, record and logs stay until
@@ -311,9 +254,9 @@ class MICROVM_API Vm {
   Result<VmEnding> wait(const CallLimits& limits = {});
   // The same for who waits for end_fd(): would_block while it has not ended.
   Result<VmEnding> try_wait();
-  // For poll(): readable for good once it has ended, within half a second where another process
-  // ended it while it slept. Borrowed: it lives as long as this handle or a copy of it. Always the
-  // same one. Error: io.
+  // For poll(): readable for good once it has ended, half a second later where another process
+  // ended it while it slept, and not after the Runtime has gone. Borrowed: it lives as long as this
+  // handle or a copy of it. Always the same one. Error: io.
   Result<int> end_fd() const;
 
   struct Impl;

@@ -45,9 +45,9 @@ class MICROVM_API Watch {
 
   // The next event; empty when the watched path itself is gone (removed or moved), after its
   // `removed`. Blocks until there is one; a watch does not keep the Vm awake.
-  // Errors: vm_gone when the connection ended, as every suspend, rollback and end of the Vm does:
-  // if the Vm lives, watch again and look what changed meanwhile. cancelled and deadline_exceeded
-  // lose nothing. protocol.
+  // Errors: vm_suspended when the Vm was suspended or rolled back, by whomever: watch again and
+  // look what changed meanwhile. vm_gone; cancelled and deadline_exceeded, which lose nothing;
+  // protocol.
   Result<std::optional<FileEvent>> next(const CallLimits& limits = {});
   // The same for who waits for fd(): would_block when there is none now.
   Result<std::optional<FileEvent>> try_next();

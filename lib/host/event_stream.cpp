@@ -31,7 +31,7 @@ EventStream& EventStream::operator=(EventStream&& other) noexcept {
   return *this;
 }
 EventStream::~EventStream() {
-  if (impl_ && !impl_->home.is_here()) static_cast<void>(impl_.release());
+  host::leave_unless_home(impl_);
 }
 
 int EventStream::fd() const noexcept {

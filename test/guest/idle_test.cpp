@@ -70,6 +70,22 @@ TEST_CASE("an idle vm falls asleep, wakes for a call, and falls asleep again") {
   CHECK(woken == 2);
 }
 
+TEST_CASE("a resume may bring another policy, which is recorded") {
+  RunningVm vm = run_detached();
+  suspend(vm);
+  IdlePolicy policy;
+  policy.idle_after = kIdleAfter;
+  policy.cpu_threshold = 0.4;
+  policy.auto_resume = false;
+  REQUIRE(vm.resume({.idle = policy}));
+  REQUIRE(falls_asleep(vm, kLong));
+  CHECK(vm.exec_collect({.argv = {"true"}}).error().code == ErrorCode::busy);
+  REQUIRE(vm.resume());
+  REQUIRE(falls_asleep(vm, kLong));
+  REQUIRE(vm.resume({.idle = IdlePolicy{}}));
+  CHECK(first_asleep({{"it", &vm}}, kIdleAfter * 2).empty());
+}
+
 // Each has a vm of its own and they wait together; what loads the processor waits by itself, below:
 // beside it a guest would seem busy that is not.
 TEST_CASE("a program, a terminal, a handle and the guest's own file keep a vm awake") {

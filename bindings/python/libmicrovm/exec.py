@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from . import values
+from .conversation import Conversation
 from .values import ExitStatus
 
 __all__ = ["Exec", "ExecResult"]
@@ -145,6 +146,9 @@ class _Writer(io.RawIOBase):
         self._native.write_stdin(data, None, None)
         return memoryview(data).nbytes
 
+    def fileno(self):
+        return self._native.fd()
+
     def close(self):
         if not self.closed:
             super().close()
@@ -168,6 +172,8 @@ class Exec:
         self._native = native
         self._outputs = _Outputs(native)
         self._status = None
+        self._talk = None
+        self._decode = (lambda data: data.decode(encoding, errors)) if text else bytes
         self.stdout = io.BufferedReader(_Reader(self._outputs, "out"))
         self.stderr = io.BufferedReader(_Reader(self._outputs, "err"))
         self.stdin = _Writer(native) if stdin_open else None
@@ -176,6 +182,12 @@ class Exec:
             self.stderr = io.TextIOWrapper(self.stderr, encoding, errors)
             if self.stdin is not None:
                 self.stdin = io.TextIOWrapper(self.stdin, encoding, errors, write_through=True)
+
+    # Before its files: they would write the end of stdin, which may block.
+    def __del__(self):
+        native = getattr(self, "_native", None)
+        if native is not None:
+            native.close()
 
     def __enter__(self):
         return self
@@ -198,6 +210,10 @@ class Exec:
         """The next piece of output of either stream, as soon as there is one; None at the end."""
         return values.exec_output(self._outputs.any(lambda: self._native.read(timeout, cancel)))
 
+    def try_read(self):
+        """As ``read()``, without waiting: WouldBlock when nothing is there now."""
+        return values.exec_output(self._outputs.any(self._native.try_read))
+
     def write(self, data, *, timeout=None, cancel=None) -> None:
         """Writes all of `data` (bytes-like, or ``str`` as UTF-8) to the program's stdin.
 
@@ -206,9 +222,20 @@ class Exec:
         """
         self._native.write_stdin(data, timeout, cancel)
 
+    def try_write(self, data) -> int:
+        """Writes as much of `data` as goes without waiting, from its beginning; says how much.
+
+        WouldBlock when nothing goes: wait until ``fileno()`` is writable.
+        """
+        return self._native.try_write_stdin(data)
+
     def close_stdin(self, *, timeout=None, cancel=None) -> None:
         """The program reads what was written, then the end. May be repeated."""
         self._native.close_stdin(timeout, cancel)
+
+    def try_close_stdin(self) -> None:
+        """As ``close_stdin()``, without waiting: WouldBlock, as ``try_write()``."""
+        self._native.try_close_stdin()
 
     def signal(self, signal, *, timeout=None, cancel=None) -> None:
         """Sends a signal (a number, or of ``signal.Signals``) to the program's process group."""
@@ -232,6 +259,25 @@ class Exec:
         if check:
             ExecResult([], self._status.returncode, b"", b"", self._status).check_returncode()
         return self._status
+
+    def try_wait(self) -> ExitStatus:
+        """As ``wait()``, without waiting: WouldBlock while it has not ended."""
+        if self._status is None:
+            self._status = values.exit_status(self._native.try_wait())
+        return self._status
+
+    def communicate(self, input=None, *, timeout=None, cancel=None):
+        """Writes `input`, then the end of stdin, and reads all output; ``(stdout, stderr)``.
+
+        As in ``subprocess``: both at the same time, so that neither waits for the other, and of
+        ``str`` with ``text=True``. After DeadlineExceeded the program runs on, and a further call,
+        without input, gives all of its output.
+        """
+        if input is not None and self.stdin is None:
+            raise ValueError("communicate: there is no stdin to give input to: stdin_open=True")
+        if self._talk is None:
+            self._talk = Conversation(self, input)
+        return self._talk.finish(timeout, cancel)
 
     @property
     def returncode(self):

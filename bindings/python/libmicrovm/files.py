@@ -1,6 +1,7 @@
 """The files of a Vm's guest."""
 
 from . import values
+from .streams import Watch
 
 __all__ = []
 
@@ -94,3 +95,128 @@ class VmFiles:
     def rename_file(self, path, new_path, *, replace=True, timeout=None, cancel=None) -> None:
         """Gives a file another path; what is there is replaced, or AlreadyExists."""
         self._native.rename_file(path, new_path, {"replace": replace}, timeout, cancel)
+
+    # ---- trees
+
+    def download(
+        self,
+        path,
+        directory,
+        *,
+        name=None,
+        follow_link=False,
+        follow_target=False,
+        keep_owner=False,
+        max_entries=None,
+        max_bytes=None,
+        timeout=None,
+        cancel=None,
+    ) -> values.TransferTotals:
+        """Copies a file, or a directory with all below it, into a directory of the host.
+
+        Nothing is written outside of it, whatever the guest says. `name` is that of the top in the
+        result (None: its own; ".": only what is in it). With `follow_link` a link at the path is
+        what it leads to; with `follow_target` one at the place of the top is written through.
+        `max_entries` (200,000) and `max_bytes` (16 GiB) bound what the guest may send.
+        """
+        options = {
+            "name": name,
+            "follow_link": follow_link,
+            "follow_target": follow_target,
+            "keep_owner": keep_owner,
+            "max_entries": max_entries,
+            "max_bytes": max_bytes,
+        }
+        totals = self._native.download(path, directory, options, timeout, cancel)
+        return values.transfer_totals(totals)
+
+    def download_tar(
+        self,
+        path,
+        sink,
+        *,
+        name=None,
+        follow_link=False,
+        max_entries=None,
+        max_bytes=None,
+        timeout=None,
+        cancel=None,
+    ) -> values.TransferTotals:
+        """The same as a tar, given to `sink`: a function, or an object with ``write``."""
+        options = {
+            "name": name,
+            "follow_link": follow_link,
+            "max_entries": max_entries,
+            "max_bytes": max_bytes,
+        }
+        write = getattr(sink, "write", sink)
+        totals = self._native.download_tar(path, write, options, timeout, cancel)
+        return values.transfer_totals(totals)
+
+    def upload(
+        self,
+        path,
+        directory,
+        *,
+        name=None,
+        follow_link=False,
+        follow_target=False,
+        keep_owner=False,
+        uid=None,
+        gid=None,
+        max_entries=None,
+        timeout=None,
+        cancel=None,
+    ) -> values.TransferTotals:
+        """Copies a file or directory of the host into a directory of the guest.
+
+        The directory is made (0o755, root) when there is none; directories that are there are
+        merged, files and links replaced. Owners are `uid` and `gid` (root), or with `keep_owner`
+        those of the host's files.
+        """
+        options = {
+            "name": name,
+            "follow_link": follow_link,
+            "follow_target": follow_target,
+            "keep_owner": keep_owner,
+            "uid": uid,
+            "gid": gid,
+            "max_entries": max_entries,
+        }
+        totals = self._native.upload(path, directory, options, timeout, cancel)
+        return values.transfer_totals(totals)
+
+    def upload_tar(
+        self,
+        source,
+        directory,
+        *,
+        keep_owner=False,
+        uid=None,
+        gid=None,
+        max_entries=None,
+        timeout=None,
+        cancel=None,
+    ) -> values.TransferTotals:
+        """The same from a tar, compressed or not.
+
+        `source` is a function of the most bytes it may return, which returns ``b""`` at the end,
+        or an object with such a ``read``, as a file has.
+        """
+        options = {
+            "keep_owner": keep_owner,
+            "uid": uid,
+            "gid": gid,
+            "max_entries": max_entries,
+        }
+        read = getattr(source, "read", source)
+        totals = self._native.upload_tar(read, directory, options, timeout, cancel)
+        return values.transfer_totals(totals)
+
+    def watch(self, path, *, recursive=False, timeout=None, cancel=None) -> Watch:
+        """Tells what happens to a file, or in a directory, from now on.
+
+        With `recursive` everything below it too. A watch does not keep the Vm awake, and ends with
+        VmGone when the Vm is suspended, rolled back or ended.
+        """
+        return Watch(self._native.watch(path, {"recursive": recursive}, timeout, cancel))

@@ -49,7 +49,6 @@ class VmPrograms:
             "reattach": reattach,
             "max_bytes": max_bytes,
             "input": input,
-            "stdin_open": input is not None,
         }
         status, out, err = self._native.exec_collect(options, timeout, cancel)
         if text:

@@ -5,6 +5,7 @@ import socket
 from . import values
 from .files import VmFiles
 from .programs import VmPrograms
+from .terminals import VmTerminals
 
 __all__ = ["KeepAwake", "Vm"]
 
@@ -26,7 +27,7 @@ class KeepAwake:
         self._native.close()
 
 
-class Vm(VmPrograms, VmFiles):
+class Vm(VmPrograms, VmTerminals, VmFiles):
     """A microVM: from ``Runtime.run()``, ``attach()``, ``run_checkpoint()`` and ``Vm.fork()``.
 
     All calls may be made from any thread. Those that need the guest resume a suspended Vm first.
@@ -154,3 +155,11 @@ class Vm(VmPrograms, VmFiles):
     def wait(self, *, timeout=None, cancel=None) -> values.VmEnding:
         """Waits until it has ended, by itself or by ``terminate()``, and says how."""
         return values.vm_ending(self._native.wait(timeout, cancel))
+
+    def try_wait(self) -> values.VmEnding:
+        """As ``wait()``, without waiting: WouldBlock while it has not ended."""
+        return values.vm_ending(self._native.try_wait())
+
+    def end_fileno(self) -> int:
+        """Readable once the Vm has ended, for select(). Not to be closed; gone with this object."""
+        return self._native.end_fd()

@@ -79,6 +79,13 @@ class Options {
   // "NAME=value" strings; from a mapping or a sequence.
   void take_environment(const char* name, std::vector<std::string>& out) const;
 
+  // One that there is no default for.
+  template <class T>
+  void need(const char* name, T& out) const {
+    if (find(name).is_none()) wrong_type(name, "given", py::none());
+    take(name, out);
+  }
+
   // None when it is not given.
   [[nodiscard]] py::object find(const char* name) const;
 

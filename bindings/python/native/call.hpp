@@ -43,6 +43,9 @@ class Call {
   template <class F>
   auto run(F&& call);
 
+  // Before it has begun.
+  [[nodiscard]] bool is_over() const { return user_token_ != nullptr && user_token_->cancelled(); }
+
   // Of a call that has callbacks, before run().
   void expect_callbacks() { own_.emplace(); }
   // For callbacks, from within the call, without the GIL, on any thread: carries out `python` on

@@ -35,10 +35,12 @@ std::shared_ptr<Family> make_family() {
 }
 
 void fail_closed(const char* what) {
-  fail(ErrorCode::invalid_argument, std::string(what) + " is closed");
+  fail(ErrorCode::invalid_argument, what == nullptr ? "the object was never made: call its class"
+                                                    : std::string(what) + " is closed");
 }
 
 void fail_forked(const char* what) {
+  if (what == nullptr) fail_closed(what);
   fail(ErrorCode::unsupported,
        std::string(what) +
            " was made before a fork, by another process: open a Runtime in this one");

@@ -9,6 +9,7 @@
 
 #include "call.hpp"
 #include "process.hpp"
+#include "zeroed.hpp"
 
 namespace microvm::python {
 
@@ -43,7 +44,7 @@ std::shared_ptr<Family> make_family();
 [[noreturn]] void fail_forked(const char* what);
 
 template <class T>
-class Handle final : public Closable {
+class Handle final : public Closable, public Zeroed {
  public:
   Handle(const char* what, T&& value, std::shared_ptr<Family> family)
       : what_(what),
@@ -86,7 +87,17 @@ class Handle final : public Closable {
       return result;
     });
   }
-  // One that does not: f(T&) -> anything but a Result.
+  // One that takes what is there with `now`, and only else waits for it with `f`. Where something
+  // is, that costs the main thread no helper.
+  template <class Now, class F>
+  auto use_or_wait(Call& call, Now&& now, F&& f) const {
+    if (!call.is_over()) {
+      auto there = look(now);
+      if (there || there.error().code != ErrorCode::would_block) return unwrap(std::move(there));
+    }
+    return use(call, f);
+  }
+  // One that does not block: f(T&) -> anything but void.
   template <class F>
   auto look(F&& f) const {
     auto value = get();

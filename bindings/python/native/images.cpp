@@ -58,9 +58,9 @@ py::dict import_base(const RuntimeHandle& runtime, py::handle given_name, py::ha
 
 BuildOptions build_options(const Options& options) {
   BuildOptions wanted;
-  options.take("context", wanted.context);
+  options.need("context", wanted.context);
   options.take("dockerfile", wanted.dockerfile);
-  options.take("tag", wanted.tag);
+  options.need("tag", wanted.tag);
   options.take("build_args", wanted.build_args);
   options.take("kernel", wanted.kernel);
   options.take("memory_bytes", wanted.memory_bytes);

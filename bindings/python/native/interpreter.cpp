@@ -35,6 +35,10 @@ void find_main_thread() {
       py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
 }
 
+void take_main_thread() {
+  main_thread = PyThread_get_thread_ident();
+}
+
 bool finalizing() {
 #if PY_VERSION_HEX >= 0x030d0000
   return Py_IsFinalizing() != 0;

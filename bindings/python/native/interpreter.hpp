@@ -26,6 +26,8 @@ class Unlocked {
 bool on_main_thread();
 // Called once, at import.
 void find_main_thread();
+// In a forked child: the thread that forked is the main one there.
+void take_main_thread();
 
 bool finalizing();
 

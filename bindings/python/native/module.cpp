@@ -31,6 +31,9 @@ PYBIND11_MODULE(_native, module) {
   bind_runtime(module);
   bind_vm(module);
   bind_exec(module);
+  bind_pty(module);
+  bind_watch(module);
+  bind_probe(module);
 }
 
 }  // namespace microvm::python

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "gate.hpp"
+#include "interpreter.hpp"
 
 namespace microvm::python {
 
@@ -14,6 +15,7 @@ std::atomic<uint32_t> forks{0};
 
 void begin_child() {
   forks.fetch_add(1, std::memory_order_relaxed);
+  take_main_thread();
   callback_gate().begin_child();
 }
 

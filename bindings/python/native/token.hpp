@@ -2,22 +2,25 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
+#include "errors.hpp"
 #include "microvm/cancel.hpp"
+#include "zeroed.hpp"
 
 namespace microvm::python {
 
 // Only with the GIL; the library's own tokens are for any thread.
-class Token {
+class Token : public Zeroed {
  public:
   void cancel() {
-    token_.cancel();
+    CancelToken(made()).cancel();
     for (CancelToken* call : calls_) call->cancel();
   }
-  [[nodiscard]] bool cancelled() const { return token_.cancelled(); }
-  [[nodiscard]] int fd() const { return token_.fd(); }
-  [[nodiscard]] const CancelToken& token() const { return token_; }
+  [[nodiscard]] bool cancelled() const { return made().cancelled(); }
+  [[nodiscard]] int fd() const { return made().fd(); }
+  [[nodiscard]] const CancelToken& token() const { return made(); }
 
   // A call that has a token of its own, as long as it is under way.
   void join(CancelToken* call) {
@@ -29,7 +32,13 @@ class Token {
   }
 
  private:
-  CancelToken token_;
+  [[nodiscard]] const CancelToken& made() const {
+    if (!token_)
+      fail(ErrorCode::invalid_argument, "the CancelToken was never made: call its class");
+    return *token_;
+  }
+
+  std::optional<CancelToken> token_{CancelToken()};
   std::vector<CancelToken*> calls_;
 };
 

@@ -52,7 +52,6 @@ py::dict describe(const FileEvent& event);
 py::dict describe(const TransferTotals& totals);
 
 py::dict describe(const Finding& finding);
-py::dict describe(const DeepReport& report);
 
 template <class T>
 py::list describe(const std::vector<T>& values) {

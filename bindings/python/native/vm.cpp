@@ -1,9 +1,7 @@
 // Vm: what it is, and what becomes of it.
 #include <unistd.h>
 
-#include "arguments.hpp"
-#include "bindings.hpp"
-#include "values.hpp"
+#include "streams.hpp"
 #include "vm_handle.hpp"
 
 namespace microvm::python {
@@ -100,11 +98,6 @@ void terminate(const VmHandle& vm, py::handle timeout, py::handle cancel) {
   vm.use(call, [](Vm& v, const CallLimits& limits) { return v.terminate(limits); });
 }
 
-py::dict wait(const VmHandle& vm, py::handle timeout, py::handle cancel) {
-  Call call(timeout, cancel);
-  return describe(vm.use(call, [](Vm& v, const CallLimits& limits) { return v.wait(limits); }));
-}
-
 std::unique_ptr<Handle<KeepAwake>> keep_awake(const VmHandle& vm) {
   return std::make_unique<Handle<KeepAwake>>(
       "the KeepAwake", vm.look([](Vm& v) { return v.keep_awake(); }), vm.family());
@@ -143,7 +136,12 @@ void bind_vm(py::module_& module) {
       .def("rollback", &rollback)
       .def("keep_awake", &keep_awake)
       .def("terminate", &terminate)
-      .def("wait", &wait)
+      .def("wait",
+           [](const VmHandle& v, py::handle timeout, py::handle cancel) {
+             return describe(stream_call<&Vm::try_wait, &Vm::wait>(v, timeout, cancel));
+           })
+      .def("try_wait", [](const VmHandle& v) { return describe(now_call<&Vm::try_wait>(v)); })
+      .def("end_fd", &now_call<&Vm::end_fd, Vm>)
       .def("close", &VmHandle::close)
       .def_property_readonly("closed", &VmHandle::closed);
   Bound<KeepAwake>(module, "KeepAwake")
@@ -151,6 +149,9 @@ void bind_vm(py::module_& module) {
       .def_property_readonly("closed", &Handle<KeepAwake>::closed);
   bind_vm_programs(vm);
   bind_vm_files(vm);
+  bind_vm_terminals(vm);
+  bind_vm_transfer(vm);
+  bind_vm_watch(vm);
 }
 
 }  // namespace microvm::python

@@ -11,7 +11,7 @@ using VmHandle = Handle<Vm>;
 
 ExecOptions exec_options(const Options& options) {
   ExecOptions wanted;
-  options.take("argv", wanted.argv);
+  options.need("argv", wanted.argv);
   options.take_environment("env", wanted.env);
   options.take("cwd", wanted.cwd);
   options.take("user", wanted.user);
@@ -80,6 +80,8 @@ py::tuple exec_collect(const VmHandle& vm, const py::dict& given, py::handle tim
   const ExecOptions wanted = exec_options(options);
   CollectOptions collect;
   options.take("max_bytes", collect.max_bytes);
+  const py::object input = options.find("input");
+  if (!input.is_none()) collect.input = Bytes("input", input).string();
   Call call(timeout, cancel);
   const ExecResult result = vm.use(call, [&](Vm& v, const CallLimits& limits) {
     return v.exec_collect(wanted, collect, limits);

@@ -29,6 +29,13 @@ class HomeProcess {
   pid_t pid_ = ::getpid();
 };
 
+// At the end of a handle, and where it is given another: what it has is left as it is, if that is
+// not at home.
+template <class Impl>
+void leave_unless_home(std::unique_ptr<Impl>& impl) {
+  if (impl && !impl->home.is_here()) static_cast<void>(impl.release());
+}
+
 // Shared by copies; left as it is, and not destroyed, where the last one is dropped elsewhere than
 // at home: what it would end, or wait for, belongs to the other process.
 template <class T, class... Arguments>

@@ -59,14 +59,14 @@ base::Failure Limits::would_block(std::string_view what) {
 }
 
 Result<void> Limits::wait(int fd, short poll_events, std::string_view what) const {
-  if (!may_wait_) return would_block(what);
   for (;;) {
     if (auto ok = check(what); !ok) return ok;
     pollfd fds[2] = {{fd, poll_events, 0}, {cancel_ != nullptr ? cancel_->fd() : -1, POLLIN, 0}};
-    if (::poll(fds, 2, poll_timeout_ms()) < 0 && errno != EINTR) {
+    if (::poll(fds, 2, may_wait_ ? poll_timeout_ms() : 0) < 0 && errno != EINTR) {
       return base::fail_errno(std::string(what) + ": poll");
     }
     if (fds[0].revents != 0) return {};
+    if (!may_wait_) return would_block(what);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "base/fd.hpp"
 #include "host/base/file_to_put.hpp"
 #include "host/session/frame_stream.hpp"
+#include "host/session/stream_home.hpp"
 #include "microvm/exec.hpp"
 #include "microvm/pty.hpp"
 
@@ -27,18 +28,6 @@ class AgentLink {
   virtual Error broken(std::string_view what) = 0;
   // What it leads to is gone for good: nothing can be reached by it any more.
   [[nodiscard]] virtual bool over() const { return false; }
-};
-
-// The Vm of a program's handle, which may see several workers come and go.
-class ExecHome {
- public:
-  virtual ~ExecHome() = default;
-  // Why a stream over that link has ended: vm_suspended where the Vm lives, its end otherwise.
-  virtual Error why_ended(AgentLink& link, std::string_view what) = 0;
-  // Has `use` called with the agent as it is now, woken where that is needed and allowed, and again
-  // where the Vm fell asleep under it.
-  using Use = std::function<Result<void>(const std::shared_ptr<AgentLink>&)>;
-  virtual Result<void> with_link(const Limits& limits, std::string_view what, const Use& use) = 0;
 };
 
 // A program with its complete environment.
@@ -85,21 +74,22 @@ class AgentClient {
   // its stream.
   Result<Exec> exec(const AgentCommand& command, const Limits& limits);
   // The same for one that belongs to the Vm. Errors: already_exists, busy, unsupported.
-  Result<Exec> exec(const ExecCommand& command, const std::shared_ptr<ExecHome>& home,
+  Result<Exec> exec(const ExecCommand& command, const std::shared_ptr<StreamHome>& home,
                     const Limits& limits);
   Result<Exec> attach_exec(const std::string& id, const ExecAttachOptions& options,
-                           const std::shared_ptr<ExecHome>& home, const Limits& limits);
+                           const std::shared_ptr<StreamHome>& home, const Limits& limits);
   Result<std::vector<ExecInfo>> list_execs(const Limits& limits);
   Result<void> signal_exec(const std::string& id, int signal, const Limits& limits);
   // Until it has ended. `begin` are the limits until the agent knows of it; from then on the end of
   // the stream is an error as `home` has it.
-  Result<ExitStatus> wait_exec(const std::string& id, const std::shared_ptr<ExecHome>& home,
+  Result<ExitStatus> wait_exec(const std::string& id, const std::shared_ptr<StreamHome>& home,
                                const Limits& begin, const Limits& limits);
   // The same for a program on a terminal.
-  Result<Pty> open_pty(const PtyCommand& command, const Limits& limits);
+  Result<Pty> open_pty(const PtyCommand& command, const std::shared_ptr<StreamHome>& home,
+                       const Limits& limits);
   // Errors: not_found, busy (someone else writes, or there are too many clients).
   Result<Pty> attach_pty(const std::string& id, const PtyAttachOptions& options,
-                         const Limits& limits);
+                         const std::shared_ptr<StreamHome>& home, const Limits& limits);
   Result<std::vector<PtyInfo>> list_ptys(const Limits& limits);
   // Returns when the program has ended. Error: not_found.
   Result<void> close_pty(const std::string& id, const Limits& limits);

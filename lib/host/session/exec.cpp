@@ -16,9 +16,9 @@ using wire::FrameType;
 
 struct [[gnu::visibility("hidden")]] Exec::Impl {
   Impl(host::Operation operation, host::ExecClient::Settings settings)
-      : client(std::move(operation), std::move(settings)) {}
+      : client(std::make_shared<host::ExecClient>(std::move(operation), std::move(settings))) {}
   const host::HomeProcess home;
-  host::ExecClient client;
+  const std::shared_ptr<host::ExecClient> client;
 };
 
 Exec::Exec(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -29,80 +29,79 @@ Exec& Exec::operator=(Exec&& other) noexcept {
   return *this;
 }
 Exec::~Exec() {
-  if (impl_ && !impl_->home.is_here()) static_cast<void>(impl_.release());
+  host::leave_unless_home(impl_);
 }
 
 Result<std::optional<ExecOutput>> Exec::read(const CallLimits& limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  return impl_->client.read(Limits(limits));
+  return impl_->client->read(Limits(limits));
 }
 
 Result<std::optional<ExecOutput>> Exec::try_read() {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  return impl_->client.read(Limits::at_once());
+  return impl_->client->read(Limits::at_once());
 }
 
 Result<void> Exec::write_stdin(std::span<const std::byte> data, const CallLimits& limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  return impl_->client.write_stdin(data, Limits(limits));
+  return impl_->client->write_stdin(data, Limits(limits));
 }
 
 Result<size_t> Exec::try_write_stdin(std::span<const std::byte> data) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  return impl_->client.try_write_stdin(data);
+  return impl_->client->try_write_stdin(data);
 }
 
 Result<void> Exec::close_stdin(const CallLimits& limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  return impl_->client.close_stdin(Limits(limits));
+  return impl_->client->close_stdin(Limits(limits));
 }
 
 Result<void> Exec::try_close_stdin() {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  return impl_->client.close_stdin(Limits::at_once());
+  return impl_->client->close_stdin(Limits::at_once());
 }
 
 Result<void> Exec::signal(int signal, const CallLimits& limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   const auto request = host::signal_request(signal);
   if (!request) return base::fail(request.error());
-  return impl_->client.send_signal(*request, Limits(limits, std::chrono::seconds(10)));
+  return impl_->client->send_signal(*request, Limits(limits, std::chrono::seconds(10)));
 }
 
 Result<void> Exec::detach(const CallLimits& limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  return impl_->client.detach(Limits(limits));
+  return impl_->client->detach(Limits(limits));
 }
 
 Result<ExitStatus> Exec::wait(const CallLimits& limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  return impl_->client.wait(Limits(limits));
+  return impl_->client->wait(Limits(limits));
 }
 
 Result<ExitStatus> Exec::try_wait() {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
-  return impl_->client.wait(Limits::at_once());
+  return impl_->client->wait(Limits::at_once());
 }
 
 const std::string& Exec::id() const noexcept {
-  return impl_->client.id();
+  return impl_->client->id();
 }
 
 uint32_t Exec::pid() const noexcept {
-  return impl_->client.pid();
+  return impl_->client->pid();
 }
 
 uint64_t Exec::position() const noexcept {
-  return impl_->client.position();
+  return impl_->client->position();
 }
 
 bool Exec::writer() const noexcept {
-  return impl_->client.writer();
+  return impl_->client->writer();
 }
 
 int Exec::fd() const noexcept {
-  if (!impl_->home.is_here()) return -1;
-  return impl_->client.fd();
+  return impl_->client->fd();
 }
 
 namespace host {
@@ -113,7 +112,7 @@ constexpr size_t kMaxListedExecs = 4096;
 
 Result<Exec> begin_exec(Operation operation, ExecClient::Settings settings, const Limits& limits) {
   auto impl = std::make_unique<Exec::Impl>(std::move(operation), std::move(settings));
-  if (auto ok = impl->client.begin(limits); !ok) return base::fail(ok.error());
+  if (auto ok = impl->client->begin(limits); !ok) return base::fail(ok.error());
   return Exec(std::move(impl));
 }
 
@@ -156,7 +155,7 @@ Result<Exec> AgentClient::exec(const AgentCommand& command, const Limits& limits
   return begin_exec(std::move(*operation), {.kills = true}, limits);
 }
 
-Result<Exec> AgentClient::exec(const ExecCommand& command, const std::shared_ptr<ExecHome>& home,
+Result<Exec> AgentClient::exec(const ExecCommand& command, const std::shared_ptr<StreamHome>& home,
                                const Limits& limits) {
   auto frames = CommandFrames::make(command.program, kMaxExecListBytes);
   if (!frames) return base::fail(frames.error());
@@ -181,7 +180,8 @@ Result<Exec> AgentClient::exec(const ExecCommand& command, const std::shared_ptr
 }
 
 Result<Exec> AgentClient::attach_exec(const std::string& id, const ExecAttachOptions& options,
-                                      const std::shared_ptr<ExecHome>& home, const Limits& limits) {
+                                      const std::shared_ptr<StreamHome>& home,
+                                      const Limits& limits) {
   const auto request = exec_attach_request(id, options);
   if (!request) return base::fail(request.error());
   auto operation = Operation::open(link_, "attach to an exec", limits);
@@ -224,7 +224,7 @@ Result<void> AgentClient::signal_exec(const std::string& id, int signal, const L
 }
 
 Result<ExitStatus> AgentClient::wait_exec(const std::string& id,
-                                          const std::shared_ptr<ExecHome>& home,
+                                          const std::shared_ptr<StreamHome>& home,
                                           const Limits& begin, const Limits& limits) {
   const std::string what = "wait for an exec";
   microvm_agent_ExecWaitRequest request{};
@@ -244,7 +244,7 @@ Result<ExitStatus> AgentClient::wait_exec(const std::string& id,
   if ((*frame)->type != FrameType::exited) return operation->unexpected(**frame);
   const auto exited = decode_message<microvm_agent_Exited>((*frame)->body);
   if (!exited) return base::fail(exited.error());
-  operation->collect(kForgetLimit);
+  operation->collect(kForgetLimit, Limits({}));
   return to_exit_status(*exited);
 }
 

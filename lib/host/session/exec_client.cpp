@@ -5,10 +5,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 
 #include "host/base/thread.hpp"
 #include "host/session/agent_messages.hpp"
+#include "sys/socket.hpp"
 
 namespace microvm::host {
 
@@ -42,7 +44,8 @@ Result<uint64_t> output_bytes(const Frame& frame) {
 }  // namespace
 
 ExecClient::ExecClient(Operation operation, Settings settings)
-    : settings_(std::move(settings)), stream_(std::make_shared<Stream>(std::move(operation))) {}
+    : settings_(std::move(settings)),
+      stream_(std::make_shared<Stream>(std::move(operation), settings_.home)) {}
 
 ExecClient::~ExecClient() {
   let_go();
@@ -88,7 +91,7 @@ Result<void> ExecClient::begin(const Limits& limits) {
   if (!frame) return base::fail(frame.error());
   if (frame->type == FrameType::exited) {
     begun_ = true;
-    return on_exited(*frame);
+    return on_exited(*frame, limits);
   }
   if (frame->type != FrameType::started) return operation.unexpected(*frame);
   const auto started = decode_message<microvm_agent_Started>(frame->body);
@@ -126,11 +129,10 @@ int ExecClient::fd() const {
   return poll_fd_ ? poll_fd_.get() : current()->operation.fd();
 }
 
-Error ExecClient::why_ended(Stream& stream) const {
+Error ExecClient::why_ended(const Stream& stream, const Limits& limits) const {
   if (left_) return {ErrorCode::busy, what() + ": this handle was detached"};
   if (over_) return {ErrorCode::vm_gone, what() + ": the program has ended"};
-  AgentLink& link = stream.operation.link();
-  Error why = settings_.home ? settings_.home->why_ended(link, what()) : link.broken(what());
+  Error why = stream.end.why(stream.operation, limits);
   if (why.code == ErrorCode::vm_suspended && id_.empty()) {
     why.code = ErrorCode::vm_gone;
     why.message += ", and with it the program: the microvm's image was made by an older version";
@@ -139,32 +141,38 @@ Error ExecClient::why_ended(Stream& stream) const {
 }
 
 Result<std::optional<ExecOutput>> ExecClient::read(const Limits& limits) {
-  for (;;) {
-    const auto held = limits.lock(read_mutex_, what());
+  for (int frames = 0; limits.may_wait() || frames < kFramesAtOnce; ++frames) {
+    auto held = limits.lock(read_mutex_, what());
     if (!held) return base::fail(held.error());
-    if (ended_) return std::nullopt;
+    if (ended_) {
+      if (auto through = farewell_.wait(limits); !through) return base::fail(through.error());
+      return std::nullopt;
+    }
     const StreamRef stream = current();
     auto frame = next_frame(*stream, limits);
     if (!frame) return base::fail(frame.error());
     if (!*frame) {
-      if (auto again = attach_again(stream, limits); !again) return base::fail(again.error());
+      if (auto again = attach_again(*held, stream, limits); !again)
+        return base::fail(again.error());
       continue;
     }
-    const auto has_output = take(**frame, *stream);
+    const auto has_output = take(**frame, *stream, limits);
     if (!has_output) return base::fail(has_output.error());
     if (!*has_output) continue;
     const auto which = (*frame)->type == FrameType::stdout_data ? ExecOutput::Stream::out
                                                                 : ExecOutput::Stream::err;
     return ExecOutput{which, std::move((*frame)->body), std::exchange(lost_, 0)};
   }
+  return Limits::would_block(what());
 }
 
 Result<ExitStatus> ExecClient::wait(const Limits& limits) {
-  for (;;) {
+  for (int pieces = 0; limits.may_wait() || pieces < kFramesAtOnce; ++pieces) {
     const auto output = read(limits);
     if (!output) return base::fail(output.error());
     if (!*output) return *ended_;
   }
+  return Limits::would_block(what());
 }
 
 // Empty at the end of the stream.
@@ -178,7 +186,7 @@ Result<std::optional<Frame>> ExecClient::next_frame(Stream& stream, const Limits
 }
 
 // True: the frame's body is output.
-Result<bool> ExecClient::take(const Frame& frame, const Stream& stream) {
+Result<bool> ExecClient::take(const Frame& frame, const Stream& stream, const Limits& limits) {
   const auto bytes = output_bytes(frame);
   if (!bytes) return base::fail(bytes.error());
   position_ += *bytes;
@@ -191,33 +199,45 @@ Result<bool> ExecClient::take(const Frame& frame, const Stream& stream) {
     writer_ = role->writer;
   } else if (frame.type != FrameType::exited) {
     return stream.operation.unexpected(frame);
-  } else if (auto ok = on_exited(frame); !ok) {
+  } else if (auto ok = on_exited(frame, limits); !ok) {
     return base::fail(ok.error());
   }
   return false;
 }
 
-Result<void> ExecClient::on_exited(const Frame& frame) {
+Result<void> ExecClient::on_exited(const Frame& frame, const Limits& limits) {
   const auto exited = decode_message<microvm_agent_Exited>(frame.body);
   if (!exited) return base::fail(exited.error());
   ended_ = to_exit_status(*exited);
   over_ = true;
   pid_ = ended_->message.empty() ? pid_.load() : 0;
   if (id_.empty()) return {};
-  current()->operation.collect(settings_.has_name ? kForgetLimit : std::chrono::seconds(0));
+  const StreamRef stream = current();
+  farewell_.say(std::shared_ptr<Operation>(stream, &stream->operation), settings_.home.get(),
+                settings_.has_name ? kForgetLimit : std::chrono::seconds(0), limits);
   return {};
 }
 
 Result<void> ExecClient::come_back(const StreamRef& lost, const Limits& limits) {
-  const auto held = limits.lock(read_mutex_, what());
+  auto held = limits.lock(read_mutex_, what());
   if (!held) return base::fail(held.error());
-  return attach_again(lost, limits);
+  return attach_again(*held, lost, limits);
 }
 
-Result<void> ExecClient::attach_again(const StreamRef& lost, const Limits& limits) {
+Result<void> ExecClient::attach_again(ReadLock& held, const StreamRef& lost, const Limits& limits) {
   if (current() != lost) return {};
-  const Error why = why_ended(*lost);
-  if (why.code != ErrorCode::vm_suspended || !settings_.reattach) return base::fail(why);
+  if (may_come_back() && !limits.may_wait()) return attach_later(lost);
+  auto done = attach_now(lost, limits);
+  held.unlock();  // those who are woken need it
+  wake_pollers();
+  return done;
+}
+
+Result<void> ExecClient::attach_now(const StreamRef& lost, const Limits& limits) {
+  if (current() != lost) return {};
+  const Error why = why_ended(*lost, limits);
+  if (why.code != ErrorCode::vm_suspended || !may_come_back()) return base::fail(why);
+  keep_pollers_quiet();
   if (auto kept = keep_rest(*lost, limits); !kept) return kept;
   StreamRef stream;
   auto done = settings_.home->with_link(
@@ -232,6 +252,35 @@ Result<void> ExecClient::attach_again(const StreamRef& lost, const Limits& limit
   return {};
 }
 
+// Whoever comes next has the result, a stream or the error; those who poll are told to come.
+Result<void> ExecClient::attach_later(const StreamRef& lost) {
+  std::unique_lock lock(stream_mutex_);
+  if (attach_failed_) return base::fail(*std::exchange(attach_failed_, std::nullopt));
+  if (is_attaching_) return Limits::would_block(what());
+  keep_pollers_quiet();
+  is_attaching_ = settings_.home->later(StreamHome::Errand::wake,
+                                        [late = weak_from_this(), lost](const Limits& limits) {
+                                          const auto client = late.lock();
+                                          if (client) client->attach_as_errand(lost, limits);
+                                        });
+  if (is_attaching_) return Limits::would_block(what());
+  lock.unlock();
+  wake_pollers();
+  return base::fail(why_ended(*lost, Limits({})));
+}
+
+void ExecClient::attach_as_errand(const StreamRef& lost, const Limits& limits) {
+  auto held = limits.lock(read_mutex_, what());
+  auto done = held ? attach_now(lost, limits) : base::fail(held.error());
+  {
+    const std::scoped_lock lock(stream_mutex_);
+    is_attaching_ = false;
+    if (!done) attach_failed_ = std::move(done.error());
+  }
+  if (held) held->unlock();
+  wake_pollers();
+}
+
 // What the stream has brought and nobody has read: the guest may not have it any more. It has
 // ended, so this waits for nothing.
 Result<void> ExecClient::keep_rest(Stream& stream, const Limits& limits) {
@@ -241,7 +290,7 @@ Result<void> ExecClient::keep_rest(Stream& stream, const Limits& limits) {
     if (!*frame) return {};
     if ((*frame)->type == FrameType::exited) over_ = true;
     rest_.push_back(std::move(**frame));
-    if (over_) return base::fail(why_ended(stream));
+    if (over_) return base::fail(why_ended(stream, limits));
   }
 }
 
@@ -275,7 +324,7 @@ Result<ExecClient::StreamRef> ExecClient::open_again(const std::shared_ptr<Agent
   const auto started = decode_message<microvm_agent_Started>(frame->body);
   if (!started) return base::fail(started.error());
   if (started->position != *position) return operation->unexpected(*frame);
-  auto stream = std::make_shared<Stream>(std::move(*operation));
+  auto stream = std::make_shared<Stream>(std::move(*operation), settings_.home);
   if (auto ok = check_stdin(*started); !ok) return base::fail(ok.error());
   on_started(*started, *stream);
   return stream;
@@ -293,6 +342,7 @@ void ExecClient::adopt(StreamRef stream) {
   {
     const std::scoped_lock lock(stream_mutex_);
     stream_ = std::move(stream);
+    attach_failed_.reset();
   }
   poll_fd_is_old_ = true;
   if (has_rest) send_rest_later();
@@ -302,6 +352,30 @@ void ExecClient::point_poll_fd() {
   if (!rest_.empty() || !std::exchange(poll_fd_is_old_, false)) return;
   const std::scoped_lock lock(stream_mutex_);
   ::dup3(stream_->operation.fd(), poll_fd_.get(), O_CLOEXEC);
+}
+
+// A socket that is neither readable nor writable before its peer is closed, and then both.
+void ExecClient::keep_pollers_quiet() {
+  const std::scoped_lock lock(quiet_mutex_);
+  if (!poll_fd_ || quiet_peer_) return;
+  auto pair = sys::stream_pair();
+  if (!pair) return;  // they look again and again instead
+  const std::array<std::byte, 4096> filling{};
+  while (::send(pair->first.get(), filling.data(), filling.size(), MSG_DONTWAIT | MSG_NOSIGNAL) >
+         0) {
+  }
+  ::dup3(pair->first.get(), poll_fd_.get(), O_CLOEXEC);
+  quiet_peer_ = std::move(pair->second);
+}
+
+void ExecClient::wake_pollers() {
+  const std::scoped_lock lock(quiet_mutex_);
+  quiet_peer_.reset();
+}
+
+void ExecClient::look_at_poll_fd() {
+  const std::unique_lock held(read_mutex_, std::try_to_lock);
+  if (held) point_poll_fd();
 }
 
 // ---- stdin
@@ -329,8 +403,11 @@ Result<size_t> ExecClient::try_write_stdin(wire::ByteView data) {
   const auto held = limits.lock(write_mutex_, what());
   if (!held) return base::fail(held.error());
   has_written_ = true;
-  return send_some(
-      data, [&](wire::ByteView piece, size_t& taken) { return write_piece(piece, limits, taken); });
+  auto taken = send_some(data, [&](wire::ByteView piece, size_t& of_piece) {
+    return write_piece(piece, limits, of_piece);
+  });
+  look_at_poll_fd();
+  return taken;
 }
 
 Result<void> ExecClient::write_piece(wire::ByteView piece, const Limits& limits, size_t& taken) {

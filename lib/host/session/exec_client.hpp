@@ -13,6 +13,7 @@
 #include "host/session/agent_client.hpp"
 #include "host/session/operation.hpp"
 #include "host/session/stdin_log.hpp"
+#include "host/session/stream_end.hpp"
 #include "microvm/exec.hpp"
 
 namespace microvm::host {
@@ -20,10 +21,11 @@ namespace microvm::host {
 // Until an agent has forgotten a program whose end was told; one that is stuck is not waited for.
 inline constexpr std::chrono::seconds kForgetLimit{1};
 
-class ExecClient {
+// Held by shared_ptr only.
+class ExecClient : public std::enable_shared_from_this<ExecClient> {
  public:
   struct Settings {
-    std::shared_ptr<ExecHome> home;  // none: the stream is all there is
+    std::shared_ptr<StreamHome> home;  // none: the stream is all there is
     bool reattach = false;
     bool kills = false;     // when it goes before the end
     bool has_name = false;  // that a person gave, and may give again to another program
@@ -57,8 +59,10 @@ class ExecClient {
  private:
   // One stream. Who uses it holds it, so that it stays its own while another takes its place.
   struct Stream {
-    explicit Stream(Operation op) : operation(std::move(op)) {}
+    Stream(Operation op, const std::shared_ptr<StreamHome>& home)
+        : operation(std::move(op)), end(home) {}
     Operation operation;
+    StreamEnd end;
     uint64_t next_stdin = 0;  // with write_mutex_: of the log, to send over this one
     bool end_sent = false;    // likewise
   };
@@ -67,23 +71,35 @@ class ExecClient {
   [[nodiscard]] StreamRef current() const;
   [[nodiscard]] const std::string& what() const { return what_; }
   void on_started(const microvm_agent_Started& started, Stream& stream);
-  [[nodiscard]] Error why_ended(Stream& stream) const;
+  [[nodiscard]] Error why_ended(const Stream& stream, const Limits& limits) const;
   // After a stream has ended: when this returns without an error there is another one.
   Result<void> come_back(const StreamRef& lost, const Limits& limits);
+  [[nodiscard]] bool may_come_back() const { return settings_.reattach && !left_ && !over_; }
   void let_go();
   void kill_and_forget(const std::shared_ptr<AgentLink>& link) const;
+  void attach_as_errand(const StreamRef& lost, const Limits& limits);
+  // After a call that must not wait has sent what went.
+  void look_at_poll_fd();
 
   // --- with read_mutex_
   Result<std::optional<Frame>> next_frame(Stream& stream, const Limits& limits);
-  Result<bool> take(const Frame& frame, const Stream& stream);
-  Result<void> on_exited(const Frame& frame);
-  Result<void> attach_again(const StreamRef& lost, const Limits& limits);
+  Result<bool> take(const Frame& frame, const Stream& stream, const Limits& limits);
+  Result<void> on_exited(const Frame& frame, const Limits& limits);
+  using ReadLock = std::unique_lock<std::timed_mutex>;
+  // Gives the lock back when it has attached, or failed to.
+  Result<void> attach_again(ReadLock& held, const StreamRef& lost, const Limits& limits);
+  Result<void> attach_now(const StreamRef& lost, const Limits& limits);
+  // For calls that must not wait: by an errand.
+  Result<void> attach_later(const StreamRef& lost);
   Result<void> keep_rest(Stream& stream, const Limits& limits);
   [[nodiscard]] Result<uint64_t> end_of_rest() const;
   Result<StreamRef> open_again(const std::shared_ptr<AgentLink>& link, const Limits& limits);
   [[nodiscard]] Result<void> check_stdin(const microvm_agent_Started& started) const;
   void adopt(StreamRef stream);
   void point_poll_fd();
+  // As long as it is not known what comes after the stream that has ended, those who poll wait.
+  void keep_pollers_quiet();
+  void wake_pollers();
 
   // --- with write_mutex_
   [[nodiscard]] Result<void> check_writable() const;
@@ -114,15 +130,22 @@ class ExecClient {
 
   mutable std::mutex stream_mutex_;
   StreamRef stream_;
-  base::Fd poll_fd_;  // the number that callers poll; none: the stream's own
+  base::Fd poll_fd_;                    // the number that callers poll; none: the stream's own
+  bool is_attaching_ = false;           // an errand is on its way
+  std::optional<Error> attach_failed_;  // and came to this; for the next call that must not wait
 
   std::timed_mutex read_mutex_;
   std::deque<Frame> rest_;  // of a stream that has ended, not read yet
-  // Until the reader comes, callers poll the stream before, which has ended and so is readable.
+  // Until the reader comes, callers poll the stream before, which has ended and so is readable, or
+  // what stood in its place while another one was looked for.
   bool poll_fd_is_old_ = false;
   uint64_t lost_ = 0;  // since the last piece of output
   uint32_t pen_ = 0;
   std::optional<ExitStatus> ended_;
+  Farewell farewell_;
+
+  std::mutex quiet_mutex_;  // of the next
+  base::Fd quiet_peer_;     // what callers poll is quiet until this is closed
 
   std::timed_mutex write_mutex_;
 

@@ -91,8 +91,11 @@ Result<void> FrameWriter::write(int fd, wire::FrameType type, wire::ByteView bod
   pending_.assign(header.begin(), header.end());
   pending_.insert(pending_.end(), body.begin(), body.end());
   sent_ = 0;
-  if (taken != nullptr) *taken = true;
-  return flush(fd, limits, what);
+  auto sent = flush(fd, limits, what);
+  // Of which nothing has gone is not sent later either.
+  if (!sent && sent_ == 0) pending_.clear();
+  if (taken != nullptr) *taken = !pending_.empty();
+  return sent;
 }
 
 }  // namespace microvm::host

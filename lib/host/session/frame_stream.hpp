@@ -43,11 +43,11 @@ class FrameReader {
 };
 
 // Any thread; frames of different threads do not mix. The rest of a frame whose write was cut short
-// goes out before the next one.
+// goes out before the next one; one of which nothing has gone does not.
 class FrameWriter {
  public:
-  // Errors: vm_gone when the peer is gone, cancelled, deadline_exceeded, io. `taken`, if there is
-  // one, becomes true when the frame goes out, now or before the next one.
+  // Errors: vm_gone when the peer is gone, would_block, cancelled, deadline_exceeded, io. `taken`,
+  // if there is one, is set to whether the frame goes out, now or before the next one.
   Result<void> write(int fd, wire::FrameType type, wire::ByteView body, const Limits& limits,
                      std::string_view what, bool* taken = nullptr);
 

@@ -114,10 +114,10 @@ Result<void> Operation::expect_ok(const Limits& limits) {
   return {};
 }
 
-void Operation::collect(std::chrono::milliseconds wait) {
-  const auto told = try_push(FrameType::pty_collect, {}, Limits({}, kCollectLimit));
+void Operation::collect(std::chrono::milliseconds wait, const Limits& limits) {
+  const auto told = try_push(FrameType::pty_collect, {}, limits.within(kCollectLimit));
   if (!told || !*told || wait.count() == 0) return;
-  [[maybe_unused]] const auto closed = Limits({}, wait).wait(stream_.get(), POLLRDHUP, what_);
+  [[maybe_unused]] const auto closed = limits.within(wait).wait(stream_.get(), POLLRDHUP, what_);
 }
 
 base::Failure Operation::unexpected(const Frame& frame) const {

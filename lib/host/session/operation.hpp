@@ -39,7 +39,7 @@ class Operation {
   // Of a session whose `exited` has arrived: the agent need not keep that for others; where it does
   // not hear this, it keeps a bounded number. It closes the stream when it has forgotten it, so
   // that somebody who wants its name again can wait for that; 0: does not.
-  void collect(std::chrono::milliseconds wait);
+  void collect(std::chrono::milliseconds wait, const Limits& limits);
   [[nodiscard]] base::Failure unexpected(const Frame& frame) const;
 
   [[nodiscard]] int fd() const { return stream_.get(); }

@@ -9,6 +9,7 @@
 #include "host/session/agent_client.hpp"
 #include "host/session/agent_messages.hpp"
 #include "host/session/operation.hpp"
+#include "host/session/stream_end.hpp"
 
 namespace microvm {
 
@@ -24,6 +25,7 @@ constexpr std::chrono::seconds kSendLimit{10};
 constexpr std::chrono::milliseconds kForgetLimit{200};
 // A list is bounded by the agent, and here against one that does not keep to it.
 constexpr size_t kMaxListed = 1024;
+constexpr const char* kTerminal = "terminal";
 
 PtySize to_size(uint32_t rows, uint32_t columns) {
   return {static_cast<uint16_t>(rows), static_cast<uint16_t>(columns)};
@@ -50,34 +52,68 @@ Result<void> check_size(PtySize size) {
 
 }  // namespace
 
-// The reading thread owns `ended`, `lost` and reads; writers only push, which the operation
-// serialises.
+// The reading thread owns `ended`, `farewell`, `lost` and reads; writers only push, which the
+// operation serialises.
 struct [[gnu::visibility("hidden")]] Pty::Impl {
-  explicit Impl(host::Operation op) : operation(std::move(op)) {}
+  Impl(host::Operation op, std::shared_ptr<host::StreamHome> vm)
+      : operation(std::make_shared<host::Operation>(std::move(op))),
+        stream_home(std::move(vm)),
+        end(stream_home) {}
 
   Result<void> begin(const Limits& limits);
   Result<std::optional<PtyOutput>> read(const Limits& limits);
   Result<ExitStatus> wait(const Limits& limits);
-  Result<bool> take(host::Frame& frame);
+  Result<host::Frame> receive(const Limits& limits);
+  Result<void> push(FrameType type, wire::ByteView body, const Limits& limits,
+                    bool* taken = nullptr);
+  Result<void> write(wire::ByteView data, const Limits& limits);
+  Result<bool> take(host::Frame& frame, const Limits& limits);
   Result<void> on_opened(const host::Frame& frame);
-  Result<void> on_exited(const host::Frame& frame);
+  Result<void> on_exited(const host::Frame& frame, const Limits& limits);
   Result<void> check_writer() const;
 
+  const std::shared_ptr<host::Operation> operation;
   const host::HomeProcess home;
-  host::Operation operation;
+  const std::shared_ptr<host::StreamHome> stream_home;  // none: the stream is all there is
+  const host::StreamEnd end;
   std::string id;
   uint32_t pid = 0;
   std::atomic<bool> writer{false};
   std::atomic<uint64_t> position{0};
   uint64_t lost = 0;  // since the last piece of output
   std::optional<ExitStatus> ended;
+  host::Farewell farewell;
 };
 
-Result<void> Pty::Impl::begin(const Limits& limits) {
-  const auto frame = operation.receive(limits);
+Result<host::Frame> Pty::Impl::receive(const Limits& limits) {
+  auto frame = operation->try_receive(limits);
   if (!frame) return base::fail(frame.error());
-  if (frame->type == FrameType::exited) return on_exited(*frame);
-  if (frame->type != FrameType::pty_opened) return operation.unexpected(*frame);
+  if (!*frame) return base::fail(end.why(*operation, limits));
+  return std::move(**frame);
+}
+
+Result<void> Pty::Impl::push(FrameType type, wire::ByteView body, const Limits& limits,
+                             bool* taken) {
+  const auto sent = operation->try_push(type, body, limits, taken);
+  if (!sent) return base::fail(sent.error());
+  if (!*sent) return base::fail(end.why(*operation, limits));
+  return {};
+}
+
+Result<void> Pty::Impl::write(wire::ByteView data, const Limits& limits) {
+  while (!data.empty()) {
+    const auto piece = data.first(std::min<size_t>(data.size(), wire::kDataChunk));
+    if (auto sent = push(FrameType::stdin_data, piece, limits); !sent) return sent;
+    data = data.subspan(piece.size());
+  }
+  return {};
+}
+
+Result<void> Pty::Impl::begin(const Limits& limits) {
+  const auto frame = receive(limits);
+  if (!frame) return base::fail(frame.error());
+  if (frame->type == FrameType::exited) return on_exited(*frame, limits);
+  if (frame->type != FrameType::pty_opened) return operation->unexpected(*frame);
   return on_opened(*frame);
 }
 
@@ -91,16 +127,16 @@ Result<void> Pty::Impl::on_opened(const host::Frame& frame) {
   return {};
 }
 
-Result<void> Pty::Impl::on_exited(const host::Frame& frame) {
+Result<void> Pty::Impl::on_exited(const host::Frame& frame, const Limits& limits) {
   const auto exited = host::decode_message<microvm_agent_Exited>(frame.body);
   if (!exited) return base::fail(exited.error());
   ended = host::to_exit_status(*exited);
-  operation.collect(kForgetLimit);
+  farewell.say(operation, stream_home.get(), kForgetLimit, limits);
   return {};
 }
 
 // True: the frame's body is output.
-Result<bool> Pty::Impl::take(host::Frame& frame) {
+Result<bool> Pty::Impl::take(host::Frame& frame, const Limits& limits) {
   if (frame.type == FrameType::stdout_data) {
     position += frame.body.size();
     return !frame.body.empty();
@@ -118,29 +154,32 @@ Result<bool> Pty::Impl::take(host::Frame& frame) {
     writer = message->writer;
     return false;
   }
-  if (frame.type != FrameType::exited) return operation.unexpected(frame);
-  if (auto ok = on_exited(frame); !ok) return base::fail(ok.error());
+  if (frame.type != FrameType::exited) return operation->unexpected(frame);
+  if (auto ok = on_exited(frame, limits); !ok) return base::fail(ok.error());
   return false;
 }
 
 Result<std::optional<PtyOutput>> Pty::Impl::read(const Limits& limits) {
-  while (!ended) {
-    auto frame = operation.receive(limits);
+  for (int frames = 0; !ended; ++frames) {
+    if (!limits.may_wait() && frames == host::kFramesAtOnce) return Limits::would_block(kTerminal);
+    auto frame = receive(limits);
     if (!frame) return base::fail(frame.error());
-    const auto is_output = take(*frame);
+    const auto is_output = take(*frame, limits);
     if (!is_output) return base::fail(is_output.error());
     if (*is_output) return PtyOutput{std::move(frame->body), std::exchange(lost, 0)};
   }
+  if (auto through = farewell.wait(limits); !through) return base::fail(through.error());
   return std::nullopt;
 }
 
 // Discards what it reads.
 Result<ExitStatus> Pty::Impl::wait(const Limits& limits) {
-  for (;;) {
+  for (int pieces = 0; limits.may_wait() || pieces < host::kFramesAtOnce; ++pieces) {
     const auto output = read(limits);
     if (!output) return base::fail(output.error());
     if (!*output) return *ended;
   }
+  return Limits::would_block(kTerminal);
 }
 
 Result<void> Pty::Impl::check_writer() const {
@@ -166,7 +205,7 @@ Result<std::optional<PtyOutput>> Pty::try_read() {
 Result<void> Pty::write(std::span<const std::byte> data, const CallLimits& call_limits) {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   if (auto ok = impl_->check_writer(); !ok) return ok;
-  return impl_->operation.push_data(FrameType::stdin_data, data, Limits(call_limits));
+  return impl_->write(data, Limits(call_limits));
 }
 
 Result<size_t> Pty::try_write(std::span<const std::byte> data) {
@@ -175,7 +214,7 @@ Result<size_t> Pty::try_write(std::span<const std::byte> data) {
   return host::send_some(data, [&](wire::ByteView piece, size_t& gone) -> Result<void> {
     if (auto ok = impl_->check_writer(); !ok) return ok;
     bool taken = false;
-    auto sent = impl_->operation.push(FrameType::stdin_data, piece, limits, &taken);
+    auto sent = impl_->push(FrameType::stdin_data, piece, limits, &taken);
     gone = taken ? piece.size() : 0;
     return sent;
   });
@@ -186,8 +225,8 @@ Result<void> Pty::resize(PtySize size, const CallLimits& limits) {
   if (auto ok = check_size(size); !ok) return ok;
   if (auto ok = impl_->check_writer(); !ok) return ok;
   const microvm_agent_PtySize message{size.rows, size.columns};
-  return impl_->operation.push(FrameType::pty_resize, host::encode_message(message),
-                               Limits(limits, kSendLimit));
+  return impl_->push(FrameType::pty_resize, host::encode_message(message),
+                     Limits(limits, kSendLimit));
 }
 
 Result<void> Pty::signal(int signal, const CallLimits& limits) {
@@ -195,13 +234,13 @@ Result<void> Pty::signal(int signal, const CallLimits& limits) {
   const auto request = host::signal_request(signal);
   if (!request) return base::fail(request.error());
   if (auto ok = impl_->check_writer(); !ok) return ok;
-  return impl_->operation.push(FrameType::signal, *request, Limits(limits, kSendLimit));
+  return impl_->push(FrameType::signal, *request, Limits(limits, kSendLimit));
 }
 
 // The descriptor stays until the handle goes: another thread may be waiting on it.
 void Pty::detach() {
   if (!impl_->home.is_here()) return;
-  ::shutdown(impl_->operation.fd(), SHUT_RDWR);
+  ::shutdown(impl_->operation->fd(), SHUT_RDWR);
 }
 
 Result<ExitStatus> Pty::wait(const CallLimits& limits) {
@@ -231,14 +270,14 @@ uint64_t Pty::position() const noexcept {
 }
 
 int Pty::fd() const noexcept {
-  return impl_->operation.fd();
+  return impl_->operation->fd();
 }
 
 namespace host {
 namespace {
 
-Result<Pty> begin(Operation operation, const Limits& limits) {
-  auto impl = std::make_unique<Pty::Impl>(std::move(operation));
+Result<Pty> begin(Operation operation, std::shared_ptr<StreamHome> home, const Limits& limits) {
+  auto impl = std::make_unique<Pty::Impl>(std::move(operation), std::move(home));
   if (auto ok = impl->begin(limits); !ok) return base::fail(ok.error());
   return Pty(std::move(impl));
 }
@@ -278,7 +317,8 @@ Result<microvm_agent_PtyAttachRequest> attach_request(const std::string& id,
 
 }  // namespace
 
-Result<Pty> AgentClient::open_pty(const PtyCommand& command, const Limits& limits) {
+Result<Pty> AgentClient::open_pty(const PtyCommand& command,
+                                  const std::shared_ptr<StreamHome>& home, const Limits& limits) {
   if (auto ok = check_size(command.size); !ok) return base::fail(ok.error());
   const auto request = open_request(command);
   if (!request) return base::fail(request.error());
@@ -292,18 +332,18 @@ Result<Pty> AgentClient::open_pty(const PtyCommand& command, const Limits& limit
   if (ok) ok = operation->send(FrameType::arguments, *arguments, limits);
   if (ok) ok = operation->send(FrameType::environment, *environment, limits);
   if (!ok) return base::fail(ok.error());
-  return begin(std::move(*operation), limits);
+  return begin(std::move(*operation), home, limits);
 }
 
 Result<Pty> AgentClient::attach_pty(const std::string& id, const PtyAttachOptions& options,
-                                    const Limits& limits) {
+                                    const std::shared_ptr<StreamHome>& home, const Limits& limits) {
   const auto request = attach_request(id, options);
   if (!request) return base::fail(request.error());
   auto operation = Operation::open(link_, "attach to a terminal", limits);
   if (!operation) return base::fail(operation.error());
   auto ok = operation->send(FrameType::pty_attach, encode_message(*request), limits);
   if (!ok) return base::fail(ok.error());
-  return begin(std::move(*operation), limits);
+  return begin(std::move(*operation), home, limits);
 }
 
 Result<std::vector<PtyInfo>> AgentClient::list_ptys(const Limits& limits) {

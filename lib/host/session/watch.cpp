@@ -4,6 +4,7 @@
 
 #include "host/session/agent_messages.hpp"
 #include "host/session/operation.hpp"
+#include "host/session/stream_end.hpp"
 #include "host/session/tree_path.hpp"
 
 namespace microvm {
@@ -12,12 +13,14 @@ using host::Limits;
 using wire::FrameType;
 
 struct [[gnu::visibility("hidden")]] Watch::Impl {
-  explicit Impl(host::Operation op) : operation(std::move(op)) {}
+  Impl(host::Operation op, const std::shared_ptr<host::StreamHome>& home)
+      : operation(std::move(op)), end(home) {}
 
   Result<std::optional<FileEvent>> next(const Limits& limits);
 
   const host::HomeProcess home;
   host::Operation operation;
+  host::StreamEnd end;
   bool ended = false;
 };
 
@@ -79,14 +82,16 @@ Result<std::optional<FileEvent>> Watch::try_next() {
 
 Result<std::optional<FileEvent>> Watch::Impl::next(const Limits& limits) {
   if (ended) return std::nullopt;
-  const auto frame = operation.receive(limits);
-  if (!frame) return base::fail(frame.error());
-  if (frame->type == FrameType::ok) {
+  const auto received = operation.try_receive(limits);
+  if (!received) return base::fail(received.error());
+  if (!*received) return base::fail(end.why(operation, limits));
+  const host::Frame& frame = **received;
+  if (frame.type == FrameType::ok) {
     ended = true;
     return std::nullopt;
   }
-  if (frame->type != FrameType::watch_event) return operation.unexpected(*frame);
-  auto event = to_event(*frame);
+  if (frame.type != FrameType::watch_event) return operation.unexpected(frame);
+  auto event = to_event(frame);
   if (!event) return base::fail(event.error());
   return std::optional(std::move(*event));
 }
@@ -94,7 +99,8 @@ Result<std::optional<FileEvent>> Watch::Impl::next(const Limits& limits) {
 namespace host {
 
 Result<Watch> open_watch(const std::shared_ptr<AgentLink>& link, const std::string& path,
-                         const WatchOptions& options, const Limits& limits) {
+                         const WatchOptions& options, const std::shared_ptr<StreamHome>& home,
+                         const Limits& limits) {
   microvm_agent_WatchRequest request{};
   if (auto ok = set_text(request.path, path, "path"); !ok) return base::fail(ok.error());
   request.recursive = options.recursive;
@@ -103,7 +109,7 @@ Result<Watch> open_watch(const std::shared_ptr<AgentLink>& link, const std::stri
   auto ok = operation->send(FrameType::watch, encode_message(request), limits);
   if (ok) ok = operation->expect_ok(limits);
   if (!ok) return base::fail(ok.error());
-  return Watch(std::make_unique<Watch::Impl>(std::move(*operation)));
+  return Watch(std::make_unique<Watch::Impl>(std::move(*operation), home));
 }
 
 }  // namespace host

@@ -158,7 +158,7 @@ LogStream& LogStream::operator=(LogStream&& other) noexcept {
   return *this;
 }
 LogStream::~LogStream() {
-  if (impl_ && !impl_->home.is_here()) static_cast<void>(impl_.release());
+  host::leave_unless_home(impl_);
 }
 
 int LogStream::fd() const noexcept {

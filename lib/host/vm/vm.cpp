@@ -1,11 +1,9 @@
 // The public handle; vm_impl.cpp has what it stands on.
 #include "microvm/vm.hpp"
 
-#include <poll.h>
-
-#include <algorithm>
 #include <thread>
 
+#include "host/session/collect_output.hpp"
 #include "host/vm/vm_impl.hpp"
 
 namespace microvm {
@@ -17,42 +15,6 @@ namespace {
 // A guest that is alive accepts a connection within this, however slow.
 constexpr std::chrono::seconds kOperationLimit{60};
 constexpr std::chrono::seconds kInfoLimit{10};
-
-void append_bounded(std::string& to, const std::vector<std::byte>& data, size_t max_bytes) {
-  const size_t take = std::min(data.size(), max_bytes - std::min(max_bytes, to.size()));
-  to.append(reinterpret_cast<const char*>(data.data()), take);
-}
-
-// What exec_collect() still has to give to its program.
-struct CollectInput {
-  std::span<const std::byte> rest;
-  bool is_over = false;  // all of it and the end were given, or nobody takes them any more
-
-  // What goes without waiting. Why nobody takes it, who reads learns as well.
-  void give(Exec& program) {
-    while (!is_over) {
-      const auto taken = rest.empty() ? program.try_close_stdin().map([] { return size_t{0}; })
-                                      : program.try_write_stdin(rest);
-      if (!taken && taken.error().code == ErrorCode::would_block) return;
-      is_over = !taken || rest.empty();
-      if (taken) rest = rest.subspan(*taken);
-    }
-  }
-};
-
-// In one thread: a program that is not read from may not read either.
-Result<std::optional<ExecOutput>> give_and_read(Exec& program, CollectInput& input,
-                                                const Limits& limits) {
-  for (;;) {
-    input.give(program);
-    if (input.is_over) return program.read(limits.rest());
-    auto output = program.try_read();
-    if (output || output.error().code != ErrorCode::would_block) return output;
-    if (auto ready = limits.wait(program.fd(), POLLIN | POLLOUT, "exec"); !ready) {
-      return base::fail(ready.error());
-    }
-  }
-}
 
 }  // namespace
 
@@ -93,26 +55,11 @@ Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CollectOpt
                                     const CallLimits& call_limits) {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits limits(call_limits);
-  CollectInput input{.rest = std::as_bytes(std::span(collect.input)),
-                     .is_over = collect.input.empty()};
   ExecOptions with_input = options;
-  if (!input.is_over) with_input.stdin_open = true;
+  if (!collect.input.empty()) with_input.stdin_open = true;
   auto program = exec(with_input, call_limits);
   if (!program) return base::fail(program.error());
-  ExecResult result;
-  for (;;) {
-    // What is left is never nothing, and a program that never stops talking is never waited for.
-    if (auto ok = limits.check("exec"); !ok) return base::fail(ok.error());
-    const auto output = give_and_read(*program, input, limits);
-    if (!output) return base::fail(output.error());
-    if (!*output) break;
-    const bool out = (*output)->stream == ExecOutput::Stream::out;
-    append_bounded(out ? result.out : result.err, (*output)->data, collect.max_bytes);
-  }
-  const auto status = program->wait(limits.rest());
-  if (!status) return base::fail(status.error());
-  result.status = *status;
-  return result;
+  return host::collect_output(*program, collect, limits);
 }
 
 Result<int> Vm::connect(uint16_t port, const CallLimits& limits) {

@@ -96,6 +96,7 @@ void Vm::Impl::see_end(int looks_left) {
 }
 
 bool Vm::Impl::watch_end() {
+  if (core->errands.token().cancelled()) return false;
   if (is_end_watched_.exchange(true)) return true;
   is_end_watched_ = send_to_look_for_end(core->errands, weak_from_this());
   return is_end_watched_;

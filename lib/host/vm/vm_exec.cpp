@@ -1,10 +1,11 @@
-// Programs in a Vm, and the way back to them when it was suspended under their handles.
+// Programs in a Vm.
 #include <cstring>
 #include <optional>
 
 #include "host/base/random.hpp"
 #include "host/vm/environment.hpp"
 #include "host/vm/vm_impl.hpp"
+#include "host/vm/vm_stream_home.hpp"
 
 namespace microvm {
 
@@ -14,46 +15,6 @@ namespace {
 
 // A guest that is alive starts a program within this, however slow.
 constexpr std::chrono::seconds kExecCallLimit{60};
-
-class VmExecHome final : public host::ExecHome {
- public:
-  explicit VmExecHome(std::weak_ptr<Vm::Impl> vm) : vm_(std::move(vm)) {}
-
-  Error why_ended(host::AgentLink& link, std::string_view what) override {
-    Error why = link.broken(what);
-    const auto vm = vm_.lock();
-    if (!vm || !link.over()) return why;
-    const VmState now = vm->state();
-    if (now == VmState::terminated || now == VmState::terminating) return why;
-    return {ErrorCode::vm_suspended, std::string(what) + ": microvm " + vm->record.id +
-                                         " was suspended or rolled back: attach again"};
-  }
-
-  Result<void> with_link(const Limits& limits, std::string_view what, const Use& use) override {
-    const auto vm = vm_.lock();
-    if (!vm) {
-      return base::fail(ErrorCode::vm_gone,
-                        std::string(what) + ": nobody holds the program's microvm any more");
-    }
-    for (;;) {
-      const auto session = vm->session(limits, what);
-      if (!session) return base::fail(session.error());
-      const auto& link = (*session)->agent.link();
-      auto used = use(link);
-      if (used || used.error().code != ErrorCode::vm_gone || !link->over() || vm->ended()) {
-        return used;
-      }
-      if (auto ok = limits.check(what); !ok) return ok;
-    }
-  }
-
- private:
-  const std::weak_ptr<Vm::Impl> vm_;
-};
-
-std::shared_ptr<host::ExecHome> home_of(const std::shared_ptr<Vm::Impl>& vm) {
-  return std::make_shared<VmExecHome>(vm);
-}
 
 Result<uint64_t> make_attempt() {
   uint64_t attempt = 0;
@@ -83,7 +44,7 @@ Result<Exec> Vm::exec(const ExecOptions& options, const CallLimits& limits) {
                             .reattach = options.reattach,
                             .attempt = *attempt};
   const Limits bounded(limits, kExecCallLimit);
-  const auto home = home_of(impl_);
+  const auto home = host::make_stream_home(impl_);
   return impl_->with_agent(bounded, "exec",
                            [&](auto& agent) { return agent.exec(command, home, bounded); });
 }
@@ -92,7 +53,7 @@ Result<Exec> Vm::attach_exec(const std::string& id, const ExecAttachOptions& opt
                              const CallLimits& limits) {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kExecCallLimit);
-  const auto home = home_of(impl_);
+  const auto home = host::make_stream_home(impl_);
   return impl_->with_agent(bounded, "attach to an exec", [&](auto& agent) {
     return agent.attach_exec(id, options, home, bounded);
   });
@@ -116,7 +77,7 @@ Result<ExitStatus> Vm::wait_exec(const std::string& id, const CallLimits& call_l
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits limits(call_limits);
   const Limits bounded(call_limits, kExecCallLimit);
-  const auto home = home_of(impl_);
+  const auto home = host::make_stream_home(impl_);
   // A suspend of somebody else is told, and not undone.
   std::optional<Error> cut;
   auto ended =

@@ -9,6 +9,7 @@
 #include "host/transfer/target_link.hpp"
 #include "host/transfer/upload.hpp"
 #include "host/vm/vm_impl.hpp"
+#include "host/vm/vm_stream_home.hpp"
 
 namespace microvm {
 
@@ -238,8 +239,9 @@ Result<Watch> Vm::watch(const std::string& path, const WatchOptions& options,
                         const CallLimits& limits) {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kFileCallLimit);
+  const auto home = host::make_stream_home(impl_);
   return impl_->with_agent(bounded, "watch files", [&](AgentClient& agent) {
-    return host::open_watch(agent.link(), path, options, bounded);
+    return host::open_watch(agent.link(), path, options, home, bounded);
   });
 }
 

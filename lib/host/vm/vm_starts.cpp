@@ -173,8 +173,9 @@ void VmStarts::stop() {
     const base::MutexLock lock(mutex_);
     pending.swap(pending_);
   }
-  for (const auto& [number, known] : pending) {
-    if (const auto start = known.lock()) start->cancel(kRuntimeEnded);
+  // The last one first: none has its turn for the end of one before it.
+  for (auto it = pending.rbegin(); it != pending.rend(); ++it) {
+    if (const auto start = it->second.lock()) start->cancel(kRuntimeEnded);
   }
   errands_.stop();
 }

@@ -1,6 +1,7 @@
 // Terminal sessions of a Vm.
 #include "host/vm/environment.hpp"
 #include "host/vm/vm_impl.hpp"
+#include "host/vm/vm_stream_home.hpp"
 
 namespace microvm {
 
@@ -31,16 +32,19 @@ Result<Pty> Vm::pty(const PtyOptions& options, const CallLimits& limits) {
   command.size = options.size;
   command.writing = options.writing;
   const Limits bounded(limits, kTerminalCallLimit);
+  const auto home = host::make_stream_home(impl_);
   return impl_->with_agent(bounded, "open a terminal",
-                           [&](auto& agent) { return agent.open_pty(command, bounded); });
+                           [&](auto& agent) { return agent.open_pty(command, home, bounded); });
 }
 
 Result<Pty> Vm::attach_pty(const std::string& id, const PtyAttachOptions& options,
                            const CallLimits& limits) {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kTerminalCallLimit);
-  return impl_->with_agent(bounded, "attach to a terminal",
-                           [&](auto& agent) { return agent.attach_pty(id, options, bounded); });
+  const auto home = host::make_stream_home(impl_);
+  return impl_->with_agent(bounded, "attach to a terminal", [&](auto& agent) {
+    return agent.attach_pty(id, options, home, bounded);
+  });
 }
 
 Result<std::vector<PtyInfo>> Vm::ptys(const CallLimits& limits) {

@@ -8,10 +8,12 @@
 #include <array>
 #include <atomic>
 #include <clocale>
+#include <condition_variable>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <mutex>
 #include <set>
 #include <thread>
 
@@ -133,7 +135,8 @@ TEST_CASE("good guest: the library's threads take no signals of the embedder's")
       for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", gone)) {
         if (before.contains(task.path().filename())) continue;
         const std::string blocked = line_of(task.path() / "status", "SigBlk:");
-        if (blocked.empty()) continue;  // it has ended meanwhile
+        // It has ended meanwhile: then there is no file any more, or no signals in it.
+        if (blocked.empty() || line_of(task.path() / "status", "Threads:") == "\t0") continue;
         ++seen;
         if (!blocks_all(blocked)) open_ones.insert(blocked);
       }
@@ -146,23 +149,24 @@ TEST_CASE("good guest: the library's threads take no signals of the embedder's")
 
 // They may be made in a call of the embedder's, on its own thread.
 TEST_CASE("good guest: the threads that pack and unpack pages take none either") {
+  constexpr unsigned kThreads = 4;
   std::mutex mutex;
-  std::set<std::thread::id> open_ones;
+  std::condition_variable arrived;
   std::set<std::thread::id> all;
-  const auto look = [&](size_t) -> Result<void> {
-    const std::scoped_lock lock(mutex);
+  std::set<std::thread::id> open_ones;
+  // None begins before all are there.
+  const auto meet = [&]() -> state::FrameWork {
+    std::unique_lock lock(mutex);
     all.insert(std::this_thread::get_id());
     if (!blocks_all(line_of("/proc/thread-self/status", "SigBlk:"))) {
       open_ones.insert(std::this_thread::get_id());
     }
-    return {};
+    arrived.notify_all();
+    arrived.wait_for(lock, std::chrono::seconds(20), [&] { return all.size() == kThreads; });
+    return [](size_t) { return Result<void>(); };
   };
-  const auto pause_and_look = [&]() -> state::FrameWork {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    return look;
-  };
-  REQUIRE(state::for_each_frame(1000, 4, pause_and_look));
-  CHECK(all.size() > 1);
+  REQUIRE(state::for_each_frame(kThreads, kThreads, meet));
+  CHECK(all.size() == kThreads);
   open_ones.erase(std::this_thread::get_id());
   CHECK(open_ones.empty());
 }

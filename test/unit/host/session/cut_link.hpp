@@ -105,9 +105,15 @@ class CutLink : public host::AgentLink {
 };
 
 // A Vm that is suspended and resumed by cut().
-class CutHome : public host::ExecHome {
+class CutHome : public host::StreamHome {
  public:
   explicit CutHome(agent::Guest& guest) : guest_(guest) { resume(); }
+  ~CutHome() override { wait_for_errands(); }
+  // Before it is let go of: an errand may hold a stream, and that the home.
+  void wait_for_errands() {
+    for (auto& errand : errands_) errand.join();
+    errands_.clear();
+  }
 
   Error why_ended(host::AgentLink& link, std::string_view what) override {
     if (!link.over()) return link.broken(what);
@@ -122,6 +128,15 @@ class CutHome : public host::ExecHome {
       if (auto ok = limits.check(what); !ok) return ok;
     }
   }
+
+  bool later(Errand, Work work) override {
+    const std::scoped_lock lock(mutex_);
+    if (has_no_threads) return false;
+    errands_.emplace_back(
+        [work = std::move(work)] { work(host::Limits({}, std::chrono::seconds(20))); });
+    return true;
+  }
+  std::atomic<bool> has_no_threads{false};  // as when the Runtime is gone
 
   std::shared_ptr<CutLink> link() {
     const std::scoped_lock lock(mutex_);
@@ -145,6 +160,7 @@ class CutHome : public host::ExecHome {
   std::mutex mutex_;
   std::shared_ptr<CutLink> link_;
   std::vector<std::shared_ptr<CutLink>> links_;
+  std::list<std::thread> errands_;
 };
 
 }  // namespace microvm::test

@@ -66,7 +66,7 @@ Result<Pty> open_at(std::vector<std::pair<FrameType, wire::Bytes>> frames,
     while (::recv(stream.get(), buffer, sizeof buffer, 0) > 0) {
     }
   });
-  return AgentClient(link).open_pty(shell("true"), limits());
+  return AgentClient(link).open_pty(shell("true"), nullptr, limits());
 }
 
 wire::Bytes opened_message() {
@@ -85,7 +85,7 @@ TEST_CASE("session: a terminal's output, keys, size, signals and exit code") {
       "stty size; trap 'stty size' WINCH; trap 'exit 4' TERM; echo ready; "
       "read line; echo \"[$line]\"; while :; do sleep 0.05; done");
   command.size = {.rows = 10, .columns = 20};
-  auto pty = agent.client.open_pty(command, limits());
+  auto pty = agent.client.open_pty(command, nullptr, limits());
   REQUIRE(pty);
   CHECK(pty->id() == "t");
   CHECK(pty->pid() > 0);
@@ -107,7 +107,8 @@ TEST_CASE("session: a terminal's output, keys, size, signals and exit code") {
 
 TEST_CASE("session: a detached terminal is listed, goes on from where it was read, and is closed") {
   RealAgent agent;
-  auto first = agent.client.open_pty(shell("echo one; read line; echo two; sleep 100"), limits());
+  auto first =
+      agent.client.open_pty(shell("echo one; read line; echo two; sleep 100"), nullptr, limits());
   REQUIRE(first);
   read_until(*first, "one\r\n");
   const uint64_t position = first->position();
@@ -125,7 +126,7 @@ TEST_CASE("session: a detached terminal is listed, goes on from where it was rea
   PtyAttachOptions options;
   options.take_over = true;
   options.position = position;
-  auto second = agent.client.attach_pty("t", options, limits());
+  auto second = agent.client.attach_pty("t", options, nullptr, limits());
   REQUIRE(second);
   REQUIRE(second->write(wire::as_bytes("\r")));
   CHECK(read_until(*second, "two\r\n") == "\r\ntwo\r\n");
@@ -133,13 +134,13 @@ TEST_CASE("session: a detached terminal is listed, goes on from where it was rea
   CHECK(second->wait(kSoon)->signal == SIGHUP);
   CHECK(agent.client.list_ptys(limits())->empty());
   CHECK(agent.client.close_pty("t", limits()).error().code == ErrorCode::not_found);
-  CHECK(agent.client.attach_pty("t", {}, limits()).error().code == ErrorCode::not_found);
+  CHECK(agent.client.attach_pty("t", {}, nullptr, limits()).error().code == ErrorCode::not_found);
 }
 
 TEST_CASE("session: who has the end of a terminal can give its name to another at once") {
   RealAgent agent;
   for (int i = 0; i < 50; i++) {
-    auto pty = agent.client.open_pty(shell("exit 3"), limits());
+    auto pty = agent.client.open_pty(shell("exit 3"), nullptr, limits());
     REQUIRE_MESSAGE(pty, pty.error().message);
     CHECK(pty->wait(kSoon)->code == 3);
     CHECK(agent.client.list_ptys(limits())->empty());
@@ -148,12 +149,12 @@ TEST_CASE("session: who has the end of a terminal can give its name to another a
 
 TEST_CASE("session: a second writer is refused, and takes over when it says so") {
   RealAgent agent;
-  auto first = agent.client.open_pty(shell("echo ready; read line; exit 2"), limits());
+  auto first = agent.client.open_pty(shell("echo ready; read line; exit 2"), nullptr, limits());
   REQUIRE(first);
-  CHECK(agent.client.attach_pty("t", {}, limits()).error().code == ErrorCode::busy);
+  CHECK(agent.client.attach_pty("t", {}, nullptr, limits()).error().code == ErrorCode::busy);
   PtyAttachOptions take_over;
   take_over.take_over = true;
-  auto second = agent.client.attach_pty("t", take_over, limits());
+  auto second = agent.client.attach_pty("t", take_over, nullptr, limits());
   REQUIRE(second);
   CHECK(second->writer());
   for (int i = 0; i < 20 && first->writer(); ++i) {
@@ -173,7 +174,7 @@ TEST_CASE("session: a terminal's program that cannot be started is an exit statu
   RealAgent agent;
   auto command = shell("");
   command.program.argv = {"no-such-program"};
-  auto pty = agent.client.open_pty(command, limits());
+  auto pty = agent.client.open_pty(command, nullptr, limits());
   REQUIRE(pty);
   CHECK(pty->pid() == 0);
   CHECK(pty->wait(kSoon)->code == 127);
@@ -181,22 +182,24 @@ TEST_CASE("session: a terminal's program that cannot be started is an exit statu
 
 TEST_CASE("session: what a terminal cannot be is refused") {
   RealAgent agent;
-  CHECK(agent.client.open_pty(shell("true", "a b"), limits()).error().code ==
+  CHECK(agent.client.open_pty(shell("true", "a b"), nullptr, limits()).error().code ==
         ErrorCode::invalid_argument);
-  CHECK(agent.client.open_pty(shell("true", std::string(64, 'a')), limits()).error().code ==
-        ErrorCode::invalid_argument);
+  CHECK(
+      agent.client.open_pty(shell("true", std::string(64, 'a')), nullptr, limits()).error().code ==
+      ErrorCode::invalid_argument);
   auto flat = shell("true");
   flat.size.rows = 0;
-  CHECK(agent.client.open_pty(flat, limits()).error().code == ErrorCode::invalid_argument);
-  auto kept = agent.client.open_pty(shell("read line"), limits());
+  CHECK(agent.client.open_pty(flat, nullptr, limits()).error().code == ErrorCode::invalid_argument);
+  auto kept = agent.client.open_pty(shell("read line"), nullptr, limits());
   REQUIRE(kept);
-  CHECK(agent.client.open_pty(shell("true"), limits()).error().code == ErrorCode::already_exists);
+  CHECK(agent.client.open_pty(shell("true"), nullptr, limits()).error().code ==
+        ErrorCode::already_exists);
 }
 
 TEST_CASE("session: a handle that does not read learns what it lost") {
   RealAgent agent;
   auto pty = agent.client.open_pty(shell("stty raw; head -c 3000000 /dev/zero; sleep 0.1; exit 3"),
-                                   limits());
+                                   nullptr, limits());
   REQUIRE(pty);
   for (int i = 0; i < 200 && !(*agent.client.list_ptys(limits()))[0].ended; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));

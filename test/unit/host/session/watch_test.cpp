@@ -26,7 +26,7 @@ std::pair<wire::FrameType, wire::Bytes> event_frame(Kind kind, const std::string
 // What next() says to an agent that sends this after its ok.
 Result<std::optional<FileEvent>> next_after(std::pair<wire::FrameType, wire::Bytes> frame) {
   const auto link = answering({ok_frame(), std::move(frame)});
-  auto watch = open_watch(link, "/top", {}, soon());
+  auto watch = open_watch(link, "/top", {}, nullptr, soon());
   REQUIRE(watch);
   return watch->next(kSoon);
 }
@@ -36,7 +36,7 @@ Result<std::optional<FileEvent>> next_after(std::pair<wire::FrameType, wire::Byt
 TEST_CASE("watch: events come through, then the end") {
   FileAgent agent;
   agent.root.write("top/file", "x");
-  auto watch = open_watch(agent.link, "/top", {.recursive = true}, soon());
+  auto watch = open_watch(agent.link, "/top", {.recursive = true}, nullptr, soon());
   REQUIRE(watch);
   std::filesystem::rename(agent.root / "top/file", agent.root / "top/other");
   auto event = watch->next(kSoon);
@@ -57,15 +57,17 @@ TEST_CASE("watch: events come through, then the end") {
 
 TEST_CASE("watch: errors of the guest have a code") {
   FileAgent agent;
-  CHECK(open_watch(agent.link, "/missing", {}, soon()).error().code == ErrorCode::not_found);
-  CHECK(open_watch(agent.link, "relative", {}, soon()).error().code == ErrorCode::invalid_argument);
-  CHECK(open_watch(agent.link, std::string(5000, 'x'), {}, soon()).error().code ==
+  CHECK(open_watch(agent.link, "/missing", {}, nullptr, soon()).error().code ==
+        ErrorCode::not_found);
+  CHECK(open_watch(agent.link, "relative", {}, nullptr, soon()).error().code ==
+        ErrorCode::invalid_argument);
+  CHECK(open_watch(agent.link, std::string(5000, 'x'), {}, nullptr, soon()).error().code ==
         ErrorCode::invalid_argument);
 }
 
 TEST_CASE("watch: a broken stream is vm_gone") {
   const auto link = answering({ok_frame()});
-  auto watch = open_watch(link, "/top", {}, soon());
+  auto watch = open_watch(link, "/top", {}, nullptr, soon());
   REQUIRE(watch);
   CHECK(watch->next(kSoon).error().code == ErrorCode::vm_gone);
 }
@@ -82,7 +84,7 @@ TEST_CASE("watch: a stream that breaks inside an event is vm_gone") {
     while (::recv(stream.get(), request, sizeof request, 0) > 0) {
     }
   });
-  auto watch = open_watch(link, "/top", {}, soon());
+  auto watch = open_watch(link, "/top", {}, nullptr, soon());
   REQUIRE(watch);
   CHECK(watch->next(kSoon).error().code == ErrorCode::vm_gone);
   CHECK(watch->next(kSoon).error().code == ErrorCode::vm_gone);

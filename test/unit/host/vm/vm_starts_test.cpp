@@ -135,44 +135,38 @@ TEST_CASE("vm starts: one that is cancelled before its turn is never begun") {
 }
 
 TEST_CASE("vm starts: cancelled in the middle nothing stays, whether it notices or not") {
-  Starting t;
-  std::promise<void> begun;
-  Gate gate;
-  const bool notices = [] {
-    bool is_true = false;
-    SUBCASE("it notices") {
-      is_true = true;
+  enum class By { call, end, other_handle };
+  for (const By by : {By::call, By::end, By::other_handle}) {
+    for (const bool notices : {true, false}) {
+      CAPTURE(static_cast<int>(by));
+      CAPTURE(notices);
+      Starting t;
+      std::promise<void> begun;
+      Gate gate;
+      std::optional<VmStart> start = t.start([&](const CallLimits& limits) -> Started {
+        begun.set_value();
+        const auto cut = wait_for_cancel(limits);
+        CHECK(cut.error().code == ErrorCode::cancelled);
+        gate.pass();
+        if (notices) return cut;
+        return t.fake.attach(*t.host);
+      });
+      begun.get_future().wait();
+      if (by == By::call) {
+        start->cancel();
+        CHECK(is_over(*start, 0));
+        CHECK(code_of(start->take(kInTime)) == ErrorCode::cancelled);
+      } else if (by == By::end) {
+        start.reset();
+      } else {
+        *start =
+            t.start([](const CallLimits&) -> Started { return base::fail(ErrorCode::io, "x"); });
+      }
+      CHECK(t.is_there());
+      gate.open();
+      t.host->core->stop_work();
+      CHECK(t.is_there() == notices);  // then it was another's
     }
-    SUBCASE("it comes up all the same") {}
-    return is_true;
-  }();
-  std::optional<VmStart> start = t.start([&](const CallLimits& limits) -> Started {
-    begun.set_value();
-    const auto cut = wait_for_cancel(limits);
-    CHECK(cut.error().code == ErrorCode::cancelled);
-    gate.pass();
-    if (notices) return cut;
-    return t.fake.attach(*t.host);
-  });
-  begun.get_future().wait();
-  SUBCASE("by a call") {
-    start->cancel();
-    CHECK(is_over(*start, 0));
-    CHECK(code_of(start->take(kInTime)) == ErrorCode::cancelled);
-  }
-  SUBCASE("by its end") {
-    start.reset();
-  }
-  SUBCASE("by another handle in its place") {
-    *start = t.start([](const CallLimits&) -> Started { return base::fail(ErrorCode::io, "x"); });
-  }
-  CHECK(t.is_there());
-  gate.open();
-  if (notices) {
-    t.host->core->stop_work();
-    CHECK(t.is_there());  // it was another's
-  } else {
-    CHECK(t.goes());
   }
 }
 
