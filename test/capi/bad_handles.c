@@ -169,6 +169,7 @@ void refuse_exec(mvm_exec* bad) {
   CHECK_INVALID(mvm_exec_write_stdin(bad, "x", 1, NULL, &err));
   CHECK_INVALID(mvm_exec_try_write_stdin(bad, "x", 1, &out.size, &err));
   CHECK_INVALID(mvm_exec_close_stdin(bad, NULL, &err));
+  CHECK_INVALID(mvm_exec_try_close_stdin(bad, &err));
   CHECK_INVALID(mvm_exec_signal(bad, 15, NULL, &err));
   CHECK_INVALID(mvm_exec_detach(bad, NULL, &err));
   CHECK_INVALID(mvm_exec_wait(bad, NULL, OUT, &err));

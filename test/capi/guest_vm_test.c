@@ -139,7 +139,7 @@ static void a_vm_is_started_beside(void) {
   REQUIRE_OK(mvm_vm_start_try_take(start, &vm, &err));
   CHECK(shell_says(vm, "echo started", "started\n"));
   mvm_vm* none = UNTOUCHED;
-  CHECK_FAILS(mvm_vm_start_take(start, NULL, &none, &err), MVM_BUSY);
+  CHECK_FAILS(mvm_vm_start_take(start, NULL, &none, &err), MVM_INVALID_ARGUMENT);
   mvm_vm_start_free(start);
   refuse_vm_start(start);
   end_vm(vm);

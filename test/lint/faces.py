@@ -179,7 +179,8 @@ def wanted_form(face, function, limits):
     """What is looked for; None where the function needs no form."""
     row = exception_for(face, function)
     if row:
-        return row[2] and (row[2].lower() if face == "go" else row[2])
+        form = row[2] and row[2].replace("{}", function.partition("::")[0])
+        return form and (form.lower() if face == "go" else form)
     return usual_form(face, function) if limits or face != "aio" else None
 
 

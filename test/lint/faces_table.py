@@ -2,7 +2,7 @@
 
 CONTRACT = "every capability is in all languages, or a row of test/lint/faces_table.py says why not"
 
-# face, function of C++ (with wildcards), its form there or None, why
+# face, function of C++ (with wildcards), its form there ("{}": the class) or None, why
 EXCEPTIONS = [
     ("c", "CancelToken::cancel", "mvm_cancel_fire", "the handle is called mvm_cancel"),
     ("c", "CancelToken::cancelled", "mvm_cancel_fired", "likewise"),
@@ -13,6 +13,14 @@ EXCEPTIONS = [
     ("python", "Vm::exec", "Vm.popen", "as subprocess calls what is not waited for"),
     ("python", "Vm::exec_collect", "Vm.exec", "what is meant most has the short name"),
     ("python", "*_name", None, "a value of Python's enums has a name"),
+    ("python", "Runtime::open", "Runtime.__init__", "a Runtime that is made is open"),
+    ("python", "Exec::write_stdin", "Exec.write", "as its terminals, and its files"),
+    ("python", "Exec::try_write_stdin", "Exec.try_write", "likewise"),
+    ("python", "*::fd", "{}.fileno", "what select and asyncio ask for"),
+    ("python", "Vm::end_fd", "Vm.end_fileno", "likewise"),
+    ("aio", "Runtime::open", "Runtime.__init__", "and then awaited"),
+    ("aio", "Exec::write_stdin", "Exec.write", "as in the package"),
+    ("aio", "VmStart::*", None, "a task of run() is one"),
     ("aio", "Vm::exec", "Vm.popen", "as in the package"),
     ("aio", "Vm::exec_collect", "Vm.exec", "as in the package"),
     ("aio", "deep_probe", None, "two minutes of processor time: in a thread, or a process, of the caller's"),
