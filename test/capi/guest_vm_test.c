@@ -41,11 +41,6 @@ static void an_image_is_built_looked_at_and_removed(void) {
   CHECK(config->env_count > 0 && strcmp(config->env[config->env_count - 1], "PAINT=blue") == 0);
   CHECK(config->hooks->struct_size >= sizeof *config->hooks && config->hooks->port == 0);
   mvm_free(image);
-  CHECK_OK(mvm_runtime_pack_image(guest_runtime(), "painted", NULL, NULL, NULL, &err));
-  mvm_vm* vm = UNTOUCHED;
-  CHECK_REFUSED(mvm_runtime_run(guest_runtime(), "painted", NULL, NULL, &vm, &err), MVM_BUSY,
-                "unpack");
-  CHECK_OK(mvm_runtime_unpack_image(guest_runtime(), "painted", NULL, NULL, NULL, &err));
   CHECK_OK(mvm_runtime_remove_image(guest_runtime(), "painted", NULL, &err));
   CHECK_FAILS(mvm_runtime_image(guest_runtime(), "painted", NULL, &image, &err), MVM_NOT_FOUND);
 }
