@@ -56,9 +56,10 @@ py::dict suspend(const VmHandle& vm, const py::dict& given, py::handle timeout, 
 }
 
 void resume(const VmHandle& vm, const py::dict& given, py::handle timeout, py::handle cancel) {
-  static_cast<void>(given);
+  ResumeOptions wanted;
+  Options(given).take("idle", wanted.idle);
   Call call(timeout, cancel);
-  vm.use(call, [&](Vm& v, const CallLimits& limits) { return v.resume(limits); });
+  vm.use(call, [&](Vm& v, const CallLimits& limits) { return v.resume(wanted, limits); });
 }
 
 py::list fork(const VmHandle& vm, const py::dict& given, py::handle timeout, py::handle cancel) {
