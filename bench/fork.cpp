@@ -20,12 +20,13 @@ double pss_kib(uint32_t pid) {
 // As the event of the fork tells it: "3, paused for 1234 us".
 double pause_us(const microvm::Runtime& runtime, const std::string& id) {
   double pause = 0;
-  need(runtime.events(false, [&](const microvm::VmEvent& event) {
-    if (event.vm_id != id || event.kind != microvm::VmEvent::Kind::forked) return;
+  auto events = need(runtime.events());
+  while (const auto event = need(events.next())) {
+    if (event->vm_id != id || event->kind != microvm::VmEvent::Kind::forked) continue;
     constexpr std::string_view kBefore = "paused for ";
-    const size_t at = event.detail.find(kBefore);
-    pause = std::strtod(event.detail.c_str() + at + kBefore.size(), nullptr);
-  }));
+    const size_t at = event->detail.find(kBefore);
+    pause = std::strtod(event->detail.c_str() + at + kBefore.size(), nullptr);
+  }
   return pause;
 }
 

@@ -28,6 +28,11 @@ struct HandleType<mvm_vm> {
   using Class = Vm;
 };
 template <>
+struct HandleType<mvm_vm_start> {
+  static constexpr Kind kind = Kind::vm_start;
+  using Class = VmStart;
+};
+template <>
 struct HandleType<mvm_exec> {
   static constexpr Kind kind = Kind::exec;
   using Class = Exec;
@@ -41,6 +46,16 @@ template <>
 struct HandleType<mvm_watch> {
   static constexpr Kind kind = Kind::watch;
   using Class = Watch;
+};
+template <>
+struct HandleType<mvm_log_stream> {
+  static constexpr Kind kind = Kind::log_stream;
+  using Class = LogStream;
+};
+template <>
+struct HandleType<mvm_event_stream> {
+  static constexpr Kind kind = Kind::event_stream;
+  using Class = EventStream;
 };
 template <>
 struct HandleType<mvm_keep_awake> {

@@ -34,7 +34,7 @@ class Callbacks {
   // On threads of the library's, where nobody catches anything: what there is no memory for is not
   // told.
   void log(std::string_view line) const noexcept try {
-    log_(user_, std::string(line).c_str());
+    if (log_ != nullptr) log_(user_, std::string(line).c_str());
   } catch (const std::bad_alloc&) {
   }
   void tell(const VmEvent& event) const noexcept try {
@@ -44,7 +44,6 @@ class Callbacks {
   } catch (const std::bad_alloc&) {
   }
 
-  [[nodiscard]] bool has_log() const { return log_ != nullptr; }
   [[nodiscard]] bool has_on_event() const { return on_event_ != nullptr; }
 
  private:
@@ -62,9 +61,8 @@ RuntimeOptions runtime_options(const mvm_runtime_options& given,
   options.pool_size = given.pool_size;
   options.memory_limit_bytes = given.memory_limit_bytes;
   set_unless_zero(options.max_waiting_calls, given.max_waiting_calls);
-  if (callbacks->has_log()) {
-    options.log = [callbacks](std::string_view line) { callbacks->log(line); };
-  }
+  // Also without a log: it has the callbacks stay, for their release, as long as the Runtime.
+  options.log = [callbacks](std::string_view line) { callbacks->log(line); };
   if (callbacks->has_on_event()) {
     options.on_event = [callbacks](const VmEvent& event) { callbacks->tell(event); };
   }

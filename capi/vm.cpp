@@ -56,6 +56,12 @@ SuspendOptions to_cpp(const Call& /*call*/, const mvm_suspend_options& given) {
   return {.wait_durable = given.no_wait_durable == 0};
 }
 
+ResumeOptions to_cpp(const Call& call, const mvm_resume_options& given) {
+  ResumeOptions options;
+  if (given.idle != nullptr) options.idle = call.options(given.idle);
+  return options;
+}
+
 ForkOptions to_cpp(const Call& call, const mvm_fork_options& given) {
   ForkOptions options;
   set_unless_zero(options.count, given.count);
@@ -158,6 +164,13 @@ mvm_status mvm_vm_suspend(mvm_vm* vm, const mvm_suspend_options* options, const 
   });
 }
 
+mvm_status mvm_vm_resume(mvm_vm* vm, const mvm_resume_options* options, const mvm_limits* limits,
+                         mvm_error** err) {
+  return enter(__func__, err, [&](const Call& call) {
+    return call.use(vm)->resume(call.options(options), call.limits(limits));
+  });
+}
+
 mvm_status mvm_vm_fork(mvm_vm* vm, const mvm_fork_options* options, const mvm_limits* limits,
                        mvm_fork_list** out, mvm_error** err) {
   return enter(__func__, err, [&](const Call& call) {
@@ -206,13 +219,5 @@ mvm_status mvm_vm_end_fd(mvm_vm* vm, int32_t* out, mvm_error** err) {
   return enter(__func__, err, [&](const Call& call) {
     const auto self = call.use(vm);
     return call.set(out, [&] { return self->end_fd(); });
-  });
-}
-
-mvm_status mvm_vm_logs(mvm_vm* vm, mvm_log_source source, const mvm_limits* limits, mvm_bytes** out,
-                       mvm_error** err) {
-  return enter(__func__, err, [&](const Call& call) {
-    return call.out(out).take(call.use(vm)->logs(
-        call.value(source, microvm::LogSource::kernel, "source"), call.limits(limits)));
   });
 }

@@ -49,15 +49,14 @@ int events(const Context& context, const Arguments& arguments) {
   if (!runtime) return fail(runtime.error());
   const bool json = parser.has("json");
   OutputStream out(STDOUT_FILENO, *context.cancel);
-  const auto done = runtime->events(
-      parser.has("follow"),
-      [&](const microvm::VmEvent& event) {
-        out.write(json ? to_json_line(event) : to_line(event));
-      },
-      context.limits());
-  if (out.failed()) return out.give_up(kFailed);
-  if (!done && !context.cancel->cancelled()) return fail(done.error());
-  return kOk;
+  auto events = runtime->events({.follow = parser.has("follow")}, context.limits());
+  if (!events) return fail(events.error());
+  for (;;) {
+    const auto event = events->next(context.limits());
+    if (!event) return context.cancel->cancelled() ? kOk : fail(event.error());
+    if (!*event) return kOk;
+    if (!out.write(json ? to_json_line(**event) : to_line(**event))) return out.give_up(kFailed);
+  }
 }
 
 int wait(const Context& context, const Arguments& arguments) {

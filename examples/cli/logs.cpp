@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "command.hpp"
+#include "follow_log.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "output_stream.hpp"
@@ -50,7 +51,7 @@ int follow(const Context& context, Vm& vm, LogSource source, std::optional<uint3
     skip -= skipped;
     out.write(piece.substr(skipped));
   };
-  const auto followed = vm.follow_logs(source, pass_on, context.limits());
+  const auto followed = follow_log(vm, source, pass_on, context.limits());
   if (out.failed()) return out.give_up(kFailed);
   return followed || context.cancel->cancelled() ? kOk : fail(followed.error());
 }

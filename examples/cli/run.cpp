@@ -2,6 +2,7 @@
 
 #include "command.hpp"
 #include "duration.hpp"
+#include "follow_log.hpp"
 #include "idle_options.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -16,8 +17,9 @@ namespace {
 // Until the microVM ends; Ctrl-C, or nobody who reads what it prints, ends it.
 int follow(const Context& context, microvm::Vm& vm) {
   OutputStream out(STDOUT_FILENO, *context.cancel);
-  const auto followed = vm.follow_logs(
-      microvm::LogSource::app, [&](std::string_view piece) { out.write(piece); }, context.limits());
+  const auto followed = follow_log(
+      vm, microvm::LogSource::app, [&](std::string_view piece) { out.write(piece); },
+      context.limits());
   if (out.failed()) return out.give_up(kMicrovmFailed);
   if (context.cancel->cancelled()) return kOk;
   if (!followed) return fail(followed.error(), kMicrovmFailed);

@@ -36,7 +36,7 @@ int suspend_one(const Context& context, microvm::Runtime& runtime, const std::st
 int resume_one(const Context& context, microvm::Runtime& runtime, const std::string& id) {
   auto vm = runtime.attach(id);
   if (!vm) return fail(vm.error());
-  if (auto resumed = vm->resume(context.limits()); !resumed) return fail(resumed.error());
+  if (auto resumed = vm->resume({}, context.limits()); !resumed) return fail(resumed.error());
   fmt::print("{}\n", id);
   return kOk;
 }

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "microvm/cancel.hpp"
 #include "microvm/error.hpp"
 #include "microvm/vm_end.hpp"
 
@@ -46,5 +49,38 @@ struct VmEvent {
   VmEnd end = VmEnd::none;  // of terminated; none in what an older version has told
 };
 MICROVM_API const char* vm_event_name(VmEvent::Kind kind) noexcept;
+
+struct EventOptions {
+  bool follow = false;  // also what happens from now on
+};
+
+// What happened to the Vms of a data directory, by whatever process, oldest first: the last one to
+// two megabytes of it are kept. Movable; one thread at a time. One that follows ends with its
+// Runtime: it gives what is there, then the error cancelled.
+//
+// Flow control: it holds no more than 48 KiB, however little it is read. Who falls more than a
+// megabyte behind misses events.
+class MICROVM_API EventStream {
+ public:
+  EventStream(EventStream&&) noexcept;
+  EventStream& operator=(EventStream&&) noexcept;
+  ~EventStream();
+
+  // Empty: the end of what is there, and always so without `follow`. With it, blocks until
+  // something happens, without a limit of its own. What is in the file and no event is passed over.
+  // Errors: io, permission_denied; cancelled and deadline_exceeded, which lose nothing.
+  Result<std::optional<VmEvent>> next(const CallLimits& limits = {});
+  // The same without waiting. Error would_block: nothing has happened, wait for fd().
+  Result<std::optional<VmEvent>> try_next();
+
+  // Readable when try_next() has something, and now and then when it has nothing; for poll().
+  [[nodiscard]] int fd() const noexcept;
+
+  struct Impl;
+  explicit EventStream(std::unique_ptr<Impl> impl);
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace microvm

@@ -8,13 +8,14 @@
 
 namespace microvm {
 
-// Carried out by the Runtime that started or resumed the Vm, as long as it is open; its times count
-// from there. A Runtime keeps no Vm that outlives its owner: of one, the policy ends there with the
-// last copy of the Vm handle that started or resumed it and the last KeepAwake of that handle. Zero
-// times mean never. A Vm is idle while none of this holds: somebody is attached to a program of
-// exec, waits for its end, or is attached to a terminal; bytes move between the host and its ports;
-// its programs use more CPU than the threshold; a KeepAwake is held, or the file
-// /run/microvm/keep-awake is there in the guest.
+// Given with the start, or anew with a resume (ResumeOptions); recorded with the Vm. Error
+// invalid_argument: a negative time. Carried out by the Runtime that started or resumed the Vm, as
+// long as it is open; its times count from there. A Runtime keeps no Vm that outlives its owner: of
+// one, the policy ends there with the last copy of the Vm handle that started or resumed it and the
+// last KeepAwake of that handle. Zero times mean never. A Vm is idle while none of this holds:
+// somebody is attached to a program of exec, waits for its end, or is attached to a terminal; bytes
+// move between the host and its ports; its programs use more CPU than the threshold; a KeepAwake is
+// held, or the file /run/microvm/keep-awake is there in the guest.
 struct IdlePolicy {
   std::chrono::milliseconds idle_after{0};     // idle without a break: then it is suspended
   std::chrono::milliseconds suspended_for{0};  // asleep without a break: then it is terminated
@@ -24,6 +25,7 @@ struct IdlePolicy {
   double cpu_threshold = 0.05;         // of one CPU, averaged between two looks at it
   // False: calls that need the guest of a suspended Vm fail with busy until resume() is called.
   bool auto_resume = true;
+  bool operator==(const IdlePolicy&) const = default;
 };
 
 // Keeps a Vm from being idle as long as it lives, in the policy that its own handle of the Vm

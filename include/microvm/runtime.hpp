@@ -15,6 +15,7 @@
 #include "microvm/image.hpp"
 #include "microvm/prune.hpp"
 #include "microvm/vm.hpp"
+#include "microvm/vm_start.hpp"
 
 namespace microvm {
 
@@ -83,6 +84,9 @@ class MICROVM_API Runtime {
   // behind.
   Result<Vm> run(const std::string& image, const RunOptions& options = {},
                  const CallLimits& limits = {});
+  // The same by a thread of this Runtime, without waiting for anything: for many at a time, and for
+  // event loops. What run() checks is checked there.
+  Result<VmStart> start(const std::string& image, const RunOptions& options = {});
   // All that are there: running, asleep, or ended and not yet removed. One that a newer version of
   // the library made is listed, kept, and refused with unsupported by every call that needs more.
   Result<std::vector<VmInfo>> vms(const CallLimits& limits = {}) const;
@@ -95,6 +99,8 @@ class MICROVM_API Runtime {
   // A new Vm that goes on from a checkpoint, with an identity of its own; its run hook is called.
   Result<Vm> run_checkpoint(const std::string& id_or_name, const RunOptions& options = {},
                             const CallLimits& limits = {});
+  // As start().
+  Result<VmStart> start_checkpoint(const std::string& id_or_name, const RunOptions& options = {});
   // Makes a checkpoint the next version of an image.
   Result<ImageInfo> commit(const std::string& checkpoint, const std::string& image_name,
                            const CallLimits& limits = {});
@@ -108,10 +114,9 @@ class MICROVM_API Runtime {
   // cancelled, deadline_exceeded: what was freed until then is, the rest is whole.
   Result<PruneReport> prune(const PruneOptions& options = {}, const CallLimits& limits = {});
 
-  // What happened to the Vms of the data directory lately, by whatever process, oldest first; with
-  // `follow` also what happens from now on, until the limits end the call.
-  Result<void> events(bool follow, const std::function<void(const VmEvent&)>& sink,
-                      const CallLimits& limits = {}) const;
+  // What happened to the Vms of the data directory lately, by whatever process; with `follow` also
+  // what happens from now on.
+  Result<EventStream> events(const EventOptions& options = {}, const CallLimits& limits = {}) const;
 
   // Starts `count` workers shaped for the image now, so that the next run() calls find them; what
   // the limits leave missing is started beside the next run().

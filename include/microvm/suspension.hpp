@@ -1,7 +1,10 @@
-// How a microVM is suspended, and what that cost.
+// How a microVM is suspended and resumed, and what that cost.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+
+#include "microvm/idle.hpp"
 
 namespace microvm {
 
@@ -18,6 +21,13 @@ struct SuspendTimes {
   uint64_t durable_us = 0;       // … it is committed to the disk and the worker is gone
   uint64_t changed_bytes = 0;    // pages written by the guest since its worker was started
   uint64_t stored_bytes = 0;     // on disk, compressed
+};
+
+struct ResumeOptions {
+  // From now on, in place of the recorded one: it is recorded, also when the resume fails, and
+  // carried out by this Runtime (idle.hpp), also when the guest runs already. Empty: the recorded
+  // one.
+  std::optional<IdlePolicy> idle;
 };
 
 }  // namespace microvm

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "microvm/exec.hpp"
 #include "microvm/files.hpp"
 #include "microvm/idle.hpp"
+#include "microvm/log_stream.hpp"
 #include "microvm/launch.hpp"
 #include "microvm/pty.hpp"
 #include "microvm/suspension.hpp"
@@ -189,20 +191,15 @@ class MICROVM_API Vm {
   // disk is slow or full). Gives up after 10 s. Errors: io (nothing was kept), deadline_exceeded,
   // cancelled.
   Result<std::string> logs(LogSource source, const CallLimits& limits = {});
-  // Calls `sink` with what is kept and what comes, each byte once and in order, until the Vm ends
-  // or the limits fire: over suspend, resume and rollback too, whoever asks for them. A sink that
-  // falls more than 256 KiB behind misses what is not kept any more. Of a guest that an older
-  // version of the library had started what was printed around a suspend may come twice or not at
-  // all.
-  Result<void> follow_logs(LogSource source, const std::function<void(std::string_view)>& sink,
-                           const CallLimits& limits = {});
+  // What is kept and what comes, until the Vm ends; see LogStream.
+  Result<LogStream> follow_logs(LogSource source, const CallLimits& limits = {});
 
   // ---- sleep ----
 
   // Stops the guest and keeps its state: what it changed, compressed. It costs nothing but that
   // until it is resumed, by resume() or by any call that needs the guest, here or in another
   // process that opens the data directory (only here if it dies with its owner). Streams of the
-  // host (connect, pty, exec without `reattach`) end when the worker is gone, follow_logs() goes
+  // host (connect, pty, exec without `reattach`) end when the worker is gone, a LogStream goes
   // on; programs, also those of exec, and connections inside go on later as if nothing had been,
   // with the right wall clock and a monotonic one that did not jump.
   // A resume before the state is durable is served from memory; other processes wait until it is,
@@ -219,7 +216,7 @@ class MICROVM_API Vm {
   // wait), vm_gone; cancelled, deadline_exceeded, also while a suspension that this process has
   // begun is being written: it is then carried out, or given up with the guest running.
   // After a failure the saved state is as it was.
-  Result<void> resume(const CallLimits& limits = {});
+  Result<void> resume(const ResumeOptions& options = {}, const CallLimits& limits = {});
 
   // From now on it is not idle for the policy of this handle (idle.hpp), until what is returned is
   // dropped.

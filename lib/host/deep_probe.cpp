@@ -336,7 +336,7 @@ class DeepProbe {
     std::this_thread::sleep_for(50ms);
     const int64_t waking = host::host_now_ns();
     const Stopwatch clock;
-    if (auto ok = vm.resume(limits_.rest()); !ok) return ok;
+    if (auto ok = vm.resume({}, limits_.rest()); !ok) return ok;
     seen.resumed.add(to_ms(clock.us()));
     const auto after = host::ask_guest(vm, limits_);
     if (!after) return base::fail(after.error());

@@ -1,11 +1,13 @@
 #include "host/host_checks.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <sstream>
+
+#include "sys/file.hpp"
 
 namespace microvm::host {
 namespace {
@@ -15,6 +17,7 @@ using State = Finding::State;
 
 constexpr uint64_t kMib = 1ull << 20;
 constexpr uint64_t kGib = 1ull << 30;
+constexpr size_t kMaxFactBytes = 16 * kMib;  // /proc/cpuinfo of a large host
 
 std::string in_gib(uint64_t bytes) {
   const uint64_t tenths = bytes / (kGib / 10);
@@ -355,9 +358,9 @@ constexpr std::array kChecks = {
 }  // namespace
 
 std::optional<std::string> HostView::read(const std::string& path) const {
-  std::ifstream in(root_ / path);
-  if (!in) return std::nullopt;
-  std::string text{std::istreambuf_iterator<char>(in), {}};
+  const auto bytes = sys::read_file(AT_FDCWD, root_ / path, kMaxFactBytes);
+  if (!bytes) return std::nullopt;
+  std::string text(reinterpret_cast<const char*>(bytes->data()), bytes->size());
   const size_t end = text.find_last_not_of(" \n\t");
   text.resize(end == std::string::npos ? 0 : end + 1);
   return text;

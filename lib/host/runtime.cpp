@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "host/event_stream.hpp"
 #include "host/image/base_import.hpp"
 #include "host/image/builder.hpp"
 #include "host/image/kernel_import.hpp"
@@ -11,7 +12,6 @@
 #include "host/prune.hpp"
 #include "host/saved/checkpoints.hpp"
 #include "host/saved/vm_directory.hpp"
-#include "host/store/event_log.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/start_vm.hpp"
 #include "host/worker/build_guest.hpp"
@@ -56,7 +56,7 @@ Runtime::~Runtime() = default;
 Result<Runtime> Runtime::open(const RuntimeOptions& options, const CallLimits& limits) {
   auto core = host::Core::open(options, host::Limits(limits));
   if (!core) return base::fail(core.error());
-  return Runtime(std::make_shared<Impl>(std::move(*core)));
+  return Runtime(host::make_at_home<Impl>(std::move(*core)));
 }
 
 const std::filesystem::path& Runtime::data_dir() const noexcept {
@@ -65,16 +65,19 @@ const std::filesystem::path& Runtime::data_dir() const noexcept {
 
 Result<KernelInfo> Runtime::import_kernel(const std::filesystem::path& deb,
                                           const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   return host::import_kernel(impl_->core->store, deb, limits);
 }
 
 Result<std::vector<KernelInfo>> Runtime::kernels(const CallLimits& limits) const {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const auto listing = impl_->core->store.kernels(host::CallCheck(limits, "list kernels"));
   if (!listing) return base::fail(listing.error());
   return impl_->infos(*listing);
 }
 
 Result<void> Runtime::remove_kernel(const std::string& name_or_digest, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "remove kernel " + name_or_digest);
   if (auto ok = check(); !ok) return ok;
   return impl_->core->store.remove_kernel(name_or_digest, check);
@@ -82,23 +85,27 @@ Result<void> Runtime::remove_kernel(const std::string& name_or_digest, const Cal
 
 Result<BaseInfo> Runtime::import_base(const std::string& name, const std::filesystem::path& tar,
                                       const ImportBaseOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   return host::import_base(impl_->core->store, {name, tar, options.disk_bytes, options.progress},
                            limits);
 }
 
 Result<std::vector<BaseInfo>> Runtime::bases(const CallLimits& limits) const {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const auto listing = impl_->core->store.bases(host::CallCheck(limits, "list bases"));
   if (!listing) return base::fail(listing.error());
   return impl_->infos(*listing);
 }
 
 Result<void> Runtime::remove_base(const std::string& name, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "remove base " + name);
   if (auto ok = check(); !ok) return ok;
   return impl_->core->store.remove_base(name, check);
 }
 
 Result<ImageInfo> Runtime::build(const BuildOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const host::Limits whole(limits);
   host::VmStepRunner runner(impl_->core);
   auto image = host::build_image(impl_->core->store, runner, options, whole.rest());
@@ -111,12 +118,14 @@ Result<ImageInfo> Runtime::build(const BuildOptions& options, const CallLimits& 
 }
 
 Result<std::vector<ImageInfo>> Runtime::images(const CallLimits& limits) const {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const auto listing = impl_->core->store.images(host::CallCheck(limits, "list images"));
   if (!listing) return base::fail(listing.error());
   return impl_->infos(*listing);
 }
 
 Result<ImageInfo> Runtime::image(const std::string& reference, const CallLimits& limits) const {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "look at image " + reference);
   if (auto ok = check(); !ok) return base::fail(ok.error());
   const auto entry = impl_->core->store.open_image(reference);
@@ -125,6 +134,7 @@ Result<ImageInfo> Runtime::image(const std::string& reference, const CallLimits&
 }
 
 Result<void> Runtime::remove_image(const std::string& reference, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "remove image " + reference);
   if (auto ok = check(); !ok) return ok;
   const auto info = image(reference, check.rest());
@@ -138,6 +148,7 @@ Result<void> Runtime::remove_image(const std::string& reference, const CallLimit
 }
 
 Result<PruneReport> Runtime::prune(const PruneOptions& options, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   impl_->core->owned.drop_ended();
   return host::prune(impl_->core->store, options, host::kOrphanAge,
                      host::CallCheck(limits, "prune"));
@@ -145,23 +156,65 @@ Result<PruneReport> Runtime::prune(const PruneOptions& options, const CallLimits
 
 Result<ImageInfo> Runtime::pack_image(const std::string& reference, const PackOptions& options,
                                       const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   return host::pack_image(impl_->core->store, reference, options.progress, limits);
 }
 
 Result<ImageInfo> Runtime::unpack_image(const std::string& reference, const PackOptions& options,
                                         const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   return host::unpack_image(impl_->core->store, reference, options.progress, limits);
 }
 
+namespace {
+
+using StartedVm = Result<std::shared_ptr<Vm::Impl>>;
+
+StartedVm run_image(const std::shared_ptr<host::Core>& core, const std::string& image,
+                    const RunOptions& options, const CallLimits& limits) {
+  auto vm = host::start_vm(core, image, options, limits);
+  if (vm) core->owned.adopt(*vm);
+  return vm;
+}
+
+StartedVm run_from_checkpoint(const std::shared_ptr<host::Core>& core,
+                              const std::string& id_or_name, const RunOptions& options,
+                              const CallLimits& limits) {
+  const auto checkpoint = host::open_checkpoint(core->store, id_or_name);
+  if (!checkpoint) return base::fail(checkpoint.error());
+  auto vm = host::start_checkpoint(core, *checkpoint, options, limits);
+  if (vm) core->owned.adopt(*vm);
+  return vm;
+}
+
+Result<Vm> to_vm(StartedVm started) {
+  if (!started) return base::fail(started.error());
+  return Vm(std::move(*started));
+}
+
+Result<VmStart> begin_start(host::Core& core, host::VmStarts::Work work) {
+  auto start = core.starts.add(std::move(work));
+  if (!start) return base::fail(start.error());
+  return VmStart(std::move(*start));
+}
+
+}  // namespace
+
 Result<Vm> Runtime::run(const std::string& image, const RunOptions& options,
                         const CallLimits& limits) {
-  auto vm = host::start_vm(impl_->core, image, options, limits);
-  if (!vm) return base::fail(vm.error());
-  impl_->core->owned.adopt(*vm);
-  return Vm(std::move(*vm));
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  return to_vm(run_image(impl_->core, image, options, limits));
+}
+
+Result<VmStart> Runtime::start(const std::string& image, const RunOptions& options) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  return begin_start(*impl_->core, [core = impl_->core, image, options](const CallLimits& limits) {
+    return run_image(core, image, options, limits);
+  });
 }
 
 Result<std::vector<VmInfo>> Runtime::vms(const CallLimits& limits) const {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "list microvms");
   impl_->core->owned.drop_ended();
   const auto ids = impl_->core->store.vm_ids();
@@ -180,6 +233,7 @@ Result<std::vector<VmInfo>> Runtime::vms(const CallLimits& limits) const {
 }
 
 Result<Vm> Runtime::attach(const std::string& id_or_name, const CallLimits& limits) const {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "attach to microvm " + id_or_name);
   if (auto ok = check(); !ok) return base::fail(ok.error());
   const auto id = host::resolve_vm(impl_->core->store, id_or_name);
@@ -191,6 +245,7 @@ Result<Vm> Runtime::attach(const std::string& id_or_name, const CallLimits& limi
 }
 
 Result<void> Runtime::remove_vm(const std::string& id_or_name, const CallLimits& call_limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const host::Limits limits(call_limits);
   if (auto ok = limits.check("remove microvm " + id_or_name); !ok) return ok;
   const auto id = host::resolve_vm(impl_->core->store, id_or_name);
@@ -211,6 +266,7 @@ Result<void> Runtime::remove_vm(const std::string& id_or_name, const CallLimits&
 }
 
 Result<std::vector<CheckpointInfo>> Runtime::checkpoints(const CallLimits& limits) const {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   auto listing =
       host::list_checkpoints(impl_->core->store, host::CallCheck(limits, "list checkpoints"));
   if (!listing) return base::fail(listing.error());
@@ -220,31 +276,40 @@ Result<std::vector<CheckpointInfo>> Runtime::checkpoints(const CallLimits& limit
 
 Result<Vm> Runtime::run_checkpoint(const std::string& id_or_name, const RunOptions& options,
                                    const CallLimits& limits) {
-  const auto checkpoint = host::open_checkpoint(impl_->core->store, id_or_name);
-  if (!checkpoint) return base::fail(checkpoint.error());
-  auto vm = host::start_checkpoint(impl_->core, *checkpoint, options, limits);
-  if (!vm) return base::fail(vm.error());
-  impl_->core->owned.adopt(*vm);
-  return Vm(std::move(*vm));
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  return to_vm(run_from_checkpoint(impl_->core, id_or_name, options, limits));
+}
+
+Result<VmStart> Runtime::start_checkpoint(const std::string& id_or_name,
+                                          const RunOptions& options) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  return begin_start(*impl_->core,
+                     [core = impl_->core, id_or_name, options](const CallLimits& limits) {
+                       return run_from_checkpoint(core, id_or_name, options, limits);
+                     });
 }
 
 Result<ImageInfo> Runtime::commit(const std::string& checkpoint, const std::string& image_name,
                                   const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const auto found = host::open_checkpoint(impl_->core->store, checkpoint);
   if (!found) return base::fail(found.error());
   return host::commit_image_of(impl_->core->store, *found, image_name, limits);
 }
 
 Result<void> Runtime::remove_checkpoint(const std::string& id_or_name, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   return host::remove_checkpoint(impl_->core->store, id_or_name, limits);
 }
 
-Result<void> Runtime::events(bool follow, const std::function<void(const VmEvent&)>& sink,
-                             const CallLimits& limits) const {
-  return host::read_events(impl_->core->store.data_dir(), follow, sink, host::Limits(limits));
+Result<EventStream> Runtime::events(const EventOptions& options, const CallLimits& limits) const {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = host::Limits(limits).check("read the events"); !ok) return base::fail(ok.error());
+  return host::open_events(impl_->core->store.data_dir(), impl_->core->watches, options);
 }
 
 Result<void> Runtime::warm(const std::string& image, uint32_t count, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   const auto entry = impl_->core->store.open_image(image);
   if (!entry) return base::fail(entry.error());
   const host::Shape shape = host::shape_of(entry->manifest);

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/blocked_signals.hpp"
 #include "base/checked.hpp"
 #include "state/crc32c.hpp"
 #include "sys/file.hpp"
@@ -123,6 +124,7 @@ Result<void> for_each_frame(size_t count, unsigned threads,
   {
     std::vector<std::jthread> others;
     try {
+      const base::BlockedSignals blocked;
       for (unsigned i = 1; i < threads; ++i) others.emplace_back(run);
     } catch (const std::system_error&) {
       // No thread to be had: the ones that run do all of the work.

@@ -1,22 +1,19 @@
 #include "sys/file_threads.hpp"
 
-#include <csignal>
 #include <system_error>
 #include <utility>
+
+#include "base/blocked_signals.hpp"
 
 namespace microvm::sys {
 
 void FileThreads::start() {
   if (std::exchange(started_, true)) return;
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const base::BlockedSignals blocked;
   try {
     while (threads_.size() < kThreads) threads_.emplace_back([this] { work_on(); });
   } catch (const std::system_error&) {  // with fewer it goes on, with none in place
   }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void FileThreads::stop() {

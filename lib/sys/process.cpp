@@ -12,6 +12,7 @@
 #include <memory>
 #include <thread>
 
+#include "base/blocked_signals.hpp"
 #include "base/close_on_exec.hpp"
 #include "sys/file.hpp"
 
@@ -97,16 +98,9 @@ int child_main(void* argument) {
 // With all signals blocked: a handler of the embedder must not run in the child, on our memory.
 pid_t clone_blocked(ChildPlan& plan, int& pidfd) {
   const auto stack = std::make_unique<std::byte[]>(kChildStackBytes);
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  const pid_t pid = ::clone(child_main, stack.get() + kChildStackBytes,
-                            CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &plan, &pidfd);
-  const int error = errno;
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  errno = error;
-  return pid;
+  const base::BlockedSignals blocked;
+  return ::clone(child_main, stack.get() + kChildStackBytes,
+                 CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &plan, &pidfd);
 }
 
 Process::Exit to_exit(const siginfo_t& info) {

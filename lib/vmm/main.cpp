@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -38,6 +39,12 @@ void raise_fd_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// None before Linux 5.3, or where the host refuses it: then only the control socket says that the
+// owner is gone.
+base::Fd open_owner() {
+  return base::Fd(static_cast<int>(::syscall(SYS_pidfd_open, ::getppid(), 0)));
+}
+
 // Nothing of the embedder's comes with us: not its fds, not its privileges through exec. One heap
 // for all threads keeps an idle worker small.
 void settle_process() {
@@ -68,7 +75,7 @@ int main(int argc, char** argv) {
     std::fputs("microvm-vmm: no event loop on this host\n", stderr);
     return kNoLoop;
   }
-  vmm::control::Worker worker(**loop, base::Fd(wire::kWorkerControlFd));
+  vmm::control::Worker worker(**loop, base::Fd(wire::kWorkerControlFd), open_owner());
   worker.run();
   // Everybody was told and every file written: the kernel takes the rest down faster than we do.
   std::_Exit(0);

@@ -113,12 +113,8 @@ uint16_t free_port() {
 }
 
 bool has_started(const std::string& vm_id) {
-  bool started = false;
-  const auto read = runtime().events(false, [&](const VmEvent& event) {
-    started = started || (event.kind == VmEvent::Kind::started && event.vm_id == vm_id);
-  });
-  REQUIRE_MESSAGE(read, why(read));
-  return started;
+  const auto is_start = [](const VmEvent& event) { return event.kind == VmEvent::Kind::started; };
+  return std::ranges::any_of(events_of(vm_id), is_start);
 }
 
 // What `run` in the foreground gives for a guest whose kernel is asked for this.

@@ -195,6 +195,18 @@ std::string shell(Vm& vm, const std::string& script) {
   return result.out;
 }
 
+std::vector<VmEvent> events_of(const std::string& vm_id) {
+  std::vector<VmEvent> found;
+  auto events = runtime().events();
+  REQUIRE_MESSAGE(events, why(events));
+  for (;;) {
+    const auto event = events->next();
+    REQUIRE_MESSAGE(event, why(event));
+    if (!*event) return found;
+    if (vm_id.empty() || (*event)->vm_id == vm_id) found.push_back(**event);
+  }
+}
+
 std::string http_get(Vm& vm, const std::string& path) {
   const auto socket = vm.connect(kCounterPort);
   REQUIRE_MESSAGE(socket, why(socket));

@@ -66,6 +66,9 @@ microvm::ExecResult shell_result(microvm::Vm& vm, const std::string& script);
 // Body of a GET of the app.
 std::string http_get(microvm::Vm& vm, const std::string& path);
 
+// What was told until now of one, or, without an id, of all.
+std::vector<microvm::VmEvent> events_of(const std::string& vm_id);
+
 // The image's directory in the store.
 std::filesystem::path image_dir(const std::string& name, const std::string& version);
 std::string file_digest(const std::filesystem::path& path);

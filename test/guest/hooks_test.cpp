@@ -118,15 +118,6 @@ std::string hooks_of(Vm& vm) {
   return shell(vm, "cat /hooks.log");
 }
 
-std::vector<VmEvent> events_of(const std::string& vm_id) {
-  std::vector<VmEvent> events;
-  const auto sink = [&](const VmEvent& event) {
-    if (vm_id.empty() || event.vm_id == vm_id) events.push_back(event);
-  };
-  REQUIRE(runtime().events(false, sink));
-  return events;
-}
-
 // The details of the hooks that failed.
 std::vector<std::string> failures_of(const Vm& vm) {
   std::vector<std::string> failures;

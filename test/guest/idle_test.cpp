@@ -60,18 +60,30 @@ TEST_CASE("an idle vm falls asleep, wakes for a call, and falls asleep again") {
   CHECK(shell(vm, "echo awake") == "awake\n");
   REQUIRE(falls_asleep(vm, kLong));
   CHECK(http_get(vm, "/") != "");
-  std::vector<VmEvent> events;
-  REQUIRE(runtime().events(false, [&](const VmEvent& event) {
-    if (event.vm_id == vm.id()) events.push_back(event);
-  }));
   size_t idle = 0;
   size_t woken = 0;
-  for (const VmEvent& event : events) {
+  for (const VmEvent& event : events_of(vm.id())) {
     if (event.kind == VmEvent::Kind::suspended && event.cause == "idle") ++idle;
     if (event.kind == VmEvent::Kind::resumed) ++woken;
   }
   CHECK(idle == 2);
   CHECK(woken == 2);
+}
+
+TEST_CASE("a resume may bring another policy, which is recorded") {
+  RunningVm vm = run_detached();
+  suspend(vm);
+  IdlePolicy policy;
+  policy.idle_after = kIdleAfter;
+  policy.cpu_threshold = 0.4;
+  policy.auto_resume = false;
+  REQUIRE(vm.resume({.idle = policy}));
+  REQUIRE(falls_asleep(vm, kLong));
+  CHECK(vm.exec_collect({.argv = {"true"}}).error().code == ErrorCode::busy);
+  REQUIRE(vm.resume());
+  REQUIRE(falls_asleep(vm, kLong));
+  REQUIRE(vm.resume({.idle = IdlePolicy{}}));
+  CHECK(first_asleep({{"it", &vm}}, kIdleAfter * 2).empty());
 }
 
 // Each has a vm of its own and they wait together; what loads the processor waits by itself, below:

@@ -1,7 +1,6 @@
 // The logs of a Vm over the lives of its worker, and its death.
 #include <signal.h>
 
-#include <mutex>
 #include <thread>
 
 #include "fixture.hpp"
@@ -41,32 +40,30 @@ TEST_CASE("logs: of a vm whose worker was killed they are there as far as they h
 
 TEST_CASE("logs: who follows them goes on over suspend and resume, with each line once") {
   RunningVm vm = run_detached();
-  std::mutex mutex;
+  auto log = vm.follow_logs(LogSource::app);
+  REQUIRE_MESSAGE(log, why(log));
   std::string text;
-  const auto seen = [&] {
-    const std::scoped_lock lock(mutex);
-    return text;
-  };
-  Result<void> ended;
-  std::thread follower([&] {
-    ended = vm.follow_logs(LogSource::app, [&](std::string_view piece) {
-      const std::scoped_lock lock(mutex);
-      text += piece;
+  const auto comes = [&](const std::string& line) {
+    return eventually([&] {
+      for (auto piece = log->try_read(); piece && *piece; piece = log->try_read()) text += **piece;
+      return has_text(text, line);
     });
-  });
+  };
   for (int life = 0; life < 3; ++life) {
-    const std::string line = "GET /life-" + std::to_string(life);
     http_get(vm, "/life-" + std::to_string(life));
-    CHECK(eventually([&] { return has_text(seen(), line); }));
+    CHECK(comes("GET /life-" + std::to_string(life)));
     const auto slept = vm.suspend();
     CHECK_MESSAGE(slept, why(slept));
+    CHECK(log->try_read().error().code == ErrorCode::would_block);
   }
   http_get(vm, "/life-3");
-  CHECK(eventually([&] { return has_text(seen(), "GET /life-3"); }));
+  CHECK(comes("GET /life-3"));
   CHECK(vm.terminate());
-  follower.join();
-  CHECK_MESSAGE(ended, why(ended));
+  const CallLimits in_time{.cancel = nullptr, .timeout = std::chrono::seconds(60)};
+  auto piece = log->read(in_time);
+  for (; piece && *piece; piece = log->read(in_time)) text += **piece;
+  CHECK_MESSAGE(piece, why(piece));
   for (int life = 0; life < 4; ++life) {
-    CHECK(times(seen(), "GET /life-" + std::to_string(life)) == 1);
+    CHECK(times(text, "GET /life-" + std::to_string(life)) == 1);
   }
 }

@@ -285,7 +285,7 @@ TEST_CASE("a caller who gives up at any point leaves the vm running or asleep, a
     const auto first = std::to_string(i);
     CHECK(shell(vm, "echo " + first + " > /root/mark; cat /root/mark") == first + "\n");
     REQUIRE(vm.suspend({.wait_durable = false}));
-    static_cast<void>(vm.resume(soon));
+    static_cast<void>(vm.resume({}, soon));
     CHECK(shell(vm, "cat /root/mark") == first + "\n");
   }
   suspend(vm);

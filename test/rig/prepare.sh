@@ -8,7 +8,7 @@ readonly kBuildPackages=(
   meson ninja-build gcc g++ pkg-config python3
   liburing-dev libzstd-dev liblz4-dev liblzma-dev zlib1g-dev libfmt-dev libcxxopts-dev doctest-dev
   nlohmann-json3-dev libexpected-dev libarchive-dev libext2fs-dev libssl-dev
-  nanopb libnanopb-dev protobuf-compiler
+  nanopb libnanopb-dev protobuf-compiler libtomlplusplus-dev
 )
 
 # A terminal sees all of the progress, a log a line every ten seconds and what went wrong.

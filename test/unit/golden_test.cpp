@@ -168,14 +168,12 @@ TEST_CASE("golden v1: the vm that was terminated is told of, and the events are"
   }
   CHECK(ended == 1);
   size_t events = 0;
-  must(read_events(
-      data.dir(), false,
-      [&](const VmEvent& event) {
-        CHECK(event.kind == VmEvent::Kind::started);
-        CHECK(event.took_us == 12345);
-        ++events;
-      },
-      Limits({})));
+  auto reader = must(EventReader::open(data.dir(), false));
+  while (const auto event = must(reader.next()).event) {
+    CHECK(event->kind == VmEvent::Kind::started);
+    CHECK(event->took_us == 12345);
+    ++events;
+  }
   CHECK(events == 2);
 }
 

@@ -33,6 +33,18 @@ class CLocale {
     if (locale_ != nullptr) ::freelocale(locale_);
   }
 
+  // The embedder's again, around a callback of its own.
+  class Lifted {
+   public:
+    explicit Lifted(const CLocale& held) : held_(::uselocale(held.before_)) {}
+    Lifted(const Lifted&) = delete;
+    Lifted& operator=(const Lifted&) = delete;
+    ~Lifted() { ::uselocale(held_); }
+
+   private:
+    locale_t held_;
+  };
+
  private:
   locale_t locale_;
   locale_t before_;

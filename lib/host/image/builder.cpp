@@ -3,8 +3,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <span>
 #include <utility>
 
@@ -15,6 +13,7 @@
 #include "host/store/file_record.hpp"
 #include "host/store/names.hpp"
 #include "host/store/rfc3339.hpp"
+#include "sys/file.hpp"
 #include "wire/shape.hpp"
 
 namespace microvm::host {
@@ -60,10 +59,9 @@ Result<void> check_options(const BuildOptions& options) {
 }
 
 Result<std::string> read_whole(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::string bytes{std::istreambuf_iterator<char>(in), {}};
-  if (!in || in.bad()) return base::fail_errno("read " + path.string());
-  return bytes;
+  const auto bytes = sys::read_file(AT_FDCWD, path.string(), 16 * kMaxDockerfileBytes);
+  if (!bytes) return base::fail(bytes.error());
+  return std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size());
 }
 
 Result<Dockerfile> read_dockerfile(const BuildOptions& options) {

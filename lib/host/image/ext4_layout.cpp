@@ -4,7 +4,7 @@
 #include <array>
 #include <cstring>
 
-#include "sys/low_fds.hpp"
+#include "sys/file.hpp"
 
 namespace microvm::host {
 
@@ -82,17 +82,21 @@ void reserve_inodes(ext2_filsys fs) {
 
 }  // namespace
 
-Result<Ext4Ptr> format_ext4(const std::filesystem::path& file, uint64_t disk_bytes) {
+// What libext2fs opens by itself has no close-on-exec: a program that the embedder starts just then
+// would have it. It closes what it is given.
+Result<Ext4Ptr> format_ext4(int file, const std::string& name, uint64_t disk_bytes) {
   ext2_super_block wanted = geometry(disk_bytes);
+  auto own = sys::duplicate(file, "format " + name);
+  if (!own) return base::fail(own.error());
   ext2_filsys raw = nullptr;
-  const sys::LowFdsHeld held;
-  const errcode_t code = ext2fs_initialize(file.c_str(), EXT2_FLAG_64BITS | EXT2_FLAG_RW, &wanted,
-                                           unix_io_manager, &raw);
-  if (code != 0) return ext4_failure(code, "format " + file.string());
+  const errcode_t code =
+      ext2fs_initialize(std::to_string(own->release()).c_str(), EXT2_FLAG_64BITS | EXT2_FLAG_RW,
+                        &wanted, unixfd_io_manager, &raw);
+  if (code != 0) return ext4_failure(code, "format " + name);
   Ext4Ptr fs(raw);
   set_identity(raw);
   if (const errcode_t tables = ext2fs_allocate_tables(raw); tables != 0)
-    return ext4_failure(tables, "format " + file.string());
+    return ext4_failure(tables, "format " + name);
   mark_inode_tables_zeroed(raw);
   reserve_inodes(raw);
   return fs;

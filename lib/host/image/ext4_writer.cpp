@@ -49,7 +49,7 @@ Result<std::unique_ptr<Ext4Writer>> Ext4Writer::create(const std::filesystem::pa
   if (!fd) return fail(fd.error());
   if (::ftruncate(fd->get(), static_cast<off_t>(disk_bytes)) != 0)
     return fail_errno("resize " + file.string());
-  auto fs = format_ext4(file, disk_bytes);
+  auto fs = format_ext4(fd->get(), file.string(), disk_bytes);
   if (!fs) return fail(fs.error());
   return std::unique_ptr<Ext4Writer>(new Ext4Writer(file, std::move(*fd), std::move(*fs)));
 }

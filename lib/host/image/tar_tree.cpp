@@ -183,6 +183,7 @@ class TarReader {
     if (done < progress_.done + kProgressBytes && done != progress_.total) return {};
     if (done == progress_.done) return {};
     progress_.done = done;
+    const CLocale::Lifted lifted(c_locale_);
     sink_(progress_);
     return {};
   }
@@ -193,6 +194,7 @@ class TarReader {
   Ext4Writer& disk_;
   const std::string& name_;
   const CallCheck& check_;
+  const CLocale c_locale_;
   ProgressSink sink_;
   Progress progress_;
   uint64_t metadata_bytes_ = 0;
@@ -203,7 +205,6 @@ class TarReader {
 Result<void> read_tar(const std::filesystem::path& tar, FileTree& tree, Ext4Writer& disk,
                       const std::string& step, const ProgressSink& progress,
                       const CallCheck& check) {
-  const CLocale c_locale;
   const std::string name = tar.string();
   if (std::error_code error; std::filesystem::is_directory(tar, error))
     return fail(ErrorCode::invalid_argument,

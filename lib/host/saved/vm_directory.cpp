@@ -209,6 +209,13 @@ Result<void> NewVmDirectory::write_record(const VmRecord& record) {
   return {};
 }
 
+Result<void> replace_record(const fs::path& vm_dir, const VmRecord& record) {
+  const base::Fd directory(::open(vm_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return base::fail_errno("open " + vm_dir.string());
+  const std::string text = encode_record(record);
+  return sys::write_file_atomic(directory.get(), kVmRecordFile, wire::as_bytes(text));
+}
+
 Result<VmRecord> read_record(const fs::path& vm_dir) {
   const auto text = read_small_file(vm_dir / kVmRecordFile, kMaxVmRecordBytes + 1);
   if (!text) return base::fail(text.error());

@@ -75,6 +75,8 @@ class NewVmDirectory {
 // [a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}
 bool is_vm_name(std::string_view name) noexcept;
 
+// Of a Vm that is there; after return and after any crash it is the old or the new one.
+Result<void> replace_record(const std::filesystem::path& vm_dir, const VmRecord& record);
 Result<VmRecord> read_record(const std::filesystem::path& vm_dir);
 // True while a worker (or the owner of a Vm that dies with it) holds the lock, or a launch is under
 // way.

@@ -37,6 +37,18 @@ IdlePolicy parse_idle(const Fields& fields) {
 
 }  // namespace
 
+Result<void> check_policy(const IdlePolicy& policy) {
+  constexpr double kMostCpus = 1e6;
+  for (const auto time : {policy.idle_after, policy.suspended_for, policy.lifetime}) {
+    if (time.count() >= 0) continue;
+    return base::fail(ErrorCode::invalid_argument,
+                      "a time of the idle policy is negative: 0 means never");
+  }
+  if (policy.cpu_threshold >= 0 && policy.cpu_threshold <= kMostCpus) return {};
+  return base::fail(ErrorCode::invalid_argument,
+                    "the cpu threshold of the idle policy is no number of cpus");
+}
+
 std::string encode_record(const VmRecord& record) {
   const Json object = {
       {"schema", kVmRecordSchema},

@@ -27,6 +27,9 @@ struct VmRecord {
 inline constexpr uint64_t kVmRecordSchema = 1;
 inline constexpr size_t kMaxVmRecordBytes = 16 * 1024;
 
+// Error invalid_argument: it can not be written down.
+Result<void> check_policy(const IdlePolicy& policy);
+
 std::string encode_record(const VmRecord& record);
 // `file` stands in messages. Errors: corrupt, unsupported (a newer schema).
 Result<VmRecord> parse_record(std::string_view text, const std::string& file);

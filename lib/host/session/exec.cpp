@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include "host/base/home_process.hpp"
 #include "host/session/agent_client.hpp"
 #include "host/session/agent_messages.hpp"
 #include "host/session/exec_client.hpp"
@@ -16,53 +17,70 @@ using wire::FrameType;
 struct [[gnu::visibility("hidden")]] Exec::Impl {
   Impl(host::Operation operation, host::ExecClient::Settings settings)
       : client(std::make_shared<host::ExecClient>(std::move(operation), std::move(settings))) {}
+  const host::HomeProcess home;
   const std::shared_ptr<host::ExecClient> client;
 };
 
 Exec::Exec(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Exec::Exec(Exec&&) noexcept = default;
-Exec& Exec::operator=(Exec&&) noexcept = default;
-Exec::~Exec() = default;
+Exec& Exec::operator=(Exec&& other) noexcept {
+  Exec moved(std::move(other));
+  impl_.swap(moved.impl_);
+  return *this;
+}
+Exec::~Exec() {
+  host::leave_unless_home(impl_);
+}
 
 Result<std::optional<ExecOutput>> Exec::read(const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->client->read(Limits(limits));
 }
 
 Result<std::optional<ExecOutput>> Exec::try_read() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->client->read(Limits::at_once());
 }
 
 Result<void> Exec::write_stdin(std::span<const std::byte> data, const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->client->write_stdin(data, Limits(limits));
 }
 
 Result<size_t> Exec::try_write_stdin(std::span<const std::byte> data) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->client->try_write_stdin(data);
 }
 
 Result<void> Exec::close_stdin(const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->client->close_stdin(Limits(limits));
 }
 
 Result<void> Exec::try_close_stdin() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->client->close_stdin(Limits::at_once());
 }
 
 Result<void> Exec::signal(int signal, const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   const auto request = host::signal_request(signal);
   if (!request) return base::fail(request.error());
   return impl_->client->send_signal(*request, Limits(limits, std::chrono::seconds(10)));
 }
 
 Result<void> Exec::detach(const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->client->detach(Limits(limits));
 }
 
 Result<ExitStatus> Exec::wait(const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->client->wait(Limits(limits));
 }
 
 Result<ExitStatus> Exec::try_wait() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->client->wait(Limits::at_once());
 }
 

@@ -8,6 +8,7 @@
 #include <array>
 #include <csignal>
 
+#include "host/base/thread.hpp"
 #include "host/session/agent_messages.hpp"
 #include "sys/socket.hpp"
 
@@ -487,11 +488,15 @@ Result<bool> ExecClient::send_rest(Stream& stream, const Limits& limits) {
   }
 }
 
-// By a thread of its own: the program may not read, and whoever attached again wants to.
+// By a thread of its own: the program may not read, and whoever attached again wants to. Where the
+// system has none the next write sends it.
 void ExecClient::send_rest_later() {
   const std::scoped_lock lock(sender_mutex_);
   rest_wanted_ = true;
-  if (!sender_.joinable()) sender_ = std::thread([this] { send_when_wanted(); });
+  if (!sender_.joinable()) {
+    auto started = start_thread([this] { send_when_wanted(); }, what());
+    if (started) sender_ = std::move(*started);
+  }
   sender_wanted_.notify_all();
 }
 

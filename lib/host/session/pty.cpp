@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "host/base/home_process.hpp"
 #include "host/session/agent_client.hpp"
 #include "host/session/agent_messages.hpp"
 #include "host/session/operation.hpp"
@@ -56,8 +57,8 @@ Result<void> check_size(PtySize size) {
 struct [[gnu::visibility("hidden")]] Pty::Impl {
   Impl(host::Operation op, std::shared_ptr<host::StreamHome> vm)
       : operation(std::make_shared<host::Operation>(std::move(op))),
-        home(std::move(vm)),
-        end(home) {}
+        stream_home(std::move(vm)),
+        end(stream_home) {}
 
   Result<void> begin(const Limits& limits);
   Result<std::optional<PtyOutput>> read(const Limits& limits);
@@ -72,7 +73,8 @@ struct [[gnu::visibility("hidden")]] Pty::Impl {
   Result<void> check_writer() const;
 
   const std::shared_ptr<host::Operation> operation;
-  const std::shared_ptr<host::StreamHome> home;  // none: the stream is all there is
+  const host::HomeProcess home;
+  const std::shared_ptr<host::StreamHome> stream_home;  // none: the stream is all there is
   const host::StreamEnd end;
   std::string id;
   uint32_t pid = 0;
@@ -129,7 +131,7 @@ Result<void> Pty::Impl::on_exited(const host::Frame& frame, const Limits& limits
   const auto exited = host::decode_message<microvm_agent_Exited>(frame.body);
   if (!exited) return base::fail(exited.error());
   ended = host::to_exit_status(*exited);
-  farewell.say(operation, home.get(), kForgetLimit, limits);
+  farewell.say(operation, stream_home.get(), kForgetLimit, limits);
   return {};
 }
 
@@ -191,19 +193,23 @@ Pty& Pty::operator=(Pty&&) noexcept = default;
 Pty::~Pty() = default;
 
 Result<std::optional<PtyOutput>> Pty::read(const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->read(Limits(limits));
 }
 
 Result<std::optional<PtyOutput>> Pty::try_read() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->read(Limits::at_once());
 }
 
 Result<void> Pty::write(std::span<const std::byte> data, const CallLimits& call_limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   if (auto ok = impl_->check_writer(); !ok) return ok;
   return impl_->write(data, Limits(call_limits));
 }
 
 Result<size_t> Pty::try_write(std::span<const std::byte> data) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   const Limits limits = Limits::at_once();
   return host::send_some(data, [&](wire::ByteView piece, size_t& gone) -> Result<void> {
     if (auto ok = impl_->check_writer(); !ok) return ok;
@@ -215,6 +221,7 @@ Result<size_t> Pty::try_write(std::span<const std::byte> data) {
 }
 
 Result<void> Pty::resize(PtySize size, const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   if (auto ok = check_size(size); !ok) return ok;
   if (auto ok = impl_->check_writer(); !ok) return ok;
   const microvm_agent_PtySize message{size.rows, size.columns};
@@ -223,6 +230,7 @@ Result<void> Pty::resize(PtySize size, const CallLimits& limits) {
 }
 
 Result<void> Pty::signal(int signal, const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   const auto request = host::signal_request(signal);
   if (!request) return base::fail(request.error());
   if (auto ok = impl_->check_writer(); !ok) return ok;
@@ -231,14 +239,17 @@ Result<void> Pty::signal(int signal, const CallLimits& limits) {
 
 // The descriptor stays until the handle goes: another thread may be waiting on it.
 void Pty::detach() {
+  if (!impl_->home.is_here()) return;
   ::shutdown(impl_->operation->fd(), SHUT_RDWR);
 }
 
 Result<ExitStatus> Pty::wait(const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->wait(Limits(limits));
 }
 
 Result<ExitStatus> Pty::try_wait() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->wait(Limits::at_once());
 }
 

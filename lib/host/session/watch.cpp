@@ -1,5 +1,6 @@
 // Watch: the public handle over the stream of one watch. Every byte of it may be hostile.
 #include "host/session/watch.hpp"
+#include "host/base/home_process.hpp"
 
 #include "host/session/agent_messages.hpp"
 #include "host/session/operation.hpp"
@@ -12,11 +13,12 @@ using host::Limits;
 using wire::FrameType;
 
 struct [[gnu::visibility("hidden")]] Watch::Impl {
-  Impl(host::Operation op, const std::shared_ptr<host::StreamHome>& home)
-      : operation(std::move(op)), end(home) {}
+  Impl(host::Operation op, const std::shared_ptr<host::StreamHome>& stream_home)
+      : operation(std::move(op)), end(stream_home) {}
 
   Result<std::optional<FileEvent>> next(const Limits& limits);
 
+  const host::HomeProcess home;
   host::Operation operation;
   host::StreamEnd end;
   bool ended = false;
@@ -69,10 +71,12 @@ int Watch::fd() const noexcept {
 }
 
 Result<std::optional<FileEvent>> Watch::next(const CallLimits& limits) {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->next(Limits(limits));
 }
 
 Result<std::optional<FileEvent>> Watch::try_next() {
+  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   return impl_->next(Limits::at_once());
 }
 

@@ -7,10 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
-#include <thread>
 
-#include "base/fd.hpp"
 #include "host/store/json_fields.hpp"
+#include "sys/file.hpp"
 
 namespace microvm::host {
 namespace {
@@ -24,7 +23,11 @@ constexpr std::array kNames = {"started",    "suspending", "suspended",    "resu
                                "terminated", "hook_failed"};
 
 fs::path log_path(const fs::path& data_dir) {
-  return data_dir / "events.jsonl";
+  return data_dir / kEventsFile;
+}
+
+fs::path older_log_path(const fs::path& data_dir) {
+  return log_path(data_dir).string() + ".1";
 }
 
 // One that only a newer library knows is none.
@@ -55,41 +58,6 @@ std::optional<VmEvent> parse_event(std::string_view line) {
   return event;
 }
 
-// A file piece by piece; keeps the beginning of a line that is not whole yet.
-class LineReader {
- public:
-  explicit LineReader(base::Fd file) : file_(std::move(file)) {}
-
-  // False: nothing more now.
-  bool read(const std::function<void(const VmEvent&)>& sink) {
-    std::array<char, 16 * 1024> piece;
-    const ssize_t got = ::read(file_.get(), piece.data(), piece.size());
-    if (got <= 0) return false;
-    pending_.append(piece.data(), static_cast<size_t>(got));
-    for (size_t end = pending_.find('\n'); end != std::string::npos; end = pending_.find('\n')) {
-      if (const auto event = parse_event(std::string_view(pending_).substr(0, end))) sink(*event);
-      pending_.erase(0, end + 1);
-    }
-    if (pending_.size() > kMaxLineBytes) pending_.clear();
-    return true;
-  }
-
-  [[nodiscard]] bool is(const fs::path& path) const {
-    struct stat ours{};
-    struct stat named{};
-    return ::fstat(file_.get(), &ours) == 0 && ::stat(path.c_str(), &named) == 0 &&
-           ours.st_ino == named.st_ino;
-  }
-
- private:
-  base::Fd file_;
-  std::string pending_;
-};
-
-base::Fd open_log(const fs::path& path) {
-  return base::Fd(::open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-}
-
 }  // namespace
 
 void append_event(const fs::path& data_dir, const VmEvent& event) {
@@ -106,25 +74,107 @@ void append_event(const fs::path& data_dir, const VmEvent& event) {
   [[maybe_unused]] const ssize_t written = ::write(file.get(), line.data(), line.size());
   if (info.st_size < kMaxLogBytes) return;
   std::error_code ec;
-  fs::rename(path, path.string() + ".1", ec);
+  fs::rename(path, older_log_path(data_dir), ec);
 }
 
-Result<void> read_events(const fs::path& data_dir, bool follow,
-                         const std::function<void(const VmEvent&)>& sink, const Limits& limits) {
-  constexpr std::chrono::milliseconds kFollowInterval{100};
-  const fs::path path = log_path(data_dir);
-  LineReader before(base::Fd(::open((path.string() + ".1").c_str(), O_RDONLY | O_CLOEXEC)));
-  while (before.read(sink)) {
+// ---- reading -----------------------------------------------------------------------------------
+
+// None: it is not there. What is no file would keep who opens or reads it waiting.
+Result<std::optional<EventReader::File>> EventReader::File::open(const fs::path& path) {
+  base::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!fd && errno == ENOENT) return std::nullopt;
+  if (!fd) return base::fail_errno("open " + path.string());
+  if (auto ok = sys::check_regular_file(fd.get(), path.string()); !ok) {
+    return base::fail(ok.error());
   }
-  for (LineReader now(open_log(path));;) {
-    while (now.read(sink)) {
-      if (auto ok = limits.check("events"); !ok) return ok;
+  return File(std::move(fd));
+}
+
+bool EventReader::File::is(const fs::path& path) const {
+  struct stat ours{};
+  struct stat named{};
+  return ::fstat(fd_.get(), &ours) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+}
+
+std::optional<VmEvent> EventReader::File::take_event() {
+  for (;;) {
+    const size_t end = text_.find('\n', taken_);
+    if (end == std::string::npos) return std::nullopt;
+    const auto line = std::string_view(text_).substr(taken_, end - taken_);
+    taken_ = end + 1;
+    if (auto event = parse_event(line)) return event;
+  }
+}
+
+Result<bool> EventReader::File::read() {
+  text_.erase(0, taken_);
+  taken_ = 0;
+  if (text_.size() > kMaxLineBytes) text_.clear();
+  const size_t kept = text_.size();
+  text_.resize(kept + kPieceBytes);
+  const ssize_t got = ::read(fd_.get(), text_.data() + kept, kPieceBytes);
+  text_.resize(kept + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+  if (got < 0) return base::fail_errno("read the events");
+  return got > 0;
+}
+
+Result<EventReader> EventReader::open(const fs::path& data_dir, bool follow) {
+  EventReader reader(data_dir, follow);
+  auto now = File::open(log_path(data_dir));
+  if (!now) return base::fail(now.error());
+  auto before = File::open(older_log_path(data_dir));
+  if (!before) return base::fail(before.error());
+  reader.now_ = std::move(*now);
+  // It may have been the other one a moment before.
+  if (*before && reader.now_ && reader.now_->is(older_log_path(data_dir))) return reader;
+  reader.before_ = std::move(*before);
+  return reader;
+}
+
+Result<EventReader::Found> EventReader::next() {
+  for (int pieces = 0; pieces < kPiecesAtOnce;) {
+    for (auto* file : {&before_, &now_}) {
+      if (!*file) continue;
+      if (auto event = (*file)->take_event()) return Found{std::move(event), false};
     }
-    if (!follow) return {};
-    if (!now.is(path)) now = LineReader(open_log(path));
-    if (auto ok = limits.check("events"); !ok) return ok;
-    std::this_thread::sleep_for(kFollowInterval);
+    const auto more = read_piece();
+    if (!more) return base::fail(more.error());
+    if (*more) {
+      ++pieces;
+      continue;
+    }
+    const auto moved = follow_ ? move_on() : Result<bool>(false);
+    if (!moved) return base::fail(moved.error());
+    if (!*moved) return Found{std::nullopt, true};
   }
+  return Found{};
+}
+
+// Of the older file first: who had it open when it got its new name writes to it a moment later.
+Result<bool> EventReader::read_piece() {
+  for (auto* file : {&before_, &now_}) {
+    if (!*file) continue;
+    const auto got = (*file)->read();
+    if (!got || *got) return got;
+  }
+  return false;
+}
+
+// To the file after this one, once there is one. Of two that came since, the first is the older.
+Result<bool> EventReader::move_on() {
+  if (now_ && now_->is(log_path(data_dir_))) return false;
+  auto next = File::open(log_path(data_dir_));
+  if (next && now_ && !now_->is(older_log_path(data_dir_))) {
+    auto skipped = File::open(older_log_path(data_dir_));
+    if (!skipped) return base::fail(skipped.error());
+    if (*skipped) next = std::move(skipped);
+  }
+  if (!next) return base::fail(next.error());
+  if (!*next) return false;
+  if (now_) before_ = std::move(now_);
+  now_ = std::move(*next);
+  return true;
 }
 
 }  // namespace microvm::host

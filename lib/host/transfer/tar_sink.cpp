@@ -34,6 +34,7 @@ TarSink::TarSink(const DataSink& out, std::string name) : out_(out), name_(std::
 
 la_ssize_t TarSink::write(archive* writer, void* self, const void* bytes, size_t size) {
   auto& sink = *static_cast<TarSink*>(self);
+  const CLocale::Lifted lifted(sink.c_locale_);
   if (auto taken = sink.out_({static_cast<const std::byte*>(bytes), size}); !taken) {
     sink.failed_ = taken.error();
     archive_set_error(writer, EIO, "the sink failed");

@@ -59,6 +59,7 @@ class TarUpload {
  private:
   static la_ssize_t read(archive* reader, void* self, const void** bytes) {
     auto& upload = *static_cast<TarUpload*>(self);
+    const CLocale::Lifted lifted(upload.c_locale_);
     const auto got = upload.source_(upload.buffer_);
     if (!got) {
       upload.source_failed_ = got.error();

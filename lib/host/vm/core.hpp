@@ -3,10 +3,13 @@
 
 #include <memory>
 
+#include "host/base/home_process.hpp"
 #include "host/idle/idle_monitor.hpp"
 #include "host/vm/errands.hpp"
 #include "host/vm/owned_vms.hpp"
+#include "host/vm/vm_starts.hpp"
 #include "host/vm/waiting_calls.hpp"
+#include "host/worker/directory_watches.hpp"
 #include "host/worker/worker_host.hpp"
 #include "microvm/runtime.hpp"
 
@@ -36,15 +39,20 @@ struct Core : WorkerHost {
   // The end of the Runtime: waits for what its threads are at, all of which hold the Core. Not from
   // one of them.
   void stop_work() {
+    starts.stop();
     idle_monitor.stop();
     wakes.stop();
     errands.stop();
+    watches.end_of_runtime();
   }
 
+  const HomeProcess home;
   const uint32_t pool_size;
   WaitingCalls waiting_calls;
   const std::function<void(std::string_view)> log_sink;
+  DirectoryWatches watches{*reactor};
   OwnedVms owned;
+  VmStarts starts{owned};
   IdleMonitor idle_monitor;
   Errands errands;
   // Of their own: a guest that is slow to wake holds a thread for as long as its wake may take, and

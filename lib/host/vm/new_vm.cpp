@@ -82,6 +82,7 @@ Result<Launched> launch(const std::shared_ptr<Core>& core, const NewVm& what) {
   if (auto ok = check_payload(manifest.info, options.run_hook_payload); !ok) {
     return base::fail(ok.error());
   }
+  if (auto ok = check_policy(options.idle); !ok) return base::fail(ok.error());
   const Shape shape = shape_of(manifest);
   if (core->pool_size > 0) core->pool->keep(shape, core->pool_size);
   auto taken = take_worker(*core, shape, what.starting, what.clock);
@@ -117,7 +118,7 @@ Result<Launched> launch(const std::shared_ptr<Core>& core, const NewVm& what) {
                                       .limits = what.starting,
                                       .clock = what.clock});
   if (!started) return base::fail(started.error());
-  auto vm = std::make_shared<Vm::Impl>(core, record, manifest.info.config);
+  auto vm = make_at_home<Vm::Impl>(core, record, manifest.info.config);
   vm->keep_change_hold(*hold);
   directory->keep();
   vm->own(std::move(*started));

@@ -72,7 +72,7 @@ Result<std::shared_ptr<Vm::Impl>> attach_vm(const std::shared_ptr<Core>& core,
   const auto image = core->store.open_image(record->image);
   if (image) config = image->manifest.info.config;
   if (!image && image.error().code == ErrorCode::unsupported) return base::fail(image.error());
-  return std::make_shared<Vm::Impl>(core, *record, std::move(config));
+  return make_at_home<Vm::Impl>(core, *record, std::move(config));
 }
 
 }  // namespace microvm::host

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <thread>
 
+#include "base/blocked_signals.hpp"
 #include "host/vm/new_vm.hpp"
 #include "host/vm/transition.hpp"
 #include "host/vm/vm_impl.hpp"
@@ -78,6 +79,7 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
     const unsigned count = std::clamp(std::thread::hardware_concurrency(), 1u, kMaxThreads);
     std::vector<std::jthread> threads;
     try {
+      const base::BlockedSignals blocked;
       for (unsigned i = 1; i < count && i < options.count; ++i) threads.emplace_back(start_some);
     } catch (const std::system_error&) {  // the host has no more: fewer start at a time
     }

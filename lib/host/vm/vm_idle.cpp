@@ -1,5 +1,6 @@
 // A Vm as the idle monitor sees it.
 #include "host/idle/idle_monitor.hpp"
+#include "host/saved/vm_directory.hpp"
 #include "host/vm/vm_impl.hpp"
 
 namespace microvm {
@@ -84,14 +85,47 @@ bool has_times(const IdlePolicy& policy) {
 
 }  // namespace
 
-// Once: the judge goes on over suspensions.
+// Once for a policy: the judge goes on over suspensions.
 void Vm::Impl::watch_idleness() {
-  if (idle_target || !has_times(record.idle)) return;
+  const IdlePolicy policy = idle_policy();
+  if (idle_target && policy == watched_policy_) return;
+  idle_target.reset();
+  if (!has_times(policy)) return;
+  watched_policy_ = policy;
   idle_target = std::make_shared<Target>(weak_from_this());
-  if (auto ok = core->idle_monitor.add(idle_target, record.idle); !ok) {
+  if (auto ok = core->idle_monitor.add(idle_target, policy); !ok) {
     idle_target.reset();  // the next start tries again
     core->log("idle policy of microvm " + record.id + ": " + ok.error().message);
   }
+}
+
+IdlePolicy Vm::Impl::idle_policy() const {
+  const base::MutexLock lock(policy_mutex_);
+  return policy_;
+}
+
+void Vm::Impl::use_policy(const IdlePolicy& policy) {
+  const base::MutexLock lock(policy_mutex_);
+  policy_ = policy;
+}
+
+Result<void> Vm::Impl::replace_policy(const IdlePolicy& policy) {
+  if (auto ok = host::check_policy(policy); !ok) return ok;
+  host::VmRecord with_it = record;
+  with_it.idle = policy;
+  if (auto ok = host::replace_record(dir, with_it); !ok) return ok;
+  use_policy(policy);
+  return {};
+}
+
+void Vm::Impl::reread_policy() {
+  const auto now = host::read_record(dir);
+  if (!now) return;
+  host::VmRecord known = record;
+  known.idle = idle_policy();
+  // As they are written: a threshold is rounded there.
+  if (host::encode_record(*now) == host::encode_record(known)) return;
+  use_policy(now->idle);
 }
 
 KeepAwake Vm::keep_awake() {

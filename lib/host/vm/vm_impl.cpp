@@ -30,7 +30,8 @@ Vm::Impl::Impl(std::shared_ptr<host::Core> shared, host::VmRecord what, ImageCon
     : core(std::move(shared)),
       record(std::move(what)),
       config(std::move(image_config)),
-      dir(core->store.vm_dir(record.id)) {}
+      dir(core->store.vm_dir(record.id)),
+      policy_(record.idle) {}
 
 Vm::Impl::~Impl() {
   for (const auto& waiter : awake_queue_.take()) {
@@ -202,7 +203,7 @@ Result<std::shared_ptr<Vm::Impl::Session>> Vm::Impl::session(const Limits& limit
       }
     } else if (verdict != Verdict::wake) {
       std::this_thread::sleep_for(kSettlePause);
-    } else if (!record.idle.auto_resume) {
+    } else if (reread_policy(); !idle_policy().auto_resume) {
       return base::fail(ErrorCode::busy, std::string(what) + ": microvm " + record.id + " is " +
                                              vm_state_name(now) + ": resume it first");
     } else if (auto awake = resume(limits, what); !awake) {

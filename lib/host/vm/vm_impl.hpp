@@ -9,10 +9,12 @@
 #include <memory>
 #include <optional>
 
+#include "base/thread_annotations.hpp"
 #include "host/saved/how_it_ended.hpp"
 #include "host/saved/vm_record.hpp"
 #include "host/vm/core.hpp"
 #include "host/vm/live_state.hpp"
+#include "host/vm/log_search.hpp"
 #include "host/vm/pending_connect.hpp"
 #include "host/worker/capture.hpp"
 #include "host/worker/start_worker.hpp"
@@ -55,8 +57,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
 
   // vm_logs.cpp: they ask whatever worker there is, and wake nothing.
   Result<std::string> read_log(LogSource source, const host::Limits& limits);
-  using LogSink = std::function<void(std::string_view)>;
-  Result<void> follow_log(LogSource source, const LogSink& sink, const host::Limits& limits);
+  // Never blocks as long as the Runtime is there.
+  void find_log_later(const std::shared_ptr<host::LogSearch>& search);
 
   // vm_awaiting.cpp: for any thread, the reactor's too; they never block. `done` is called once, on
   // the reactor's thread and not inside these calls: it must not block, nor hold the last reference
@@ -96,7 +98,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   Result<SuspendTimes> suspend(const SuspendOptions& options, const host::Limits& limits,
                                const std::string& cause = std::string(kCauseCall),
                                const StillWanted& still_wanted = {});
-  Result<void> resume(const host::Limits& limits, std::string_view cause = kCauseCall);
+  Result<void> resume(const host::Limits& limits, std::string_view cause = kCauseCall,
+                      const ResumeOptions& options = {});
 
   // vm_hooks.cpp
   // The last step of a start: the app's run hook, then everyone is told. Without success it is
@@ -110,6 +113,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   void tell_end(const std::string& cause, uint64_t took_us, const VmEnding& reason) const;
 
   // vm_idle.cpp
+  // Inside a change: carries out the policy there is by now.
   void watch_idleness();
 
   // vm_checkpoint.cpp
@@ -138,6 +142,14 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // Around an end.
   class Ending;
 
+  // vm_idle.cpp
+  [[nodiscard]] IdlePolicy idle_policy() const MICROVM_EXCLUDES(policy_mutex_);
+  void use_policy(const IdlePolicy& policy) MICROVM_EXCLUDES(policy_mutex_);
+  // On the disk first. Errors: invalid_argument, those of writing.
+  Result<void> replace_policy(const IdlePolicy& policy);
+  // Another process may have replaced it.
+  void reread_policy();
+
   // vm_hooks.cpp: nothing when the image does not have that hook. A failure has been told by an
   // event when they return.
   Result<void> call_hook(Session& session, const HookKind& kind, const std::string& body,
@@ -150,11 +162,10 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   void inform_resumed(const std::string& cause, const host::Limits& limits);
 
   // vm_logs.cpp
-  struct LogCursor;
+  class LogErrand;
   Result<host::LogText> read_log_at_rest(LogSource source);
-  static Result<void> follow_worker(Session& session, LogSource source, LogCursor& cursor,
-                                    const LogSink& sink, const host::Limits& limits);
-  Result<void> pass_on_rest(LogSource source, LogCursor& cursor, const LogSink& sink);
+  // By an errand.
+  void find_log(const std::shared_ptr<host::LogSearch>& search);
 
   std::shared_ptr<Session> make_session(base::Fd control, host::ControlClient::Peer peer);
   static bool send_to_look_for_end(host::Errands& errands, std::weak_ptr<Impl> vm,
@@ -232,6 +243,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   host::LiveState live_;
   host::AwakeQueue awake_queue_;
   std::atomic<bool> is_end_watched_{false};
+  mutable base::Mutex policy_mutex_;
+  IdlePolicy policy_ MICROVM_GUARDED_BY(policy_mutex_);  // record.idle: as it began
+  IdlePolicy watched_policy_;                            // of idle_target; inside a change
 
   friend class Vm;
 };

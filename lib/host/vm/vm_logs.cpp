@@ -1,10 +1,10 @@
-// The logs of a Vm: what is kept of them, and what comes, over the lives of its workers.
+// The logs of a Vm: what is kept of them, and where one goes on.
 #include "host/saved/vm_logs.hpp"
 
-#include <algorithm>
 #include <thread>
+#include <utility>
 
-#include "host/saved/vm_directory.hpp"
+#include "host/vm/log_stream.hpp"
 #include "host/vm/vm_impl.hpp"
 #include "host/worker/read_stream.hpp"
 #include "wire/log_size.hpp"
@@ -12,25 +12,16 @@
 namespace microvm {
 
 using host::Limits;
+using host::LogSearch;
 using host::LogText;
-
-// Where a follower is.
-struct Vm::Impl::LogCursor {
-  std::optional<uint64_t> position;  // of the next byte; none: it is not known
-  uint64_t life = 0;                 // of the worker that said so
-  // What a worker without positions gave: the next one gives the end of that once more.
-  uint64_t unplaced = 0;
-};
 
 namespace {
 
 constexpr std::string_view kReadLog = "read the log";
-constexpr std::string_view kFollowLog = "follow the log";
 constexpr std::chrono::seconds kLogLimit{10};
 // A worker that is just starting or ending: so often, then what it left is looked at.
 constexpr std::chrono::milliseconds kLogSettlePause{10};
 constexpr int kLogSettleAttempts = 200;
-constexpr std::chrono::milliseconds kAsleepPause{50};
 
 wire::LogsRequest::Which wire_source(LogSource source) {
   return source == LogSource::app ? wire::LogsRequest::Which::app
@@ -41,35 +32,19 @@ bool has_worker(VmState state) {
   return state != VmState::suspended && state != VmState::terminated;
 }
 
-struct OpenedLog {
-  base::Fd stream;
-  std::optional<wire::LogsReply> place;  // none: the worker knows of no positions
-};
-
-Result<OpenedLog> open_log_at(host::ControlClient& client, LogSource source, uint64_t from,
-                              const Limits& limits) {
-  const wire::LogsRequest request{
-      .which = wire_source(source), .follow = true, .positions = true, .from = from};
-  auto reply = client.call(request, {}, limits, kFollowLog);
-  if (!reply) return base::fail(reply.error());
-  const auto* place = std::get_if<wire::LogsReply>(&reply->message);
-  const bool is_known = place != nullptr || std::holds_alternative<wire::OkReply>(reply->message);
-  if (!is_known || reply->fds.size() != 1) {
-    return base::fail(ErrorCode::protocol, std::string(kFollowLog) + ": the worker sent no stream");
-  }
-  return OpenedLog{std::move(reply->fds[0]),
-                   place != nullptr ? std::optional(*place) : std::nullopt};
-}
-
 }  // namespace
 
 Result<std::string> Vm::logs(LogSource source, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
   return impl_->read_log(source, Limits(limits, kLogLimit));
 }
 
-Result<void> Vm::follow_logs(LogSource source, const std::function<void(std::string_view)>& sink,
-                             const CallLimits& limits) {
-  return impl_->follow_log(source, sink, Limits(limits));
+Result<LogStream> Vm::follow_logs(LogSource source, const CallLimits& limits) {
+  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = Limits(limits).check("follow the log"); !ok) return base::fail(ok.error());
+  auto opened = LogStream::Impl::open(impl_, source);
+  if (!opened) return base::fail(opened.error());
+  return LogStream(std::move(*opened));
 }
 
 // Another thread may be removing the directory of a Vm of ours, whose logs are held then.
@@ -104,75 +79,47 @@ Result<std::string> Vm::Impl::read_log(LogSource source, const Limits& limits) {
   return std::move(text->text);
 }
 
-Result<void> Vm::Impl::follow_worker(Session& session, LogSource source, LogCursor& cursor,
-                                     const LogSink& sink, const Limits& limits) {
-  auto opened = open_log_at(*session.client, source, cursor.position.value_or(0), limits);
-  // What a killed worker had printed last was not kept: the next one's positions begin before.
-  if (opened && opened->place && cursor.position && cursor.life != opened->place->life &&
-      *cursor.position > opened->place->life_begin) {
-    opened = open_log_at(*session.client, source, opened->place->life_begin, limits);
+// The errand of a search; one that is dropped unstarted lets the follower try again.
+class Vm::Impl::LogErrand {
+ public:
+  LogErrand(std::weak_ptr<Impl> vm, std::shared_ptr<LogSearch> search)
+      : vm_(std::move(vm)), search_(std::move(search)) {}
+  ~LogErrand() {
+    if (search_) search_->deliver(LogSearch::Unsettled{});
   }
-  if (!opened) return base::fail(opened.error());
-  uint64_t skip = 0;
-  if (const auto& place = opened->place) {
-    if (cursor.unplaced > 0) skip = place->life_begin - std::min(place->begin, place->life_begin);
-    cursor = {.position = place->begin, .life = place->life};
-  } else {
-    skip = std::min<uint64_t>(cursor.unplaced, wire::kMaxLogBytes);
-    cursor = {};
+  LogErrand(const LogErrand&) = delete;
+  LogErrand& operator=(const LogErrand&) = delete;
+
+  void run() {
+    const auto search = std::exchange(search_, nullptr);
+    if (const auto vm = vm_.lock()) vm->find_log(search);
   }
-  const auto pass_on = [&](std::string_view piece) {
-    if (cursor.position)
-      *cursor.position += piece.size();
-    else
-      cursor.unplaced += piece.size();
-    const uint64_t skipped = std::min<uint64_t>(skip, piece.size());
-    skip -= skipped;
-    if (skipped < piece.size()) sink(piece.substr(skipped));
-  };
-  auto followed = host::follow_stream(opened->stream.get(), pass_on, limits, kFollowLog);
-  // There is nothing to go on with before its end.
-  if (followed && !cursor.position) return session.client->wait_ended(limits, kFollowLog);
-  return followed;
+
+ private:
+  const std::weak_ptr<Impl> vm_;
+  std::shared_ptr<LogSearch> search_;
+};
+
+void Vm::Impl::find_log_later(const std::shared_ptr<LogSearch>& search) {
+  const auto errand = std::make_shared<LogErrand>(weak_from_this(), search);
+  // Without a Runtime there are no errands, and who follows waits.
+  if (!core->errands.add([errand] { errand->run(); })) errand->run();
 }
 
-// What the worker could not give any more.
-Result<void> Vm::Impl::pass_on_rest(LogSource source, LogCursor& cursor, const LogSink& sink) {
-  const auto log = read_log_at_rest(source);
-  const bool knows_some = cursor.position || cursor.unplaced > 0;
-  if (!log) {
-    // By another process, which has removed it.
-    if (log.error().code == ErrorCode::not_found && knows_some) return {};
-    return base::fail(log.error());
+void Vm::Impl::find_log(const std::shared_ptr<LogSearch>& search) {
+  if (const auto session = worker_session()) return search->ask(*core->reactor, session->client);
+  const VmState now = guest_state();
+  if (has_worker(now)) return search->deliver(LogSearch::Unsettled{});
+  LogSearch::Rest rest{.log = {}, .is_over = now == VmState::terminated};
+  if (!rest.is_over && !search->wants_rest()) return search->deliver(std::move(rest));
+  auto log = read_log_at_rest(search->source());
+  // Another process may have removed it.
+  const bool is_gone = !log && log.error().code == ErrorCode::not_found;
+  if (!log && !(is_gone && search->cursor().has_begun())) {
+    return search->deliver(base::fail(log.error()));
   }
-  if (cursor.unplaced > 0) return {};
-  const uint64_t end = log->begin + log->text.size();
-  const uint64_t from = std::clamp(cursor.position.value_or(0), log->begin, end);
-  if (from < end) sink(std::string_view(log->text).substr(from - log->begin));
-  cursor.position = std::max(cursor.position.value_or(0), end);
-  return {};
-}
-
-Result<void> Vm::Impl::follow_log(LogSource source, const LogSink& sink, const Limits& limits) {
-  LogCursor cursor;
-  bool has_rest = true;
-  for (;;) {
-    if (auto ok = limits.check(kFollowLog); !ok) return ok;
-    const uint64_t before = cursor.position.value_or(0);
-    if (const auto session = worker_session()) {
-      has_rest = true;
-      const auto followed = follow_worker(*session, source, cursor, sink, limits);
-      if (!followed && !session->client->ending()) return followed;
-    } else if (const VmState now = guest_state(); !has_worker(now)) {
-      const bool is_over = now == VmState::terminated;
-      if (has_rest || is_over) {
-        if (auto ok = pass_on_rest(source, cursor, sink); !ok) return ok;
-      }
-      if (is_over) return {};
-      has_rest = false;
-    }
-    if (cursor.position.value_or(0) == before) std::this_thread::sleep_for(kAsleepPause);
-  }
+  if (log) rest.log = std::move(*log);
+  search->deliver(std::move(rest));
 }
 
 }  // namespace microvm

@@ -38,12 +38,18 @@ Result<void> Vm::Impl::wake_in_memory(NewTop top) {
   return session->agent.thaw(Limits({}, kThawAfterWakeLimit));
 }
 
-Result<void> Vm::Impl::resume(const Limits& limits, std::string_view cause) {
+Result<void> Vm::Impl::resume(const Limits& limits, std::string_view cause,
+                              const ResumeOptions& options) {
   const auto change = Transition::begin(*this, limits, "resume");
   if (!change) return base::fail(change.error());
   const host::Stopwatch clock;
   Waking waking(*this);
+  const bool was_watched = idle_target != nullptr;
+  if (options.idle) {
+    if (auto ok = replace_policy(*options.idle); !ok) return ok;
+  }
   const auto woken = wake(waking, limits);
+  if (was_watched || (woken && options.idle)) watch_idleness();
   if (!woken) return base::fail(woken.error());
   if (!*woken) return {};
   ++resumes;
@@ -118,6 +124,7 @@ Result<void> Vm::Impl::start_from_saved(const Limits& limits) {
     host::keep_numbered_files(dir, (*saved)->files());
     return base::fail(started.error());
   }
+  reread_policy();
   own(std::move(*started));
   return {};
 }

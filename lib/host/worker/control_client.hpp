@@ -60,6 +60,8 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   [[nodiscard]] bool hung_up() const;
   // The same, or the worker has said how it ends: nothing more is to be had from it.
   [[nodiscard]] bool ending() const;
+  // Readable for good once it is; for poll().
+  [[nodiscard]] int ended_fd() const { return ended_event_.get(); }
   Result<void> wait_ended(const Limits& limits, std::string_view what) const;
   // How the Vm ended, when the worker said so.
   [[nodiscard]] std::optional<wire::ExitEvent> exit_event() const;

@@ -25,17 +25,6 @@ Result<size_t> read_piece(int fd, std::span<char> out, const Limits& limits,
 
 }  // namespace
 
-Result<void> follow_stream(int fd, const std::function<void(std::string_view)>& sink,
-                           const Limits& limits, std::string_view what) {
-  std::array<char, 16 * 1024> buffer;  // not initialised
-  for (;;) {
-    const auto got = read_piece(fd, buffer, limits, what);
-    if (!got) return base::fail(got.error());
-    if (*got == 0) return {};
-    sink(std::string_view(buffer.data(), *got));
-  }
-}
-
 Result<std::string> read_stream(int fd, size_t max_bytes, const Limits& limits,
                                 std::string_view what) {
   std::string text;

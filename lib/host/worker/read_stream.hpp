@@ -1,7 +1,6 @@
 // A stream that ends by itself, as text.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <string_view>
 
@@ -12,9 +11,5 @@ namespace microvm::host {
 // Until the end of the stream, at most `max_bytes` of it.
 Result<std::string> read_stream(int fd, size_t max_bytes, const Limits& limits,
                                 std::string_view what);
-
-// Each piece as it comes, until the end of the stream.
-Result<void> follow_stream(int fd, const std::function<void(std::string_view)>& sink,
-                           const Limits& limits, std::string_view what);
 
 }  // namespace microvm::host

@@ -66,7 +66,7 @@ Result<StartedGuest> start_guest(GuestStart start) {
   return StartedGuest{std::move(worker), std::move(*doorbell), times};
 }
 
-Result<StartedWorker> start_worker(WorkerHost& host, VmStart start) {
+Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start) {
   if (auto ok = check_memory_limit(host, start.what); !ok) return base::fail(ok.error());
   wire::RestoreRequest request;
   request.attachment = {start.record.id, start.record.dies_with_owner};

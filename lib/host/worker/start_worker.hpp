@@ -57,7 +57,7 @@ struct StartedGuest {
 Result<StartedGuest> start_guest(GuestStart start);
 
 // The same for a Vm that has a directory.
-struct VmStart {
+struct WorkerStart {
   std::string_view what;  // begins a refusal
   TakenWorker taken;
   const VmRecord& record;  // it stands in the directory, with the run it begins
@@ -70,7 +70,7 @@ struct VmStart {
 };
 
 // Errors: out_of_memory (the embedder's limit), those of start_guest().
-Result<StartedWorker> start_worker(WorkerHost& host, VmStart start);
+Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start);
 
 // The layers of that name in a Vm's directory, read-only.
 Result<std::vector<base::Fd>> open_layers(const std::filesystem::path& dir,

@@ -37,6 +37,8 @@ class Connection {
   [[nodiscard]] bool all_sent() const { return queue_.empty(); }
   // The peer has not received all of what was sent.
   [[nodiscard]] bool has_unread() const;
+  // As if the peer went away.
+  void close();
 
  private:
   struct Outgoing {
@@ -52,7 +54,6 @@ class Connection {
   // False: the socket is full, or the peer is gone.
   bool send_now(const Outgoing& outgoing);
   void send_queued();
-  void close();
 
   sys::Loop& loop_;
   base::Fd socket_;

@@ -55,9 +55,10 @@ void write_file(const base::Fd& file, wire::ByteView bytes) {
 
 }  // namespace
 
-Worker::Worker(sys::Loop& loop, base::Fd owner)
+Worker::Worker(sys::Loop& loop, base::Fd owner, base::Fd owner_process)
     : loop_(loop),
       max_streams_(stream_limit()),
+      owner_process_(std::move(owner_process)),
       kernel_log_(loop),
       app_log_(loop),
       log_keeper_(loop, kernel_log_, app_log_),
@@ -65,6 +66,8 @@ Worker::Worker(sys::Loop& loop, base::Fd owner)
       clock_streams_(loop),
       agent_offer_(loop, [this] { return agent_taker(); }) {
   add_connection(kOwner, std::move(owner));
+  if (!owner_process_) return;
+  owner_watch_ = loop_.watch(owner_process_.get(), POLLIN, [this](uint32_t) { on_owner_died(); });
 }
 
 Worker::~Worker() = default;
@@ -149,6 +152,13 @@ void Worker::on_closed(ConnectionId id) {
   if (id != kOwner) return;
   owner_is_there_ = false;
   if (dies_with_owner_) request_end({Reason::terminated, "the owner went away"});
+}
+
+void Worker::on_owner_died() {
+  loop_.unwatch(owner_watch_);
+  if (const auto owner = connections_.find(kOwner); owner != connections_.end()) {
+    owner->second->close();
+  }
 }
 
 void Worker::reply(ConnectionId to, uint32_t request_id, Outcome outcome) {

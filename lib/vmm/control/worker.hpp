@@ -26,8 +26,9 @@ namespace microvm::vmm::control {
 
 class Worker {
  public:
-  // `owner`: the worker's end of the socket pair it was started with.
-  Worker(sys::Loop& loop, base::Fd owner);
+  // `owner`: the worker's end of the socket pair it was started with. `owner_process`: its pidfd,
+  // if there is one, for an owner that dies while a child it has forked still has the other end.
+  Worker(sys::Loop& loop, base::Fd owner, base::Fd owner_process = {});
   ~Worker();
 
   // Until the machine has ended and everybody was told, or the owner left before there was one.
@@ -81,6 +82,7 @@ class Worker {
   void answer(Request& request, const wire::Message& message);
   void answer_waiting();
   void on_closed(ConnectionId id);
+  void on_owner_died();
   void reply(ConnectionId to, uint32_t request_id, Outcome outcome);
   [[nodiscard]] Connection* agent_taker();
   void on_disk_error(int error);
@@ -131,6 +133,8 @@ class Worker {
   const size_t max_streams_;  // of the guest; from before the jail, where no limit can be read
   std::map<ConnectionId, std::unique_ptr<Connection>> connections_;
   ConnectionId next_connection_ = kOwner + 1;
+  base::Fd owner_process_;
+  sys::Loop::WatchId owner_watch_ = 0;
   bool owner_is_there_ = true;
   bool dies_with_owner_ = true;
 

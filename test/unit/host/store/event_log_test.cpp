@@ -1,9 +1,9 @@
 #include "host/store/event_log.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <fstream>
-#include <thread>
 
 #include "unit/host/temp_dir.hpp"
 
@@ -21,10 +21,39 @@ VmEvent event(const std::string& detail) {
           .detail = detail};
 }
 
+// What is there now.
+std::vector<std::string> read_now(EventReader& reader) {
+  std::vector<std::string> details;
+  for (;;) {
+    const auto found = reader.next();
+    REQUIRE_MESSAGE(found, found.error().message);
+    if (found->event) details.push_back(found->event->detail);
+    if (found->at_end) return details;
+  }
+}
+
+EventReader open_reader(const std::filesystem::path& dir, bool follow) {
+  auto reader = EventReader::open(dir, follow);
+  REQUIRE_MESSAGE(reader, reader.error().message);
+  return std::move(*reader);
+}
+
 std::vector<VmEvent> read_all(const std::filesystem::path& dir) {
   std::vector<VmEvent> events;
-  REQUIRE(read_events(dir, false, [&](const VmEvent& e) { events.push_back(e); }, Limits({})));
-  return events;
+  auto reader = open_reader(dir, false);
+  for (;;) {
+    auto found = reader.next();
+    REQUIRE(found);
+    if (found->event) events.push_back(std::move(*found->event));
+    if (found->at_end) return events;
+  }
+}
+
+using Details = std::vector<std::string>;
+
+// As a file that is full does.
+void change_files(const std::filesystem::path& dir) {
+  std::filesystem::rename(dir / "events.jsonl", dir / "events.jsonl.1");
 }
 
 }  // namespace
@@ -47,26 +76,116 @@ TEST_CASE("event log: what was told comes back, foreign lines do not") {
   CHECK(events[1].kind == VmEvent::Kind::hook_failed);
 }
 
-TEST_CASE("event log: it is bounded, and a follower sees what comes over the change of files") {
+TEST_CASE("event log: it is bounded, and a follower sees all that comes over the change of files") {
   const test::TempDir dir;
-  CancelToken enough;
-  size_t seen = 0;
-  constexpr size_t kEvents = 2500;  // more than one file holds
-  std::jthread follower([&] {
-    const auto sink = [&](const VmEvent& e) {
-      ++seen;
-      if (e.detail == "last") enough.cancel();
-    };
-    const auto done = read_events(dir.path(), true, sink, Limits({&enough, {}}));
-    CHECK(done.error().code == ErrorCode::cancelled);
-  });
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  for (size_t i = 1; i < kEvents; ++i) append_event(dir.path(), event(std::string(900, 'x')));
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));
-  append_event(dir.path(), event("last"));
-  follower.join();
-  CHECK(seen > 0);
+  auto follower = open_reader(dir.path(), true);
+  Details told;
+  Details seen;
+  constexpr size_t kEvents = 2500;  // more than two files hold
+  for (size_t i = 1; i <= kEvents; ++i) {
+    told.push_back(std::to_string(i) + std::string(900, 'x'));
+    append_event(dir.path(), event(told.back()));
+    if (i % 500 != 0) continue;  // half a file behind
+    for (std::string& detail : read_now(follower)) seen.push_back(std::move(detail));
+  }
+  CHECK(seen == told);
   CHECK(std::filesystem::file_size(dir.path() / "events.jsonl") < (1u << 20) + 4096);
+  CHECK(std::filesystem::file_size(dir.path() / "events.jsonl.1") < (1u << 20) + 4096);
+}
+
+TEST_CASE("event log: the change of files between two looks loses nothing") {
+  const test::TempDir dir;
+  append_event(dir.path(), event("1"));
+  auto follower = open_reader(dir.path(), true);
+  SUBCASE("none of the new file is there yet") {
+    change_files(dir.path());
+    CHECK(read_now(follower) == Details{"1"});
+    append_event(dir.path(), event("2"));
+    CHECK(read_now(follower) == Details{"2"});
+  }
+  SUBCASE("twice") {
+    change_files(dir.path());
+    append_event(dir.path(), event("2"));
+    change_files(dir.path());
+    append_event(dir.path(), event("3"));
+    CHECK(read_now(follower) == Details{"1", "2", "3"});
+  }
+  SUBCASE("before the first look of another follower") {
+    change_files(dir.path());
+    auto late = open_reader(dir.path(), true);
+    append_event(dir.path(), event("2"));
+    CHECK(read_now(late) == Details{"1", "2"});
+  }
+  SUBCASE("one that was writing meanwhile still has the old file") {
+    std::ofstream old_file(dir.path() / "events.jsonl", std::ios::app);
+    std::ifstream line_of(dir.path() / "events.jsonl");
+    std::string line;
+    std::getline(line_of, line);
+    change_files(dir.path());
+    append_event(dir.path(), event("2"));
+    CHECK(read_now(follower) == Details{"1", "2"});
+    old_file << line << std::endl;
+    CHECK(read_now(follower) == Details{"1"});
+  }
+}
+
+TEST_CASE("event log: a line that is not whole yet is waited for") {
+  const test::TempDir dir;
+  append_event(dir.path(), event("whole"));
+  std::string text;
+  {
+    std::ifstream file(dir.path() / "events.jsonl");
+    std::getline(file, text);
+  }
+  auto follower = open_reader(dir.path(), true);
+  CHECK(read_now(follower) == Details{"whole"});
+  std::ofstream file(dir.path() / "events.jsonl", std::ios::app);
+  file << text.substr(0, 20) << std::flush;
+  CHECK(read_now(follower).empty());
+  file << text.substr(20) << std::flush;
+  CHECK(read_now(follower).empty());
+  file << std::endl;
+  CHECK(read_now(follower) == Details{"whole"});
+}
+
+TEST_CASE("event log: garbage without end is passed over in bounded steps") {
+  const test::TempDir dir;
+  std::string garbage;
+  SUBCASE("one line") {
+    garbage.assign(1 << 20, 'x');
+  }
+  SUBCASE("empty lines") {
+    garbage.assign(1 << 20, '\n');
+  }
+  std::ofstream(dir.path() / "events.jsonl") << garbage << "\n";
+  append_event(dir.path(), event("after it"));
+  auto reader = open_reader(dir.path(), false);
+  size_t steps = 0;
+  for (;; ++steps) {
+    const auto found = reader.next();
+    REQUIRE(found);
+    if (found->event) {
+      CHECK(found->event->detail == "after it");
+      break;
+    }
+    REQUIRE_FALSE(found->at_end);
+  }
+  CHECK(steps >= 16);
+}
+
+TEST_CASE("event log: what is no file is refused, and keeps nobody waiting") {
+  const test::TempDir dir;
+  const auto path = dir.path() / "events.jsonl";
+  SUBCASE("a fifo") {
+    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  }
+  SUBCASE("a link") {
+    std::filesystem::create_symlink("/dev/zero", path);
+  }
+  SUBCASE("a directory") {
+    std::filesystem::create_directory(path);
+  }
+  CHECK_FALSE(EventReader::open(dir.path(), true));
 }
 
 TEST_CASE("event log: how a vm ended is told as a value, of which a later library has more") {

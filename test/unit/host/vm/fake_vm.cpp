@@ -107,7 +107,7 @@ FakeVm::~FakeVm() {
 }
 
 std::shared_ptr<Vm::Impl> FakeVm::attach(const FakeHost& host) const {
-  return std::make_shared<Vm::Impl>(host.core, record_, config_);
+  return host::make_at_home<Vm::Impl>(host.core, record_, config_);
 }
 
 void FakeVm::write_exit(const wire::ExitEvent& how) {
@@ -270,7 +270,9 @@ void FakeVm::answer(int socket, const wire::Envelope& request, std::vector<base:
     return reply(wire::CaptureReply{captured_bytes, 1});
   }
   if (std::holds_alternative<wire::LogsRequest>(request.message)) {
-    return open_log(socket, request);
+    if (ignores_followers) return;
+    if (!refuses_followers) return open_log(socket, request);
+    return reply(wire::ErrorReply{static_cast<uint32_t>(ErrorCode::busy), "too many readers"});
   }
   if (std::holds_alternative<wire::ResumeRequest>(request.message)) ++resumes;
   reply(wire::OkReply{});

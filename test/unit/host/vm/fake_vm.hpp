@@ -86,6 +86,9 @@ class FakeVm {
   std::atomic<bool> agent_hangs_up{false};
   // The worker knows of no positions in its logs, as an older one; set before anybody follows.
   std::atomic<bool> has_no_positions{false};
+  // The worker does not answer who wants to follow a log, or has too many of them.
+  std::atomic<bool> ignores_followers{false};
+  std::atomic<bool> refuses_followers{false};
   // Followers are cut off, as those that are too slow.
   void cut_followers();
   // Data of the pages that a capture takes: how long it is packed.

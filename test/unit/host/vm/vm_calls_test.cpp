@@ -261,7 +261,7 @@ TEST_CASE("vm calls: a resume waits for layers that are merged within its limits
   }
   REQUIRE(host::write_run(t.fake.dir(), run));
   REQUIRE(t.vm.suspend({.wait_durable = false}, kInTime));
-  const auto late = t.vm.resume({.cancel = nullptr, .timeout = std::chrono::milliseconds(20)});
+  const auto late = t.vm.resume({}, {.cancel = nullptr, .timeout = std::chrono::milliseconds(20)});
   REQUIRE_FALSE(late);
   CHECK(late.error().code == ErrorCode::deadline_exceeded);
   CHECK(t.vm.info()->state == VmState::suspending);
@@ -278,7 +278,7 @@ TEST_CASE("vm calls: a resume that gives up while a suspension stops leaves a vm
     t.fake.captured_bytes = 48ull << 20;
     REQUIRE(t.vm.suspend({.wait_durable = false}, kInTime));
     static_cast<void>(
-        t.vm.resume({.cancel = nullptr, .timeout = std::chrono::milliseconds(limit_ms)}));
+        t.vm.resume({}, {.cancel = nullptr, .timeout = std::chrono::milliseconds(limit_ms)}));
     for (int i = 0; i < 4000 && t.vm.info()->state == VmState::suspending; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }

@@ -31,8 +31,9 @@ size_t times_told(const FakeHost& first, const FakeHost& second) {
 
 size_t times_logged(const FakeHost& host) {
   size_t count = 0;
-  const auto sink = [&](const VmEvent& event) { count += event.kind == Kind::terminated ? 1 : 0; };
-  REQUIRE(host::read_events(host.core->store.data_dir(), false, sink, host::Limits({})));
+  auto reader = host::EventReader::open(host.core->store.data_dir(), false);
+  REQUIRE(reader);
+  while (const auto event = reader->next()->event) count += event->kind == Kind::terminated ? 1 : 0;
   return count;
 }
 

@@ -1,13 +1,19 @@
 // What is read of a Vm's logs, with a worker that the test plays.
 #include <doctest/doctest.h>
 
-#include <mutex>
+#include <poll.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <future>
 #include <thread>
 
 #include "host/saved/vm_directory.hpp"
 #include "unit/host/vm/fake_vm.hpp"
 
 using namespace microvm;
+using std::chrono::milliseconds;
 using test::FakeHost;
 using test::FakeVm;
 using test::TempDir;
@@ -16,54 +22,65 @@ namespace {
 
 using Reason = wire::ExitEvent::Reason;
 
+size_t count_threads() {
+  const std::filesystem::directory_iterator threads("/proc/self/task");
+  return static_cast<size_t>(std::distance(begin(threads), end(threads)));
+}
+
 const CallLimits kInTime{.cancel = nullptr, .timeout = std::chrono::seconds(20)};
 
-// Follows the log of a Vm on a thread of its own, as another process would.
+// Follows the log of a Vm as another process would.
 class Follower {
  public:
   Follower(const FakeVm& fake, const std::filesystem::path& data_dir)
-      : host_(data_dir), vm_(fake.attach(host_)), thread_([this] {
-          ended_ = vm_.follow_logs(LogSource::app, [this](std::string_view text) { add(text); },
-                                   {.cancel = &cancel_, .timeout = std::chrono::seconds(60)});
-        }) {}
-  ~Follower() {
-    if (!thread_.joinable()) return;
-    cancel_.cancel();
-    thread_.join();
-  }
-  Follower(const Follower&) = delete;
-  Follower& operator=(const Follower&) = delete;
+      : host_(data_dir), vm_(fake.attach(host_)), log_(must(vm_.follow_logs(LogSource::app))) {}
 
-  [[nodiscard]] std::string text() const {
-    const std::scoped_lock lock(mutex_);
+  // Waits for it; what comes instead is given back.
+  std::string until(const std::string& text) {
+    while (text_.size() < text.size() && take(kInTime)) {
+    }
     return text_;
   }
-  // Waits for it; what comes instead is given back.
-  [[nodiscard]] std::string until(const std::string& text) const {
-    for (int i = 0; i < 2000 && this->text().size() < text.size(); ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return this->text();
-  }
+  // To the end of the log.
   Result<void> wait() {
-    thread_.join();
+    while (take(kInTime)) {
+    }
     return ended_;
   }
-  void cancel() { cancel_.cancel(); }
+  // All that is there, until there is nothing.
+  ErrorCode drain() {
+    for (;;) {
+      const auto piece = log_.try_read();
+      if (!piece) return piece.error().code;
+      REQUIRE(*piece);
+      text_ += **piece;
+    }
+  }
+  [[nodiscard]] const std::string& text() const { return text_; }
+  [[nodiscard]] bool is_readable(int timeout_ms) const {
+    pollfd fd{log_.fd(), POLLIN, 0};
+    return ::poll(&fd, 1, timeout_ms) == 1;
+  }
+  LogStream& log() { return log_; }
+  FakeHost& host() { return host_; }
 
  private:
-  void add(std::string_view text) {
-    const std::scoped_lock lock(mutex_);
-    text_ += text;
+  static LogStream must(Result<LogStream> log) {
+    REQUIRE_MESSAGE(log, log.error().message);
+    return std::move(*log);
+  }
+  bool take(const CallLimits& limits) {
+    const auto piece = log_.read(limits);
+    ended_ = piece ? Result<void>() : base::fail(piece.error());
+    if (piece && *piece) text_ += **piece;
+    return piece && *piece;
   }
 
-  mutable std::mutex mutex_;
   std::string text_;
-  CancelToken cancel_;
   Result<void> ended_;
   FakeHost host_;
   Vm vm_;
-  std::thread thread_;
+  LogStream log_;
 };
 
 struct Printing {
@@ -210,16 +227,170 @@ TEST_CASE("vm logs: a worker of an older version is followed, and the next one a
   CHECK(follower.until("old more new") == "old more new");
 }
 
-TEST_CASE("vm logs: following ends with the limits, asleep or awake") {
+TEST_CASE("vm logs: following ends with the limits, asleep or awake, and loses nothing") {
   for (const bool asleep : {false, true}) {
     Printing t;
     if (asleep) t.suspend();
     Follower follower(t.fake, t.dir.path());
-    t.fake.print("");
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    follower.cancel();
-    const auto ended = follower.wait();
-    REQUIRE_FALSE(ended);
-    CHECK(ended.error().code == ErrorCode::cancelled);
+    const auto late = follower.log().read({.cancel = nullptr, .timeout = milliseconds(20)});
+    REQUIRE_FALSE(late);
+    CHECK(late.error().code == ErrorCode::deadline_exceeded);
+    CancelToken cancel;
+    std::jthread canceller([cancel]() mutable {
+      std::this_thread::sleep_for(milliseconds(20));
+      cancel.cancel();
+    });
+    const auto cut = follower.log().read({.cancel = &cancel, .timeout = {}});
+    REQUIRE_FALSE(cut);
+    CHECK(cut.error().code == ErrorCode::cancelled);
+    if (asleep) t.fake.revive();
+    t.fake.print("after");
+    CHECK(follower.until("after") == "after");
   }
+}
+
+TEST_CASE("vm logs: nothing is there is would_block, and the fd says when something is") {
+  Printing t;
+  Follower follower(t.fake, t.dir.path());
+  const auto settles = [&] {
+    while (follower.is_readable(200)) CHECK(follower.drain() == ErrorCode::would_block);
+  };
+  settles();
+  for (int life = 0; life < 3; ++life) {
+    t.fake.print("one ");
+    REQUIRE(follower.is_readable(20'000));
+    CHECK(follower.drain() == ErrorCode::would_block);
+    settles();
+    t.suspend();
+    while (follower.is_readable(200)) CHECK(follower.drain() == ErrorCode::would_block);
+    t.fake.revive();
+    REQUIRE(follower.is_readable(20'000));
+  }
+  t.fake.print("last");
+  t.fake.end({Reason::power_off, {}});
+  CHECK(follower.wait());
+  CHECK(follower.text() == "one one one last");
+  // For good.
+  for (int i = 0; i < 3; ++i) {
+    CHECK(follower.is_readable(0));
+    const auto end = follower.log().try_read();
+    REQUIRE(end);
+    CHECK_FALSE(*end);
+  }
+}
+
+TEST_CASE("vm logs: a worker that is silent keeps nobody who does not want to wait") {
+  Printing t;
+  t.fake.ignores_followers = true;
+  Follower follower(t.fake, t.dir.path());
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 20; ++i) {
+    CHECK(follower.drain() == ErrorCode::would_block);
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(2));
+  t.fake.print("never passed on");
+  t.fake.end({Reason::power_off, {}});
+  CHECK(follower.wait());
+  CHECK(follower.text() == "never passed on");
+}
+
+TEST_CASE("vm logs: a worker that refuses is asked again by the next read") {
+  Printing t;
+  t.fake.refuses_followers = true;
+  t.fake.print("one ");
+  Follower follower(t.fake, t.dir.path());
+  for (int i = 0; i < 2; ++i) {
+    const auto refused = follower.log().read(kInTime);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::busy);
+    CHECK(follower.is_readable(0));
+  }
+  t.fake.refuses_followers = false;
+  CHECK(follower.until("one ") == "one ");
+}
+
+TEST_CASE("vm logs: following goes on when the runtime has ended") {
+  Printing t;
+  Follower follower(t.fake, t.dir.path());
+  t.fake.print("one ");
+  CHECK(follower.until("one ") == "one ");
+  follower.host().core->stop_work();
+  t.suspend();
+  t.fake.revive();
+  t.fake.print("two ");
+  CHECK(follower.until("one two ") == "one two ");
+  t.fake.end({Reason::power_off, {}});
+  CHECK(follower.wait());
+}
+
+TEST_CASE("vm logs: a search that the runtime's end drops is made again") {
+  Printing t;
+  FakeHost host(t.dir.path());
+  std::promise<void> go_on;
+  const auto held = go_on.get_future().share();
+  for (size_t i = 0; i < host::Errands::kMaxThreads; ++i) {
+    REQUIRE(host.core->errands.add([held] { held.wait(); }));
+  }
+  auto log = Vm(t.fake.attach(host)).follow_logs(LogSource::app);
+  REQUIRE(log);
+  t.fake.print("one");
+  std::jthread ending([&] { host.core->errands.stop(); });
+  std::this_thread::sleep_for(milliseconds(50));
+  go_on.set_value();
+  ending.join();
+  const auto piece = log->read(kInTime);
+  REQUIRE_MESSAGE(piece, piece.error().message);
+  CHECK(*piece == "one");
+}
+
+TEST_CASE("vm logs: a stream may be dropped at any moment") {
+  Printing t;
+  for (int i = 0; i < 50; ++i) {
+    auto log = t.vm.follow_logs(LogSource::app);
+    REQUIRE(log);
+    if (i % 3 == 1) static_cast<void>(log->try_read());
+    if (i % 3 == 2) std::this_thread::sleep_for(milliseconds(1));
+    LogStream moved = std::move(*log);
+  }
+  t.suspend();
+  for (int i = 0; i < 50; ++i) REQUIRE(t.vm.follow_logs(LogSource::app));
+  CHECK(t.vm.info()->state == VmState::suspended);
+}
+
+TEST_CASE("vm logs: one thread follows two hundred, awake and asleep") {
+  constexpr size_t kStreams = 200;
+  Printing t;
+  const base::Fd all(::epoll_create1(EPOLL_CLOEXEC));
+  std::vector<LogStream> logs;
+  std::vector<std::string> texts(kStreams);
+  for (size_t i = 0; i < kStreams; ++i) {
+    auto log = t.vm.follow_logs(LogSource::app);
+    REQUIRE_MESSAGE(log, log.error().message);
+    epoll_event event{.events = EPOLLIN, .data = {.u64 = i}};
+    REQUIRE(::epoll_ctl(all.get(), EPOLL_CTL_ADD, log->fd(), &event) == 0);
+    logs.push_back(std::move(*log));
+  }
+  const auto all_have = [&](const std::string& text) {
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (std::chrono::steady_clock::now() < give_up) {
+      if (std::ranges::count(texts, text) == static_cast<ptrdiff_t>(kStreams)) return true;
+      std::array<epoll_event, 64> ready;
+      const int count = ::epoll_wait(all.get(), ready.data(), ready.size(), 1000);
+      for (int i = 0; i < count; ++i) {
+        const size_t at = ready[static_cast<size_t>(i)].data.u64;
+        const auto piece = logs[at].try_read();
+        if (piece && *piece) texts[at] += **piece;
+      }
+    }
+    return false;
+  };
+  t.fake.print("one ");
+  CHECK(all_have("one "));
+  const size_t threads = count_threads();
+  t.suspend();
+  t.fake.revive();
+  t.fake.print("two ");
+  CHECK(all_have("one two "));
+  CHECK(count_threads() <= threads + host::Errands::kMaxThreads);
 }

@@ -1,0 +1,55 @@
+"""What happens, as it happens: files, logs, Vms."""
+
+from . import values
+
+__all__ = ["Watch"]
+
+
+class _Stream:
+    """Iterating gives what comes; a context manager, whose end closes the stream."""
+
+    def __init__(self, native):
+        self._native = native
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __repr__(self):
+        return f"<libmicrovm.{type(self).__name__}{' closed' if self.closed else ''}>"
+
+    def fileno(self) -> int:
+        """Readable when there is something, for select() and the like."""
+        return self._native.fd()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or its Runtime was."""
+        return self._native.closed
+
+    def close(self) -> None:
+        """Ends it. May be repeated."""
+        self._native.close()
+
+
+class Watch(_Stream):
+    """What happens to watched files of a guest: from ``vm.watch()``."""
+
+    def __iter__(self):
+        while True:
+            event = self.next()
+            if event is None:
+                return
+            yield event
+
+    def next(self, *, timeout=None, cancel=None):
+        """The next FileEvent, as soon as there is one; None when what is watched is gone."""
+        event = self._native.next(timeout, cancel)
+        return None if event is None else values.file_event(event)
+
+    def try_next(self):
+        """As ``next()``, without waiting: WouldBlock when there is none now."""
+        event = self._native.try_next()
+        return None if event is None else values.file_event(event)
