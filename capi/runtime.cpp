@@ -34,18 +34,17 @@ class Callbacks {
   // On threads of the library's, where nobody catches anything: what there is no memory for is not
   // told.
   void log(std::string_view line) const noexcept try {
-    log_(user_, std::string(line).c_str());
+    if (log_ != nullptr) log_(user_, std::string(line).c_str());
   } catch (const std::bad_alloc&) {
   }
   void tell(const VmEvent& event) const noexcept try {
-    if (on_event_ == nullptr) return;
     mvm_vm_event* const told = make_result<mvm_vm_event>(event);
     on_event_(user_, told);
     mvm_free(told);
   } catch (const std::bad_alloc&) {
   }
 
-  [[nodiscard]] bool has_log() const { return log_ != nullptr; }
+  [[nodiscard]] bool has_on_event() const { return on_event_ != nullptr; }
 
  private:
   const mvm_log_fn log_;
@@ -62,11 +61,11 @@ RuntimeOptions runtime_options(const mvm_runtime_options& given,
   options.pool_size = given.pool_size;
   options.memory_limit_bytes = given.memory_limit_bytes;
   set_unless_zero(options.max_waiting_calls, given.max_waiting_calls);
-  if (callbacks->has_log()) {
-    options.log = [callbacks](std::string_view line) { callbacks->log(line); };
+  // Also without a log: it has the callbacks stay, for their release, as long as the Runtime.
+  options.log = [callbacks](std::string_view line) { callbacks->log(line); };
+  if (callbacks->has_on_event()) {
+    options.on_event = [callbacks](const VmEvent& event) { callbacks->tell(event); };
   }
-  // Also where nobody is told: release() is called when this goes.
-  options.on_event = [callbacks](const VmEvent& event) { callbacks->tell(event); };
   return options;
 }
 

@@ -72,6 +72,13 @@ int Coupling::conclude(int code) const {
   if (left) say_detached();
   if (out_.failed()) return out_.give_up(kMicrovmFailed);
   if (left) return kMicrovmFailed;
+  if (failure_ && failure_->code == ErrorCode::vm_suspended) {
+    print_error(
+        fmt::format("{}; the program goes on when that does, come back with: "
+                    "microvm shell --session {} {}",
+                    failure_->message, pty_.id(), use_.vm));
+    return kMicrovmFailed;
+  }
   return failure_ ? fail(*failure_, kMicrovmFailed) : code;
 }
 

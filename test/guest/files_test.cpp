@@ -340,7 +340,7 @@ TEST_CASE("a watch tells what the guest's programs do to files, until the vm sle
   CHECK(comes(Kind::renamed, "moved", "below/new"));
   CHECK(comes(Kind::removed, "moved"));
   REQUIRE(vm.suspend());
-  CHECK(watch->next(soon).error().code == ErrorCode::vm_gone);
+  CHECK(watch->next(soon).error().code == ErrorCode::vm_suspended);
   auto again = vm.watch("/root/seen");  // wakes it
   REQUIRE_MESSAGE(again, why(again));
   shell(vm, "rmdir /root/seen/below /root/seen");

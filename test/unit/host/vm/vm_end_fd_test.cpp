@@ -136,3 +136,22 @@ TEST_CASE("vm end fd: many cost one fd each, and no thread") {
     CHECK(vms[i].try_wait()->end == VmEnd::powered_off);
   }
 }
+
+TEST_CASE("vm end fd: after the Runtime has gone who asks still learns of it") {
+  TempDir dir;
+  FakeHost host(dir.path());
+  FakeVm fake(host);
+  FakeVm other(host);
+  Vm vm(fake.attach(host));
+  Vm watched(other.attach(host));
+  CHECK(would_block(watched.try_wait()));
+  host.core->stop_work();
+  CHECK(would_block(vm.try_wait()));
+  fake.end({Reason::power_off, {}});
+  other.end({Reason::power_off, {}});
+  for (Vm* ended : {&vm, &watched}) {
+    REQUIRE(ended->wait(kEndPatience));
+    CHECK(ended->try_wait()->end == VmEnd::powered_off);
+    CHECK(is_ready(end_fd(*ended), POLLIN));
+  }
+}
