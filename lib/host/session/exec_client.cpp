@@ -358,7 +358,7 @@ void ExecClient::keep_pollers_quiet() {
   const std::scoped_lock lock(quiet_mutex_);
   if (!poll_fd_ || quiet_peer_) return;
   auto pair = sys::stream_pair();
-  if (!pair) return;  // they look again and again instead
+  if (!pair) return;    // they look again and again instead
   const int least = 1;  // the kernel takes a few KiB
   ::setsockopt(pair->first.get(), SOL_SOCKET, SO_SNDBUF, &least, sizeof least);
   const std::array<std::byte, 4096> filling{};
