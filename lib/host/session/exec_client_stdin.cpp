@@ -117,7 +117,8 @@ Result<bool> ExecClient::send_rest(Stream& stream, const Limits& limits) {
   }
 }
 
-// By a thread of its own: the program may not read, and whoever attached again wants to.
+// By a thread of its own: the program may not read, and whoever attached again wants to. Where the
+// system has none the next write sends it.
 void ExecClient::send_rest_later() {
   const std::scoped_lock lock(sender_mutex_);
   rest_wanted_ = true;
