@@ -131,16 +131,18 @@ def test_calls_leave_no_descriptors_and_no_threads(runtime):
 
 
 def damage(runtime):
-    """The next listing of its bases has something to log."""
-    (runtime.data_dir / "base-names" / "broken").mkdir()
+    """The next listing of its kernels has something to log."""
+    kernel = runtime.data_dir / "kernels" / ("ab" * 32)
+    kernel.mkdir()
+    (kernel / "manifest.json").write_text("{")
 
 
 def test_log_lines_come(tmp_path):
     lines = []
     with Runtime(tmp_path, log=lines.append) as runtime:
         damage(runtime)
-        runtime.bases()
-    assert any("broken" in line for line in lines)
+        runtime.kernels()
+    assert any("manifest.json" in line for line in lines)
 
 
 def test_what_a_log_callback_raises_is_reported(tmp_path, monkeypatch):
@@ -152,7 +154,7 @@ def test_what_a_log_callback_raises_is_reported(tmp_path, monkeypatch):
 
     with Runtime(tmp_path, log=log) as runtime:
         damage(runtime)
-        assert runtime.bases() == []
+        assert runtime.kernels() == []
         assert runtime.images() == []
     assert reports[0].exc_type is KeyError
 
