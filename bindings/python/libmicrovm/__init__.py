@@ -29,8 +29,8 @@ if _native.__version__ != __version__:
         " install both from one build"
     )
 
-from . import errors, values
-from ._native import CancelToken
+from . import errors as errors, values as values
+from ._native import CancelToken as CancelToken
 from .errors import *
 from .exec import *
 from .probe import *

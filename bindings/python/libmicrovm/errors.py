@@ -6,8 +6,36 @@ is one of those too: ``except TimeoutError`` catches :class:`DeadlineExceeded`.
 """
 
 import enum
+from typing import Dict, Type, cast
 
-__all__ = ["ErrorCode", "MicrovmError"]
+__all__ = [
+    "AlreadyExists",
+    "BuildFailed",
+    "Busy",
+    "Cancelled",
+    "ConnectionRefused",
+    "Corrupt",
+    "DeadlineExceeded",
+    "DockerfileSyntax",
+    "ErrorCode",
+    "GuestFailed",
+    "IncompatibleCpu",
+    "Internal",
+    "InvalidArgument",
+    "Io",
+    "KvmUnavailable",
+    "KvmUnsuitable",
+    "MicrovmError",
+    "NotFound",
+    "OutOfDisk",
+    "OutOfMemory",
+    "PermissionDenied",
+    "Protocol",
+    "Unsupported",
+    "VmGone",
+    "VmSuspended",
+    "WouldBlock",
+]
 
 
 class ErrorCode(enum.IntEnum):
@@ -197,7 +225,7 @@ class WouldBlock(MicrovmError, BlockingIOError):
     code = ErrorCode.WOULD_BLOCK
 
 
-def _classes():
+def _classes() -> Dict[int, Type[MicrovmError]]:
     return {
         thing.code: thing
         for thing in list(globals().values())
@@ -206,14 +234,13 @@ def _classes():
 
 
 _BY_CODE = _classes()
-__all__ += [thing.__name__ for thing in _BY_CODE.values()]
 
 
-def _make(code, message):
+def _make(code: int, message: str) -> MicrovmError:
     """For _native. A code of a newer library is a plain MicrovmError."""
     known = _BY_CODE.get(code)
     if known is not None:
         return known(message)
     error = MicrovmError(message)
-    error.code = code
+    error.code = cast(ErrorCode, code)
     return error

@@ -9,7 +9,7 @@ UTF-8 appear as lone surrogates, as in ``os.listdir()``, and go back to the same
 import enum
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Dict, List, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
 
 __all__ = [
     "BaseInfo",
@@ -59,8 +59,8 @@ Duration = Union[int, float, timedelta]
 class _Word(str, enum.Enum):
     """Members are equal to their names in lower case: ``info.state == "running"``."""
 
-    def __str__(self):
-        return self.value
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 class VmState(_Word):
@@ -512,41 +512,46 @@ class DeepReport:
 
 # ---- from what _native gives -------------------------------------------------------------------
 
+_T = TypeVar("_T")
+_Make = Callable[[Any], _T]
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def _time(text):
+def _time(text: str) -> datetime:
     """RFC 3339, UTC. Empty, of what is not known: 1970."""
     if not text:
         return _EPOCH
     day, _, clock = text.rstrip("Zz").partition("T")
     clock, _, fraction = clock.partition(".")
-    numbers = [int(number) for number in day.split("-") + clock.split(":")]
-    return datetime(*numbers, int((fraction + "000000")[:6]), tzinfo=timezone.utc)
+    year, month, date = map(int, day.split("-"))
+    hour, minute, second = map(int, clock.split(":"))
+    microsecond = int((fraction + "000000")[:6])
+    return datetime(year, month, date, hour, minute, second, microsecond, timezone.utc)
 
 
-def _microseconds(count):
+def _microseconds(count: int) -> timedelta:
     return timedelta(microseconds=count)
 
 
-def _milliseconds(count):
+def _milliseconds(count: float) -> timedelta:
     return timedelta(milliseconds=count)
 
 
-def _optional(make):
+def _optional(make: _Make[_T]) -> _Make[Optional[_T]]:
     return lambda fields: None if fields is None else make(fields)
 
 
-def _seconds_or_none(count):
+def _seconds_or_none(count: float) -> Optional[timedelta]:
     return timedelta(seconds=count) if count else None
 
 
-def _maker(cls, **conversions):
+def _maker(cls: Type[_T], **conversions: Any) -> _Make[_T]:
     """Makes a `cls` of a dict; ``new=(old, f)``: the field `new` is f of what `old` has."""
     plain = {new: f for new, f in conversions.items() if not isinstance(f, tuple)}
     renamed = {new: f for new, f in conversions.items() if isinstance(f, tuple)}
 
-    def make(fields):
+    def make(fields: Dict[str, Any]) -> _T:
         for name, convert in plain.items():
             fields[name] = convert(fields[name])
         for new, (old, convert) in renamed.items():
@@ -556,7 +561,7 @@ def _maker(cls, **conversions):
     return make
 
 
-def _list_of(make):
+def _list_of(make: _Make[_T]) -> _Make[List[_T]]:
     return lambda items: [make(item) for item in items]
 
 
@@ -615,9 +620,9 @@ deep_report = _maker(
 )
 
 
-def exec_output(fields):
+def exec_output(fields: Optional[Tuple[str, bytes, int]]) -> Optional[ExecOutput]:
     return None if fields is None else ExecOutput(Stream(fields[0]), fields[1], fields[2])
 
 
-def pty_output(fields):
+def pty_output(fields: Optional[Tuple[bytes, int]]) -> Optional[PtyOutput]:
     return None if fields is None else PtyOutput(*fields)

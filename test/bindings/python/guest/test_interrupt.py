@@ -1,0 +1,106 @@
+"""Ctrl-C in the middle of calls, and how an interpreter ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import libmicrovm
+
+# Says when a call begins, and what became of it. One interpreter for all: a start takes seconds in the rig.
+INTERRUPTED = """
+import sys, time, libmicrovm
+rt = libmicrovm.Runtime()
+vm = rt.attach(sys.argv[1])
+quiet = vm.popen(["sleep", "600"], id="quiet")
+terminal = vm.pty(["sh"], id="terminal")
+watch = vm.watch("/tmp")
+calls = {
+    "exec": lambda: vm.exec(["sleep", "600"], id="interrupted"),
+    "read": lambda: quiet.read(),
+    "wait": lambda: quiet.wait(),
+    "wait_exec": lambda: vm.wait_exec("quiet"),
+    "communicate": lambda: quiet.communicate(),
+    "pty": lambda: [piece for piece in terminal],
+    "watch": lambda: watch.next(),
+    "vm": lambda: vm.wait(),
+    "sink": lambda: vm.read_file_to("/etc/passwd", lambda data: time.sleep(600)),
+    "build": lambda: rt.build("examples/apps/counter", "interrupted"),
+    "run": lambda: [rt.run("counter", name=f"interrupted{n}") for n in range(1000)],
+}
+for name, call in calls.items():
+    print("begin", name, flush=True)
+    try:
+        call()
+    except KeyboardInterrupt:
+        pass
+    else:
+        print("no KeyboardInterrupt in", name, flush=True)
+    vm.exec(["true"], check=True)
+print("done", flush=True)
+"""
+
+
+def test_ctrl_c_in_every_kind_of_call(runtime: libmicrovm.Runtime, vm: libmicrovm.Vm, tree: pathlib.Path) -> None:
+    images = len(runtime.images())
+    child = subprocess.Popen([sys.executable, "-c", INTERRUPTED, vm.id], cwd=tree, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if not line.startswith("begin "):
+            break
+        time.sleep(1)
+        child.send_signal(signal.SIGINT)
+    assert line == "done\n"
+    assert child.wait(60) == 0
+    assert [each.name for each in runtime.vms() if each.name.startswith("interrupted")] == []
+    assert len(runtime.images()) == images
+    assert [each.id for each in vm.execs() if each.ended is None] == []
+
+
+ENDS = """
+import sys, libmicrovm
+rt = libmicrovm.Runtime()
+vm = rt.run("counter")
+program = vm.popen(["sleep", "600"])
+print(vm.id, flush=True)
+if sys.argv[1] == "raise":
+    raise SystemExit(7)
+if sys.argv[1] == "kill":
+    sys.stdin.read()
+"""
+
+
+def begin(how: str) -> tuple[subprocess.Popen[str], str]:
+    child = subprocess.Popen([sys.executable, "-c", ENDS, how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    return child, child.stdout.readline().strip()
+
+
+def test_vms_end_with_the_interpreter(runtime: libmicrovm.Runtime) -> None:
+    for how, status in (("raise", 7), ("return", 0), ("kill", -signal.SIGKILL)):
+        child, vm = begin(how)
+        if how == "kill":
+            child.kill()
+        assert child.wait(60) == status
+        for _ in range(100):
+            if vm not in [each.id for each in runtime.vms()]:
+                break
+            time.sleep(0.2)
+        assert vm not in [each.id for each in runtime.vms()]
+
+
+def hostname_of(vm: str) -> str:
+    with libmicrovm.Runtime() as runtime:
+        return str(runtime.attach(vm).exec(["hostname"], text=True).stdout)
+
+
+def test_multiprocessing(runtime: libmicrovm.Runtime, vm: libmicrovm.Vm) -> None:
+    expected = vm.exec(["hostname"], text=True).stdout
+    for method in ("spawn", "forkserver"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            assert pool.map(hostname_of, [vm.id]) == [expected]
+    assert vm.exec(["true"]).returncode == 0
