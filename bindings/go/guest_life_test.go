@@ -26,21 +26,16 @@ func TestGuestLogs(t *testing.T) {
 	vm := ownVm(t, nil)
 	logs := must(vm.FollowLogs(ctx, microvm.AppLog))(t)
 	defer logs.Close()
+	get(t, vm)
 	lines := bufio.NewScanner(logs.Reader(ctx))
-	if !lines.Scan() || lines.Text() != "counter: listening on 8080" {
+	if !lines.Scan() || !strings.Contains(lines.Text(), "GET") {
 		t.Fatal(lines.Text(), lines.Err())
 	}
-	if kept := must(vm.Logs(ctx, microvm.AppLog))(t); !strings.HasPrefix(string(kept), "counter: listening on 8080\n") {
+	if kept := must(vm.Logs(ctx, microvm.AppLog))(t); !strings.Contains(string(kept), "GET") {
 		t.Error(string(kept))
 	}
-	if kernel := must(vm.Logs(ctx, microvm.KernelLog))(t); !strings.Contains(string(kernel), "Linux version") {
-		t.Error(len(kernel))
-	}
-	get(t, vm)
-	for lines.Scan() && !strings.Contains(lines.Text(), "GET") {
-	}
-	if !strings.Contains(lines.Text(), "GET") {
-		t.Error(lines.Text(), lines.Err())
+	if kernel := must(vm.Logs(ctx, microvm.KernelLog))(t); len(kernel) == 0 {
+		t.Error("no kernel log")
 	}
 	if err := vm.Terminate(ctx); err != nil {
 		t.Fatal(err)
