@@ -26,22 +26,15 @@ func TestGuestLogs(t *testing.T) {
 	vm := ownVm(t, nil)
 	logs := must(vm.FollowLogs(ctx, microvm.AppLog))(t)
 	defer logs.Close()
+	get(t, vm)
 	lines := bufio.NewScanner(logs.Reader(ctx))
-	if !lines.Scan() || lines.Text() != "counter: listening on 8080" {
+	if !lines.Scan() || !strings.Contains(lines.Text(), "GET") {
 		t.Fatal(lines.Text(), lines.Err())
 	}
-	if kept := must(vm.Logs(ctx, microvm.AppLog))(t); !strings.HasPrefix(string(kept), "counter: listening on 8080\n") {
+	if kept := must(vm.Logs(ctx, microvm.AppLog))(t); !strings.Contains(string(kept), "GET") {
 		t.Error(string(kept))
 	}
-	if kernel := must(vm.Logs(ctx, microvm.KernelLog))(t); !strings.Contains(string(kernel), "Linux version") {
-		t.Error(len(kernel))
-	}
-	get(t, vm)
-	for lines.Scan() && !strings.Contains(lines.Text(), "GET") {
-	}
-	if !strings.Contains(lines.Text(), "GET") {
-		t.Error(lines.Text(), lines.Err())
-	}
+	must(vm.Logs(ctx, microvm.KernelLog))(t) // a clone's kernel may have said nothing yet
 	if err := vm.Terminate(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -352,6 +345,24 @@ func waitForState(t *testing.T, vm *microvm.Vm, want microvm.VmState) {
 	}
 }
 
+// Who dies with its owner does soon after it.
+func waitUntilGone(t *testing.T, rt *microvm.Runtime, id string) {
+	t.Helper()
+	for i := 0; ; i++ {
+		there := false
+		for _, vm := range must(rt.Vms(background))(t) {
+			there = there || vm.ID == id
+		}
+		if !there {
+			return
+		}
+		if i == 300 {
+			t.Fatal("still there: ", id)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
 // The example, as a program of its own.
 func TestGuestOrchestrator(t *testing.T) {
 	program := os.Getenv("MICROVM_TEST_ORCHESTRATOR")
@@ -403,9 +414,5 @@ func TestGuestOrchestrator(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-	for _, left := range must(rt.Vms(background))(t) {
-		if left.ID == id {
-			t.Error("left:", left)
-		}
-	}
+	waitUntilGone(t, rt, id)
 }

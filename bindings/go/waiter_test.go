@@ -246,7 +246,7 @@ func TestWaiterWaitsForRoom(t *testing.T) {
 	if err := write(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
 	}
-	time.AfterFunc(10*time.Millisecond, func() { _, _ = syscall.Read(s.from, full) })
+	time.AfterFunc(10*time.Millisecond, func() { _, _ = syscall.Read(s.from, make([]byte, 1<<20)) })
 	if err := write(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,9 @@ class MICROVM_API LogStream {
   // Errors: io (a Vm has ended and nothing was kept), busy (as many follow this log as its worker
   // feeds, 32: read again later), protocol; cancelled and deadline_exceeded, which lose nothing.
   Result<std::optional<std::string>> read(const CallLimits& limits = {});
-  // The same without waiting. Error would_block: nothing is there now, wait for fd().
+  // The same without waiting, but for a worker on its way out (a second at most) when the Runtime
+  // has ended, whose threads look for where a log goes on. Error would_block: nothing is there now,
+  // wait for fd().
   Result<std::optional<std::string>> try_read();
 
   // Readable when try_read() has something, and now and then when it has nothing; for poll().

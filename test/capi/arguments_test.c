@@ -162,6 +162,18 @@ static void runtime_options_of_other_sizes(void) {
               mvm_runtime_free(runtime));
 }
 
+static void reserved_fields_are_zero(void) {
+  mvm_error* err = NULL;
+  mvm_runtime* const runtime = open_test_runtime();
+  REQUIRE(runtime != NULL);
+  mvm_image_info* image = UNTOUCHED;
+  const mvm_limits limits = {.struct_size = sizeof limits, .reserved = 1};
+  CHECK_REFUSED(mvm_runtime_image(runtime, "none", &limits, &image, &err), MVM_UNSUPPORTED,
+                "reserved");
+  CHECK(image == UNTOUCHED);
+  mvm_runtime_free(runtime);
+}
+
 static void times_out_of_range(void) {
   mvm_error* err = NULL;
   mvm_runtime* const runtime = open_test_runtime();
@@ -231,6 +243,7 @@ TEST_FILE(arguments_test,
           {"arguments: structs of other sizes", structs_of_other_sizes},
           {"arguments: structs in structs of other sizes", structs_in_structs_of_other_sizes},
           {"arguments: options of a Runtime of other sizes", runtime_options_of_other_sizes},
+          {"arguments: reserved fields are 0", reserved_fields_are_zero},
           {"arguments: times out of range", times_out_of_range},
           {"arguments: numbers out of range", numbers_out_of_range},
           {"arguments: lists of text", lists_of_text}, );

@@ -9,7 +9,7 @@ static void see_step(void* user, const mvm_progress* progress) {
   *(int*)user += strlen(progress->step) > 0 || progress->output_size > 0;
 }
 
-static void an_image_is_built_looked_at_and_removed(void) {
+static void an_image_is_built_and_looked_at(void) {
   static const char dockerfile[] =
       "FROM debian:bookworm\nARG COLOUR=red\nENV PAINT=$COLOUR\nWORKDIR /work\nLABEL made=here\n"
       "CMD [\"sleep\", \"1000000\"]\n";
@@ -41,13 +41,21 @@ static void an_image_is_built_looked_at_and_removed(void) {
   CHECK(config->env_count > 0 && strcmp(config->env[config->env_count - 1], "PAINT=blue") == 0);
   CHECK(config->hooks->struct_size >= sizeof *config->hooks && config->hooks->port == 0);
   mvm_free(image);
-  CHECK_OK(mvm_runtime_pack_image(guest_runtime(), "painted", NULL, NULL, NULL, &err));
+}
+
+static void an_image_is_packed_and_unpacked(void) {
+  mvm_error* err = NULL;
+  REQUIRE(guest_runtime() != NULL);
   mvm_vm* vm = UNTOUCHED;
+  CHECK_OK(mvm_runtime_pack_image(guest_runtime(), "painted", NULL, NULL, NULL, &err));
   CHECK_REFUSED(mvm_runtime_run(guest_runtime(), "painted", NULL, NULL, &vm, &err), MVM_BUSY,
                 "unpack");
+  CHECK(vm == UNTOUCHED);
   CHECK_OK(mvm_runtime_unpack_image(guest_runtime(), "painted", NULL, NULL, NULL, &err));
   CHECK_OK(mvm_runtime_remove_image(guest_runtime(), "painted", NULL, &err));
+  mvm_image_info* image = UNTOUCHED;
   CHECK_FAILS(mvm_runtime_image(guest_runtime(), "painted", NULL, &image, &err), MVM_NOT_FOUND);
+  CHECK(image == UNTOUCHED);
 }
 
 static void a_wrong_dockerfile_is_named_by_line(void) {
@@ -197,8 +205,8 @@ static void workers_are_started_before(void) {
   end_vm(vm);
 }
 
-TEST_FILE(guest_vm_test,
-          {"vm: an image is built, looked at and removed", an_image_is_built_looked_at_and_removed},
+TEST_FILE(guest_vm_test, {"vm: an image is built and looked at", an_image_is_built_and_looked_at},
+          {"vm: it is packed, unpacked and removed", an_image_is_packed_and_unpacked},
           {"vm: a wrong Dockerfile is named by its line", a_wrong_dockerfile_is_named_by_line},
           {"vm: one is run, found and ended", a_vm_is_run_found_and_ended},
           {"vm: one is started beside", a_vm_is_started_beside},

@@ -92,7 +92,9 @@ TEST_CASE("start: a runtime that ends cuts short what it is starting") {
     static_cast<void>(start.try_take().and_then([](Vm vm) { return vm.terminate(); }));
   }
   starts.clear();
-  for (const VmInfo& vm : *runtime().vms()) {
+  const auto vms = runtime().vms();
+  REQUIRE_MESSAGE(vms, why(vms));
+  for (const VmInfo& vm : *vms) {
     if (vm.state == VmState::terminated) REQUIRE(runtime().remove_vm(vm.id));
   }
   check_nothing_left(before);

@@ -80,7 +80,8 @@ def allowed(path, included):
     if included.startswith(own + "/"):
         return True
     if "/" not in included:
-        return (pathlib.Path(path).parent / included).exists() or included.endswith(".pb.h")
+        places = (pathlib.Path(path).parent, pathlib.Path(prefix))
+        return included.endswith(".pb.h") or any((place / included).exists() for place in places)
     return any(included == item or included.startswith(item + "/") for item in rule)
 
 

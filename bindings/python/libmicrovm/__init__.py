@@ -37,6 +37,7 @@ from .probe import *
 from .progress import *
 from .pty import *
 from .runtime import *
+from .start import *
 from .streams import *
 from .values import *
 from .vm import *

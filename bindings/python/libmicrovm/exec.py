@@ -59,17 +59,31 @@ class _Outputs:
     def next(self, stream):
         """The next bytes of that stream; None at the end."""
         pieces = self._pieces[stream]
+        while True:
+            mine = False
+            try:
+                with self._changed:
+                    while not pieces and not self._ended and self._reading:
+                        self._changed.wait()
+                    if pieces:
+                        return self._take(stream)
+                    if self._ended:
+                        return None
+                    mine = self._reading = True
+                self._keep(self._native.read(None, None))
+            finally:  # also when Ctrl-C comes at any of these places
+                if mine:
+                    self._stop_reading()
+
+    def _stop_reading(self):
         with self._changed:
-            while not pieces and not self._ended:
-                if self._reading:
-                    self._changed.wait()
-                else:
-                    self._read()
-            if not pieces:
-                return None
-            data = pieces.popleft()
-            self._kept[stream] -= len(data)
-            return data
+            self._reading = False
+            self._changed.notify_all()
+
+    def _take(self, stream):
+        data = self._pieces[stream].popleft()
+        self._kept[stream] -= len(data)
+        return data
 
     def give_back(self, stream, data):
         with self._changed:
@@ -81,38 +95,24 @@ class _Outputs:
         with self._changed:
             for stream, pieces in self._pieces.items():
                 if pieces:
-                    data = pieces.popleft()
-                    self._kept[stream] -= len(data)
-                    return stream, data, 0
+                    return stream, self._take(stream), 0
         output = read()
         if output is None:
             self._ended = True
         return output
 
-    def _read(self):
-        self._reading = True
-        self._changed.release()
-        output = False
-        try:
-            output = self._native.read(None, None)
-        finally:
-            self._changed.acquire()
-            self._reading = False
-            if output:
-                self._keep(*output)
-            elif output is None:
+    def _keep(self, output):
+        with self._changed:
+            if output is None:
                 self._ended = True
-            self._changed.notify_all()
-
-    def _keep(self, stream, data, lost_bytes):
-        self.lost_bytes += lost_bytes
-        pieces = self._pieces[stream]
-        pieces.append(data)
-        self._kept[stream] += len(data)
-        while self._kept[stream] > self.KEPT_BYTES and len(pieces) > 1:
-            dropped = len(pieces.popleft())
-            self._kept[stream] -= dropped
-            self.lost_bytes += dropped
+                return
+            stream, data, lost_bytes = output
+            self.lost_bytes += lost_bytes
+            pieces = self._pieces[stream]
+            pieces.append(data)
+            self._kept[stream] += len(data)
+            while self._kept[stream] > self.KEPT_BYTES and len(pieces) > 1:
+                self.lost_bytes += len(self._take(stream))
 
 
 class _Reader(io.RawIOBase):

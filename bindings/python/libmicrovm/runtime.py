@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from . import _native, values
+from .start import VmStart
+from .streams import EventStream
 from .vm import Vm
 
 __all__ = ["Runtime"]
@@ -216,6 +218,26 @@ class Runtime:
         }
         return Vm(self._native.run(image, options, timeout, cancel), dies_with_owner)
 
+    def start(
+        self,
+        image,
+        *,
+        name=None,
+        dies_with_owner=True,
+        start_timeout=None,
+        idle=None,
+        run_hook_payload=None,
+    ) -> VmStart:
+        """As ``run()``, by a thread of this Runtime: waits for nothing, for many at a time."""
+        options = {
+            "name": name,
+            "dies_with_owner": dies_with_owner,
+            "start_timeout": start_timeout,
+            "idle": idle,
+            "run_hook_payload": run_hook_payload,
+        }
+        return VmStart(self._native.start(image, options), dies_with_owner)
+
     def vms(self, *, timeout=None, cancel=None) -> list:
         """All Vms of the directory as VmInfo: running, asleep, or ended and not yet removed."""
         return [values.vm_info(one) for one in self._native.vms(timeout, cancel)]
@@ -261,6 +283,26 @@ class Runtime:
         native = self._native.run_checkpoint(id_or_name, options, timeout, cancel)
         return Vm(native, dies_with_owner)
 
+    def start_checkpoint(
+        self,
+        id_or_name,
+        *,
+        name=None,
+        dies_with_owner=True,
+        start_timeout=None,
+        idle=None,
+        run_hook_payload=None,
+    ) -> VmStart:
+        """As ``run_checkpoint()``, by a thread of this Runtime; see ``start()``."""
+        options = {
+            "name": name,
+            "dies_with_owner": dies_with_owner,
+            "start_timeout": start_timeout,
+            "idle": idle,
+            "run_hook_payload": run_hook_payload,
+        }
+        return VmStart(self._native.start_checkpoint(id_or_name, options), dies_with_owner)
+
     def commit(self, checkpoint, image_name, *, timeout=None, cancel=None) -> values.ImageInfo:
         """Makes a checkpoint the next version of an image."""
         return values.image_info(self._native.commit(checkpoint, image_name, timeout, cancel))
@@ -285,3 +327,10 @@ class Runtime:
             "bases_and_kernels": bases_and_kernels,
         }
         return values.prune_report(self._native.prune(options, timeout, cancel))
+
+    def events(self, *, follow=False, timeout=None, cancel=None) -> EventStream:
+        """What happened to the Vms of the directory lately, by whatever process: an EventStream.
+
+        With `follow` also what happens from now on.
+        """
+        return EventStream(self._native.events({"follow": follow}, timeout, cancel))

@@ -4,6 +4,8 @@ from typing import Optional
 
 from ._native import Runtime as _NativeRuntime
 from ._typing import Cancel, OnProgress, Text, Timeout
+from .start import VmStart
+from .streams import EventStream
 from .values import (
     BaseInfo,
     CheckpointInfo,
@@ -94,6 +96,26 @@ class Runtime:
         timeout: Timeout = None,
         cancel: Cancel = None,
     ) -> Vm: ...
+    def start(
+        self,
+        image: str,
+        *,
+        name: Optional[str] = None,
+        dies_with_owner: bool = True,
+        start_timeout: Optional[Duration] = None,
+        idle: Optional[IdlePolicy] = None,
+        run_hook_payload: Optional[str] = None,
+    ) -> VmStart: ...
+    def start_checkpoint(
+        self,
+        id_or_name: str,
+        *,
+        name: Optional[str] = None,
+        dies_with_owner: bool = True,
+        start_timeout: Optional[Duration] = None,
+        idle: Optional[IdlePolicy] = None,
+        run_hook_payload: Optional[str] = None,
+    ) -> VmStart: ...
     def vms(self, *, timeout: Timeout = None, cancel: Cancel = None) -> list[VmInfo]: ...
     def attach(self, id_or_name: str, *, timeout: Timeout = None, cancel: Cancel = None) -> Vm: ...
     def remove_vm(self, id_or_name: str, *, timeout: Timeout = None, cancel: Cancel = None) -> None: ...
@@ -124,3 +146,4 @@ class Runtime:
         timeout: Timeout = None,
         cancel: Cancel = None,
     ) -> PruneReport: ...
+    def events(self, *, follow: bool = False, timeout: Timeout = None, cancel: Cancel = None) -> EventStream: ...

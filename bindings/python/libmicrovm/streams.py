@@ -2,7 +2,7 @@
 
 from . import values
 
-__all__ = ["Watch"]
+__all__ = ["EventStream", "LogStream", "Watch"]
 
 
 class _Stream:
@@ -53,3 +53,43 @@ class Watch(_Stream):
         """As ``next()``, without waiting: WouldBlock when there is none now."""
         event = self._native.try_next()
         return None if event is None else values.file_event(event)
+
+
+class LogStream(_Stream):
+    """What a Vm prints, as it comes, until it ends: from ``vm.follow_logs()``."""
+
+    def __iter__(self):
+        while True:
+            piece = self.read()
+            if piece is None:
+                return
+            yield piece
+
+    def read(self, *, timeout=None, cancel=None):
+        """The next bytes, as soon as there are some; None: the Vm has ended and all was read."""
+        return self._native.read(timeout, cancel)
+
+    def try_read(self):
+        """As ``read()``, without waiting: WouldBlock when nothing is there now."""
+        return self._native.try_read()
+
+
+class EventStream(_Stream):
+    """What happens to the Vms of a data directory: from ``runtime.events()``."""
+
+    def __iter__(self):
+        while True:
+            event = self.next()
+            if event is None:
+                return
+            yield event
+
+    def next(self, *, timeout=None, cancel=None):
+        """The next VmEvent; None at the end of what is there, and never so with ``follow``."""
+        event = self._native.next(timeout, cancel)
+        return None if event is None else values.vm_event(event)
+
+    def try_next(self):
+        """As ``next()``, without waiting: WouldBlock when nothing has happened."""
+        event = self._native.try_next()
+        return None if event is None else values.vm_event(event)

@@ -5,6 +5,7 @@ import socket
 from . import values
 from .files import VmFiles
 from .programs import VmPrograms
+from .streams import LogStream
 from .terminals import VmTerminals
 
 __all__ = ["KeepAwake", "Vm"]
@@ -92,6 +93,13 @@ class Vm(VmPrograms, VmTerminals, VmFiles):
         Also of a Vm that sleeps or has ended; never wakes it.
         """
         return self._native.logs(source, timeout, cancel)
+
+    def follow_logs(self, source="app", *, timeout=None, cancel=None) -> LogStream:
+        """What is kept of a log and what comes, each byte once, until the Vm ends: a LogStream.
+
+        Over suspend, resume and rollback too; wakes nothing.
+        """
+        return LogStream(self._native.follow_logs(source, timeout, cancel))
 
     def suspend(self, *, wait_durable=True, timeout=None, cancel=None) -> values.SuspendTimes:
         """Stops the guest and keeps its state on the disk, until something resumes it.

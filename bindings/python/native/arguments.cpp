@@ -113,6 +113,12 @@ std::chrono::milliseconds time_limit(const char* name, py::handle value) {
   return std::max(to_duration(name, value), std::chrono::milliseconds(1));
 }
 
+LogSource to_log_source(const char* name, py::handle value) {
+  const std::string word = to_text(name, value);
+  if (word != "app" && word != "kernel") wrong_value(name, "must be app or kernel");
+  return word == "app" ? LogSource::app : LogSource::kernel;
+}
+
 PtySize to_pty_size(const char* name, py::handle value) {
   if (!py::isinstance<py::sequence>(value) || py::len(value) != 2) {
     wrong_type(name, "a PtySize or (rows, columns)", value);

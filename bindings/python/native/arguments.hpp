@@ -17,6 +17,7 @@
 #include "microvm/hooks.hpp"
 #include "microvm/idle.hpp"
 #include "microvm/pty.hpp"
+#include "microvm/vm.hpp"
 
 namespace microvm::python {
 
@@ -32,6 +33,7 @@ std::filesystem::path to_path(const char* name, py::handle value);
 std::chrono::milliseconds to_duration(const char* name, py::handle value);
 // None is zero: no limit. Zero and what rounds to it is the shortest there is.
 std::chrono::milliseconds time_limit(const char* name, py::handle value);
+LogSource to_log_source(const char* name, py::handle value);
 PtySize to_pty_size(const char* name, py::handle value);
 
 // The bytes of a bytes-like object, or of a str as UTF-8; borrowed from it.

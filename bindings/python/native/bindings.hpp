@@ -29,6 +29,11 @@ void bind_exec(py::module_& module);
 void bind_pty(py::module_& module);
 void bind_watch(py::module_& module);
 void bind_probe(py::module_& module);
+void bind_log_stream(py::module_& module);
+void bind_event_stream(py::module_& module);
+void bind_vm_start(py::module_& module);
+void bind_follow(Bound<Runtime>& runtime);
+void bind_follow(Bound<Vm>& vm);
 
 void read_run_options(const Options& options, RunOptions& out);
 

@@ -33,7 +33,8 @@ class AnyThread {
   void operator()(Describe&& describe) const {
     within([&] {
       try {
-        py::handle(function_)(describe());
+        const py::handle function = function_;
+        function(describe());
       } catch (py::error_already_set& error) {
         error.restore();
         PyErr_WriteUnraisable(function_);

@@ -34,6 +34,9 @@ PYBIND11_MODULE(_native, module) {
   bind_pty(module);
   bind_watch(module);
   bind_probe(module);
+  bind_log_stream(module);
+  bind_event_stream(module);
+  bind_vm_start(module);
 }
 
 }  // namespace microvm::python

@@ -56,6 +56,7 @@ void bind_runtime(py::module_& module) {
       .def_property_readonly("closed", &RuntimeHandle::closed);
   bind_images(runtime);
   bind_vms(runtime);
+  bind_follow(runtime);
 }
 
 }  // namespace microvm::python

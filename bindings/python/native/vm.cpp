@@ -35,14 +35,8 @@ py::dict counters(const VmHandle& vm, py::handle timeout, py::handle cancel) {
   return describe(vm.use(call, [](Vm& v, const CallLimits& limits) { return v.counters(limits); }));
 }
 
-LogSource log_source(py::handle given) {
-  const std::string word = to_text("source", given);
-  if (word != "app" && word != "kernel") wrong_value("source", "must be app or kernel");
-  return word == "app" ? LogSource::app : LogSource::kernel;
-}
-
 py::bytes logs(const VmHandle& vm, py::handle given, py::handle timeout, py::handle cancel) {
-  const LogSource source = log_source(given);
+  const LogSource source = to_log_source("source", given);
   Call call(timeout, cancel);
   return vm.use(call, [&](Vm& v, const CallLimits& limits) { return v.logs(source, limits); });
 }
@@ -56,9 +50,10 @@ py::dict suspend(const VmHandle& vm, const py::dict& given, py::handle timeout, 
 }
 
 void resume(const VmHandle& vm, const py::dict& given, py::handle timeout, py::handle cancel) {
-  static_cast<void>(given);
+  ResumeOptions wanted;
+  Options(given).take("idle", wanted.idle);
   Call call(timeout, cancel);
-  vm.use(call, [&](Vm& v, const CallLimits& limits) { return v.resume(limits); });
+  vm.use(call, [&](Vm& v, const CallLimits& limits) { return v.resume(wanted, limits); });
 }
 
 py::list fork(const VmHandle& vm, const py::dict& given, py::handle timeout, py::handle cancel) {
@@ -152,6 +147,7 @@ void bind_vm(py::module_& module) {
   bind_vm_terminals(vm);
   bind_vm_transfer(vm);
   bind_vm_watch(vm);
+  bind_follow(vm);
 }
 
 }  // namespace microvm::python

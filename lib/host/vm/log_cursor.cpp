@@ -37,10 +37,13 @@ std::string_view LogCursor::pass(std::string_view piece) {
 
 std::string LogCursor::pass_rest(const LogText& log) {
   if (unplaced_ > 0) return {};
-  const uint64_t end = log.begin + log.text.size();
-  const uint64_t from = std::clamp(position(), log.begin, end);
-  position_ = std::max(position(), end);
-  return log.text.substr(from - log.begin);
+  const uint64_t known = position() > log.begin ? position() - log.begin : 0;
+  if (known >= log.text.size()) {
+    position_ = std::max(position(), log.begin);
+    return {};
+  }
+  position_ = log.begin + log.text.size();
+  return log.text.substr(known);
 }
 
 }  // namespace microvm::host

@@ -72,8 +72,10 @@ Piece LogStream::Impl::use(LogSearch::Stream stream) {
   const int fd = stream.fd.get();
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || !add_to_epoll(ready_, fd)) {
+    const int error = errno;
     seen_->raise();
-    return base::fail_errno(std::string(kFollowLog) + ": wait for the worker's stream");
+    if (error != EPERM) return base::fail_errno(std::string(kFollowLog) + ": epoll", error);
+    return base::fail(ErrorCode::protocol, std::string(kFollowLog) + ": the worker sent no stream");
   }
   cursor_.begin_stream(stream.place);
   stream_ = std::move(stream.fd);

@@ -45,20 +45,28 @@ void VmStart::Impl::finish(StartedVm result) {
   over_.raise();
 }
 
-void VmStart::Impl::cancel(const char* why) {
-  std::shared_ptr<Vm::Impl> unwanted;
+bool VmStart::Impl::give_up(const char* why) {
   host::VmStarts::Work unused;  // dropped without the lock, as what it holds
   {
     const base::MutexLock lock(mutex_);
-    const bool has_vm = result_ && *result_;
-    if (result_ && !has_vm) return;
-    if (has_vm) unwanted = std::move(**result_);
-    if (has_vm && !unwanted) return;  // taken
+    if (result_) return false;
     unused = std::exchange(work_, nullptr);
     finish(base::fail(ErrorCode::cancelled, why));
   }
   token_.cancel();
-  if (unwanted) unwanted->core->starts.end_later(unwanted);
+  return true;
+}
+
+void VmStart::Impl::cancel() {
+  if (give_up(kCancelled)) return;
+  std::shared_ptr<Vm::Impl> unwanted;
+  {
+    const base::MutexLock lock(mutex_);
+    if (!*result_ || !**result_) return;  // it failed, or was taken
+    unwanted = std::move(**result_);
+    result_ = base::fail(ErrorCode::cancelled, kCancelled);
+  }
+  unwanted->core->starts.end_later(unwanted);
 }
 
 Result<Vm> VmStart::Impl::try_take() {
@@ -103,7 +111,7 @@ Result<Vm> VmStart::try_take() {
 }
 
 void VmStart::cancel() noexcept {
-  if (impl_->home.is_here()) impl_->cancel(kCancelled);
+  if (impl_->home.is_here()) impl_->cancel();
 }
 
 int VmStart::fd() const noexcept {
@@ -175,7 +183,7 @@ void VmStarts::stop() {
   }
   // The last one first: none has its turn for the end of one before it.
   for (auto it = pending.rbegin(); it != pending.rend(); ++it) {
-    if (const auto start = it->second.lock()) start->cancel(kRuntimeEnded);
+    if (const auto start = it->second.lock()) start->give_up(kRuntimeEnded);
   }
   errands_.stop();
 }

@@ -61,8 +61,9 @@ struct [[gnu::visibility("hidden")]] VmStart::Impl {
 
   // By the thread, once.
   void carry_out(host::VmStarts& starts);
-  // What stands in the message: "the start was cancelled".
-  void cancel(const char* why) MICROVM_EXCLUDES(mutex_);
+  // False: it is through. `why` is the message of take().
+  bool give_up(const char* why) MICROVM_EXCLUDES(mutex_);
+  void cancel() MICROVM_EXCLUDES(mutex_);
   Result<Vm> try_take() MICROVM_EXCLUDES(mutex_);
   [[nodiscard]] int fd() const { return over_.get(); }
 

@@ -51,6 +51,12 @@ struct Parent {
     auto program = vm->exec({.argv = {"cat"}}, kInTime);
     REQUIRE(program);
     exec.emplace(std::move(*program));
+    auto followed = vm->follow_logs(LogSource::app, kInTime);
+    REQUIRE(followed);
+    log.emplace(std::move(*followed));
+    auto told = runtime->events({.follow = true}, kInTime);
+    REQUIRE(told);
+    events.emplace(std::move(*told));
   }
 
   TempDir dir;
@@ -60,6 +66,8 @@ struct Parent {
   std::optional<Exec> exec;
   std::optional<Runtime> runtime{
       std::move(*Runtime::open({.data_dir = dir.path(), .log = {}, .on_event = {}}))};
+  std::optional<LogStream> log;
+  std::optional<EventStream> events;
 };
 
 }  // namespace
@@ -79,6 +87,9 @@ TEST_CASE("forked: every call of a copy says whose it is, at once") {
                   is_refused(parent.exec->read()),
                   is_refused(parent.exec->signal(SIGTERM)),
                   is_refused(parent.exec->wait()),
+                  is_refused(parent.log->try_read()),
+                  is_refused(parent.events->next()),
+                  is_refused(parent.runtime->start("app")),
                   parent.exec->fd() == -1,
                   parent.vm->id() == parent.fake.id()};
         }) == 0);
@@ -89,6 +100,8 @@ TEST_CASE("forked: dropping the copies ends, removes and awaits nothing") {
   Parent parent;
   CancelToken token;
   CHECK(first_wrong_in_child([&]() -> std::vector<bool> {
+          parent.log.reset();
+          parent.events.reset();
           parent.exec.reset();
           parent.vm.reset();
           parent.runtime.reset();
@@ -100,6 +113,14 @@ TEST_CASE("forked: dropping the copies ends, removes and awaits nothing") {
   CHECK(parent.vm->exec_collect({.argv = {"true"}}, {.max_bytes = 10},
                                 {.cancel = &token, .timeout = std::chrono::seconds(20)}));
   CHECK(parent.exec->wait(kInTime));
+  parent.fake.print("goes on\n");
+  const auto printed = parent.log->read(kInTime);
+  REQUIRE_MESSAGE(printed, printed.error().message);
+  CHECK(printed->value_or("") == "goes on\n");
+  REQUIRE(parent.vm->suspend({}, kInTime));
+  const auto told = parent.events->next(kInTime);
+  REQUIRE_MESSAGE(told, told.error().message);
+  CHECK(told->has_value());
 }
 
 TEST_CASE("forked: what the last copy of an object would do is not done away from home") {
@@ -138,8 +159,10 @@ TEST_CASE("forked: in the middle of the other threads' calls, a hundred times") 
   std::vector<std::jthread> callers;
   for (int i = 0; i < 3; ++i) {
     callers.emplace_back([&] {
-      while (!enough) {
+      constexpr int kExecs = 50;  // the other side keeps the stream of each
+      for (int n = 0; !enough; ++n) {
         static_cast<void>(parent.vm->info());
+        if (n >= kExecs) continue;
         static_cast<void>(parent.vm->exec_collect({.argv = {"true"}}, {}, kInTime));
       }
     });

@@ -10,8 +10,9 @@ the event loop, without a thread each; see :class:`Runtime`.
 """
 
 from ._exec import Exec
+from ._probe import deep_probe, probe_host, probe_kvm
 from ._pty import Pty
 from ._runtime import EventStream, Runtime
 from ._vm import LogStream, Vm, Watch
 
-__all__ = ["EventStream", "Exec", "LogStream", "Pty", "Runtime", "Vm", "Watch"]
+__all__ = ["EventStream", "Exec", "LogStream", "Pty", "Runtime", "Vm", "Watch", "deep_probe", "probe_host", "probe_kvm"]

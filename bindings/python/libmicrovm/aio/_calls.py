@@ -290,6 +290,16 @@ class RuntimeCalls:
             timeout,
         )
 
+    async def events(self, *, follow: bool = False, timeout: Timeout = None) -> EventStream:
+        """What happened to the Vms of the directory lately, by whatever process: an EventStream.
+
+        With `follow` also what happens from now on.
+        """
+        return await self._events(follow=follow, timeout=timeout)
+
+    async def _events(self, *arguments: Any, **options: Any) -> EventStream:
+        raise NotImplementedError
+
 
 class VmCalls:
     """The calls of Vm that may block, as coroutines."""
@@ -332,6 +342,16 @@ class VmCalls:
         Also of a Vm that sleeps or has ended; never wakes it.
         """
         return await self._work.call(lambda left, token: self._sync.logs(source, timeout=left, cancel=token), timeout)
+
+    async def follow_logs(self, source: Log = 'app', *, timeout: Timeout = None) -> LogStream:
+        """What is kept of a log and what comes, each byte once, until the Vm ends: a LogStream.
+
+        Over suspend, resume and rollback too; wakes nothing.
+        """
+        return await self._follow_logs(source, timeout=timeout)
+
+    async def _follow_logs(self, *arguments: Any, **options: Any) -> LogStream:
+        raise NotImplementedError
 
     async def suspend(self, *, wait_durable: bool = True, timeout: Timeout = None) -> SuspendTimes:
         """Stops the guest and keeps its state on the disk, until something resumes it.

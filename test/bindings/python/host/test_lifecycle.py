@@ -131,16 +131,18 @@ def test_calls_leave_no_descriptors_and_no_threads(runtime):
 
 
 def damage(runtime):
-    """The next listing of its bases has something to log."""
-    (runtime.data_dir / "base-names" / "broken").write_text("?")
+    """The next listing of its kernels has something to log."""
+    kernel = runtime.data_dir / "kernels" / ("ab" * 32)
+    kernel.mkdir()
+    (kernel / "manifest.json").write_text("{")
 
 
 def test_log_lines_come(tmp_path):
     lines = []
     with Runtime(tmp_path, log=lines.append) as runtime:
         damage(runtime)
-        runtime.bases()
-    assert any("broken" in line for line in lines)
+        runtime.kernels()
+    assert any("manifest.json" in line for line in lines)
 
 
 def test_what_a_log_callback_raises_is_reported(tmp_path, monkeypatch):
@@ -152,7 +154,7 @@ def test_what_a_log_callback_raises_is_reported(tmp_path, monkeypatch):
 
     with Runtime(tmp_path, log=log) as runtime:
         damage(runtime)
-        assert runtime.bases() == []
+        assert runtime.kernels() == []
         assert runtime.images() == []
     assert reports[0].exc_type is KeyError
 
@@ -450,11 +452,12 @@ def test_a_library_of_another_version_is_refused(tmp_path):
 
 
 def test_import_takes_less_than_100_ms():
+    # Of the processor: other programs on the machine take their part of the clock's.
     code = """
         import time
-        began = time.perf_counter()
+        began = time.process_time()
         import libmicrovm
-        print((time.perf_counter() - began) * 1000)
+        print((time.process_time() - began) * 1000)
     """
     assert min(float(run_python(code).stdout) for _ in range(7)) < 100
 
@@ -464,3 +467,47 @@ def test_cancelled_is_an_error_of_the_library():
     token.cancel()
     with pytest.raises(Cancelled):
         Runtime("/tmp/never-opened", cancel=token)
+
+
+# ---- a stream of the library
+
+
+def test_ctrl_c_ends_a_stream_and_loses_nothing(runtime, soon):
+    with runtime.events(follow=True) as events:
+        with pytest.raises(libmicrovm.WouldBlock):
+            events.try_next()
+        soon(os.kill, os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            list(events)
+        with pytest.raises(TimeoutError):
+            events.next(timeout=0.05)
+    with pytest.raises(InvalidArgument, match="the EventStream is closed"):
+        events.next()
+
+
+def test_a_stream_ends_with_its_runtime(tmp_path):
+    runtime = Runtime(tmp_path)
+    events = runtime.events(follow=True)
+    runtime.close()
+    assert events.closed
+    assert list(Runtime(tmp_path).events()) == []
+
+
+def test_closing_a_runtime_ends_a_stream_that_is_read(tmp_path, soon):
+    runtime = Runtime(tmp_path)
+    events = runtime.events(follow=True)
+    soon(runtime.close)
+    with pytest.raises(Cancelled):
+        events.next(timeout=30)
+
+
+def test_an_interpreter_ends_with_threads_in_a_stream(tmp_path):
+    code = """
+        import sys, threading, time, libmicrovm
+        runtime = libmicrovm.Runtime(sys.argv[1])
+        events = runtime.events(follow=True)
+        threading.Thread(target=events.next, daemon=True).start()
+        time.sleep(0.2)
+    """
+    done = run_python(code, tmp_path, limit=20)
+    assert done.returncode == 0

@@ -1,14 +1,18 @@
 """Arguments: what is taken, and that anything else is a TypeError or InvalidArgument, never a crash."""
 
+import ast
 import datetime
 import inspect
 import math
 import pathlib
+import re
 
 import pytest
 
 import libmicrovm
 from libmicrovm import CancelToken, IdlePolicy, InvalidArgument, Runtime, _native
+
+TREE = pathlib.Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
@@ -219,3 +223,23 @@ def test_a_token_is_for_select():
     assert select.select([token], [], [], 0)[0] == []
     token.cancel()
     assert select.select([token], [], [], 0)[0] == [token]
+
+
+def option_keys():
+    """The keys of the dicts that the package gives to _native, by the files' syntax."""
+    package = TREE / "bindings/python/libmicrovm"
+    for module in sorted(package.glob("*.py")):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Dict):
+                for key in node.keys:
+                    if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                        yield module.name, key.value
+
+
+def test_each_option_is_read_by_the_native_part():
+    native = TREE / "bindings/python/native"
+    text = "".join(source.read_text() for source in native.glob("*.cpp"))
+    read = set(re.findall(r'(?:take|need|find|take_environment)\("(\w+)"', text))
+    keys = list(option_keys())
+    assert len(keys) > 80
+    assert [key for key in keys if key[1] not in read | {"out", "err"}] == []

@@ -152,10 +152,10 @@ TEST_CASE("event log: garbage without end is passed over in bounded steps") {
   const test::TempDir dir;
   std::string garbage;
   SUBCASE("one line") {
-    garbage.assign(1 << 20, 'x');
+    garbage.assign(1 << 18, 'x');
   }
   SUBCASE("empty lines") {
-    garbage.assign(1 << 20, '\n');
+    garbage.assign(1 << 18, '\n');
   }
   std::ofstream(dir.path() / "events.jsonl") << garbage << "\n";
   append_event(dir.path(), event("after it"));
@@ -170,7 +170,7 @@ TEST_CASE("event log: garbage without end is passed over in bounded steps") {
     }
     REQUIRE_FALSE(found->at_end);
   }
-  CHECK(steps >= 16);
+  CHECK(steps >= 4);
 }
 
 TEST_CASE("event log: what is no file is refused, and keeps nobody waiting") {

@@ -38,7 +38,7 @@ struct FakeHost {
   FakeHost& operator=(const FakeHost&) = delete;
 
   Told told;
-  std::shared_ptr<host::Core> core;
+  std::shared_ptr<host::Core> core;  // none: the Runtime was ended by the test
 };
 
 class FakeVm {

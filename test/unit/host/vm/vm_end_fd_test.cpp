@@ -22,7 +22,7 @@ using Reason = wire::ExitEvent::Reason;
 
 const CallLimits kEndPatience{.cancel = nullptr, .timeout = std::chrono::seconds(20)};
 
-bool wakes(int fd) {
+bool end_wakes(int fd) {
   pollfd ready{.fd = fd, .events = POLLIN, .revents = 0};
   return ::poll(&ready, 1, 20'000) == 1;
 }
@@ -56,7 +56,7 @@ TEST_CASE("vm end fd: readable for good once it has ended by itself, whatever wa
     CHECK_FALSE(is_ready(fd, POLLIN));
     CHECK(would_block(vm.try_wait()));
     fake.end({Reason::power_off, {}});
-    REQUIRE(wakes(fd));
+    REQUIRE(end_wakes(fd));
     const auto ending = vm.try_wait();
     REQUIRE_MESSAGE(ending, ending.error().message);
     CHECK(ending->end == VmEnd::powered_off);
@@ -78,7 +78,7 @@ TEST_CASE("vm end fd: who asks after the end has it at once, or soon") {
   FakeVm fake(host);
   Vm vm(fake.attach(host));
   fake.kill();
-  CHECK(wakes(end_fd(vm)));
+  CHECK(end_wakes(end_fd(vm)));
   CHECK(vm.try_wait()->end == VmEnd::killed);
   FakeVm other(host);
   Vm ended(other.attach(host));
@@ -104,7 +104,7 @@ TEST_CASE("vm end fd: not when it falls asleep, and then when another process en
   CHECK_FALSE(is_ready(fd, POLLIN));
   CHECK(would_block(watches.try_wait()));
   REQUIRE(acts.terminate(kEndPatience));
-  REQUIRE(wakes(fd));
+  REQUIRE(end_wakes(fd));
   CHECK(watches.try_wait()->end == VmEnd::terminated);
 }
 
@@ -132,7 +132,7 @@ TEST_CASE("vm end fd: many cost one fd each, and no thread") {
   CHECK(entries_of("/proc/self/task") <= threads + host::Errands::kMaxThreads);
   for (size_t i = 0; i < vms.size(); i++) {
     fakes[i]->end({Reason::power_off, {}});
-    REQUIRE(wakes(ends[i].fd));
+    REQUIRE(end_wakes(ends[i].fd));
     CHECK(vms[i].try_wait()->end == VmEnd::powered_off);
   }
 }

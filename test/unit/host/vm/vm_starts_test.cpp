@@ -40,16 +40,22 @@ Started wait_for_cancel(const CallLimits& limits) {
 
 struct Starting {
   TempDir dir;
-  std::optional<FakeHost> host{dir.path()};
-  FakeVm fake{*host};
+  FakeHost host{dir.path()};
+  FakeVm fake{host};
 
+  // What is left of it belongs to the Vms.
+  void end_runtime() {
+    host.core->stop_work();
+    host.core->owned.clear();
+    host.core.reset();
+  }
   VmStart start(VmStarts::Work work) {
-    auto started = host->core->starts.add(std::move(work));
+    auto started = host.core->starts.add(std::move(work));
     REQUIRE_MESSAGE(started, started.error().message);
     return VmStart(std::move(*started));
   }
   VmStart start_fake() {
-    return start([this](const CallLimits&) -> Started { return fake.attach(*host); });
+    return start([this](const CallLimits&) -> Started { return fake.attach(host); });
   }
   [[nodiscard]] bool is_there() const { return std::filesystem::exists(fake.dir()); }
   // Waits for the end of the Vm.
@@ -76,7 +82,7 @@ TEST_CASE("vm starts: the vm is taken once") {
   Gate gate;
   VmStart start = t.start([&](const CallLimits&) -> Started {
     gate.pass();
-    return t.fake.attach(*t.host);
+    return t.fake.attach(t.host);
   });
   CHECK(code_of(start.try_take()) == ErrorCode::would_block);
   CHECK_FALSE(is_over(start, 0));
@@ -149,7 +155,7 @@ TEST_CASE("vm starts: cancelled in the middle nothing stays, whether it notices 
         CHECK(cut.error().code == ErrorCode::cancelled);
         gate.pass();
         if (notices) return cut;
-        return t.fake.attach(*t.host);
+        return t.fake.attach(t.host);
       });
       begun.get_future().wait();
       if (by == By::call) {
@@ -164,7 +170,7 @@ TEST_CASE("vm starts: cancelled in the middle nothing stays, whether it notices 
       }
       CHECK(t.is_there());
       gate.open();
-      t.host->core->stop_work();
+      t.host.core->stop_work();
       CHECK(t.is_there() == notices);  // then it was another's
     }
   }
@@ -182,7 +188,7 @@ TEST_CASE("vm starts: a vm that nobody takes ends with its start") {
     start.reset();
   }
   CHECK(t.goes());
-  CHECK(t.host->told.wait_for(VmEvent::Kind::terminated, 1));
+  CHECK(t.host.told.wait_for(VmEvent::Kind::terminated, 1));
 }
 
 TEST_CASE("vm starts: the errand of an end is done also when the runtime ends first") {
@@ -199,7 +205,7 @@ TEST_CASE("vm starts: the errand of an end is done also when the runtime ends fi
   }
   start.reset();
   CHECK(t.is_there());
-  std::jthread ending([&] { t.host->core->stop_work(); });
+  std::jthread ending([&] { t.host.core->stop_work(); });
   std::this_thread::sleep_for(milliseconds(20));
   gate.open();
   ending.join();
@@ -210,7 +216,7 @@ TEST_CASE("vm starts: a vm that was started outlives the runtime until its start
   Starting t;
   std::optional<VmStart> start = t.start_fake();
   REQUIRE(is_over(*start, 20'000));
-  t.host.reset();
+  t.end_runtime();
   SUBCASE("taken") {
     const auto vm = start->take(kInTime);
     REQUIRE(vm);
@@ -235,7 +241,7 @@ TEST_CASE("vm starts: the end of the runtime cancels those under way and those t
   }
   while (begun < host::Errands::kMaxThreads) std::this_thread::yield();
   std::this_thread::sleep_for(milliseconds(20));
-  t.host.reset();
+  t.end_runtime();
   CHECK(begun == host::Errands::kMaxThreads);
   for (VmStart& start : starts) {
     const auto taken = start.try_take();
