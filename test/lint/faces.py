@@ -111,7 +111,8 @@ def python_sources(is_aio):
 def taken_from_native(trees):
     """The classes of the native part that the package has as they are, and not below its own of that name."""
     names = {name.name for tree in trees for item in tree.body
-             if isinstance(item, ast.ImportFrom) and item.module == "_native" for name in item.names}
+             if isinstance(item, ast.ImportFrom) and item.module == "_native" for name in item.names
+             if name.asname in (None, name.name)}
     names -= {item.name for tree in trees for item in tree.body if isinstance(item, ast.ClassDef)}
     stub = pathlib.Path("bindings/python/libmicrovm/_native.pyi")
     body = ast.parse(stub.read_text()).body if stub.exists() else []

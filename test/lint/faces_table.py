@@ -23,7 +23,6 @@ EXCEPTIONS = [
     ("aio", "VmStart::*", None, "a task of run() is one"),
     ("aio", "Vm::exec", "Vm.popen", "as in the package"),
     ("aio", "Vm::exec_collect", "Vm.exec", "as in the package"),
-    ("aio", "probe_*", None, "some ten milliseconds, once"),
     ("go", "CancelToken::*", None, "a context.Context"),
     ("go", "*::try_*", None, "goroutines wait, Go's netpoller for them"),
     ("go", "*::fd", None, "the netpoller has it"),
