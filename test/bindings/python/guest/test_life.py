@@ -18,7 +18,7 @@ import libmicrovm
 def test_exec_is_as_subprocess(vm: libmicrovm.Vm) -> None:
     result = vm.exec(["sh", "-c", "cat; echo oh >&2; exit 3"], input="hello", text=True)
     assert (result.returncode, result.stdout, result.stderr) == (3, "hello", "oh\n")
-    assert vm.exec(["printf", "\\\\377"]).stdout == b"\xff"
+    assert vm.exec(["printf", "\\377"]).stdout == b"\xff"
     with pytest.raises(subprocess.CalledProcessError) as failed:
         vm.exec(["false"], check=True)
     assert failed.value.returncode == 1
@@ -103,7 +103,7 @@ def test_what_a_sink_raises_reaches_the_caller(vm: libmicrovm.Vm) -> None:
 
 def test_a_watch(vm: libmicrovm.Vm) -> None:
     with vm.watch("/tmp") as watch:
-        vm.write_file("/tmp/seen", b"")
+        vm.exec(["touch", "/tmp/seen"], check=True)
         event = watch.next(timeout=60)
         assert event is not None and event.path == "seen" and event.kind == "created"
 
@@ -113,7 +113,7 @@ def test_its_port(vm: libmicrovm.Vm) -> None:
     connection.sock = vm.connect(8080)
     assert isinstance(connection.sock, socket.socket)
     connection.request("GET", "/")
-    assert b"count" in connection.getresponse().read()
+    assert b"in_memory" in connection.getresponse().read()
     connection.close()
     with pytest.raises(libmicrovm.ConnectionRefused):
         vm.connect(9)
