@@ -139,6 +139,10 @@ class _Writer(io.RawIOBase):
     def __init__(self, native):
         self._native = native
 
+    # One that is dropped is not closed, as files are: that may block.
+    def __del__(self):
+        pass
+
     def writable(self):
         return True
 
@@ -156,6 +160,11 @@ class _Writer(io.RawIOBase):
                 self._native.close_stdin(None, None)
 
 
+class _TextWriter(io.TextIOWrapper):
+    def __del__(self):
+        pass
+
+
 class Exec:
     """A program in a Vm, or rather one client of it: from ``vm.popen()`` and ``vm.attach_exec()``.
 
@@ -164,8 +173,8 @@ class Exec:
     itself gives the pieces of both streams as they come, as :class:`ExecOutput`. Two threads may
     read one stream each; who reads only one of them keeps up to 64 MiB of the other in memory.
 
-    Leaving the ``with`` block, ``close()`` and dropping the object kill the program if it runs and
-    is not ``detached`` (of ``attach_exec()``: only detach).
+    Leaving the ``with`` block, ``close()`` and dropping the object and its files kill the program
+    if it runs and is not ``detached`` (of ``attach_exec()``: only detach).
     """
 
     def __init__(self, native, text=False, encoding="utf-8", errors="replace", stdin_open=True):
@@ -181,13 +190,7 @@ class Exec:
             self.stdout = io.TextIOWrapper(self.stdout, encoding, errors)
             self.stderr = io.TextIOWrapper(self.stderr, encoding, errors)
             if self.stdin is not None:
-                self.stdin = io.TextIOWrapper(self.stdin, encoding, errors, write_through=True)
-
-    # Before its files: they would write the end of stdin, which may block.
-    def __del__(self):
-        native = getattr(self, "_native", None)
-        if native is not None:
-            native.close()
+                self.stdin = _TextWriter(self.stdin, encoding, errors, write_through=True)
 
     def __enter__(self):
         return self

@@ -50,7 +50,7 @@ void bind_runtime(py::module_& module) {
       .def("prune", &prune)
       .def("data_dir",
            [](const RuntimeHandle& r) {
-             return path_text(r.look([](Runtime& runtime) { return runtime.data_dir(); }));
+             return path_text(r.look([](Runtime& opened) { return opened.data_dir(); }));
            })
       .def("close", &close)
       .def_property_readonly("closed", &RuntimeHandle::closed);

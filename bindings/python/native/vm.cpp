@@ -115,11 +115,11 @@ int connect(const VmHandle& vm, py::handle given, py::handle timeout, py::handle
 
 void bind_vm(py::module_& module) {
   Bound<Vm> vm(module, "Vm");
-  vm.def("id", [](const VmHandle& v) { return text(v.look([](Vm& vm) { return vm.id(); })); })
+  vm.def("id", [](const VmHandle& v) { return text(v.look([](Vm& named) { return named.id(); })); })
       .def("info", &info)
       .def("launch_times",
            [](const VmHandle& v) {
-             return describe(v.look([](Vm& vm) { return vm.launch_times(); }));
+             return describe(v.look([](Vm& started) { return started.launch_times(); }));
            })
       .def("counters", &counters)
       .def("connect", &connect)

@@ -109,6 +109,15 @@ def test_a_dropped_program_ends(vm):
     assert gone(vm, "104")
 
 
+def test_a_file_keeps_its_program(vm):
+    assert vm.popen(["sh", "-c", "sleep 1; echo a"]).stdout.read() == b"a\n"
+    writer = vm.popen(["sleep", "105"], stdin_open=True, text=True).stdin
+    writer.write("a")
+    assert running(vm, "105")
+    del writer
+    assert gone(vm, "105")
+
+
 def test_a_handler_that_forwards_ctrl_c(vm, soon):
     script = "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 0.1; done"
     program = vm.popen(["sh", "-c", script], text=True)
