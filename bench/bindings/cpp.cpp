@@ -6,8 +6,8 @@
 #include <fstream>
 #include <iostream>
 
+#include "../report.hpp"
 #include "microvm/runtime.hpp"
-#include "report.hpp"
 
 using bench::need;
 

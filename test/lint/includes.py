@@ -55,6 +55,7 @@ RULES = {
     "include/microvm": ["microvm"],
     "capi": ["microvm"],
     "examples": ["microvm"],
+    "bench/bindings": ["microvm", "../report.hpp"],
     "bench": ["microvm"],
 }
 # Names of one architecture, and who in lib/vmm may use them: the rest goes by vmm/arch/arch.hpp.
