@@ -21,6 +21,7 @@ using namespace microvm::host;
 using microvm::agent::eventually;
 using microvm::test::CutHome;
 using microvm::test::is_ready;
+using microvm::test::LocalLink;
 using microvm::test::Poller;
 using microvm::test::would_block;
 using wire::FrameType;
@@ -181,7 +182,9 @@ TEST_CASE("pollable exec: whose end was told has its name free") {
 }
 
 TEST_CASE("pollable exec: one thread serves 300 with poll" * doctest::timeout(120)) {
-  PolledAgent agent;
+  agent::TestGuest guest;
+  const auto link = std::make_shared<LocalLink>(
+      [&](base::Fd stream) { agent::serve_operation(guest, std::move(stream)); });
   constexpr size_t kMany = 300;
   const std::string all = numbers_to(3000);
   std::map<int, Exec> running;
@@ -190,9 +193,10 @@ TEST_CASE("pollable exec: one thread serves 300 with poll" * doctest::timeout(12
     auto command = polled("");
     command.program.argv = {"seq", "0", "3000"};
     command.id.clear();
-    Exec exec = agent.start(command);
-    const int fd = exec.fd();
-    running.emplace(fd, std::move(exec));
+    auto exec = AgentClient(link).exec(command, nullptr, poll_limits());
+    REQUIRE_MESSAGE(exec, exec.error().message);
+    const int fd = exec->fd();
+    running.emplace(fd, std::move(*exec));
   }
   size_t whole = 0;
   while (!running.empty()) {
