@@ -9,7 +9,6 @@
 
 #include "host/session/agent_messages.hpp"
 #include "host/session/collect_output.hpp"
-#include "host/session/operation.hpp"
 #include "microvm/exec.hpp"
 #include "unit/agent/waiting.hpp"
 #include "unit/host/session/cut_link.hpp"
@@ -21,6 +20,7 @@ using namespace microvm::host;
 using microvm::agent::eventually;
 using microvm::test::CutHome;
 using microvm::test::is_ready;
+using microvm::test::LocalLink;
 using microvm::test::Poller;
 using microvm::test::would_block;
 using wire::FrameType;
@@ -118,9 +118,10 @@ class HandLink final : public AgentLink {
 
 wire::Bytes frame_bytes(FrameType type, wire::ByteView body) {
   const auto header = wire::FrameHeader{static_cast<uint32_t>(body.size()), type}.encode();
-  wire::Bytes bytes(header.begin(), header.end());
-  bytes.insert(bytes.end(), body.begin(), body.end());
-  return bytes;
+  wire::ByteWriter bytes;
+  bytes.put_bytes(header);
+  bytes.put_bytes(body);
+  return bytes.take();
 }
 
 struct HandProgram {
@@ -181,7 +182,9 @@ TEST_CASE("pollable exec: whose end was told has its name free") {
 }
 
 TEST_CASE("pollable exec: one thread serves 300 with poll" * doctest::timeout(120)) {
-  PolledAgent agent;
+  agent::TestGuest guest;
+  const auto link = std::make_shared<LocalLink>(
+      [&](base::Fd stream) { agent::serve_operation(guest, std::move(stream)); });
   constexpr size_t kMany = 300;
   const std::string all = numbers_to(3000);
   std::map<int, Exec> running;
@@ -190,9 +193,10 @@ TEST_CASE("pollable exec: one thread serves 300 with poll" * doctest::timeout(12
     auto command = polled("");
     command.program.argv = {"seq", "0", "3000"};
     command.id.clear();
-    Exec exec = agent.start(command);
-    const int fd = exec.fd();
-    running.emplace(fd, std::move(exec));
+    auto exec = AgentClient(link).exec(command, nullptr, poll_limits());
+    REQUIRE_MESSAGE(exec, exec.error().message);
+    const int fd = exec->fd();
+    running.emplace(fd, std::move(*exec));
   }
   size_t whole = 0;
   while (!running.empty()) {
@@ -302,54 +306,6 @@ TEST_CASE("pollable exec: what was taken arrives, whole, once and in order, then
   }
   CHECK(text.size() == all.size());
   CHECK(text == all);
-}
-
-TEST_CASE("pollable exec: a frame that went in part is finished before the next one") {
-  auto pair = sys::stream_pair();
-  REQUIRE(pair);
-  const int small = 4096;
-  ::setsockopt(pair->first.get(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-  FrameWriter writer;
-  const wire::Bytes large(200'000, std::byte{'l'});
-  bool taken = false;
-  const auto sent = writer.write(pair->first.get(), FrameType::stdin_data, large, Limits::at_once(),
-                                 "test", &taken);
-  CHECK(would_block(sent));
-  CHECK(taken);
-  bool signal_taken = false;
-  CHECK(would_block(writer.write(pair->first.get(), FrameType::signal, wire::as_bytes("s"),
-                                 Limits::at_once(), "test", &signal_taken)));
-  CHECK_FALSE(signal_taken);
-  std::thread writes([&] {
-    CHECK(writer.write(pair->first.get(), FrameType::signal, wire::as_bytes("s"), poll_limits(),
-                       "test"));
-  });
-  FrameReader reader;
-  const auto first = reader.read(pair->second.get(), poll_limits(), "test");
-  REQUIRE((first && *first));
-  CHECK((*first)->body == large);
-  const auto second = reader.read(pair->second.get(), poll_limits(), "test");
-  REQUIRE((second && *second));
-  CHECK((*second)->type == FrameType::signal);
-  writes.join();
-}
-
-TEST_CASE(
-    "pollable exec: a stream takes a piece of a call that does not wait whole or not at all") {
-  auto pair = sys::stream_pair();
-  REQUIRE(pair);
-  FrameWriter writer;
-  const wire::Bytes piece(kPieceAtOnce, std::byte{'p'});
-  for (int i = 0; i < 200; i++) {
-    bool taken = false;
-    const auto sent = writer.write(pair->first.get(), FrameType::stdin_data, piece,
-                                   Limits::at_once(), "test", &taken);
-    CHECK(taken == sent.has_value());
-    if (sent) continue;
-    // One byte less of room than it takes, and more and more of it.
-    std::array<char, 3001> some{};
-    REQUIRE(::recv(pair->second.get(), some.data(), some.size(), MSG_DONTWAIT) > 0);
-  }
 }
 
 TEST_CASE("pollable exec: while another thread waits in a write or a read, this one does not") {
