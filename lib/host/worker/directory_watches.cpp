@@ -37,14 +37,14 @@ struct DirectoryWatches::Hub : std::enable_shared_from_this<Hub> {
 
   base::Mutex mutex;
   base::Fd inotify MICROVM_GUARDED_BY(mutex);
-  bool was_opened MICROVM_GUARDED_BY(mutex) = false;
   bool runtime_ended MICROVM_GUARDED_BY(mutex) = false;
   std::multimap<int, Watch*> watches MICROVM_GUARDED_BY(mutex);  // by the number of the directory
   std::array<bool, 2> ticking MICROVM_GUARDED_BY(mutex) = {};    // for those not told, those told
 };
 
+// Where the host has none to give, the next one who waits asks again.
 void DirectoryWatches::Hub::open(Reactor& reactor) {
-  if (std::exchange(was_opened, true)) return;
+  if (inotify) return;
   inotify.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!inotify) return;
   reactor.post([&reactor, fd = inotify.get(), self = shared_from_this()] {
