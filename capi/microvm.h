@@ -132,7 +132,8 @@ typedef int64_t (*mvm_data_source)(void* user, void* buffer, size_t capacity);
 // --- Limits and cancelling ----------------------------------------------------------------------
 
 // Cuts calls short from another thread: when it has fired, all calls that were given it return
-// MVM_CANCELLED as soon as they can leave nothing behind, and so does every later one.
+// MVM_CANCELLED as soon as they can leave nothing behind; later ones too, but for those that are
+// done at once.
 typedef struct mvm_cancel mvm_cancel;
 
 MVM_API mvm_status mvm_cancel_new(mvm_cancel** out, mvm_error** err);
@@ -871,9 +872,9 @@ MVM_API mvm_status mvm_vm_wait(mvm_vm* vm, const mvm_limits* limits, mvm_vm_endi
                                mvm_error** err);
 // MVM_WOULD_BLOCK while it has not ended.
 MVM_API mvm_status mvm_vm_try_wait(mvm_vm* vm, mvm_vm_ending** out_or_null, mvm_error** err);
-// Readable for good once the Vm has ended, within half a second where another process ended it
-// while it slept. Always the same one. It lives as long as this handle or a copy of it. Error:
-// MVM_IO.
+// Readable for good once the Vm has ended, half a second later where another process ended it while
+// it slept, and not after the Runtime has gone. Always the same one. It lives as long as this
+// handle or a copy of it. Error: MVM_IO.
 MVM_API mvm_status mvm_vm_end_fd(mvm_vm* vm, int32_t* out, mvm_error** err);
 
 // --- Vm: its logs -------------------------------------------------------------------------------
@@ -906,6 +907,8 @@ MVM_API mvm_status mvm_vm_follow_logs(mvm_vm* vm, mvm_log_source source, const m
 // again later), MVM_PROTOCOL; MVM_CANCELLED and MVM_DEADLINE_EXCEEDED, which lose nothing.
 MVM_API mvm_status mvm_log_stream_read(mvm_log_stream* stream, const mvm_limits* limits,
                                        mvm_bytes** out, mvm_error** err);
+// The same without waiting, but for a worker on its way out (a second at most) when the Runtime
+// has ended, whose threads look for where a log goes on.
 MVM_API mvm_status mvm_log_stream_try_read(mvm_log_stream* stream, mvm_bytes** out,
                                            mvm_error** err);
 // Readable when the try has something.
@@ -1204,14 +1207,14 @@ MVM_API mvm_status mvm_vm_close_pty(mvm_vm* vm, const char* id, const mvm_limits
 // and all its output was read. Flow control: the program waits for a handle that is 128 KiB behind
 // (and what the streams between hold), but for 2 s at most. After that the handle loses what it is
 // too slow for and reads of that in lost_bytes; the program and the other handles never wait for it
-// again until it has caught up. Errors: MVM_VM_GONE when the connection ended (attach again if the
-// Vm lives), MVM_CANCELLED, MVM_DEADLINE_EXCEEDED.
+// again until it has caught up. Errors: MVM_VM_SUSPENDED when the Vm was suspended or rolled back
+// under the handle, by whomever (mvm_vm_attach_pty() with the position goes on), MVM_VM_GONE,
+// MVM_CANCELLED, MVM_DEADLINE_EXCEEDED.
 MVM_API mvm_status mvm_pty_read(mvm_pty* pty, const mvm_limits* limits, mvm_pty_output** out,
                                 mvm_error** err);
 MVM_API mvm_status mvm_pty_try_read(mvm_pty* pty, mvm_pty_output** out, mvm_error** err);
 // Keys, as a terminal sends them: "\r" is Enter, "\x03" Ctrl-C. Blocks while the program does not
-// read. Errors: MVM_BUSY when this handle does not (any more) write; MVM_VM_GONE, MVM_CANCELLED,
-// MVM_DEADLINE_EXCEEDED.
+// read. Errors: as a read, and MVM_BUSY when this handle does not (any more) write.
 MVM_API mvm_status mvm_pty_write(mvm_pty* pty, const void* data, size_t size,
                                  const mvm_limits* limits, mvm_error** err);
 // As mvm_exec_try_write_stdin().
@@ -1474,9 +1477,9 @@ MVM_API mvm_status mvm_vm_watch(mvm_vm* vm, const char* path, const mvm_watch_op
                                 const mvm_limits* limits, mvm_watch** out, mvm_error** err);
 // The next event, to be released with mvm_free(); *out is NULL when the watched path itself is gone
 // (removed or moved), after its `removed`. A watch does not keep the Vm awake. One thread at a
-// time. Errors: MVM_VM_GONE when the connection ended, as every suspend, rollback and end of the Vm
-// does: if the Vm lives, watch again and look what changed meanwhile. MVM_CANCELLED and
-// MVM_DEADLINE_EXCEEDED lose nothing. MVM_PROTOCOL.
+// time. Errors: MVM_VM_SUSPENDED when the Vm was suspended or rolled back, by whomever: watch again
+// and look what changed meanwhile. MVM_VM_GONE; MVM_CANCELLED and MVM_DEADLINE_EXCEEDED, which lose
+// nothing; MVM_PROTOCOL.
 MVM_API mvm_status mvm_watch_next(mvm_watch* watch, const mvm_limits* limits, mvm_file_event** out,
                                   mvm_error** err);
 MVM_API mvm_status mvm_watch_try_next(mvm_watch* watch, mvm_file_event** out, mvm_error** err);
