@@ -38,6 +38,7 @@ async def talk_to_all(vms: list[aio.Vm]) -> None:
         began = time.monotonic()
         programs = await asyncio.gather(*map(start, range(PROGRAMS)))
         started = time.monotonic()
+        print(f"{PROGRAMS} programs started", flush=True)
         running = sum([len([each for each in await vm.execs() if each.ended is None]) for vm in vms])
         assert running >= PROGRAMS
         await asyncio.gather(*(echo(program, b"%d\n" % number) for number, program in enumerate(programs)))
