@@ -324,6 +324,46 @@ func TestManyCallsHoldFewThreads(t *testing.T) {
 	}
 }
 
+func TestManyEventStreamsHoldNoThread(t *testing.T) {
+	const count = 100
+	rt := openRuntime(t, nil)
+	ctx, cancel := context.WithCancel(background)
+	defer cancel()
+	failed := make(chan error, count)
+	var streams []*microvm.EventStream
+	for i := 0; i < count; i++ {
+		events, err := rt.Events(ctx, &microvm.EventOptions{Follow: true})
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		streams = append(streams, events)
+		ctx := ctx
+		if i%2 == 0 {
+			ctx = background // Close ends it
+		}
+		go func() {
+			_, err := events.Next(ctx)
+			failed <- err
+		}()
+	}
+	time.Sleep(200 * time.Millisecond) // until they wait
+	if n := threads(t); n > 32 {
+		t.Errorf("%d threads", n)
+	}
+	cancel()
+	for i := 0; i < count/2; i++ {
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	for _, events := range streams {
+		events.Close()
+	}
+	for i := 0; i < count/2; i++ {
+		wantError(t, <-failed, microvm.ErrInvalidArgument)
+	}
+}
+
 func threads(t *testing.T) int {
 	t.Helper()
 	tasks, err := os.ReadDir("/proc/self/task")
