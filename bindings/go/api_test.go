@@ -291,30 +291,76 @@ func TestPanicInProgressReachesTheCaller(t *testing.T) {
 	}
 }
 
-func TestThousandCallsHoldFewThreads(t *testing.T) {
-	rt := openRuntime(t, nil)
+// Each of these calls is in the library for some ten milliseconds.
+func TestManyCallsHoldFewThreads(t *testing.T) {
 	ctx, cancel := context.WithCancel(background)
 	defer cancel()
 	var calls sync.WaitGroup
-	most := 0
-	for i := 0; i < 1000; i++ {
+	for i := 0; i < 200; i++ {
 		calls.Add(1)
 		go func() {
 			defer calls.Done()
-			if _, err := rt.Images(ctx); err != nil {
-				t.Error(err)
-			}
+			_ = microvm.ProbeKVM(ctx) // whatever this machine can do
 		}()
-		if n := threads(t); i%50 == 0 && n > most {
+	}
+	over := make(chan struct{})
+	go func() {
+		calls.Wait()
+		close(over)
+	}()
+	most := 0
+	for running := true; running; {
+		if n := threads(t); n > most {
 			most = n
 		}
-	}
-	calls.Wait()
-	if n := threads(t); n > most {
-		most = n
+		select {
+		case <-over:
+			running = false
+		case <-time.After(time.Millisecond):
+		}
 	}
 	if most > 32 {
 		t.Errorf("%d threads", most)
+	}
+}
+
+func TestManyEventStreamsHoldNoThread(t *testing.T) {
+	const count = 100
+	rt := openRuntime(t, nil)
+	ctx, cancel := context.WithCancel(background)
+	defer cancel()
+	failed := make(chan error, count)
+	var streams []*microvm.EventStream
+	for i := 0; i < count; i++ {
+		events, err := rt.Events(ctx, &microvm.EventOptions{Follow: true})
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		streams = append(streams, events)
+		ctx := ctx
+		if i%2 == 0 {
+			ctx = background // Close ends it
+		}
+		go func() {
+			_, err := events.Next(ctx)
+			failed <- err
+		}()
+	}
+	time.Sleep(200 * time.Millisecond) // until they wait
+	if n := threads(t); n > 32 {
+		t.Errorf("%d threads", n)
+	}
+	cancel()
+	for i := 0; i < count/2; i++ {
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	for _, events := range streams {
+		events.Close()
+	}
+	for i := 0; i < count/2; i++ {
+		wantError(t, <-failed, microvm.ErrInvalidArgument)
 	}
 }
 
