@@ -62,9 +62,10 @@ TEST_CASE(
   CHECK_FALSE(fixture.table->close(first, Kind::vm));
   CHECK(fixture.alive == 1);
 
-  for (const Handle none : {Handle{0}, Handle{1}, ~Handle{0}, Handle{0x7ffd12345678},
-                            static_cast<Handle>(Kind::vm) << 56 | 0xffffffull << 32 | 1,
-                            static_cast<Handle>(Kind::vm) << 56 | 5ull << 32}) {
+  constexpr Handle kNoSuchSlot = static_cast<Handle>(Kind::vm) << 56 | Handle{0xffffff} << 32 | 1;
+  constexpr Handle kUnusedSlot = static_cast<Handle>(Kind::vm) << 56 | Handle{5} << 32;
+  for (const Handle none :
+       {Handle{0}, Handle{1}, ~Handle{0}, Handle{0x7ffd12345678}, kNoSuchSlot, kUnusedSlot}) {
     CHECK(fixture.table->acquire(none, Kind::vm) == nullptr);
     CHECK_FALSE(fixture.table->close(none, Kind::vm));
   }
