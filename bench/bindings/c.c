@@ -1,4 +1,5 @@
 /* What the C interface costs; see cpp.cpp. */
+#define _POSIX_C_SOURCE 200809L
 #include <microvm.h>
 #include <poll.h>
 #include <stdio.h>
