@@ -345,21 +345,25 @@ func waitForState(t *testing.T, vm *microvm.Vm, want microvm.VmState) {
 	}
 }
 
-// Who dies with its owner does soon after it.
-func waitUntilGone(t *testing.T, rt *microvm.Runtime, id string) {
+// Who dies with its owner does soon after it; what is left goes when the directory is opened next.
+func waitUntilGone(t *testing.T, id string) {
 	t.Helper()
 	for i := 0; ; i++ {
-		there := false
+		rt := must(microvm.Open(background, nil))(t)
+		left := microvm.VmInfo{}
 		for _, vm := range must(rt.Vms(background))(t) {
-			there = there || vm.ID == id
+			if vm.ID == id {
+				left = vm
+			}
 		}
-		if !there {
+		rt.Close()
+		if left.ID == "" {
 			return
 		}
-		if i == 300 {
-			t.Fatal("still there: ", id)
+		if i == 30 {
+			t.Fatalf("still there: %+v", left)
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(time.Second)
 	}
 }
 
@@ -414,5 +418,5 @@ func TestGuestOrchestrator(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-	waitUntilGone(t, rt, id)
+	waitUntilGone(t, id)
 }
