@@ -101,6 +101,7 @@ bool Exec::writer() const noexcept {
 }
 
 int Exec::fd() const noexcept {
+  if (!impl_->home.is_here()) return -1;
   return impl_->client->fd();
 }
 
