@@ -217,10 +217,23 @@ Result<void> ExecClient::on_exited(const Frame& frame, const Limits& limits) {
   return {};
 }
 
+// A reader has it as long as it waits, also on the stream with which it has come back itself: then
+// there is nothing to do, and the lock is not had.
+Result<ExecClient::ReadLock> ExecClient::lock_to_come_back(const StreamRef& lost,
+                                                           const Limits& limits) {
+  constexpr std::chrono::milliseconds kLookAgain{20};
+  for (;;) {
+    if (current() != lost) return ReadLock();
+    auto held = limits.within(kLookAgain).lock(read_mutex_, what());
+    if (held || held.error().code != ErrorCode::deadline_exceeded) return held;
+    if (auto ok = limits.check(what()); !ok) return base::fail(ok.error());
+  }
+}
+
 Result<void> ExecClient::come_back(const StreamRef& lost, const Limits& limits) {
-  auto held = limits.lock(read_mutex_, what());
+  auto held = lock_to_come_back(lost, limits);
   if (!held) return base::fail(held.error());
-  return attach_again(*held, lost, limits);
+  return held->owns_lock() ? attach_again(*held, lost, limits) : Result<void>();
 }
 
 Result<void> ExecClient::attach_again(ReadLock& held, const StreamRef& lost, const Limits& limits) {
@@ -269,14 +282,15 @@ Result<void> ExecClient::attach_later(const StreamRef& lost) {
 }
 
 void ExecClient::attach_as_errand(const StreamRef& lost, const Limits& limits) {
-  auto held = limits.lock(read_mutex_, what());
-  auto done = held ? attach_now(lost, limits) : base::fail(held.error());
+  auto held = lock_to_come_back(lost, limits);
+  auto done = held ? Result<void>() : base::fail(held.error());
+  if (held && held->owns_lock()) done = attach_now(lost, limits);
   {
     const std::scoped_lock lock(stream_mutex_);
     is_attaching_ = false;
     if (!done) attach_failed_ = std::move(done.error());
   }
-  if (held) held->unlock();
+  if (held && held->owns_lock()) held->unlock();
   wake_pollers();
 }
 

@@ -86,6 +86,7 @@ class ExecClient : public std::enable_shared_from_this<ExecClient> {
   Result<bool> take(const Frame& frame, const Stream& stream, const Limits& limits);
   Result<void> on_exited(const Frame& frame, const Limits& limits);
   using ReadLock = std::unique_lock<std::timed_mutex>;
+  Result<ReadLock> lock_to_come_back(const StreamRef& lost, const Limits& limits);
   // Gives the lock back when it has attached, or failed to.
   Result<void> attach_again(ReadLock& held, const StreamRef& lost, const Limits& limits);
   Result<void> attach_now(const StreamRef& lost, const Limits& limits);
