@@ -117,7 +117,7 @@ def test_its_port(vm: libmicrovm.Vm) -> None:
     connection.close()
     with pytest.raises(libmicrovm.ConnectionRefused):
         vm.connect(9)
-    assert b"listening" in vm.logs("app")
+    assert b"GET / HTTP" in vm.logs("app")
 
 
 def test_sleep_forks_and_checkpoints(runtime: libmicrovm.Runtime, vm: libmicrovm.Vm) -> None:
