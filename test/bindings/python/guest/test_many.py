@@ -70,7 +70,7 @@ async def cancelled(work: Awaitable[object], after: float, may_be_through: bool)
     for each in made if isinstance(made, list) else [made]:
         assert isinstance(each, aio.Vm)
         await each.terminate()
-        each.close()
+        await each.close()
 
 
 def test_a_cancelled_task_leaves_nothing(runtime: libmicrovm.Runtime, vm: libmicrovm.Vm, tree: pathlib.Path) -> None:
