@@ -90,19 +90,20 @@ func (w *waiter) waitUntil(ctx context.Context, file *os.File, done func() bool)
 	return armError
 }
 
-// arm puts the stream's fd into the epoll, each time: a stream that has attached again has another
-// descriptor behind the same number, and the one before has left the epoll by itself.
+// arm puts the stream's fd into the epoll, each time anew. A stream that has attached again has another
+// descriptor behind the same number; and Go's netpoller hears of changes only, so that a descriptor
+// which is readable while there is nothing to take yet, as an ended stream's whose reason is being asked
+// for, must be seen to become readable once more.
 func (w *waiter) arm(epoll int) error {
 	fd, err := w.fd()
 	if err != nil {
 		return err
 	}
 	event := syscall.EpollEvent{Events: w.events, Fd: int32(fd)}
-	err = syscall.EpollCtl(epoll, syscall.EPOLL_CTL_ADD, fd, &event)
-	if errors.Is(err, syscall.EEXIST) {
-		return nil
+	if err := syscall.EpollCtl(epoll, syscall.EPOLL_CTL_DEL, fd, &event); err != nil && !errors.Is(err, syscall.ENOENT) {
+		return err
 	}
-	return err
+	return syscall.EpollCtl(epoll, syscall.EPOLL_CTL_ADD, fd, &event)
 }
 
 // ended says why a wait did, without what it waited for.

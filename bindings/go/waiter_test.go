@@ -251,3 +251,26 @@ func TestWaiterWaitsForRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestWaiterAsksAgainWhereAReadableStreamHasNothingYet(t *testing.T) {
+	s := newPipeStream(t, syscall.EPOLLIN)
+	defer s.close()
+	s.write(t, "x")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	letGo, err := s.hold(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer letGo()
+	ready := time.Now().Add(50 * time.Millisecond)
+	err = s.takeHeld(ctx, func() error {
+		if time.Now().Before(ready) {
+			return &Error{Code: errWouldBlock}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
