@@ -1,7 +1,7 @@
 // Runs a job in a microVM of its own: files in, steps one after the other, artifacts out.
 //   ci_runner JOB.toml
 // Its exit code is that of the step that failed, else 0; 2: the job's file is wrong; 125: the
-// microVM failed; 130: Ctrl-C. Whatever happens, nothing of the microVM is left.
+// microVM failed, or the job's time is over; 130: Ctrl-C. Nothing of the microVM is left.
 #include <microvm/runtime.hpp>
 
 #include <csignal>
@@ -94,7 +94,9 @@ int main(int argc, char** argv) try {
     std::fprintf(stderr, "usage: ci_runner JOB.toml\n");
     return 2;
   }
-  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { interrupted.cancel(); });
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    std::signal(signal, [](int) { interrupted.cancel(); });
+  }
   const std::filesystem::path file = argv[1];
   return run_job(read_job(file), file.parent_path());
 } catch (const JobError& error) {

@@ -16,7 +16,8 @@ class MICROVM_API CancelToken {
   CancelToken();
   void cancel() noexcept;
   [[nodiscard]] bool cancelled() const noexcept;
-  // Readable from the moment of cancel() on; owned by the token. For poll().
+  // Readable from the moment of cancel() on; owned by the token. For poll(). -1 in a child that was
+  // forked since the token was made.
   [[nodiscard]] int fd() const noexcept;
 
  private:

@@ -42,9 +42,10 @@ int EventStream::fd() const noexcept {
 Result<std::optional<VmEvent>> EventStream::try_next() {
   if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
   impl_->seen->clear();
-  auto found = impl_->reader.next();
   const bool follows = impl_->watch != nullptr;
-  const bool is_over = follows && impl_->watch->is_over();
+  const bool is_over =
+      follows && impl_->watch->is_over();  // before the look, which sees all till then
+  auto found = impl_->reader.next();
   if (!found || !found->at_end || !follows || is_over) impl_->seen->raise();
   if (!found) return base::fail(found.error());
   if (found->event) return std::move(found->event);

@@ -23,6 +23,7 @@ struct [[gnu::visibility("hidden")]] Runtime::Impl {
   ~Impl() {
     core->stop_work();
     core->owned.clear();
+    core->watches.end_of_runtime();  // who follows the events hears of those ends too
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;

@@ -196,7 +196,7 @@ int link(const char* from, const char* to) noexcept {
 }
 int flock(int fd, int operation) noexcept {
   static const auto real = next<int (*)(int, int)>("flock");
-  static_cast<void>(FileCalls::on_call("lock", fd));
+  if (operation != LOCK_UN) static_cast<void>(FileCalls::on_call("lock", fd));
   return real(fd, operation);
 }
 }

@@ -35,7 +35,7 @@ bool CancelToken::cancelled() const noexcept {
 }
 
 int CancelToken::fd() const noexcept {
-  return state_->event.get();
+  return state_->home.is_here() ? state_->event.get() : -1;
 }
 
 }  // namespace microvm

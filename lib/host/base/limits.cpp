@@ -49,9 +49,12 @@ Result<void> Limits::check(std::string_view what) const {
 }
 
 int Limits::poll_timeout_ms() const {
-  if (!deadline_) return -1;
+  // A token without an fd, or of the process that this one was forked from, has to be looked at.
+  const bool must_look = cancel_ != nullptr && cancel_->fd() < 0;
+  const int64_t most = must_look ? 20 : 60'000;
+  if (!deadline_) return must_look ? static_cast<int>(most) : -1;
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline_ - Clock::now());
-  return static_cast<int>(std::clamp<int64_t>(left.count(), 0, 60'000));
+  return static_cast<int>(std::clamp<int64_t>(left.count(), 0, most));
 }
 
 base::Failure Limits::would_block(std::string_view what) {

@@ -29,7 +29,7 @@ Result<ChangeHold> hold_change(const std::filesystem::path& vm_dir, const Limits
     if (auto ok = limits.check(what); !ok) return base::fail(ok.error());
     std::this_thread::sleep_for(kCheckInterval);
   }
-  return std::make_shared<const base::Fd>(std::move(file));
+  return hold_until_dropped(std::move(file));
 }
 
 bool is_change_held(const std::filesystem::path& vm_dir) {

@@ -3,17 +3,16 @@
 #pragma once
 
 #include <filesystem>
-#include <memory>
 #include <string_view>
 
 #include "base/error.hpp"
-#include "base/fd.hpp"
+#include "host/base/held_lock.hpp"
 #include "host/base/limits.hpp"
 
 namespace microvm::host {
 
 // Held until the last copy is gone.
-using ChangeHold = std::shared_ptr<const base::Fd>;
+using ChangeHold = HeldLock;
 
 // Waits while somebody else holds it. That of a Vm which has been removed is free for everybody.
 // Errors: cancelled, deadline_exceeded, io.

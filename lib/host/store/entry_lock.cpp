@@ -58,16 +58,16 @@ Result<base::Fd> lock_entry_exclusive(const path& dir, const std::string& what) 
   return lock_entry(dir, what, LOCK_EX | LOCK_NB);
 }
 
-Result<base::Fd> lock_names(const path& dir, const MayGoOn& may_go_on) {
+Result<HeldLock> lock_names(const path& dir, const MayGoOn& may_go_on) {
   constexpr std::chrono::milliseconds kTryAgain{5};
   auto fd = open_file(dir / ".lock", O_RDWR | O_CREAT, 0600);
-  if (!fd) return fd;
+  if (!fd) return fail(fd.error());
   while (flock_retrying(fd->get(), may_go_on ? LOCK_EX | LOCK_NB : LOCK_EX) != 0) {
     if (errno != EWOULDBLOCK) return fail_errno("lock " + dir.string());
     if (auto ok = may_go_on(); !ok) return fail(ok.error());
     std::this_thread::sleep_for(kTryAgain);
   }
-  return fd;
+  return hold_until_dropped(std::move(*fd));
 }
 
 }  // namespace microvm::host

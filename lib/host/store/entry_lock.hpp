@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "host/base/held_lock.hpp"
 #include "host/base/limits.hpp"
 
 namespace microvm::host {
@@ -22,7 +23,7 @@ inline constexpr const char* kInUseFile = "in-use";
 
 // A lock on a file made for locking, held while names are given and taken away. Waits, and asks
 // meanwhile whether it may.
-[[nodiscard]] Result<base::Fd> lock_names(const std::filesystem::path& dir,
+[[nodiscard]] Result<HeldLock> lock_names(const std::filesystem::path& dir,
                                           const MayGoOn& may_go_on = {});
 
 }  // namespace microvm::host

@@ -73,6 +73,11 @@ void append_event(const fs::path& data_dir, const VmEvent& event) {
   if (!file || ::fstat(file.get(), &info) != 0) return;
   [[maybe_unused]] const ssize_t written = ::write(file.get(), line.data(), line.size());
   if (info.st_size < kMaxLogBytes) return;
+  struct stat named{};  // another writer may have renamed it already
+  if (::stat(path.c_str(), &named) != 0 || named.st_ino != info.st_ino ||
+      named.st_dev != info.st_dev) {
+    return;
+  }
   std::error_code ec;
   fs::rename(path, older_log_path(data_dir), ec);
 }
@@ -165,8 +170,9 @@ Result<bool> EventReader::read_piece() {
 Result<bool> EventReader::move_on() {
   if (now_ && now_->is(log_path(data_dir_))) return false;
   auto next = File::open(log_path(data_dir_));
-  if (next && now_ && !now_->is(older_log_path(data_dir_))) {
-    auto skipped = File::open(older_log_path(data_dir_));
+  const auto older = older_log_path(data_dir_);
+  if (next && now_ && !now_->is(older) && !(before_ && before_->is(older))) {
+    auto skipped = File::open(older);
     if (!skipped) return base::fail(skipped.error());
     if (*skipped) next = std::move(skipped);
   }

@@ -43,7 +43,6 @@ struct Core : WorkerHost {
     idle_monitor.stop();
     wakes.stop();
     errands.stop();
-    watches.end_of_runtime();
   }
 
   const HomeProcess home;

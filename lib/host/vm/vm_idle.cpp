@@ -46,16 +46,23 @@ class Target : public host::IdleTarget {
     const auto vm = vm_.lock();
     if (!vm) return;
     if (action == IdleAction::suspend_idle) {
-      suspend(*vm, kCauseIdle, [&](Vm::Impl::Session& guest) { return is_idle(*vm, guest); });
+      suspend(*vm, kCauseIdle,
+              [&](Vm::Impl::Session& guest) { return is_current(*vm) && is_idle(*vm, guest); });
     }
     if (action == IdleAction::suspend_asked) suspend(*vm, kCauseGuest);
     if (action == IdleAction::terminate_slept) {
-      terminate(*vm, kCauseSlept, [&] { return vm->state() == VmState::suspended; });
+      terminate(*vm, kCauseSlept,
+                [&] { return is_current(*vm) && vm->state() == VmState::suspended; });
     }
-    if (action == IdleAction::terminate_lifetime) terminate(*vm, kCauseLifetime);
+    if (action == IdleAction::terminate_lifetime) {
+      terminate(*vm, kCauseLifetime, [&] { return is_current(*vm); });
+    }
   }
 
  private:
+  // Inside a change: a resume may have brought another policy since the look.
+  [[nodiscard]] bool is_current(const Vm::Impl& vm) const { return vm.idle_target.get() == this; }
+
   // Somebody may have begun to use it since the look: the suspend hook takes its time.
   static bool is_idle(const Vm::Impl& vm, Vm::Impl::Session& guest) {
     if (vm.keepers.load() > 0) return false;
@@ -107,6 +114,7 @@ IdlePolicy Vm::Impl::idle_policy() const {
 void Vm::Impl::use_policy(const IdlePolicy& policy) {
   const base::MutexLock lock(policy_mutex_);
   policy_ = policy;
+  ++policies_;
 }
 
 Result<void> Vm::Impl::replace_policy(const IdlePolicy& policy) {
@@ -119,13 +127,21 @@ Result<void> Vm::Impl::replace_policy(const IdlePolicy& policy) {
 }
 
 void Vm::Impl::reread_policy() {
+  uint64_t before = 0;
+  {
+    const base::MutexLock lock(policy_mutex_);
+    before = policies_;
+  }
   const auto now = host::read_record(dir);
   if (!now) return;
   host::VmRecord known = record;
   known.idle = idle_policy();
   // As they are written: a threshold is rounded there.
   if (host::encode_record(*now) == host::encode_record(known)) return;
-  use_policy(now->idle);
+  const base::MutexLock lock(policy_mutex_);
+  if (policies_ != before) return;  // somebody has replaced what was read
+  policy_ = now->idle;
+  ++policies_;
 }
 
 KeepAwake Vm::keep_awake() {

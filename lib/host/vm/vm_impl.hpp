@@ -244,8 +244,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   host::AwakeQueue awake_queue_;
   std::atomic<bool> is_end_watched_{false};
   mutable base::Mutex policy_mutex_;
-  IdlePolicy policy_ MICROVM_GUARDED_BY(policy_mutex_);  // record.idle: as it began
-  IdlePolicy watched_policy_;                            // of idle_target; inside a change
+  IdlePolicy policy_ MICROVM_GUARDED_BY(policy_mutex_);      // record.idle: as it began
+  uint64_t policies_ MICROVM_GUARDED_BY(policy_mutex_) = 0;  // how often it was replaced
+  IdlePolicy watched_policy_;                                // of idle_target; inside a change
 
   friend class Vm;
 };

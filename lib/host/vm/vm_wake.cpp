@@ -45,7 +45,7 @@ Result<void> Vm::Impl::resume(const Limits& limits, std::string_view cause,
   const host::Stopwatch clock;
   Waking waking(*this);
   const bool was_watched = idle_target != nullptr;
-  if (options.idle) {
+  if (options.idle && guest_state() != VmState::terminated) {  // of that wake() says so
     if (auto ok = replace_policy(*options.idle); !ok) return ok;
   }
   const auto woken = wake(waking, limits);
