@@ -97,8 +97,9 @@ type EventOptions struct {
 // first: the last one to two megabytes of it are kept. Who falls more than a megabyte behind misses
 // events.
 type EventStream struct {
-	handle *C.mvm_event_stream
-	in     *waiter
+	handle  *C.mvm_event_stream
+	runtime *Runtime // ends its streams when it is collected
+	in      *waiter
 }
 
 // Events opens a stream of what happened lately; with Follow also of what happens from now on.
@@ -114,7 +115,7 @@ func (r *Runtime) Events(ctx context.Context, options *EventOptions) (*EventStre
 	if err != nil {
 		return nil, err
 	}
-	s := &EventStream{handle: out}
+	s := &EventStream{handle: out, runtime: r}
 	s.in = newStream("events", syscall.EPOLLIN, func(fd *C.int32_t, err **C.mvm_error) C.mvm_status {
 		return C.mvm_event_stream_fd(out, fd, err)
 	})

@@ -61,6 +61,9 @@ func (e *Exec) feed(ctx context.Context, input []byte) (stop func()) {
 }
 
 func (e *Exec) collect(ctx context.Context, maxBytes int) (*ExecResult, error) {
+	if maxBytes < 0 {
+		return nil, &Error{Code: ErrInvalidArgument, Message: "collect: MaxBytes is negative"}
+	}
 	if maxBytes == 0 {
 		maxBytes = defaultCollectBytes
 	}

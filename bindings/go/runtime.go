@@ -24,8 +24,9 @@ type RuntimeOptions struct {
 
 	// Log gets one line each, OnEvent each change of a Vm by this process and the end of one that
 	// this process was the first to see. On any thread, several at a time, until Close; they must
-	// return soon. OnEvent must not use the Vm it is told of, nor close the Runtime. A panic in one
-	// of them is raised again by Close.
+	// return soon, and not wait for a call of this package, which may wait for the one that told them:
+	// leave that to a goroutine. OnEvent must not use the Vm it is told of, nor close the Runtime. A
+	// panic in one of them is raised again by Close.
 	Log     func(line string)
 	OnEvent func(VmEvent)
 }

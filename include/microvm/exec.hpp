@@ -95,8 +95,9 @@ class MICROVM_API Exec {
   ~Exec();  // kills the program, or detaches; waits for a guest that is stuck for 1 s at most
 
   // try_read(), try_write_stdin(), try_close_stdin() and try_wait() never wait: where there is
-  // nothing to do now they fail with would_block and have done nothing. fd() tells when to come
-  // again. Other errors as those of the calls that wait.
+  // nothing to do now they fail with would_block and have done nothing (but try_wait(), which has
+  // discarded the output that was there). fd() tells when to come again. Other errors as those of
+  // the calls that wait.
 
   // The next piece of output, as soon as there is one; empty when the program has ended and all its
   // output was read. Blocks; the guest is slowed down when nobody reads (flow control). Errors:

@@ -74,8 +74,8 @@ class MICROVM_API Pty {
   ~Pty();  // detaches
 
   // try_read(), try_write() and try_wait() never wait: where there is nothing to do now they fail
-  // with would_block and have done nothing. fd() tells when to come again. Other errors as those of
-  // the calls that wait.
+  // with would_block and have done nothing (but try_wait(), which has discarded the output that was
+  // there). fd() tells when to come again. Other errors as those of the calls that wait.
 
   // The next piece of output; empty when the program has ended and all its output was read. Blocks.
   // Flow control: the program waits for a handle that is 128 KiB behind (and what the streams

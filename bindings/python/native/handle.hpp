@@ -77,6 +77,22 @@ class Handle final : public Closable, public Zeroed {
   [[nodiscard]] bool closed() const { return !value_; }
   [[nodiscard]] const std::shared_ptr<Family>& family() const { return family_; }
 
+  // The right to read one of a class that one thread at a time may read. Taken and given back with
+  // the GIL.
+  class Reading {
+   public:
+    explicit Reading(const Handle& handle) : being_read_(handle.being_read_) {
+      if (being_read_) fail(ErrorCode::busy, std::string(handle.what_) + ": another thread reads");
+      being_read_ = true;
+    }
+    Reading(const Reading&) = delete;
+    Reading& operator=(const Reading&) = delete;
+    ~Reading() { being_read_ = false; }
+
+   private:
+    bool& being_read_;
+  };
+
   // A call that may block: f(T&, const CallLimits&) -> Result.
   template <class F>
   auto use(Call& call, F&& f) const {
@@ -118,6 +134,7 @@ class Handle final : public Closable, public Zeroed {
   std::shared_ptr<T> value_;
   std::shared_ptr<Family> family_;
   uint32_t process_;
+  mutable bool being_read_ = false;
 };
 
 }  // namespace microvm::python

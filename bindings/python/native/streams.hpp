@@ -11,6 +11,21 @@ auto peek(const Handle<T>& handle) {
   return handle.look([](T& t) { return (t.*method)(); });
 }
 
+// A Vm, a VmStart and an Exec look after themselves.
+template <class T>
+inline constexpr bool kHasOneReader =
+    std::is_same_v<T, Pty> || std::is_same_v<T, Watch> || std::is_same_v<T, LogStream> ||
+    std::is_same_v<T, EventStream>;
+
+template <class T>
+auto reading(const Handle<T>& handle) {
+  if constexpr (kHasOneReader<T>) {
+    return typename Handle<T>::Reading(handle);
+  } else {
+    return nullptr;
+  }
+}
+
 // A call that takes limits and nothing else.
 template <auto method, class T>
 auto plain_call(const Handle<T>& handle, py::handle timeout, py::handle cancel) {
@@ -21,6 +36,7 @@ auto plain_call(const Handle<T>& handle, py::handle timeout, py::handle cancel) 
 // Takes what is there with `now`, waits for it with `method`.
 template <auto now, auto method, class T>
 auto stream_call(const Handle<T>& handle, py::handle timeout, py::handle cancel) {
+  [[maybe_unused]] const auto right = reading(handle);
   Call call(timeout, cancel);
   return handle.use_or_wait(
       call, [](T& t) { return (t.*now)(); },
@@ -29,6 +45,7 @@ auto stream_call(const Handle<T>& handle, py::handle timeout, py::handle cancel)
 
 template <auto now, class T>
 auto now_call(const Handle<T>& handle) {
+  [[maybe_unused]] const auto right = reading(handle);
   return unwrap(peek<now>(handle));
 }
 

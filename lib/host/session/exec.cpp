@@ -17,6 +17,9 @@ using wire::FrameType;
 struct [[gnu::visibility("hidden")]] Exec::Impl {
   Impl(host::Operation operation, host::ExecClient::Settings settings)
       : client(std::make_shared<host::ExecClient>(std::move(operation), std::move(settings))) {}
+  ~Impl() { client->drop(); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
   const host::HomeProcess home;
   const std::shared_ptr<host::ExecClient> client;
 };

@@ -20,6 +20,8 @@ namespace {
 // Of what is only handed to the agent, by a stream that has room as a rule.
 constexpr std::chrono::milliseconds kLastWordLimit{20};
 constexpr std::chrono::seconds kTellLimit{1};
+// Of a program that polls, to see that it was woken.
+constexpr std::chrono::seconds kWakePatience{1};
 
 bool is_output(FrameType type) {
   return type == FrameType::stdout_data || type == FrameType::stderr_data;
@@ -260,8 +262,14 @@ Result<void> ExecClient::attach_now(const StreamRef& lost, const Limits& limits)
         return {};
       });
   if (!done) return done;
-  adopt(std::move(stream));
-  return {};
+  adopt(stream);
+  if (!unwanted()) return {};
+  // Detached or dropped meanwhile: the program goes on, as without this stream.
+  left_ = true;
+  [[maybe_unused]] const auto said =
+      stream->operation.try_push(FrameType::exec_detach, {}, Limits({}, kLastWordLimit));
+  ::shutdown(stream->operation.fd(), SHUT_RDWR);
+  return base::fail(why_ended(*stream, limits));
 }
 
 // Whoever comes next has the result, a stream or the error; those who poll are told to come.
@@ -362,9 +370,15 @@ void ExecClient::adopt(StreamRef stream) {
 }
 
 void ExecClient::point_poll_fd() {
+  if (polled_before_ && std::chrono::steady_clock::now() >= polled_until_) polled_before_.reset();
   if (!rest_.empty() || !std::exchange(poll_fd_is_old_, false)) return;
-  const std::scoped_lock lock(stream_mutex_);
-  ::dup3(stream_->operation.fd(), poll_fd_.get(), O_CLOEXEC);
+  replace_poll_fd(current()->operation.fd());
+}
+
+void ExecClient::replace_poll_fd(int by) {
+  polled_before_.reset(::fcntl(poll_fd_.get(), F_DUPFD_CLOEXEC, 0));
+  polled_until_ = std::chrono::steady_clock::now() + kWakePatience;
+  ::dup3(by, poll_fd_.get(), O_CLOEXEC);
 }
 
 // A socket that is neither readable nor writable before its peer is closed, and then both.
@@ -379,12 +393,14 @@ void ExecClient::keep_pollers_quiet() {
   while (::send(pair->first.get(), filling.data(), filling.size(), MSG_DONTWAIT | MSG_NOSIGNAL) >
          0) {
   }
-  ::dup3(pair->first.get(), poll_fd_.get(), O_CLOEXEC);
+  replace_poll_fd(pair->first.get());
   quiet_peer_ = std::move(pair->second);
 }
 
 void ExecClient::wake_pollers() {
   const std::scoped_lock lock(quiet_mutex_);
+  // A child that was forked meanwhile has a copy, and closing ours would end nothing.
+  if (quiet_peer_) ::shutdown(quiet_peer_.get(), SHUT_RDWR);
   quiet_peer_.reset();
 }
 
@@ -405,10 +421,10 @@ Result<void> ExecClient::detach(const Limits& limits) {
         "detach from an exec: the microvm's image was made by an older version, whose "
         "programs end with their handle: rebuild the image");
   }
+  left_ = true;  // first: who is attaching again looks at it after its stream is the current one
   const StreamRef stream = current();
   auto said = stream->operation.try_push(FrameType::exec_detach, {}, limits.within(kTellLimit));
   if (said && *said && has_written_) await_leave(stream->operation);
-  left_ = true;
   ::shutdown(stream->operation.fd(), SHUT_RDWR);
   return {};
 }

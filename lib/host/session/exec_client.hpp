@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <memory>
@@ -50,6 +51,8 @@ class ExecClient : public std::enable_shared_from_this<ExecClient> {
   Result<void> close_stdin(const Limits& limits);
   Result<void> send_signal(wire::ByteView request, const Limits& limits);
   Result<void> detach(const Limits& limits);
+  // Its handle goes; an errand may have it for longer.
+  void drop() { dropped_ = true; }
   [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] uint32_t pid() const { return pid_; }
   [[nodiscard]] uint64_t position() const { return position_; }
@@ -74,7 +77,8 @@ class ExecClient : public std::enable_shared_from_this<ExecClient> {
   [[nodiscard]] Error why_ended(const Stream& stream, const Limits& limits) const;
   // After a stream has ended: when this returns without an error there is another one.
   Result<void> come_back(const StreamRef& lost, const Limits& limits);
-  [[nodiscard]] bool may_come_back() const { return settings_.reattach && !left_ && !over_; }
+  [[nodiscard]] bool may_come_back() const { return settings_.reattach && !unwanted() && !over_; }
+  [[nodiscard]] bool unwanted() const { return left_ || dropped_; }
   void let_go();
   void kill_and_forget(const std::shared_ptr<AgentLink>& link) const;
   void attach_as_errand(const StreamRef& lost, const Limits& limits);
@@ -98,6 +102,7 @@ class ExecClient : public std::enable_shared_from_this<ExecClient> {
   [[nodiscard]] Result<void> check_stdin(const microvm_agent_Started& started) const;
   void adopt(StreamRef stream);
   void point_poll_fd();
+  void replace_poll_fd(int by);
   // As long as it is not known what comes after the stream that has ended, those who poll wait.
   void keep_pollers_quiet();
   void wake_pollers();
@@ -127,6 +132,7 @@ class ExecClient : public std::enable_shared_from_this<ExecClient> {
   std::atomic<bool> writer_{false};
   std::atomic<uint64_t> position_{0};
   std::atomic<bool> left_{false};
+  std::atomic<bool> dropped_{false};
   std::atomic<bool> over_{false};  // the program has ended, and this client has been told
 
   mutable std::mutex stream_mutex_;
@@ -140,6 +146,10 @@ class ExecClient : public std::enable_shared_from_this<ExecClient> {
   // Until the reader comes, callers poll the stream before, which has ended and so is readable, or
   // what stood in its place while another one was looked for.
   bool poll_fd_is_old_ = false;
+  // What callers polled before. An epoll forgets a file at its last close, with what it has not
+  // told of it yet: it stays for as long as those who wait for it need to be woken.
+  base::Fd polled_before_;
+  std::chrono::steady_clock::time_point polled_until_;
   uint64_t lost_ = 0;  // since the last piece of output
   uint32_t pen_ = 0;
   std::optional<ExitStatus> ended_;

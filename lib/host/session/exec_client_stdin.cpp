@@ -1,6 +1,7 @@
 // What a client of a program writes: over the streams that it has, and again over the next one
 // where the last did not bring it.
 #include <algorithm>
+#include <utility>
 
 #include "host/base/thread.hpp"
 #include "host/session/exec_client.hpp"
@@ -71,11 +72,17 @@ Result<void> ExecClient::close_stdin(const Limits& limits) {
   if (!held) return base::fail(held.error());
   if (auto ok = check_writable(); !ok) return ok;
   if (!settings_.reattach) return push(FrameType::stdin_end, {}, limits);
+  bool was_closed = false;
   {
     const std::scoped_lock lock(log_mutex_);
-    stdin_closed_ = true;
+    was_closed = std::exchange(stdin_closed_, true);
   }
-  return send_stdin(limits);
+  auto sent = send_stdin(limits);
+  if (!sent && !current()->end_sent) {  // then nothing has happened
+    const std::scoped_lock lock(log_mutex_);
+    stdin_closed_ = was_closed;
+  }
+  return sent;
 }
 
 Result<void> ExecClient::send_stdin(const Limits& limits) {

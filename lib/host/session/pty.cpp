@@ -59,6 +59,12 @@ struct [[gnu::visibility("hidden")]] Pty::Impl {
       : operation(std::make_shared<host::Operation>(std::move(op))),
         stream_home(std::move(vm)),
         end(stream_home) {}
+  // A forked child may have a copy of the stream.
+  ~Impl() {
+    if (!ended && home.is_here()) ::shutdown(operation->fd(), SHUT_RDWR);
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   Result<void> begin(const Limits& limits);
   Result<std::optional<PtyOutput>> read(const Limits& limits);

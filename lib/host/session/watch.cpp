@@ -1,7 +1,9 @@
 // Watch: the public handle over the stream of one watch. Every byte of it may be hostile.
 #include "host/session/watch.hpp"
-#include "host/base/home_process.hpp"
 
+#include <sys/socket.h>
+
+#include "host/base/home_process.hpp"
 #include "host/session/agent_messages.hpp"
 #include "host/session/operation.hpp"
 #include "host/session/stream_end.hpp"
@@ -15,6 +17,12 @@ using wire::FrameType;
 struct [[gnu::visibility("hidden")]] Watch::Impl {
   Impl(host::Operation op, const std::shared_ptr<host::StreamHome>& stream_home)
       : operation(std::move(op)), end(stream_home) {}
+  // A forked child may have a copy of the stream.
+  ~Impl() {
+    if (home.is_here()) ::shutdown(operation.fd(), SHUT_RDWR);
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   Result<std::optional<FileEvent>> next(const Limits& limits);
 

@@ -42,6 +42,7 @@ struct Core : WorkerHost {
     starts.stop();
     idle_monitor.stop();
     wakes.stop();
+    looks.stop();
     errands.stop();
   }
 
@@ -58,6 +59,8 @@ struct Core : WorkerHost {
   // no other's end or connect waits behind it.
   static constexpr size_t kMaxWakes = 64;
   Errands wakes{kMaxWakes};
+  // What streams have a moment's wait for: a guest may have a thousand end at once.
+  Errands looks;
   const std::function<void(const VmEvent&)> event_sink;
 };
 

@@ -64,7 +64,7 @@ class VmStreamHome final : public StreamHome {
   bool later(Errand kind, Work work) override {
     const auto vm = vm_.lock();
     if (!vm) return false;
-    Errands& errands = kind == Errand::wake ? vm->core->wakes : vm->core->errands;
+    Errands& errands = kind == Errand::wake ? vm->core->wakes : vm->core->looks;
     const auto task = std::make_shared<StreamErrand>(std::move(work), errands.token());
     const bool begun = errands.add([task] { task->do_once(); });
     if (!begun) task->forget();

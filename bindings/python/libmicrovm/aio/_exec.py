@@ -44,6 +44,8 @@ class Handle(Generic[Native]):
         self._work = work
         self._reads = Side(native.fd)
         self._writes = Side(native.fd, writes=True)
+        self._reads.other, self._writes.other = self._writes, self._reads
+        work.sides.update((self._reads, self._writes))
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -66,7 +68,7 @@ class Handle(Generic[Native]):
 
 
 def as_bytes(data: Data) -> memoryview:
-    return memoryview(data.encode() if isinstance(data, str) else data).cast("B")
+    return memoryview(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data).cast("B")
 
 
 class Exec(Handle["_native.Exec"]):
@@ -152,7 +154,8 @@ class Exec(Handle["_native.Exec"]):
         return out, err
 
     async def _collect(self, input: Optional[Data], most: Optional[int], deadline: Deadline) -> tuple[bytes, bytes]:
-        feeder = asyncio.ensure_future(self._feed(input, deadline)) if input is not None else None
+        # What can not be written is refused here: in the task nobody would hear of it, and the program wait for ever.
+        feeder = asyncio.ensure_future(self._feed(as_bytes(input), deadline)) if input is not None else None
         kept = {values.Stream.OUT: bytearray(), values.Stream.ERR: bytearray()}
         try:
             while (output := await self._read(deadline)) is not None:

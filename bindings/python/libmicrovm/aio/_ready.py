@@ -28,6 +28,8 @@ class Side:
         self._waiting: Optional[asyncio.Future[None]] = None
         self._leave: Callable[[], object] = lambda: None
         self._turns = 0
+        self._closed = False
+        self.other: Optional[Side] = None  # the other direction of the same descriptor
 
     async def until(self, attempt: Callable[[], T], deadline: Deadline) -> T:
         """What `attempt` returns as soon as it does not raise WouldBlock."""
@@ -59,23 +61,37 @@ class Side:
     def _register(self) -> asyncio.Future[None]:
         if self._waiting is not None:
             raise InvalidArgument("another task waits for this stream: one at a time may")
+        if self._closed:
+            raise VmGone("the handle was closed under the call")
         loop, fd = asyncio.get_running_loop(), self._fd()
         waiting = loop.create_future()
-        if self._writes:
-            loop.add_writer(fd, _wake, waiting)
-            self._leave = lambda: loop.remove_writer(fd)
-        else:
-            loop.add_reader(fd, _wake, waiting)
-            self._leave = lambda: loop.remove_reader(fd)
+        add = loop.add_writer if self._writes else loop.add_reader
+        remove = loop.remove_writer if self._writes else loop.remove_reader
+        try:
+            add(fd, _wake, waiting)
+        except FileNotFoundError:
+            # The other direction was registered when the number stood for another file. By now the loop has
+            # forgotten both.
+            self._wake_other()
+            add(fd, _wake, waiting)
+        self._leave = lambda: remove(fd)
         self._waiting = waiting
         return waiting
 
     def _unregister(self) -> None:
         self._waiting = None
-        self._leave()
+        try:
+            self._leave()
+        except FileNotFoundError:  # as above
+            self._wake_other()
+
+    def _wake_other(self) -> None:
+        if self.other is not None and self.other._waiting is not None:
+            _wake(self.other._waiting)
 
     def close(self) -> None:
         """Who waits is told. Before the descriptor is closed, or its number may be another stream's by then."""
+        self._closed = True
         waiting = self._waiting
         if waiting is None:
             return

@@ -106,9 +106,14 @@ class Runtime(RuntimeCalls):
         return self._sync.closed
 
     async def _close(self) -> None:
-        if hasattr(self, "_sync"):
-            await self._work.do(self._sync.close)
-        self._work.close()
+        if self._work.closed:
+            return
+        self._work.cancel()  # first: a thread must be free for what follows, and descriptors be out of the loop
+        try:
+            if hasattr(self, "_sync"):
+                await self._work.do(self._sync.close)
+        finally:
+            self._work.close()
 
     async def _run(self, image: str, *, timeout: Timeout, **options: Any) -> Vm:
         made = await self._work.call(

@@ -69,7 +69,11 @@ class Vm(VmCalls):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._work.do(lambda: self._sync.__exit__(None, None, None))
+        try:
+            if self._sync._ends and not self.closed:
+                await self._work.do(self._sync.terminate)
+        finally:
+            await self.close()
 
     def __repr__(self) -> str:
         return repr(self._sync).replace("libmicrovm.Vm", "libmicrovm.aio.Vm")
@@ -87,7 +91,8 @@ class Vm(VmCalls):
     async def _close(self) -> None:
         if self._end is not None:
             self._end.close()
-        await self._work.do(self._sync.close)
+        if not self.closed:
+            await self._work.do(self._sync.close)
 
     async def _exec(
         self,
@@ -187,6 +192,7 @@ class Vm(VmCalls):
     async def _wait(self, *, timeout: Timeout) -> VmEnding:
         if self._end is None:
             self._end = Side(self._native.end_fd)
+            self._work.sides.add(self._end)
         return values.vm_ending(await self._end.until(self._native.try_wait, Deadline(timeout)))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Optional, TypeVar
 
 from .._native import CancelToken
 from .._typing import OnProgress, Timeout
-from ..errors import DeadlineExceeded
+from ..errors import Cancelled, DeadlineExceeded, InvalidArgument
 from ..values import Progress
 
 T = TypeVar("T")
@@ -45,6 +45,8 @@ class Work:
     def __init__(self, threads: int) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="microvm-aio")
         self._tokens: set[CancelToken] = set()
+        self._closed = False
+        self.sides: weakref.WeakSet[Any] = weakref.WeakSet()  # of all streams: what tasks may wait for
         _all_work.add(self)
 
     async def call(
@@ -62,13 +64,18 @@ class Work:
         deadline = Deadline(timeout)
         self._tokens.add(token)
         try:
-            return await self._finish(self._pool.submit(lambda: blocking(deadline.left(), token)), token, abandon)
+            return await self._finish(self._submit(lambda: blocking(deadline.left(), token)), token, abandon)
         finally:
             self._tokens.discard(token)
 
     async def do(self, short: Callable[[], T]) -> T:
         """Carries out `short`, which takes no limits, in a thread: to its end also when the task is cancelled."""
-        return await self._finish(self._pool.submit(short), None, None)
+        return await self._finish(self._submit(short), None, None)
+
+    def _submit(self, work: Callable[[], T]) -> concurrent.futures.Future[T]:
+        if self._closed:
+            raise InvalidArgument("the Runtime is closed")
+        return self._pool.submit(work)
 
     async def _finish(
         self,
@@ -78,18 +85,34 @@ class Work:
     ) -> T:
         waiting = asyncio.wrap_future(future)
         try:
-            return await asyncio.shield(waiting)
+            await asyncio.wait([waiting])
         except asyncio.CancelledError:
             if token is not None and not future.cancel():
                 token.cancel()
             await _settled(waiting)
             if abandon is not None and not waiting.cancelled() and waiting.exception() is None:
                 made = waiting.result()
-                await _settled(asyncio.wrap_future(self._pool.submit(abandon, made)))
+                pool = None if self._closed else self._pool
+                await _settled(asyncio.get_running_loop().run_in_executor(pool, abandon, made))
             raise
+        if waiting.cancelled():
+            raise Cancelled("the Runtime was closed before the call had begun")
+        return waiting.result()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def cancel(self) -> None:
+        """Cancels the calls that are under way, and tells the tasks that wait for a stream. In their loop."""
+        for token in list(self._tokens):
+            token.cancel()
+        for side in list(self.sides):
+            side.close()
 
     def close(self) -> None:
         """Cancels the calls that are under way; no more begin. Waits for none of them."""
+        self._closed = True
         for token in list(self._tokens):
             token.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)

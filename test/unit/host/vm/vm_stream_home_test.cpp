@@ -38,7 +38,7 @@ TEST_CASE("vm stream home: when the Runtime ends what waits is done with limits 
   FakeVm fake(host);
   const auto vm = fake.attach(host);
   const auto home = host::make_stream_home(vm);
-  auto& errands = host.core->errands;
+  auto& errands = host.core->looks;
   std::atomic<size_t> held{0};
   for (size_t i = 0; i < host::Errands::kMaxThreads; i++) {
     CHECK(errands.add([&] {
