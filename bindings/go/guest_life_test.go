@@ -393,8 +393,9 @@ func TestGuestOrchestrator(t *testing.T) {
 		var answer struct {
 			InMemory int `json:"in_memory"`
 		}
-		if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-			t.Fatal(response.Status, err)
+		body := must(io.ReadAll(response.Body))(t)
+		if err := json.Unmarshal(body, &answer); err != nil {
+			t.Fatal(response.Status, string(body))
 		}
 		return answer.InMemory, response.Header.Get("X-Microvm")
 	}
