@@ -97,8 +97,9 @@ func TestGuestExecOutlivesItsHandle(t *testing.T) {
 	if !second.Writer() {
 		t.Error("does not write")
 	}
-	listed := must(vm.Execs(ctx))(t)
-	if len(listed) != 1 || listed[0].ID != "go-job" || listed[0].PID == 0 || listed[0].Ended != nil {
+	listed := must(vm.Execs(ctx))(t) // the end of one before, without a name, may still be known
+	job := listed[len(listed)-1]
+	if job.ID != "go-job" || job.PID == 0 || job.Ended != nil {
 		t.Error(listed)
 	}
 	if err := second.WriteStdin(ctx, []byte("it\n")); err != nil {
