@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <mutex>
@@ -38,6 +40,24 @@ TEST_CASE("limits: cancelling from another thread ends a wait") {
   CancelToken never;
   CHECK(limits.wait(never.fd(), POLLIN, "wait").error().code == ErrorCode::cancelled);
   other.join();
+}
+
+TEST_CASE("limits: and in a forked child the child's own, with a token from before") {
+  const CancelToken token;
+  const base::Fd never(::eventfd(0, EFD_CLOEXEC));
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(10);
+    CancelToken copy = token;
+    std::thread other([&] { copy.cancel(); });
+    const auto waited = host::Limits(CallLimits{&token, {}}).wait(never.get(), POLLIN, "wait");
+    other.join();
+    ::_exit(waited ? 1 : 0);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  CHECK_FALSE(token.cancelled());
 }
 
 TEST_CASE("limits: the earlier of two time limits counts") {

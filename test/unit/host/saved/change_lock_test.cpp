@@ -4,6 +4,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
+
 #include "unit/file_calls.hpp"
 #include "unit/host/temp_dir.hpp"
 
@@ -55,6 +57,22 @@ TEST_CASE("change lock: it ends with the process that has it") {
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(status == 0);
   CHECK_FALSE(is_change_held(dir.path()));
+}
+
+TEST_CASE("change lock: it ends when it is dropped, whatever a forked child has a copy of") {
+  const test::TempDir dir;
+  auto hold = hold_change(dir.path(), Limits({}), "change");
+  REQUIRE(hold);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  hold->reset();
+  CHECK_FALSE(is_change_held(dir.path()));
+  CHECK(hold_change(dir.path(), Limits({}, std::chrono::seconds(20)), "change"));
+  ::kill(child, SIGKILL);
+  CHECK(::waitpid(child, nullptr, 0) == child);
 }
 
 TEST_CASE("change lock: of a vm that was removed nobody has to wait") {
