@@ -331,8 +331,20 @@ Holdings settled_holdings() {
   return last;
 }
 
+std::string open_files() {
+  std::string files;
+  std::error_code gone;
+  for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+    files += entry.path().filename().string() + " " +
+             fs::read_symlink(entry.path(), gone).string() + "\n";
+  }
+  return files;
+}
+
 void check_nothing_left(const Holdings& before) {
-  if (!eventually([&] { return count_holdings() == before; })) CHECK(count_holdings() == before);
+  if (eventually([&] { return count_holdings() == before; })) return;
+  INFO(open_files());
+  CHECK(count_holdings() == before);
 }
 
 std::ostream& operator<<(std::ostream& out, const Holdings& holdings) {
