@@ -55,7 +55,7 @@ class Runtime(RuntimeCalls):
         max_waiting_calls: int = 4096,
         log: Optional[Callable[[str], object]] = None,
         on_event: Optional[Callable[[VmEvent], object]] = None,
-        threads: int = 12,
+        threads: int = 8,
         timeout: Timeout = None,
     ) -> None:
         self._work = Work(threads)
@@ -72,7 +72,7 @@ class Runtime(RuntimeCalls):
         )
 
     @classmethod
-    def wrap(cls, sync: runtime.Runtime, *, threads: int = 12) -> Runtime:
+    def wrap(cls, sync: runtime.Runtime, *, threads: int = 8) -> Runtime:
         """One for the loop beside a ``libmicrovm.Runtime`` that is open; closing it closes both."""
         made = cls(threads=threads)
         made._sync = sync
