@@ -46,6 +46,9 @@ Result<void> send_message(int socket_fd, std::span<const std::byte> bytes,
 struct ReceivedMessage {
   std::vector<std::byte> bytes;
   std::vector<base::Fd> fds;  // close-on-exec
+  // Fds came that this process has no room for (RLIMIT_NOFILE, or the host's): `fds` is empty, all
+  // that came are closed.
+  bool out_of_fds = false;
 };
 
 struct MessageLimits {

@@ -85,9 +85,14 @@ Result<ReceivedMessage> receive_message(int socket_fd, MessageLimits limits) {
   } while (got < 0 && errno == EINTR);
   if (got < 0) return message_failure("receive message");
   message.fds = take_fds(header);
-  if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || message.fds.size() > max_fds) {
+  // The kernel cuts what it cannot install just as it cuts what the buffer has no room for.
+  const bool cut = (header.msg_flags & MSG_CTRUNC) != 0;
+  message.out_of_fds = cut && message.fds.size() < max_fds;
+  if ((header.msg_flags & MSG_TRUNC) != 0 || message.fds.size() > max_fds ||
+      (cut && !message.out_of_fds)) {
     return base::fail(ErrorCode::protocol, "receive message: longer than allowed");
   }
+  if (message.out_of_fds) message.fds.clear();
   if (got == 0) return base::fail(ErrorCode::vm_gone, "receive message: the peer closed");
   message.bytes.resize(static_cast<size_t>(got));
   return message;

@@ -34,7 +34,8 @@ Result<Received> try_receive_control(int socket) {
       socket, {.bytes = wire::kMaxControlMessage, .fds = wire::kMaxControlFds});
   if (!message) {
     if (message.error().code == ErrorCode::busy) return Received{};
-    if (message.error().code == ErrorCode::vm_gone) return Received{Received::State::end, {}, {}};
+    if (message.error().code == ErrorCode::vm_gone)
+      return Received{Received::State::end, {}, {}, false};
     return base::fail(message.error());
   }
   auto envelope = wire::decode(message->bytes);
@@ -46,7 +47,8 @@ Result<Received> try_receive_control(int socket) {
   if (!envelope) {
     return base::fail(ErrorCode::protocol, "the worker sent a message that can not be read");
   }
-  return Received{Received::State::message, std::move(*envelope), std::move(message->fds)};
+  return Received{Received::State::message, std::move(*envelope), std::move(message->fds),
+                  message->out_of_fds};
 }
 
 Result<Received> receive_control(int socket, const Limits& limits, std::string_view what) {
@@ -55,6 +57,12 @@ Result<Received> receive_control(int socket, const Limits& limits, std::string_v
     if (!received || received->state != Received::State::would_block) return received;
     if (auto ready = limits.wait(socket, POLLIN, what); !ready) return base::fail(ready.error());
   }
+}
+
+Error out_of_fds_error(std::string_view what) {
+  return {ErrorCode::io, std::string(what) +
+                             ": too many open files: raise this process's limit (ulimit -n, "
+                             "RLIMIT_NOFILE) or close some"};
 }
 
 Error worker_error(const wire::ErrorReply& reply) {

@@ -15,7 +15,11 @@ struct Received {
   State state = State::would_block;
   wire::Envelope envelope;
   std::vector<base::Fd> fds;
+  bool out_of_fds = false;  // it came with fds, which this process has no room for
 };
+
+// What is said then.
+Error out_of_fds_error(std::string_view what);
 
 // Waits while the worker does not take messages. Errors: vm_gone when it is gone, unsupported when
 // the version has no such message.

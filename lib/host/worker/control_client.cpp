@@ -99,6 +99,8 @@ void ControlClient::dispatch(Received received) {
       exit_ = std::move(*exit);
     }
     tell_end();
+  } else if (received.out_of_fds) {
+    finish(out_of_fds_error("take the agent's connection"));
   } else if (auto* failed = std::get_if<wire::DiskErrorEvent>(&received.envelope.message)) {
     const std::scoped_lock lock(mutex_);
     if (!disk_error_) disk_error_ = worker_error({failed->code, std::move(failed->message)});
@@ -118,6 +120,11 @@ void ControlClient::on_reply(uint32_t request_id, Received received) {
     calls_.erase(found);
   }
   if (call == greeting_) return on_greeted(received.envelope.message);
+  if (received.out_of_fds) {
+    // The one who asked goes without; the connection is everybody's.
+    const auto error = out_of_fds_error(call->what);
+    received.envelope.message = wire::ErrorReply{static_cast<uint32_t>(error.code), error.message};
+  }
   if (call->handler) {
     if (const auto* error = std::get_if<wire::ErrorReply>(&received.envelope.message)) {
       return call->handler(base::fail(worker_error(*error)));
@@ -213,6 +220,7 @@ Result<ControlClient::Reply> ControlClient::call(wire::Message request, std::spa
   const auto version = this->version(limits, what);
   if (!version) return base::fail(version.error());
   const auto call = std::make_shared<Call>();
+  call->what = what;
   call->done = make_event();
   const auto id = add_call(call, what);
   if (!id) return base::fail(id.error());

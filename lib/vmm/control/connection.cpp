@@ -44,6 +44,12 @@ void Connection::receive() {
   if (!header) return close();
   auto envelope = wire::decode(received->bytes);
   if (!envelope) return refuse(*header, envelope.error());
+  if (received->out_of_fds) {
+    return put({header->request_id,
+                wire::ErrorReply{static_cast<uint32_t>(ErrorCode::io),
+                                 "the worker has too many open files: raise RLIMIT_NOFILE"},
+                header->version});
+  }
   understand(std::move(*envelope), std::move(received->fds));
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "sys/file.hpp"
+#include "unit/sys/no_room_for_fds.hpp"
 
 using namespace microvm;
 using base::Fd;
@@ -80,6 +81,25 @@ TEST_CASE("socket: a message over the limits is an error and leaks no fd") {
     REQUIRE(sys::send_message(pair->first.get(), bytes_of("longer than that"), fds));
     CHECK_FALSE(sys::receive_message(pair->second.get(), {.bytes = 4}));
   }
+  CHECK(open_fds() == before);
+}
+
+TEST_CASE("socket: fds that there is no room for are told from a message that is too long") {
+  const auto pair = sys::seqpacket_pair();
+  const auto file = sys::memory_file("passed");
+  const std::vector<int> fds(2, file->get());
+  const size_t before = open_fds();
+  REQUIRE(sys::send_message(pair->first.get(), bytes_of("hello"), fds));
+  {
+    const test::NoRoomForFds full;
+    const auto message = sys::receive_message(pair->second.get(), {.bytes = 16, .fds = 2});
+    REQUIRE(message);
+    CHECK(message->out_of_fds);
+    CHECK(message->fds.empty());
+    CHECK(std::ranges::equal(message->bytes, bytes_of("hello")));
+  }
+  REQUIRE(sys::send_message(pair->first.get(), bytes_of("x"), fds));
+  CHECK_FALSE(sys::receive_message(pair->second.get(), {.bytes = 16, .fds = 2})->out_of_fds);
   CHECK(open_fds() == before);
 }
 

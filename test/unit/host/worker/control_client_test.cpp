@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "unit/host/worker/worker_pair.hpp"
+#include "unit/sys/no_room_for_fds.hpp"
 
 using namespace microvm;
 using namespace microvm::host;
@@ -42,6 +43,27 @@ TEST_CASE(
   CHECK(corrupt.error().message == "bad state?[31m");
   CHECK(pair.call().error().code == ErrorCode::internal);
   worker.join();
+}
+
+TEST_CASE("control client: a stream that there is no fd for costs its caller, not the microvm") {
+  Pair pair;
+  std::thread worker([&] {
+    const auto request = receive_control(pair.worker.get(), limits(), "test");
+    const test::NoRoomForFds full;
+    pair.send({request->envelope.request_id, wire::OkReply{}}, {pair.worker.get()});
+    while (sys::has_unread(pair.worker.get())) std::this_thread::yield();
+  });
+  const auto open_stream = [&] {
+    return pair.client->call_for_stream(wire::InfoRequest{}, limits(), "reach the agent");
+  };
+  const auto failed = open_stream();
+  worker.join();
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error().code == ErrorCode::io);
+  CHECK(failed.error().message.starts_with("reach the agent: too many open files"));
+  std::thread again([&] { pair.answer(wire::OkReply{}, {pair.worker.get()}); });
+  CHECK(open_stream());
+  again.join();
 }
 
 TEST_CASE("control client: the end of the worker fails pending calls with the reason") {

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "sys/socket.hpp"
+#include "unit/sys/no_room_for_fds.hpp"
 
 using namespace microvm;
 using sys::Loop;
@@ -122,6 +123,23 @@ TEST_CASE("connection: a request that can not be read is refused in its version"
     CHECK_FALSE(fixture.heard);
     CHECK_FALSE(fixture.closed);
   }
+}
+
+TEST_CASE(
+    "connection: a request whose fds there is no room for is refused, and the next one heard") {
+  Fixture fixture;
+  const auto bytes = wire::encode({7, wire::PauseRequest{}, wire::kControlVersion});
+  const std::array<int, 1> fds = {fixture.peer.get()};
+  REQUIRE(sys::send_message(fixture.peer.get(), *bytes, fds));
+  {
+    const test::NoRoomForFds full;
+    for (int i = 0; i < 3; ++i) fixture.loop->run_once(std::chrono::milliseconds(1));
+  }
+  CHECK(fixture.refusal(7, wire::kControlVersion).code == static_cast<uint32_t>(ErrorCode::io));
+  CHECK_FALSE(fixture.heard);
+  fixture.say({8, wire::PauseRequest{}, wire::kControlVersion});
+  CHECK(fixture.heard);
+  CHECK_FALSE(fixture.closed);
 }
 
 TEST_CASE("connection: an unknown request is heard as such") {
