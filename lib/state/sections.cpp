@@ -34,8 +34,8 @@ const char* name_of(SectionId id) {
       return "serial";
     case SectionId::platform:
       return "platform";
-    case SectionId::virtio_mmio:
-      return "virtio mmio";
+    case SectionId::virtio_transport:
+      return "virtio transport";
     case SectionId::virtio_block:
       return "virtio block";
     case SectionId::virtio_vsock:

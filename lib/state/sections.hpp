@@ -24,7 +24,7 @@ enum class SectionId : uint32_t {
   clock = 5,
   serial = 6,
   platform = 7,     // power, reset, generation id
-  virtio_mmio = 8,  // transport and queues, one instance per device slot
+  virtio_transport = 8,  // status, features and queues, one instance per device slot
   virtio_block = 9,
   virtio_vsock = 10,
   virtio_rng = 11,

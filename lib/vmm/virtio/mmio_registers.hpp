@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "vmm/virtio/status.hpp"
+
 namespace microvm::vmm::mmio {
 
 inline constexpr uint32_t kMagic = 0x74726976;  // "virt"
@@ -38,20 +40,6 @@ enum Register : uint64_t {
   kConfig = 0x100,
 };
 
-// virtio 1.2 §2.1
-enum Status : uint32_t {
-  kAcknowledge = 1,
-  kDriver = 2,
-  kDriverOk = 4,
-  kFeaturesOk = 8,
-  kNeedsReset = 64,
-  kFailed = 128,
-};
-inline constexpr uint32_t kDriverStatus =
-    kAcknowledge | kDriver | kDriverOk | kFeaturesOk | kFailed;
-
-// Bits of the interrupt status.
-inline constexpr uint32_t kUsedBuffer = 1;
-inline constexpr uint32_t kConfigChange = 2;
+using namespace status;
 
 }  // namespace microvm::vmm::mmio

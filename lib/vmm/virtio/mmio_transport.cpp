@@ -1,9 +1,8 @@
-// The device's side of the transport: queues, interrupts, life cycle. The driver's side is in
-// mmio_registers.cpp.
+// The register file: what each register does.
 #include "vmm/virtio/mmio_transport.hpp"
 
 #include <algorithm>
-#include <string>
+#include <cstring>
 
 #include "vmm/virtio/mmio_registers.hpp"
 
@@ -13,318 +12,151 @@ using namespace mmio;
 
 namespace {
 
-// A driver can fail and reset in a loop; the log is not for it to fill.
-constexpr uint32_t kMaxLoggedFailures = 16;
+void set_low(uint64_t& field, uint32_t value) {
+  field = (field & ~uint64_t{0xffff'ffff}) | value;
+}
+void set_high(uint64_t& field, uint32_t value) {
+  field = (field & 0xffff'ffff) | uint64_t{value} << 32;
+}
+
+// Registers are read and written as aligned 32-bit words. virtio 1.2 §4.2.2.2
+bool is_register_access(uint64_t offset, size_t size) {
+  return offset < kConfig && offset % 4 == 0 && size == sizeof(uint32_t);
+}
 
 }  // namespace
 
 MmioTransport::MmioTransport(GuestMemory& memory, sys::Loop& loop, Irq& irq,
                              std::unique_ptr<Device> device, base::LogSink log)
-    : memory_(memory),
-      loop_(loop),
-      irq_(irq),
-      log_(std::move(log)),
-      device_(std::move(device)),
-      self_(std::make_shared<MmioTransport*>(this)) {
-  for (const uint16_t size : device_->queue_sizes()) {
-    queues_.emplace_back(size);
-  }
-  state_.device_type = static_cast<uint32_t>(device_->kind().type);
-  state_.queues.resize(queues_.size());
-  publish_pending_.resize(queues_.size());
-  stopping_.resize(queues_.size());
-}
-
-MmioTransport::~MmioTransport() {
-  *self_ = nullptr;
-}
-
-// ---- what a device asks of us ------------------------------------------------------------------
-
-bool MmioTransport::pop(uint16_t queue, Chain& chain) {
-  if (!live() || queue >= queues_.size() || stopping_[queue] != 0) return false;
-  const bool kicked = serving_ == queue;
-  if (kicked && budget_ == 0) return false;
-  Queue& from = queues_[queue];
-  Queue::Pop result = from.pop(chain);
-  // Outside of a kick nobody else asks the driver to tell us about the next one.
-  if (result == Queue::Pop::empty && !kicked && from.allow_kicks()) result = from.pop(chain);
-  if (result == Queue::Pop::broken) fail(from.broken());
-  if (result != Queue::Pop::chain) return false;
-  if (kicked) --budget_;
-  return true;
-}
-
-uint16_t MmioTransport::made_available(uint16_t queue) const {
-  return queues_[queue].available_index();
-}
-
-void MmioTransport::push(uint16_t queue, uint16_t head, uint32_t written_bytes) {
-  queues_[queue].push(head, written_bytes);
-  if (!resetting_ || !quiet()) return;
-  quiet_changed_.notify_all();
-  post(&MmioTransport::reset_posted, 0);
-}
-
-void MmioTransport::publish(uint16_t queue) {
-  if (queues_[queue].publish()) raise(kUsedBuffer);
-  finish_stop(queue);
-}
-
-void MmioTransport::publish_soon(uint16_t queue) {
-  if (publish_pending_[queue] != 0) return;
-  publish_pending_[queue] = 1;
-  post(&MmioTransport::publish_posted, queue);
-}
-
-void MmioTransport::publish_posted(uint16_t queue) {
-  const std::lock_guard guard(mutex_);
-  publish_pending_[queue] = 0;
-  publish(queue);
-}
-
-// virtio 1.2 §2.1.2: a driver that has set DRIVER_OK gets a configuration change with the bit.
-void MmioTransport::fail(std::string_view reason) {
-  if (has_status(kNeedsReset)) return;
-  state_.status |= kNeedsReset;
-  if (has_status(kDriverOk)) raise(kConfigChange);
-  if (++failures_ > kMaxLoggedFailures || !log_) return;
-  const std::string name = device_->kind().name;
-  log_(base::LogLevel::warning,
-       "virtio " + name + ": " + std::string(reason) + "; the guest's driver must reset it");
-}
-
-void MmioTransport::config_changed() {
-  ++state_.config_generation;
-  if (has_status(kDriverOk)) raise(kConfigChange);
-}
-
-bool MmioTransport::has_feature(uint64_t feature) const {
-  return (state_.driver_features & feature) == feature;
-}
-
-// ---- queues ------------------------------------------------------------------------------------
-
-void MmioTransport::kick(uint16_t queue) {
-  const std::lock_guard guard(mutex_);
-  if (queue < queues_.size() && live()) serve(queue);
-}
-
-// Lets the device work until the queue is empty, but no longer than one queue's worth: then the
-// loop's other work has its turn. With kicks allowed a last look decides: what is there now was
-// there before the driver could tell us, unless the device had its chance and left it.
-void MmioTransport::serve(uint16_t queue) {
-  Queue& served = queues_[queue];
-  serving_ = queue;
-  budget_ = served.size();
-  bool offered = false;
-  while (live() && served.running()) {
-    served.suppress_kicks();
-    const uint16_t before = served.position().next_available;
-    device_->process(queue);
-    publish(queue);
-    if (budget_ == 0) {
-      post(&MmioTransport::kick, queue);
-      break;
-    }
-    const bool took = served.position().next_available != before;
-    const bool more = served.allow_kicks();
-    if (!more || (offered && !took)) break;
-    offered = true;
-  }
-  serving_ = -1;
-}
-
-bool MmioTransport::live() const {
-  return has_status(kDriverOk) && !has_status(kNeedsReset) && !paused_ && !resetting_;
-}
-
-bool MmioTransport::quiet() const {
-  return std::all_of(queues_.begin(), queues_.end(),
-                     [](const Queue& queue) { return queue.in_flight() == 0; });
-}
+    : Transport(memory, loop, std::move(device), std::move(log)), irq_(irq) {}
 
 void MmioTransport::raise(uint32_t reason) {
   interrupt_status_.fetch_or(reason, std::memory_order_acq_rel);
   irq_.raise();
 }
 
-void MmioTransport::post(void (MmioTransport::*call)(uint16_t), uint16_t queue) {
-  loop_.post([self = self_, call, queue] {
-    if (*self != nullptr) ((*self)->*call)(queue);
-  });
+void MmioTransport::interrupt_used(uint16_t) {
+  raise(kUsedBuffer);
 }
 
-// virtio 1.2 §4.2.2.2: the driver reads it as ready until everything in flight is back; from then
-// on nothing of it is read or written. It comes back with a reset only.
-void MmioTransport::stop_queue(uint16_t queue) {
-  stopping_[queue] = 1;
-  finish_stop(queue);
+void MmioTransport::interrupt_config() {
+  raise(kConfigChange);
 }
 
-void MmioTransport::finish_stop(uint16_t queue) {
-  Queue& stopped = queues_[queue];
-  if (stopping_[queue] == 0 || stopped.in_flight() != 0) return;
-  if (stopped.running() && stopped.has_unpublished()) return;
-  stopping_[queue] = 0;
-  stopped.stop();
-  state_.queues[queue].ready = false;
-}
-
-// ---- life cycle --------------------------------------------------------------------------------
-
-uint64_t MmioTransport::offered_features() const {
-  return device_->features() | kFeatureVersion1 | kFeatureEventIdx | kFeatureIndirectDesc;
-}
-
-void MmioTransport::start_driver() {
-  state_.status |= kDriverOk;
-  if (has_status(kNeedsReset)) return;
-  if (!start_queues()) return fail("a queue's size or address is not valid");
-  device_->activate(*this);
-}
-
-bool MmioTransport::start_queues() {
-  const QueueOptions options{.event_idx = has_feature(kFeatureEventIdx),
-                             .indirect = has_feature(kFeatureIndirectDesc)};
-  for (size_t i = 0; i < queues_.size(); ++i) {
-    const QueuePosition position =
-        i < state_.positions.size() ? state_.positions[i] : QueuePosition{};
-    if (!state_.queues[i].ready) continue;
-    if (!queues_[i].start(memory_, state_.queues[i], options, position)) return false;
-  }
-  return true;
-}
-
-// In-flight I/O still moves bytes in the driver's buffers, and drivers do not wait for a reset to
-// take effect, so this waits. When that takes too long the device stays unusable until the I/O has
-// ended; the status then reads DEVICE_NEEDS_RESET instead of zero.
-void MmioTransport::reset(std::unique_lock<std::mutex>& guard) {
-  resetting_ = true;
-  quiet_changed_.wait_for(guard, kResetDeadline, [this] { return quiet(); });
-  if (quiet()) return finish_reset();
-  fail("a reset waits for input or output that does not end");
-}
-
-void MmioTransport::reset_posted(uint16_t) {
-  const std::lock_guard guard(mutex_);
-  if (resetting_ && quiet()) finish_reset();
-}
-
-void MmioTransport::finish_reset() {
-  if (!resetting_) return;
-  resetting_ = false;
-  for (Queue& queue : queues_) {
-    queue.stop();
-  }
-  const MmioState old = std::exchange(state_, {});
-  state_.device_type = old.device_type;
-  state_.config_generation = old.config_generation;
-  state_.queues.resize(queues_.size());
-  std::fill(stopping_.begin(), stopping_.end(), uint8_t{0});
-  interrupt_status_ = 0;
-  device_->reset();
-}
-
-void MmioTransport::pause() {
-  const std::lock_guard guard(mutex_);
-  paused_ = true;
-}
-
-bool MmioTransport::idle() const {
-  const std::lock_guard guard(mutex_);
-  const auto unpublished = [](const Queue& queue) {
-    return queue.running() && queue.has_unpublished();
-  };
-  return quiet() && !resetting_ && std::none_of(queues_.begin(), queues_.end(), unpublished);
-}
-
-void MmioTransport::resume() {
-  const std::lock_guard guard(mutex_);
-  paused_ = false;
+void MmioTransport::repeat_interrupts() {
   if (interrupt_status_ != 0) irq_.raise();
-  for (uint16_t queue = 0; live() && queue < queues_.size(); ++queue) {
-    serve(queue);
+}
+
+void MmioTransport::read(uint64_t offset, std::span<std::byte> data) {
+  std::fill(data.begin(), data.end(), std::byte{0});
+  if (offset >= kConfig) {
+    const auto guard = lock();
+    return read_config(offset - kConfig, data);
+  }
+  if (!is_register_access(offset, data.size())) return;
+  uint32_t value = 0;
+  if (offset == kInterruptStatus) {
+    value = interrupt_status_.load(std::memory_order_acquire);
+  } else {
+    const auto guard = lock();
+    value = read_register(offset);
+  }
+  std::memcpy(data.data(), &value, sizeof value);
+}
+
+void MmioTransport::write(uint64_t offset, std::span<const std::byte> data) {
+  if (!is_register_access(offset, data.size())) return;
+  uint32_t value = 0;
+  std::memcpy(&value, data.data(), sizeof value);
+  if (offset == kInterruptAck) {
+    interrupt_status_.fetch_and(~value, std::memory_order_acq_rel);
+    return;
+  }
+  if (offset == kQueueNotify) {  // where there is no ioeventfd
+    if (value < queue_count()) post_kick(static_cast<uint16_t>(value));
+    return;
+  }
+  auto guard = lock();
+  write_register(guard, offset, value);
+}
+
+uint32_t MmioTransport::read_register(uint64_t offset) const {
+  switch (offset) {
+    case kMagicValue:
+      return kMagic;
+    case kVersionNumber:
+      return kVersion;
+    case kDeviceId:
+      return state_.device_type;
+    case kVendorId:
+      return kVendor;
+    case kDeviceFeatures:
+      return device_features();
+    case kStatus:
+      return state_.status;
+    case kConfigGeneration:
+      return state_.config_generation;
+    default:
+      return read_queue_register(offset);
   }
 }
 
-void MmioTransport::flush(Device::FlushDone done) {
-  device_->flush(std::move(done));
+uint32_t MmioTransport::read_queue_register(uint64_t offset) const {
+  if (offset >= kShmLenLow && offset <= kShmBaseHigh) return ~uint32_t{0};
+  if (selected() == nullptr) return 0;
+  if (offset == kQueueSizeMax) return selected()->max_size();
+  if (offset == kQueueReady) return state_.queues[state_.queue_sel].ready ? 1 : 0;
+  return 0;
 }
 
-bool MmioTransport::needs_reset() const {
-  const std::lock_guard guard(mutex_);
-  return has_status(kNeedsReset);
+void MmioTransport::write_register(std::unique_lock<std::mutex>& guard, uint64_t offset,
+                                   uint32_t value) {
+  switch (offset) {
+    case kDeviceFeaturesSel:
+      state_.device_features_sel = value;
+      break;
+    case kDriverFeaturesSel:
+      state_.driver_features_sel = value;
+      break;
+    case kDriverFeatures:
+      write_driver_features(value);
+      break;
+    case kQueueSel:
+      state_.queue_sel = value;
+      break;
+    case kStatus:
+      return write_status(guard, value);
+    case kQueueReady:
+      if (value == 0) return stop_selected();
+      if (value == 1) enable_selected();
+      break;
+    default:
+      write_queue_register(offset, value);
+  }
 }
 
-// ---- snapshot ----------------------------------------------------------------------------------
-
-Result<void> MmioTransport::save(state::Writer& out, uint32_t instance) const {
-  const DeviceKind& kind = device_->kind();
-  if (!idle()) {
-    return base::fail(ErrorCode::busy,
-                      "virtio " + std::string(kind.name) + ": input or output is in flight");
+void MmioTransport::write_queue_register(uint64_t offset, uint32_t value) {
+  QueueSetup* setup = setup_of_selected();
+  if (setup == nullptr) return;
+  switch (offset) {
+    case kQueueSize:
+      setup->size = static_cast<uint16_t>(std::min<uint32_t>(value, UINT16_MAX));
+      break;
+    case kQueueDescLow:
+      return set_low(setup->descriptors, value);
+    case kQueueDescHigh:
+      return set_high(setup->descriptors, value);
+    case kQueueDriverLow:
+      return set_low(setup->available, value);
+    case kQueueDriverHigh:
+      return set_high(setup->available, value);
+    case kQueueDeviceLow:
+      return set_low(setup->used, value);
+    case kQueueDeviceHigh:
+      return set_high(setup->used, value);
+    default:
+      break;
   }
-  const std::lock_guard guard(mutex_);
-  MmioState state = state_;
-  state.interrupt_status = interrupt_status_;
-  state.positions.clear();
-  for (const Queue& queue : queues_) {
-    state.positions.push_back(queue.position());
-  }
-  out.add(state::SectionId::virtio_mmio, instance, kMmioStateVersion, state.encode());
-  out.add(state_section(kind.type), instance, kind.state_version, device_->save());
-  return {};
-}
-
-Result<void> MmioTransport::check(const MmioState& state) const {
-  const std::string name = "virtio " + std::string(device_->kind().name);
-  const auto corrupt = [&](const char* what) {
-    return base::fail(ErrorCode::corrupt, name + " state: " + what);
-  };
-  if (state.device_type != state_.device_type) return corrupt("made for another kind of device");
-  if ((state.status & ~(kDriverStatus | kNeedsReset)) != 0) return corrupt("bad status");
-  if ((state.interrupt_status & ~(kUsedBuffer | kConfigChange)) != 0) {
-    return corrupt("bad interrupt status");
-  }
-  if (state.queues.size() != queues_.size()) return corrupt("bad number of queues");
-  constexpr uint32_t kBeforeDriverOk = kAcknowledge | kDriver | kFeaturesOk;
-  const bool driver_ok = (state.status & kDriverOk) != 0;
-  if (driver_ok && (state.status & kBeforeDriverOk) != kBeforeDriverOk)
-    return corrupt("bad status");
-  if ((state.status & kFeaturesOk) == 0) return {};
-  if ((state.driver_features & kFeatureVersion1) == 0) return corrupt("bad features");
-  if ((state.driver_features & ~offered_features()) != 0) {
-    return base::fail(ErrorCode::unsupported,
-                      name + " state: the guest uses features this device does not have");
-  }
-  return {};
-}
-
-Result<void> MmioTransport::restore(const state::Reader& in, uint32_t instance) {
-  const DeviceKind& kind = device_->kind();
-  const auto section = in.find(state::SectionId::virtio_mmio, instance, kMmioStateVersion);
-  if (!section) return base::fail(section.error());
-  auto state = MmioState::decode(section->body);
-  if (!state) return base::fail(state.error());
-  const auto device_section = in.find(state_section(kind.type), instance, kind.state_version);
-  if (!device_section) return base::fail(device_section.error());
-
-  const std::lock_guard guard(mutex_);
-  if (auto ok = check(*state); !ok) return ok;
-  if (auto ok = device_->restore(device_section->body); !ok) return ok;
-  state_ = std::move(*state);
-  interrupt_status_ = state_.interrupt_status;
-  paused_ = true;
-  if (!has_status(kDriverOk) || has_status(kNeedsReset)) return {};
-  const bool started = start_queues();
-  state_.positions.clear();
-  if (!started) {
-    return base::fail(ErrorCode::corrupt,
-                      "virtio " + std::string(kind.name) + " state: a queue is not valid");
-  }
-  device_->activate(*this);
-  return {};
 }
 
 }  // namespace microvm::vmm

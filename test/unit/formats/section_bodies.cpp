@@ -7,7 +7,7 @@
 #include "vmm/arch/x86_64/vm_state.hpp"
 #include "vmm/platform/serial.hpp"
 #include "vmm/virtio/block_state.hpp"
-#include "vmm/virtio/mmio_state.hpp"
+#include "vmm/virtio/transport_state.hpp"
 #include "vmm/virtio/vsock/vsock_state.hpp"
 
 namespace microvm::test {
@@ -93,8 +93,8 @@ Format serial() {
   return {.name = "serial", .good = vmm::Serial(irq, [](uint8_t) {}).save(), .read = read};
 }
 
-vmm::MmioState mmio() {
-  vmm::MmioState sample;
+vmm::TransportState transport() {
+  vmm::TransportState sample;
   sample.device_type = 2;
   sample.status = 15;
   sample.queues = {
@@ -111,7 +111,7 @@ std::vector<Format> section_bodies() {
           chips(),
           clock(),
           serial(),
-          body("virtio mmio", mmio()),
+          body("virtio transport", transport()),
           body("virtio block", vmm::BlockState{.capacity_bytes = 8 << 20, .read_only = true}),
           body("virtio vsock", vmm::VsockState{.guest_cid = 3})};
 }

@@ -60,7 +60,7 @@ void VsockDevice::handle_known(Connection& connection, const VsockHeader& header
 
 // Linux ends at a transport reset what is connected by then, but not what is being connected: an
 // answer before it has handled the reset would be for nothing. A request that stood in the ring at
-// the snapshot always comes here before the reset is sent, for MmioTransport::resume() serves the
+// the snapshot always comes here before the reset is sent, for Transport::resume() serves the
 // queues in their order and the event queue is the last.
 void VsockDevice::handle_request(const VsockHeader& header) {
   if (reset_ != Reset::none) return defer(header);

@@ -1,4 +1,5 @@
-// The saved fields of a virtio-mmio transport: the format of state section virtio_mmio, version 1.
+// The saved fields that every transport has: the format of state section virtio_transport, version
+// 1.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +11,10 @@
 
 namespace microvm::vmm {
 
-inline constexpr uint16_t kMmioStateVersion = 1;
+inline constexpr uint16_t kTransportStateVersion = 1;
 inline constexpr uint16_t kMaxQueues = 8;
 
-struct MmioState {
+struct TransportState {
   uint32_t device_type = 0;
   uint32_t status = 0;
   uint64_t driver_features = 0;
@@ -27,7 +28,7 @@ struct MmioState {
 
   [[nodiscard]] wire::Bytes encode() const;
   // Checks the structure; whether the values fit the device is the transport's to say.
-  static Result<MmioState> decode(wire::ByteView body);
+  static Result<TransportState> decode(wire::ByteView body);
 };
 
 }  // namespace microvm::vmm

@@ -1,4 +1,4 @@
-#include "vmm/virtio/mmio_state.hpp"
+#include "vmm/virtio/mmio_transport.hpp"
 
 #include <doctest/doctest.h>
 
@@ -10,8 +10,8 @@
 using namespace microvm;
 using namespace microvm::test;
 using namespace microvm::vmm::mmio;
-using vmm::MmioState;
 using vmm::MmioTransport;
+using vmm::TransportState;
 
 namespace {
 
@@ -45,17 +45,17 @@ struct Fixture {
     return transport->restore(*reader, 3);
   }
   // Restores what was saved with one thing changed.
-  Result<void> restore_changed(const std::function<void(MmioState&)>& change) {
+  Result<void> restore_changed(const std::function<void(TransportState&)>& change) {
     const wire::Bytes bytes = save();
     const auto reader = state::Reader::parse(bytes);
     REQUIRE(reader);
-    const auto section = reader->find(state::SectionId::virtio_mmio, 3, 1);
+    const auto section = reader->find(state::SectionId::virtio_transport, 3, 1);
     REQUIRE(section);
-    auto state = MmioState::decode(section->body);
+    auto state = TransportState::decode(section->body);
     REQUIRE(state);
     change(*state);
     state::Writer out;
-    out.add(state::SectionId::virtio_mmio, 3, 1, state->encode());
+    out.add(state::SectionId::virtio_transport, 3, 1, state->encode());
     out.add(state::SectionId::virtio_rng, 3, 1, wire::Bytes(1, std::byte{42}));
     return restore(out.finish());
   }
@@ -71,7 +71,7 @@ struct Fixture {
 
 }  // namespace
 
-TEST_CASE("mmio state: a device goes on after a restore as if nothing had been") {
+TEST_CASE("transport state: a device goes on after a restore as if nothing had been") {
   Fixture t;
   start_driver(*t.transport, kFeatures, {&t.ring, &t.second});
   for (uint16_t i = 0; i < 21; ++i) {
@@ -92,7 +92,7 @@ TEST_CASE("mmio state: a device goes on after a restore as if nothing had been")
   t.use(2);
 }
 
-TEST_CASE("mmio state: a half-initialised driver goes on with its initialisation") {
+TEST_CASE("transport state: a half-initialised driver goes on with its initialisation") {
   Fixture t;
   negotiate(*t.transport, kFeatures);
   set_up_queue(*t.transport, 0, t.ring.setup);
@@ -104,7 +104,7 @@ TEST_CASE("mmio state: a half-initialised driver goes on with its initialisation
   t.use(0);
 }
 
-TEST_CASE("mmio state: a device that needs a reset still does after a restore") {
+TEST_CASE("transport state: a device that needs a reset still does after a restore") {
   Fixture t;
   start_driver(*t.transport, kFeatures, {&t.ring, &t.second});
   t.ring.offer(12);
@@ -119,7 +119,7 @@ TEST_CASE("mmio state: a device that needs a reset still does after a restore") 
   t.use(1);
 }
 
-TEST_CASE("mmio state: a queue that the driver stopped stays so after a restore") {
+TEST_CASE("transport state: a queue that the driver stopped stays so after a restore") {
   Fixture t;
   start_driver(*t.transport, kFeatures, {&t.ring, &t.second});
   t.use(0);
@@ -134,11 +134,11 @@ TEST_CASE("mmio state: a queue that the driver stopped stays so after a restore"
   CHECK(t.echo->popped == 0);
 }
 
-TEST_CASE("mmio state: what does not fit is refused") {
+TEST_CASE("transport state: what does not fit is refused") {
   Fixture t;
   start_driver(*t.transport, kFeatures, {&t.ring, &t.second});
   t.use(0);
-  const auto refused = [&](const std::function<void(MmioState&)>& change) {
+  const auto refused = [&](const std::function<void(TransportState&)>& change) {
     const auto result = t.restore_changed(change);
     const auto code = result ? ErrorCode::internal : result.error().code;
     t.renew();  // for the next save
@@ -146,40 +146,40 @@ TEST_CASE("mmio state: what does not fit is refused") {
     return code;
   };
   constexpr auto corrupt = ErrorCode::corrupt;
-  CHECK(refused([](MmioState& s) { s.device_type = 2; }) == corrupt);
-  CHECK(refused([](MmioState& s) { s.status |= 32; }) == corrupt);
-  CHECK(refused([](MmioState& s) { s.status = kDriverOk; }) == corrupt);
-  CHECK(refused([](MmioState& s) { s.interrupt_status = 4; }) == corrupt);
-  CHECK(refused([](MmioState& s) { s.driver_features = 0; }) == corrupt);
-  CHECK(refused([](MmioState& s) { s.driver_features |= 1; }) == ErrorCode::unsupported);
-  CHECK(refused([](MmioState& s) { s.queues.pop_back(); }) == corrupt);
-  CHECK(refused([](MmioState& s) { s.queues[0].size = 16; }) == corrupt);
-  CHECK(refused([](MmioState& s) { s.queues[0].size = 3; }) == corrupt);
-  CHECK(refused([](MmioState& s) { s.queues[0].used = kTestMemoryBytes; }) == corrupt);
-  CHECK(refused([](MmioState& s) { s.queues[1].available += 1; }) == corrupt);
+  CHECK(refused([](TransportState& s) { s.device_type = 2; }) == corrupt);
+  CHECK(refused([](TransportState& s) { s.status |= 32; }) == corrupt);
+  CHECK(refused([](TransportState& s) { s.status = kDriverOk; }) == corrupt);
+  CHECK(refused([](TransportState& s) { s.interrupt_status = 4; }) == corrupt);
+  CHECK(refused([](TransportState& s) { s.driver_features = 0; }) == corrupt);
+  CHECK(refused([](TransportState& s) { s.driver_features |= 1; }) == ErrorCode::unsupported);
+  CHECK(refused([](TransportState& s) { s.queues.pop_back(); }) == corrupt);
+  CHECK(refused([](TransportState& s) { s.queues[0].size = 16; }) == corrupt);
+  CHECK(refused([](TransportState& s) { s.queues[0].size = 3; }) == corrupt);
+  CHECK(refused([](TransportState& s) { s.queues[0].used = kTestMemoryBytes; }) == corrupt);
+  CHECK(refused([](TransportState& s) { s.queues[1].available += 1; }) == corrupt);
 }
 
-TEST_CASE("mmio state: positions that do not match the ring break the queue, nothing else") {
+TEST_CASE("transport state: positions that do not match the ring break the queue, nothing else") {
   Fixture t;
   start_driver(*t.transport, kFeatures, {&t.ring, &t.second});
   t.use(0);
-  REQUIRE(t.restore_changed([](MmioState& s) { s.positions[0].next_available = 0x8000; }));
+  REQUIRE(t.restore_changed([](TransportState& s) { s.positions[0].next_available = 0x8000; }));
   t.transport->resume();
   CHECK(t.transport->needs_reset());
 }
 
-TEST_CASE("mmio state: truncated or overlong bodies are corrupt") {
+TEST_CASE("transport state: truncated or overlong bodies are corrupt") {
   Fixture t;
   start_driver(*t.transport, kFeatures, {&t.ring, &t.second});
   t.save();
-  MmioState state;
+  TransportState state;
   state.queues.resize(2);
   state.positions.resize(2);
   wire::Bytes body = state.encode();
-  CHECK(MmioState::decode(body));
+  CHECK(TransportState::decode(body));
   for (size_t size = 0; size < body.size(); ++size) {
-    CHECK_FALSE(MmioState::decode(wire::ByteView(body).first(size)));
+    CHECK_FALSE(TransportState::decode(wire::ByteView(body).first(size)));
   }
   body.push_back(std::byte{0});
-  CHECK_FALSE(MmioState::decode(body));
+  CHECK_FALSE(TransportState::decode(body));
 }

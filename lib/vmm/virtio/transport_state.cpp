@@ -1,4 +1,4 @@
-#include "vmm/virtio/mmio_state.hpp"
+#include "vmm/virtio/transport_state.hpp"
 
 namespace microvm::vmm {
 namespace {
@@ -13,7 +13,7 @@ void put_queue(wire::ByteWriter& out, const QueueSetup& setup, QueuePosition pos
   out.put(position.next_used);
 }
 
-void get_queue(wire::ByteReader& in, MmioState& state) {
+void get_queue(wire::ByteReader& in, TransportState& state) {
   QueueSetup& setup = state.queues.emplace_back();
   setup.size = in.get<uint16_t>();
   const auto ready = in.get<uint8_t>();
@@ -29,7 +29,7 @@ void get_queue(wire::ByteReader& in, MmioState& state) {
 
 }  // namespace
 
-wire::Bytes MmioState::encode() const {
+wire::Bytes TransportState::encode() const {
   wire::ByteWriter out;
   out.put(device_type);
   out.put(status);
@@ -46,9 +46,9 @@ wire::Bytes MmioState::encode() const {
   return out.take();
 }
 
-Result<MmioState> MmioState::decode(wire::ByteView body) {
+Result<TransportState> TransportState::decode(wire::ByteView body) {
   wire::ByteReader in(body);
-  MmioState state;
+  TransportState state;
   state.device_type = in.get<uint32_t>();
   state.status = in.get<uint32_t>();
   state.driver_features = in.get<uint64_t>();
