@@ -1,6 +1,6 @@
 #include "vmm/machine/virtio_slot.hpp"
 
-#include <poll.h>
+#include <sys/eventfd.h>
 
 #include "vmm/virtio/mmio_transport.hpp"
 
@@ -10,7 +10,7 @@ static_assert(MmioTransport::kRegionBytes == arch::kVirtioMmioStride);
 
 Result<std::unique_ptr<VirtioSlot>> VirtioSlot::create(sys::Loop& loop, uint32_t number,
                                                        const DeviceRow& row) {
-  auto irq = EventLine::create();
+  auto irq = EventLine::create(&loop);
   if (!irq) return base::fail(irq.error());
   std::unique_ptr<VirtioSlot> slot(new VirtioSlot(loop, number, row, std::move(*irq)));
   for (uint16_t queue = 0; queue < row.kind->queues; ++queue) {
@@ -21,24 +21,25 @@ Result<std::unique_ptr<VirtioSlot>> VirtioSlot::create(sys::Loop& loop, uint32_t
 
 VirtioSlot::~VirtioSlot() {
   for (const Doorbell& doorbell : doorbells_) loop_.unwatch(doorbell.watch);
+  loop_.flush_raised();
 }
 
 Result<void> VirtioSlot::add_doorbell(uint16_t queue) {
-  auto line = EventLine::create();
-  if (!line) return base::fail(line.error());
-  const auto watch = loop_.watch(line->fd(), POLLIN, [this, queue](uint32_t) { ring(queue); });
-  doorbells_.push_back({std::move(*line), watch});
+  base::Fd fd(::eventfd(0, EFD_CLOEXEC));
+  if (!fd) return base::fail_errno("eventfd");
+  const auto watch = loop_.watch_counter(fd.get(), [this, queue](uint64_t) { ring(queue); });
+  doorbells_.push_back({std::move(fd), watch});
   return {};
 }
 
 void VirtioSlot::ring(uint16_t queue) {
-  if (doorbells_[queue].line.consume() && transport_) transport_->kick(queue);
+  if (transport_) transport_->kick(queue);
 }
 
 Result<void> VirtioSlot::connect_doorbells(kvm::Vm& vm) const {
   const uint64_t notify = address() + MmioTransport::kQueueNotifyOffset;
   for (uint32_t queue = 0; queue < doorbells_.size(); ++queue) {
-    if (auto ok = vm.add_ioeventfd(doorbells_[queue].line.fd(), notify, queue); !ok) return ok;
+    if (auto ok = vm.add_ioeventfd(doorbells_[queue].fd.get(), notify, queue); !ok) return ok;
   }
   return {};
 }

@@ -46,7 +46,7 @@ class VirtioSlot {
 
  private:
   struct Doorbell {
-    EventLine line;
+    base::Fd fd;  // an ioeventfd: the guest's kick
     sys::Loop::WatchId watch = 0;
   };
   VirtioSlot(sys::Loop& loop, uint32_t number, const DeviceRow& row, EventLine irq)
