@@ -1,6 +1,8 @@
 // The restore path is judged by counts that do not wobble: system calls of the worker from the
 // request to the first instruction of the guest, counted by ptrace.
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sys/syscall.h>
@@ -35,6 +37,23 @@ std::optional<Counts> count_to_first_run(Tracer& tracer) {
   };
   if (!tracer.follow(note, [&] { return runs; })) return std::nullopt;
   return counts;
+}
+
+// Whether the loop's thread sends something before the first time that it wakes another one.
+bool answers_before_it_wakes(WorkerProcess& worker, const std::function<void()>& ask) {
+  Tracer tracer(worker.pid());
+  ask();
+  std::optional<uint64_t> first;
+  const auto note = [&](const Tracer::Call& call) {
+    const bool wakes =
+        call.number == SYS_futex && (call.arguments[1] & FUTEX_CMD_MASK) == FUTEX_WAKE;
+    if (!first && call.thread == worker.pid() && (wakes || call.number == SYS_sendmsg)) {
+      first = call.number;
+    }
+    return 0;
+  };
+  REQUIRE(tracer.follow(note, [&] { return first.has_value(); }));
+  return *first == SYS_sendmsg;
 }
 
 struct Saved {
@@ -95,6 +114,51 @@ TEST_CASE("restore: each piece of an overlay costs three system calls") {
   CHECK(pieces <= 110);
   CHECK(counts->calls >= 3 * pieces);
   CHECK(counts->calls <= 3 * pieces + 60);
+}
+
+TEST_CASE("start: who asked is answered before the guest's thread is woken") {
+  const auto saved = saved_guest({});
+  WorkerProcess worker;
+  worker.shape();
+  SUBCASE("restore") {
+    CHECK(answers_before_it_wakes(
+        worker, [&] { worker.send_restore(saved.memory.get(), saved.state.get()); }));
+  }
+  SUBCASE("boot") {
+    auto booted = std::future<wire::Message>();
+    CHECK(answers_before_it_wakes(worker, [&] {
+      booted = std::async(std::launch::async, [&] { return worker.boot(counting_guest()); });
+    }));
+  }
+  SUBCASE("resume") {
+    REQUIRE(error_code(worker.restore(saved.memory.get(), saved.state.get())) == ErrorCode{});
+    worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});
+    CHECK(answers_before_it_wakes(worker, [&] { worker.owner().send(wire::ResumeRequest{}); }));
+  }
+}
+
+TEST_CASE("start: what fails after the answer is the end of the vm, with its reason") {
+  const auto saved = saved_guest({});
+  WorkerProcess worker;
+  worker.shape();
+  {
+    Tracer tracer(worker.pid());
+    worker.send_restore(saved.memory.get(), saved.state.get());
+    bool answered = false;
+    bool failed = false;
+    const auto fail_listening = [&](const Tracer::Call& call) {
+      answered = answered || call.number == SYS_sendmsg;
+      if (!answered || failed || call.number != SYS_fcntl || call.arguments[1] != F_GETFL) return 0;
+      failed = true;
+      return EBADF;
+    };
+    REQUIRE(tracer.follow(fail_listening, [&] { return failed; }));
+  }
+  CHECK(std::holds_alternative<wire::OkReply>(worker.owner().reply().message));
+  const auto end = worker.owner().wait_for<wire::ExitEvent>();
+  CHECK(end.reason == wire::ExitEvent::Reason::internal_error);
+  CHECK(end.detail.starts_with("listen for clients: "));
+  CHECK(worker.wait_exit() == 0);
 }
 
 TEST_CASE("shape: the worker's filter does not slow down its processor") {

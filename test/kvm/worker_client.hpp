@@ -134,6 +134,8 @@ class WorkerProcess {
   void use_files(VmFilesOfTest files) { files_ = std::move(files); }
   [[nodiscard]] VmFilesOfTest take_files() { return std::move(files_); }
 
+  // What the guest prints from now on, and did before; also of one that is not started yet.
+  [[nodiscard]] base::Fd follow_kernel_log() { return open_kernel_log(true); }
   // What the guest printed so far, and with a least length: waits until it has printed that much.
   std::string kernel_log(size_t at_least = 0);
   // The exit status as waitpid() gives it; empty when it still runs after the limit.

@@ -115,7 +115,7 @@ Worker::Outcome Worker::serve(Request& request, const wire::BootRequest& boot) {
       machine_->boot_linux({std::move(fds->vmlinux), std::move(fds->initramfs), boot.cmdline});
   if (!booted) return base::fail(booted.error());
   start(request, std::move(fds->vm), boot.attachment);
-  return Answer{wire::OkReply{}, {}};
+  return Later{};
 }
 
 Worker::Outcome Worker::serve(Request& request, const wire::RestoreRequest& restore) {
@@ -132,7 +132,7 @@ Worker::Outcome Worker::serve(Request& request, const wire::RestoreRequest& rest
     if (!ready) return base::fail(ready.error());
   }
   start(request, std::move(fds->vm), restore.attachment);
-  return Answer{wire::OkReply{}, {}};
+  return Later{};
 }
 
 // Before the first byte of this life. Logs that cannot be read are no reason not to run.
@@ -142,13 +142,16 @@ void Worker::load_logs(wire::VmFds<base::Fd>& files) {
   static_cast<void>(app_log_.load(files.app_log.get()));
 }
 
-// The guest runs first; what can be done after that is done after it.
+// The answer first, then the guest: its thread may take the core from this one as soon as it is
+// woken. What the answer leads to is served after this, and finds a machine that runs. What can be
+// done later is done last.
 void Worker::start(const Request& request, wire::VmFds<base::Fd> files,
                    const wire::Attachment& attachment) {
   start_received_ = request.received;
+  stage_ = Stage::started;
+  reply(request.from, request.id, Answer{wire::OkReply{}, {}});
   load_logs(files);
   machine_->run();
-  stage_ = Stage::started;
   log_keeper_.begin();
   dies_with_owner_ = attachment.dies_with_owner;
   listener_ = std::move(files.listener);
@@ -156,10 +159,16 @@ void Worker::start(const Request& request, wire::VmFds<base::Fd> files,
   kernel_log_file_ = std::move(files.kernel_log);
   app_log_file_ = std::move(files.app_log);
   leases_ = std::move(files.leases);
-  if (sys::set_nonblocking(listener_.get())) {
-    listener_watch_ = loop_.watch(listener_.get(), POLLIN, [this](uint32_t) { accept_client(); });
-  }
   name_process(attachment.vm_id);
+  listen_for_clients();
+}
+
+// A Vm that nobody can attach to is no use; its owner has its answer already and hears of the end.
+void Worker::listen_for_clients() {
+  if (auto ok = sys::set_nonblocking(listener_.get()); !ok) {
+    return request_end({Reason::internal_error, "listen for clients: " + ok.error().message});
+  }
+  listener_watch_ = loop_.watch(listener_.get(), POLLIN, [this](uint32_t) { accept_client(); });
 }
 
 // ---- while it runs -----------------------------------------------------------------------------
@@ -214,8 +223,9 @@ Worker::Outcome Worker::serve(Request& request, const wire::ResumeRequest& resum
     for (DiskStack* disk : writable_disks_) disk->pop_layer();
   }
   stands_for_.reset();
+  reply(request.from, request.id, Answer{wire::OkReply{}, {}});  // see start()
   machine_->run();
-  return Answer{wire::OkReply{}, {}};
+  return Later{};
 }
 
 Worker::Outcome Worker::serve(Request&, const wire::LogsRequest& logs) {

@@ -124,6 +124,7 @@ class Worker {
   void start(const Request& request, wire::VmFds<base::Fd> files,
              const wire::Attachment& attachment);
   void load_logs(wire::VmFds<base::Fd>& files);
+  void listen_for_clients();
 
   // capture.cpp
   Result<std::vector<NewLayer>> format_layers(Request& request) const;
