@@ -60,6 +60,17 @@ PageRanges to_ranges(const state::PageRuns& runs) {
   return ranges;
 }
 
+// Whether the file's data can be no more than these bytes and what stands behind the memory, which
+// spares a look at each gap.
+bool has_only(int overlay, uint64_t bytes, uint64_t memory_bytes) {
+  constexpr uint64_t kStatBlock = 512;
+  struct stat file{};
+  if (::fstat(overlay, &file) != 0 || std::cmp_greater(file.st_blksize, kPageSize)) return false;
+  const uint64_t list = static_cast<uint64_t>(file.st_size) - memory_bytes;
+  const uint64_t list_pages = (list + kPageSize - 1) / kPageSize;
+  return static_cast<uint64_t>(file.st_blocks) * kStatBlock == bytes + list_pages * kPageSize;
+}
+
 }  // namespace
 
 Result<GuestMemory> GuestMemory::reserve(uint64_t bytes, uint64_t limit_bytes) {
@@ -134,7 +145,8 @@ Result<void> GuestMemory::add_overlay(int fd) {
   const auto runs = state::read_page_runs(fd, size_);
   if (!runs) return base::fail(runs.error());
   const PageRanges ranges = to_ranges(*runs);
-  const OverlayPlan plan = plan_overlay(ranges, kMaxOverlayRanges, zeros_around(fd));
+  const bool only = has_only(fd, runs->page_count() * kPageSize, size_);
+  const OverlayPlan plan = plan_overlay(ranges, kMaxOverlayRanges, zeros_around(fd, only));
   for (const PageRange& range : plan.mapped) {
     if (auto ok = map_overlay(fd, range); !ok) return ok;
   }
@@ -146,13 +158,14 @@ Result<void> GuestMemory::add_overlay(int fd) {
 }
 
 // Where neither the file behind the memory, nor an overlay before, nor this one has anything.
-IsZero GuestMemory::zeros_around(int overlay) const {
+// `only`: this one has nothing but its pages.
+IsZero GuestMemory::zeros_around(int overlay, bool only) const {
   auto next = overlay_ranges_.begin();
-  return [this, next, base = HoleFinder(file_.get()),
+  return [this, next, only, base = HoleFinder(file_.get()),
           above = HoleFinder(overlay)](const PageRange& range) mutable {
     while (next != overlay_ranges_.end() && next->end() <= range.offset) ++next;
     if (next != overlay_ranges_.end() && next->offset < range.end()) return false;
-    return base.is_hole(range) && above.is_hole(range);
+    return base.is_hole(range) && (only || above.is_hole(range));
   };
 }
 

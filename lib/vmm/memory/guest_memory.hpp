@@ -92,7 +92,7 @@ class GuestMemory {
 
  private:
   GuestMemory() = default;
-  [[nodiscard]] IsZero zeros_around(int overlay) const;
+  [[nodiscard]] IsZero zeros_around(int overlay, bool only) const;
   Result<void> map_overlay(int fd, const PageRange& range);
   Result<void> copy_overlay(int fd, const PageRanges& ranges);
   [[nodiscard]] PageRanges unchanged_copies() const;
