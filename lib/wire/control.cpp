@@ -40,6 +40,8 @@ constexpr uint16_t kType<MergeRequest> = 13;
 template <>
 constexpr uint16_t kType<WorkingSetRequest> = 14;
 template <>
+constexpr uint16_t kType<WriteCaptureRequest> = 15;
+template <>
 constexpr uint16_t kType<SmpProbeRequest> = 40;
 template <>
 constexpr uint16_t kType<OkReply> = 64;
@@ -116,7 +118,10 @@ void fields(C& c, M& m) {
   } else if constexpr (Is<CaptureRequest, M>) {
     c.flag(m.all_pages);
     c.flag(m.run_on);
-    if (c.grows()) c.flag(m.list_pages);
+    if (c.grows()) {
+      c.flag(m.list_pages);
+      c.flag(m.write_later);
+    }
   } else if constexpr (Is<ResumeRequest, M>) {
     c.flag(m.drop_layers);
   } else if constexpr (Is<TerminateRequest, M>) {
@@ -142,7 +147,10 @@ void fields(C& c, M& m) {
   } else if constexpr (Is<CaptureReply, M>) {
     c.number(m.page_bytes);
     c.number(m.pause_us);
-    if (c.grows()) c.number(m.listed_memory_bytes);
+    if (c.grows()) {
+      c.number(m.listed_memory_bytes);
+      c.flag(m.unwritten);
+    }
   } else if constexpr (Is<InfoReply, M>) {
     c.number(m.worker_pid);
     c.flag(m.paused);
@@ -183,7 +191,8 @@ Result<ByteView> body_of(uint16_t version, ByteView bytes) {
 // The type's number; 0 when the version has no such message.
 template <class T>
 constexpr uint16_t type_in(uint16_t version) {
-  constexpr bool is_newer = std::same_as<T, VersionsReply> || std::same_as<T, LogsReply>;
+  constexpr bool is_newer = std::same_as<T, VersionsReply> || std::same_as<T, LogsReply> ||
+                            std::same_as<T, WriteCaptureRequest>;
   return version == 1 && is_newer ? 0 : kType<T>;
 }
 

@@ -115,7 +115,17 @@ struct CaptureRequest {
   // that asked is closed, so that no dead client leaves it standing.
   bool run_on = true;
   bool list_pages = false;  // the overlay gets a page list; a worker of before makes none
+  // With run_on false and list_pages: the answer comes as soon as the machine stands, nothing is in
+  // flight and the pages are known; all else follows by a WriteCaptureRequest. A worker of before
+  // writes at once.
+  bool write_later = false;
 };
+
+// Has what a capture with write_later left synced and written: disks, pages, state, new layers on
+// top. Only by the connection that asked for the capture. Reply: CaptureReply; ErrorReply
+// (cancelled) when the machine runs on before that, or another capture comes. After a failure the
+// machine stays paused, without the new layers. Not in version 1.
+struct WriteCaptureRequest {};
 
 // Copies what the upper of two neighbouring layers holds into the lower one and syncs it. Neither
 // the stack of both nor, afterwards, that of the lower one alone reads differently from before.
@@ -191,6 +201,7 @@ struct CaptureReply {
   uint64_t pause_us = 0;    // until this reply, or until the guest ran on
   // What the overlay covers, when it has a page list behind that. 0: it has none.
   uint64_t listed_memory_bytes = 0;
+  bool unwritten = false;  // a WriteCaptureRequest is needed, and may find fewer bytes
 };
 
 struct SmpProbeReply {
@@ -252,10 +263,11 @@ struct UnknownMessage {
 
 using Message =
     std::variant<ShapeRequest, ProbeRequest, BootRequest, RestoreRequest, ConnectRequest,
-                 SnapshotRequest, CaptureRequest, MergeRequest, WorkingSetRequest, PauseRequest,
-                 ResumeRequest, LogsRequest, InfoRequest, TerminateRequest, OkReply, ErrorReply,
-                 SnapshotReply, CaptureReply, InfoReply, AgentEvent, ExitEvent, DiskErrorEvent,
-                 VersionsReply, LogsReply, SmpProbeRequest, SmpProbeReply, UnknownMessage>;
+                 SnapshotRequest, CaptureRequest, WriteCaptureRequest, MergeRequest,
+                 WorkingSetRequest, PauseRequest, ResumeRequest, LogsRequest, InfoRequest,
+                 TerminateRequest, OkReply, ErrorReply, SnapshotReply, CaptureReply, InfoReply,
+                 AgentEvent, ExitEvent, DiskErrorEvent, VersionsReply, LogsReply, SmpProbeRequest,
+                 SmpProbeReply, UnknownMessage>;
 
 struct Envelope {
   uint32_t request_id = 0;

@@ -1,7 +1,7 @@
-// How long a capture stops a tiny guest, and how long a clone takes to start from it: at once, from
-// the capture's form at rest (a resume, from the page cache or the disk), and each of a hundred (a
-// fork). And what captures cost a guest that goes on writing its memory. Not tests: they run when
-// they are asked for, by
+// How long a capture stops a tiny guest, what a suspend has to write after it was answered, and how
+// long a clone takes to start from it: at once, from the capture's form at rest (a resume, from the
+// page cache or the disk), and each of a hundred (a fork). And what captures cost a guest that goes
+// on writing its memory. Not tests: they run when they are asked for, by
 //   kvm_tests --no-skip -tc='bench: capture*'
 // and print a line of JSON for each shape of the written pages, and one for the guest that writes.
 // RUNS in the environment: how often (50).
@@ -16,6 +16,7 @@
 
 #include "bench_series.hpp"
 #include "captured.hpp"
+#include "state/overlay.hpp"
 #include "state/pages.hpp"
 #include "sys/file.hpp"
 #include "vmm/arch/x86_64/layout.hpp"
@@ -29,6 +30,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr TinyShape kShape{.memory_bytes = 128 << 20};
 constexpr int kForks = 100;
+
+// As the library asks.
+constexpr wire::CaptureRequest kOfFork{.all_pages = true, .run_on = true, .list_pages = true};
+constexpr wire::CaptureRequest kOfCheckpoint{.list_pages = true};
+constexpr wire::CaptureRequest kOfSuspend{.run_on = false, .list_pages = true, .write_later = true};
 
 struct Restored {
   Series to_run, to_reply, to_byte;
@@ -84,7 +90,9 @@ double resume_once(const base::Fd& memory, const Captured& captured, const base:
   std::this_thread::sleep_for(milliseconds(5));
   const auto asked = Clock::now();
   const auto overlay = zero_memory(kShape.memory_bytes);
-  REQUIRE(state::unpack_pages(packed.get(), overlay.get(), kShape.memory_bytes));
+  const auto runs = state::unpack_pages(packed.get(), overlay.get(), kShape.memory_bytes);
+  REQUIRE(runs);
+  REQUIRE(state::append_page_list(overlay.get(), kShape.memory_bytes, *runs));
   REQUIRE(error_code(worker.restore(memory.get(), captured.state.get(), true, {},
                                     {overlay.get()})) == ErrorCode{});
   worker.kernel_log(1);
@@ -97,7 +105,7 @@ double microseconds_per_fork(const base::Fd& memory, uint32_t pages, uint32_t st
   WorkerProcess source;
   source.run(Code().touch_pages(kTouchedAddress, pages, stride).print("!").stop_forever(), kShape);
   source.kernel_log(1);
-  const auto captured = capture(source.owner(), kAllPages);
+  const auto captured = capture(source.owner(), kOfFork);
   std::vector<std::unique_ptr<WorkerProcess>> pool;
   for (int i = 0; i < kForks; ++i) {
     pool.push_back(std::make_unique<WorkerProcess>());
@@ -112,27 +120,41 @@ double microseconds_per_fork(const base::Fd& memory, uint32_t pages, uint32_t st
 }
 
 // A new one each time: in memory without a file, pages that a capture read count as written.
-Captured capture_new_guest(uint32_t pages, uint32_t stride, const wire::CaptureRequest& request) {
+struct TakenGuest {
+  TakenGuest(uint32_t pages, uint32_t stride, const wire::CaptureRequest& request) {
+    worker.run(touching_guest(pages, stride), kShape);
+    worker.kernel_log(100);
+    captured = capture(worker.owner(), request);
+  }
+  // What is left of it; an older worker has left nothing.
+  double write() {
+    if (!captured.reply.unwritten) return 0;
+    const auto asked = Clock::now();
+    worker.owner().call_for<wire::CaptureReply>(wire::WriteCaptureRequest{});
+    return microseconds(Clock::now() - asked);
+  }
   WorkerProcess worker;
-  worker.run(touching_guest(pages, stride), kShape);
-  worker.kernel_log(100);
-  return capture(worker.owner(), request);
-}
+  Captured captured;
+};
 
 void measure(const char* name, uint32_t pages, uint32_t stride, int runs) {
-  Series pause, suspend;
+  Series pause, suspend, write;
   Captured captured;
   for (int run = 0; run < runs; ++run) {
-    captured = capture_new_guest(pages, stride, {});
-    pause.add(static_cast<double>(captured.reply.pause_us));
-    captured = capture_new_guest(pages, stride, kStayPaused);
-    suspend.add(static_cast<double>(captured.reply.pause_us));
+    const TakenGuest running(pages, stride, kOfCheckpoint);
+    pause.add(static_cast<double>(running.captured.reply.pause_us));
+    TakenGuest standing(pages, stride, kOfSuspend);
+    suspend.add(static_cast<double>(standing.captured.reply.pause_us));
+    write.add(standing.write());
+    captured = std::move(standing.captured);
   }
   const auto zeros = zero_memory(kShape.memory_bytes);
   Restored restored;
   for (int run = 0; run < runs; ++run) restore_once(zeros, captured, restored);
   const base::Fd packed = memory_file();
-  const auto stored = state::pack_pages(captured.pages.get(), packed.get());
+  state::PackPagesOptions options;
+  options.memory_bytes = kShape.memory_bytes;
+  const auto stored = state::pack_pages(captured.pages.get(), packed.get(), options);
   REQUIRE(stored);
   Series resume;
   for (int run = 0; run < runs; ++run) resume.add(resume_once(zeros, captured, packed));
@@ -148,6 +170,7 @@ void measure(const char* name, uint32_t pages, uint32_t stride, int runs) {
   std::printf(",\"forks\":%d,\"fork_us_each\":%.0f", kForks, per_fork);
   pause.print("capture_pause_us");
   suspend.print("suspend_pause_us");
+  write.print("suspend_write_us");
   restored.to_run.print("request_to_kvm_run_us");
   restored.to_reply.print("request_to_reply_us");
   restored.to_byte.print("request_to_first_byte_read_us");

@@ -27,6 +27,7 @@ struct Files {
 
 struct Attempt {
   ErrorCode code{};
+  bool answered = false;           // before all was written
   std::vector<std::string> calls;  // "sync top"
   bool reached = false;            // the call that was to fail
 };
@@ -51,13 +52,26 @@ const char* kind_of(const Tracer::Call& call) {
   return call.number == SYS_fallocate ? "room " : "write ";
 }
 
+// At once or later.
+constexpr wire::CaptureRequest kLate{
+    .all_pages = false, .run_on = false, .list_pages = true, .write_later = true};
+constexpr const char* kCallsAtOnce =
+    "size layer, write layer, size pages, sync top, write pages, write state";
+constexpr const char* kCallsLate =
+    "size layer, write layer, size pages, sync top, write state, write pages";
+
 // The `number`th writing call fails; 0: none.
-Attempt capture_with_failure(WorkerProcess& worker, const Files& files, size_t number, int error) {
+Attempt capture_with_failure(WorkerProcess& worker, const Files& files,
+                             const wire::CaptureRequest& request, size_t number, int error) {
   Attempt attempt;
   Tracer tracer(worker.pid());
   auto reply = std::async(std::launch::async, [&] {
-    return worker.owner().call(kStayPaused,
-                               {files.pages.get(), files.state.get(), files.layer.get()});
+    auto answer =
+        worker.owner().call(request, {files.pages.get(), files.state.get(), files.layer.get()});
+    const auto* taken = std::get_if<wire::CaptureReply>(&answer.message);
+    if (taken == nullptr || !taken->unwritten) return answer;
+    attempt.answered = true;
+    return worker.owner().call(wire::WriteCaptureRequest{});
   });
   const auto fail_one = [&](const Tracer::Call& call) {
     if (!Tracer::writes(call)) return 0;
@@ -123,48 +137,67 @@ struct Guest {
 
 // The sync is of what was written before: all below the new layer is durable when it is told of.
 TEST_CASE("capture: what a worker writes and syncs, in this order") {
-  Guest guest;
-  const Files files{.top = guest.layer.get()};
-  const auto attempt = capture_with_failure(guest.worker, files, 0, 0);
-  CHECK(attempt.code == ErrorCode{});
-  CHECK(in_a_row(attempt.calls) ==
-        "size layer, write layer, size pages, sync top, write pages, write state");
-  CHECK(std::ranges::count(attempt.calls, "write pages") > kPieces);
+  for (const auto& [request, calls] :
+       {std::pair(kStayPaused, kCallsAtOnce), std::pair(kLate, kCallsLate)}) {
+    Guest guest;
+    const Files files{.top = guest.layer.get()};
+    const auto attempt = capture_with_failure(guest.worker, files, request, 0, 0);
+    CHECK(attempt.code == ErrorCode{});
+    CHECK(in_a_row(attempt.calls) == calls);
+    CHECK(std::ranges::count(attempt.calls, "write pages") > kPieces);
+  }
 }
 
+namespace {
+
+void check_after_failure(Guest& guest, const Files& files, const Attempt& attempt, int error) {
+  const std::string& failed = attempt.calls.back() == "size layer" && attempt.calls.size() > 1
+                                  ? attempt.calls[attempt.calls.size() - 2]
+                                  : attempt.calls.back();
+  const bool sync = failed == "sync top";
+  const bool full = error == ENOSPC && !sync;
+  CHECK(attempt.code == (full ? ErrorCode::out_of_disk : ErrorCode::io));
+  CHECK(read_file(files.layer.get()).empty());
+  if (attempt.answered) {
+    CHECK(is_paused(guest.worker.owner()));
+    guest.worker.owner().call_for<wire::OkReply>(wire::ResumeRequest{.drop_layers = true});
+  }
+  guest.check_runs_on();
+  if (sync) {
+    guest.check_captured_no_more();
+  } else {
+    guest.check_captured_whole();
+  }
+  guest.check_runs_on();
+}
+
+}  // namespace
+
 TEST_CASE("capture: each write and sync of the worker fails once, and the guest runs on") {
-  for (const int error : {ENOSPC, EIO}) {
-    INFO("errno ", error);
-    std::vector<std::string> failed;
-    for (;;) {
-      const size_t number = failed.size() + 1;
-      INFO("call ", number);
-      Guest guest;
-      const Files files{.top = guest.layer.get()};
-      const auto attempt = capture_with_failure(guest.worker, files, number, error);
-      if (!attempt.reached) {
-        CHECK(attempt.code == ErrorCode{});
-        CHECK(attempt.calls == failed);
-        break;
+  for (const auto& [request, whole] :
+       {std::pair(kStayPaused, kCallsAtOnce), std::pair(kLate, kCallsLate)}) {
+    for (const int error : {ENOSPC, EIO}) {
+      INFO("errno ", error);
+      std::vector<std::string> failed;
+      for (;;) {
+        const size_t number = failed.size() + 1;
+        INFO("call ", number);
+        Guest guest;
+        const Files files{.top = guest.layer.get()};
+        const auto attempt = capture_with_failure(guest.worker, files, request, number, error);
+        if (!attempt.reached) {
+          CHECK(attempt.code == ErrorCode{});
+          CHECK(attempt.calls == failed);
+          break;
+        }
+        failed.push_back(attempt.calls[number - 1]);
+        // Nothing more is written, and the new layer is given up.
+        auto calls = failed;
+        if (failed.back() != "size layer") calls.push_back("size layer");
+        CHECK(in_a_row(attempt.calls) == in_a_row(calls));
+        check_after_failure(guest, files, attempt, error);
       }
-      failed.push_back(attempt.calls[number - 1]);
-      const bool sync = failed.back() == "sync top";
-      const bool full = error == ENOSPC && !sync;
-      CHECK(attempt.code == (full ? ErrorCode::out_of_disk : ErrorCode::io));
-      // Nothing more is written, and the new layer is given up.
-      auto calls = failed;
-      if (failed.back() != "size layer") calls.push_back("size layer");
-      CHECK(in_a_row(attempt.calls) == in_a_row(calls));
-      CHECK(read_file(files.layer.get()).empty());
-      guest.check_runs_on();
-      if (sync) {
-        guest.check_captured_no_more();
-      } else {
-        guest.check_captured_whole();
-      }
-      guest.check_runs_on();
+      CHECK(in_a_row(failed) == whole);
     }
-    CHECK(in_a_row(failed) ==
-          "size layer, write layer, size pages, sync top, write pages, write state");
   }
 }

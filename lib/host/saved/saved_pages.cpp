@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "host/base/beside.hpp"
 #include "host/saved/layer_checks.hpp"
 #include "host/store/files.hpp"
 #include "host/store/rfc3339.hpp"
@@ -78,6 +79,16 @@ Result<void> save_state(int state, const fs::path& path, const base::Fd& out) {
   return sync_fd(out, path);
 }
 
+// All but the pages.
+Result<void> save_rest(const Captured& captured, SavedState& saved, const fs::path& path,
+                       const base::Fd& out, const fs::path& vm_dir, const Limits& limits) {
+  if (auto ok = save_state(captured.state.get(), path, out); !ok) return ok;
+  // One that can not be read is named by the resume that needs it, and here nothing is carried
+  // over.
+  const auto known = read_saved(vm_dir).value_or(std::nullopt);
+  return add_checks(saved, known, path.parent_path(), CallCheck(limits, "check the disk layers"));
+}
+
 Result<void> link_into(const fs::path& from, const fs::path& to, const std::string& name) {
   if (from == to || ::link((from / name).c_str(), (to / name).c_str()) == 0) return {};
   return base::fail_errno("link " + (from / name).string());
@@ -114,26 +125,24 @@ Result<SavedState> save_captured(const Captured& captured, const fs::path& vm_di
     }
   }
   saved.pages.push_back(numbered_file(VmFileKind::pages, *number));
-  const auto write = [&](const std::string& name, auto&& fill) -> Result<void> {
-    const auto out = create_numbered_file(to, name);
-    if (!out) return base::fail(out.error());
+  const auto create = [&](const std::string& name) {
     undo.add(name);
-    return fill(to / name, *out);
+    return create_numbered_file(to, name);
   };
-  auto ok = write(saved.pages.back(), [&](const fs::path& path, const base::Fd& out) {
-    return save_pages(captured, path, out, stop);
-  });
-  if (ok) {
-    ok = write(saved.state, [&](const fs::path& path, const base::Fd& out) {
-      return save_state(captured.state.get(), path, out);
-    });
+  const auto pages = create(saved.pages.back());
+  if (!pages) return base::fail(pages.error());
+  const auto state = create(saved.state);
+  if (!state) return base::fail(state.error());
+  // The disk syncs one file while the other is written.
+  Result<void> rest;
+  Result<void> ok;
+  {
+    const Beside saving_rest(
+        [&] { rest = save_rest(captured, saved, to / saved.state, *state, vm_dir, limits); },
+        "save the state");
+    ok = save_pages(captured, to / saved.pages.back(), *pages, stop);
   }
-  // One that can not be read is named by the resume that needs it, and here nothing is carried
-  // over.
-  if (ok) {
-    const auto known = read_saved(vm_dir).value_or(std::nullopt);
-    ok = add_checks(saved, known, to, CallCheck(limits, "check the disk layers"));
-  }
+  if (ok) ok = rest;
   if (!ok) return base::fail(ok.error());
   undo.dismiss();
   return saved;

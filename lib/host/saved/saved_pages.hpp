@@ -20,6 +20,7 @@ struct Captured {
   uint64_t memory_bytes = 0;  // what `pages` covers, which has a page list behind that; or 0
   uint64_t page_bytes = 0;
   uint64_t pause_us = 0;
+  bool unwritten = false;  // pages, state and the uppermost layer (write_captured())
 };
 
 // A file in memory, or in `dir` where those take much more than is written, to write an overlay to:

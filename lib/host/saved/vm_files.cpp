@@ -72,13 +72,12 @@ Json to_json(const LayerCheck& check) {
   return object;
 }
 
-// A worker writes the header of a layer before anything else happens to it.
-bool was_begun(const fs::path& path) {
+}  // namespace
+
+bool is_begun_layer(const fs::path& path) noexcept {
   struct stat info{};
   return ::stat(path.c_str(), &info) == 0 && info.st_size != 0;
 }
-
-}  // namespace
 
 std::string numbered_file(VmFileKind kind, uint64_t number) {
   const Pattern& pattern = kPatterns.at(static_cast<size_t>(kind));
@@ -185,7 +184,8 @@ Result<VmRun> read_run(const fs::path& dir) {
   if (!text) return base::fail(text.error());
   auto run = parse_run(*text, (dir / kRunFile).string());
   if (!run) return run;
-  while (run->layers.size() > 1 && !was_begun(dir / run->layers.back())) run->layers.pop_back();
+  while (run->layers.size() > 1 && !is_begun_layer(dir / run->layers.back()))
+    run->layers.pop_back();
   return run;
 }
 

@@ -30,6 +30,9 @@ std::string numbered_file(VmFileKind kind, uint64_t number);
 bool is_numbered_file(VmFileKind kind, std::string_view name) noexcept;
 // Above that of every numbered file there.
 Result<uint64_t> next_file_number(const std::filesystem::path& dir);
+// A worker writes the header of a layer before anything else happens to it, and empties one that it
+// does not use.
+bool is_begun_layer(const std::filesystem::path& path) noexcept;
 // A new empty file, read-write.
 Result<base::Fd> create_numbered_file(const std::filesystem::path& dir, const std::string& name);
 // Removes the numbered files that are not among `names`.

@@ -206,9 +206,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   enum class NewTop : uint8_t { keep, drop };
   Result<void> run_on(Session& session, NewTop top);
   // The work of a Suspension.
-  Result<void> save_and_release(const std::shared_ptr<Session>& session,
-                                const host::Captured& captured, const host::Suspension::Stop& stop,
-                                const std::string& cause, SuspendTimes& times);
+  Result<void> save_and_release(const std::shared_ptr<Session>& session, host::Captured& captured,
+                                const host::Suspension::Stop& stop, const std::string& cause,
+                                SuspendTimes& times);
   // True when its worker has so many disk layers that the next state is better begun with fewer.
   [[nodiscard]] bool has_many_layers() const;
   // Through the disk and back, which merges them.

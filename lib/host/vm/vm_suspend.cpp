@@ -146,14 +146,15 @@ Result<SuspendTimes> Vm::Impl::suspend(const SuspendOptions& options, const Limi
   return *times;
 }
 
-Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
-                                        const Captured& captured,
+Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session, Captured& captured,
                                         const host::Suspension::Stop& stop,
                                         const std::string& cause, SuspendTimes& times) {
   tell(VmEvent::Kind::suspending, cause, times.acknowledged_us);
-  auto saved = host::save_captured(captured, dir, dir, &stop.flag, Limits({&stop.token, {}}));
-  Result<void> done;
-  if (!saved) done = base::fail(saved.error());
+  const Limits limits({&stop.token, {}});
+  Result<void> done = host::write_captured(captured, *session->client, limits);
+  Result<SavedState> saved;
+  if (done) saved = host::save_captured(captured, dir, dir, &stop.flag, limits);
+  if (done && !saved) done = base::fail(saved.error());
   if (done) done = host::sync_path(dir / "vm.json");
   if (done) done = host::sync_path(dir.parent_path());
   // From here on the record may name the layers that were taken: nothing writes to them any more.

@@ -1,8 +1,10 @@
 // Resume: from memory while the worker still holds the paused guest, else from the saved state.
 #include <fcntl.h>
 
+#include <optional>
 #include <thread>
 
+#include "host/base/beside.hpp"
 #include "host/saved/layer_checks.hpp"
 #include "host/saved/vm_directory.hpp"
 #include "host/store/files.hpp"
@@ -134,10 +136,15 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   const host::Stopwatch clock;
   const auto image = host::open_image_files(core->store, record.image, limits);
   if (!image) return base::fail(image.error());
-  auto taken = host::take_worker(*core, host::shape_of(image->image.manifest), limits, clock);
-  if (!taken) return base::fail(taken.error());
+  // Where no worker waits in the pool it is started while the pages are unpacked.
+  std::optional<Result<host::TakenWorker>> taken;
+  host::Beside taking(
+      [&] {
+        taken = host::take_worker(*core, host::shape_of(image->image.manifest), limits, clock);
+      },
+      "resume");
 
-  host::StartPoint point;
+  host::StartPoint point{.resumes = true};
   auto overlay = host::expand_pages(dir, saved, record.memory_bytes);
   if (!overlay) return base::fail(overlay.error());
   point.overlays.push_back(std::move(*overlay));
@@ -149,11 +156,14 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   point.layers = std::move(*layers);
   if (auto ok = host::verify_layers(dir, saved, limits); !ok) return base::fail(ok.error());
 
+  taking.wait();
+  if (!*taken) return base::fail(taken->error());
   // What a run that was killed has left is of no use any more.
   host::keep_numbered_files(dir, saved.files());
   const auto number = host::next_file_number(dir);
   if (!number) return base::fail(number.error());
-  host::VmRun run{.worker_pid = taken->worker.pid(), .layers = saved.layers, .pages = saved.pages};
+  host::VmRun run{
+      .worker_pid = (*taken)->worker.pid(), .layers = saved.layers, .pages = saved.pages};
   run.layers.push_back(host::numbered_file(host::VmFileKind::layer, *number));
   if (auto ok = host::write_run(dir, run); !ok) return base::fail(ok.error());
   auto files = host::make_worker_files(dir, std::move(lock), run.layers.back());
@@ -163,7 +173,7 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   identity->machine_id = record.machine_id;
   identity->boot_id = record.boot_id;
   return host::start_worker(*core, {.what = "resume",
-                                    .taken = std::move(*taken),
+                                    .taken = std::move(**taken),
                                     .record = record,
                                     .image = *image,
                                     .point = point,

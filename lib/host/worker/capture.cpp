@@ -15,6 +15,22 @@ constexpr std::chrono::seconds kAnswerLimit{90};
 // Restoring reads every one of them; then the next one has all pages.
 constexpr size_t kMaxPagesFiles = 8;
 
+Result<wire::CaptureReply> as_captured(const ControlClient::Reply& reply) {
+  if (const auto* captured = std::get_if<wire::CaptureReply>(&reply.message)) return *captured;
+  return base::fail(ErrorCode::protocol, std::string(kWhat) + ": unexpected answer of the worker");
+}
+
+// A layer that the record named and the worker has emptied by now was put there for somebody who
+// died: it stands in no disk.
+Result<void> drop_unused_layers(const fs::path& dir, VmRun& run, Captured& captured) {
+  const auto unused = [&](const std::string& name) { return !is_begun_layer(dir / name); };
+  if (std::erase_if(captured.layers, unused) == 0) return {};
+  const std::string top = run.layers.back();
+  run.layers = captured.layers;
+  run.layers.push_back(top);
+  return write_run(dir, run);
+}
+
 }  // namespace
 
 Result<Captured> capture(const fs::path& vm_dir, ControlClient& client,
@@ -44,8 +60,10 @@ Result<Captured> capture(const fs::path& vm_dir, ControlClient& client,
   const int fds[] = {pages->get(), state->get(), layer->get()};
   // Once it is asked the answer is waited for, whoever gave up: it says on which layer the guest
   // goes on, and whether it stands.
-  const wire::CaptureRequest request{
-      .all_pages = all_pages, .run_on = options.run_on, .list_pages = true};
+  const wire::CaptureRequest request{.all_pages = all_pages,
+                                     .run_on = options.run_on,
+                                     .list_pages = true,
+                                     .write_later = !options.run_on};
   const auto reply = client.call(request, fds, Limits({}, kAnswerLimit), kWhat);
   if (!reply) {
     // A worker that answers has emptied what it does not use; one that did not may yet begin it.
@@ -54,17 +72,28 @@ Result<Captured> capture(const fs::path& vm_dir, ControlClient& client,
     if (answered && size && *size == 0) ::unlink((vm_dir / top).c_str());
     return base::fail(reply.error());
   }
-  const auto* taken = std::get_if<wire::CaptureReply>(&reply->message);
-  if (taken == nullptr) {
-    return base::fail(ErrorCode::protocol,
-                      std::string(kWhat) + ": unexpected answer of the worker");
-  }
+  const auto taken = as_captured(*reply);
+  if (!taken) return base::fail(taken.error());
+  if (auto ok = drop_unused_layers(vm_dir, *run, captured); !ok) return base::fail(ok.error());
   captured.pages = std::move(*pages);
   captured.state = std::move(*state);
   captured.memory_bytes = taken->listed_memory_bytes;
   captured.page_bytes = taken->page_bytes;
   captured.pause_us = taken->pause_us;
+  captured.unwritten = taken->unwritten;
   return captured;
+}
+
+Result<void> write_captured(Captured& captured, ControlClient& client, const Limits& limits) {
+  if (!captured.unwritten) return {};
+  const auto reply =
+      client.call(wire::WriteCaptureRequest{}, {}, limits.within(kAnswerLimit), kWhat);
+  if (!reply) return base::fail(reply.error());
+  const auto written = as_captured(*reply);
+  if (!written) return base::fail(written.error());
+  captured.page_bytes = written->page_bytes;
+  captured.unwritten = false;
+  return {};
 }
 
 }  // namespace microvm::host

@@ -7,7 +7,9 @@
 namespace microvm::host {
 
 struct CaptureOptions {
-  bool run_on = true;      // false: the guest stays paused, until the asking process goes away
+  // False: the guest stays paused, until the asking process goes away, and what was captured of it
+  // may be left to write_captured().
+  bool run_on = true;
   bool all_pages = false;  // nothing stands below `pages` but the image
 };
 
@@ -15,5 +17,8 @@ struct CaptureOptions {
 // guest runs on as before. Errors: the worker's own, out_of_disk, cancelled, deadline_exceeded.
 Result<Captured> capture(const std::filesystem::path& vm_dir, ControlClient& client,
                          const CaptureOptions& options, const Limits& limits);
+// By the same client, before it is used. When it fails the guest still stands, and nothing of the
+// capture is of use. Errors: as above.
+Result<void> write_captured(Captured& captured, ControlClient& client, const Limits& limits);
 
 }  // namespace microvm::host

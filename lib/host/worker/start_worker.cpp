@@ -10,9 +10,9 @@
 namespace microvm::host {
 namespace {
 
-// It is that of the image's own snapshot: a Vm that was saved later goes on with other pages.
+// It is that of the image's own snapshot. Forks share the pages of their source, and keep to them.
 bool has_working_set(const ImageFiles& image, const StartPoint& point) {
-  return image.working_set.valid() && !point.state.valid();
+  return image.working_set.valid() && (!point.state.valid() || point.resumes);
 }
 
 void add_fds(std::vector<int>& to, const std::vector<base::Fd>& fds) {

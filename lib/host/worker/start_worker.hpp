@@ -16,6 +16,9 @@ struct StartPoint {
   std::vector<base::Fd> overlays;  // of the memory, lowest first
   base::Fd state;                  // none: the image's
   std::vector<base::Fd> layers;    // of the disk, sealed, lowest first
+  // It goes on where it was. It has to do what the image's clones do first, and touches their
+  // pages.
+  bool resumes = false;
 };
 
 struct StartedWorker {

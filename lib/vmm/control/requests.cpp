@@ -191,7 +191,7 @@ Worker::Outcome Worker::serve(Request& request, const wire::SnapshotRequest&) {
                       "a snapshot request comes with a memory and a state file");
   }
   const BusyMark mark(busy_);
-  stands_for_.reset();
+  leave_standing();
   const auto saved = snapshot::save(*machine_, request.fds[0].get(), request.fds[1].get());
   if (!saved) return base::fail(saved.error());
   return Answer{wire::SnapshotReply{saved->memory_bytes, saved->memory_data_bytes,
@@ -212,17 +212,17 @@ Worker::Outcome Worker::serve(Request& request, const wire::WorkingSetRequest&) 
 Worker::Outcome Worker::serve(Request&, const wire::PauseRequest&) {
   if (auto ok = check_stage(Stage::started); !ok) return base::fail(ok.error());
   const BusyMark mark(busy_);
-  stands_for_.reset();
+  leave_standing();
   if (auto ok = machine_->pause(); !ok) return base::fail(ok.error());
   return Answer{wire::OkReply{}, {}};
 }
 
 Worker::Outcome Worker::serve(Request& request, const wire::ResumeRequest& resume) {
   if (auto ok = check_stage(Stage::started); !ok) return base::fail(ok.error());
-  if (resume.drop_layers && stands_for_ == request.from) {
+  if (resume.drop_layers && new_layers_ == NewLayers::pushed && stands_for_ == request.from) {
     for (DiskStack* disk : writable_disks_) disk->pop_layer();
   }
-  stands_for_.reset();
+  leave_standing();
   reply(request.from, request.id, Answer{wire::OkReply{}, {}});  // see start()
   machine_->run();
   return Later{};

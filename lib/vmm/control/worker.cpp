@@ -216,6 +216,7 @@ void Worker::finish(wire::ExitEvent event) {
   }
   event.detail.resize(std::min(event.detail.size(), kMaxDetailBytes));
   event.usage = usage();
+  end_unwritten(base::fail(ErrorCode::vm_gone, "the vm has ended"));
   write_records(event);
   while (listener_ && accept_client()) {
     // Who connected in the last moment is told as well.

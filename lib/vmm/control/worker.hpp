@@ -59,6 +59,7 @@ class Worker {
     Request request;
     wire::Message message;
   };
+  struct UnwrittenCapture;
   [[nodiscard]] static uint64_t us_since(Clock::time_point start);
   // A request that runs the loop inside keeps others waiting that change the machine, and its end
   // from coming, until it is through.
@@ -105,6 +106,7 @@ class Worker {
   Outcome serve(Request& request, const wire::ConnectRequest& connect);
   Outcome serve(Request& request, const wire::SnapshotRequest&);
   Outcome serve(Request& request, const wire::CaptureRequest& capture);
+  Outcome serve(Request& request, const wire::WriteCaptureRequest&);
   Outcome serve(Request& request, const wire::MergeRequest&);
   Outcome serve(Request& request, const wire::WorkingSetRequest&);
   Outcome serve(Request& request, const wire::PauseRequest&);
@@ -128,6 +130,14 @@ class Worker {
 
   // capture.cpp
   Result<std::vector<NewLayer>> format_layers(Request& request) const;
+  void push_layers(std::vector<NewLayer> layers);
+  Outcome capture_late(Request& request, const wire::CaptureRequest& capture,
+                       std::vector<NewLayer> layers);
+  void write_capture(const std::weak_ptr<UnwrittenCapture>& unwritten);
+  void end_unwritten(Outcome outcome);
+  enum class NewLayers : uint8_t { none, pushed };
+  void stand_for(ConnectionId asker, NewLayers layers);
+  void leave_standing();
   void run_on_if_abandoned();
 
   sys::Loop& loop_;
@@ -162,6 +172,8 @@ class Worker {
   bool busy_ = false;                       // see BusyMark
   std::deque<WaitingRequest> waiting_;      // until it is not
   std::optional<ConnectionId> stands_for_;  // who asked for the capture that left it paused
+  NewLayers new_layers_ = NewLayers::none;  // of that capture
+  std::shared_ptr<UnwrittenCapture> unwritten_;
   std::optional<wire::ExitEvent> end_requested_;
 };
 

@@ -133,13 +133,13 @@ Result<void> Machine::pause() {
   return note_clocks();
 }
 
-Result<void> Machine::quiesce(milliseconds deadline) {
+Result<void> Machine::drain(milliseconds deadline) {
   if (auto ok = pause(); !ok) return ok;
   loop_.run_once(milliseconds(0));  // an end that a vCPU reported before it parked
   const auto patience = Clock::now() + kHeldPatience;
   const bool settled = run_loop_until(
       deadline, [&] { return idle() || (Clock::now() > patience && !check_held()); });
-  if (idle()) return flush_devices(deadline);
+  if (idle()) return {};
   if (settled) return check_held();
   return base::fail(ErrorCode::deadline_exceeded,
                     "disk requests of the guest do not finish; try again");
@@ -158,24 +158,28 @@ Result<void> Machine::check_held() const {
   return {};
 }
 
-Result<void> Machine::flush_devices(milliseconds deadline) {
-  // Shared with the callbacks: one that comes after the deadline finds it still there.
+void Machine::flush(std::function<void(Result<void>)> done) {
   struct Progress {
     size_t open = 0;
-    std::optional<Error> error;
+    Result<void> result;
+    std::function<void(Result<void>)> done;
   };
-  const auto progress = std::make_shared<Progress>(Progress{slots_.size(), {}});
+  const auto progress = std::make_shared<Progress>(Progress{slots_.size(), {}, std::move(done)});
   for (const auto& slot : slots_) {
-    slot->transport()->flush([progress](Result<void> done) {
-      --progress->open;
-      if (!done && !progress->error) progress->error = done.error();
+    slot->transport()->flush([progress](Result<void> flushed) {
+      if (!flushed && progress->result) progress->result = std::move(flushed);
+      if (--progress->open == 0) progress->done(progress->result);
     });
   }
-  if (!run_loop_until(deadline, [&] { return progress->open == 0; })) {
-    return base::fail(ErrorCode::deadline_exceeded, "the disks do not flush; try again");
-  }
-  if (progress->error) return base::fail(*progress->error);
-  return {};
+}
+
+Result<void> Machine::quiesce(milliseconds deadline) {
+  if (auto ok = drain(deadline); !ok) return ok;
+  // Shared with the callback: one that comes after the deadline finds it still there.
+  const auto flushed = std::make_shared<std::optional<Result<void>>>();
+  flush([flushed](Result<void> result) { *flushed = std::move(result); });
+  if (run_loop_until(deadline, [&] { return flushed->has_value(); })) return **flushed;
+  return base::fail(ErrorCode::deadline_exceeded, "the disks do not flush; try again");
 }
 
 // ---- clocks ------------------------------------------------------------------------------------

@@ -74,9 +74,13 @@ class Machine {
   // Parks the vCPUs and keeps the devices from taking new work. Error deadline_exceeded.
   Result<void> pause();
   static constexpr std::chrono::milliseconds kDrainDeadline{30'000};  // for a slow disk
-  // pause(), then waits until no device has anything in flight and all disks are flushed: what is
-  // in memory and on disk belongs together. Each of the two has `deadline`. Errors:
-  // deadline_exceeded, those of the disks. The machine is paused in any case.
+  // pause(), then waits until no device has anything in flight. Errors: deadline_exceeded, those of
+  // the disks. The machine is paused in any case.
+  Result<void> drain(std::chrono::milliseconds deadline = kDrainDeadline);
+  // Of one that is drained: what is in memory and on disk belongs together afterwards. `done` is
+  // called once, on the loop, also when that takes long.
+  void flush(std::function<void(Result<void>)> done);
+  // Both. Each has `deadline`.
   Result<void> quiesce(std::chrono::milliseconds deadline = kDrainDeadline);
 
   // Paused: sets the guest's clocks back to where they stood when it stopped, so that what is saved
@@ -126,7 +130,6 @@ class Machine {
   // Nothing is in flight at any device.
   [[nodiscard]] bool idle() const;
   [[nodiscard]] Result<void> check_held() const;
-  Result<void> flush_devices(std::chrono::milliseconds deadline);
   Result<void> note_clocks();
   void continue_clocks();
 

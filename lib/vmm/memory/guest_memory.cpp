@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -58,6 +60,17 @@ PageRanges to_ranges(const state::PageRuns& runs) {
   return ranges;
 }
 
+// Whether the file's data can be no more than these bytes and what stands behind the memory, which
+// spares a look at each gap.
+bool has_only(int overlay, uint64_t bytes, uint64_t memory_bytes) {
+  constexpr uint64_t kStatBlock = 512;
+  struct stat file{};
+  if (::fstat(overlay, &file) != 0 || std::cmp_greater(file.st_blksize, kPageSize)) return false;
+  const uint64_t list = static_cast<uint64_t>(file.st_size) - memory_bytes;
+  const uint64_t list_pages = (list + kPageSize - 1) / kPageSize;
+  return static_cast<uint64_t>(file.st_blocks) * kStatBlock == bytes + list_pages * kPageSize;
+}
+
 }  // namespace
 
 Result<GuestMemory> GuestMemory::reserve(uint64_t bytes, uint64_t limit_bytes) {
@@ -87,7 +100,8 @@ GuestMemory::GuestMemory(GuestMemory&& other) noexcept
       size_(std::exchange(other.size_, 0)),
       page_scan_(std::move(other.page_scan_)),
       file_(std::move(other.file_)),
-      overlay_ranges_(std::move(other.overlay_ranges_)) {}
+      overlay_ranges_(std::move(other.overlay_ranges_)),
+      copies_(std::move(other.copies_)) {}
 
 GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
   std::swap(regions_, other.regions_);
@@ -97,6 +111,7 @@ GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
   std::swap(page_scan_, other.page_scan_);
   std::swap(file_, other.file_);
   std::swap(overlay_ranges_, other.overlay_ranges_);
+  std::swap(copies_, other.copies_);
   return *this;
 }
 
@@ -130,18 +145,39 @@ Result<void> GuestMemory::add_overlay(int fd) {
   const auto runs = state::read_page_runs(fd, size_);
   if (!runs) return base::fail(runs.error());
   const PageRanges ranges = to_ranges(*runs);
-  PageRanges by_length = ranges;
-  std::ranges::stable_sort(by_length, std::ranges::greater(), &PageRange::length);
-  const auto all = std::span(by_length);
-  const auto mapped = all.first(std::min(all.size(), kMaxOverlayRanges));
-  for (const PageRange& range : mapped) {
+  const bool only = has_only(fd, runs->page_count() * kPageSize, size_);
+  const OverlayPlan plan = plan_overlay(ranges, kMaxOverlayRanges, zeros_around(fd, only));
+  for (const PageRange& range : plan.mapped) {
     if (auto ok = map_overlay(fd, range); !ok) return ok;
   }
-  for (const PageRange& range : all.subspan(mapped.size())) {
+  // What is written from now on over a page of this overlay is not compared with one below it.
+  for (Copies& below : copies_) below.ranges = subtract(below.ranges, ranges);
+  if (auto ok = copy_overlay(fd, plan.copied); !ok) return ok;
+  overlay_ranges_ = join(std::move(overlay_ranges_), ranges);
+  return {};
+}
+
+// Where neither the file behind the memory, nor an overlay before, nor this one has anything.
+// `only`: this one has nothing but its pages.
+IsZero GuestMemory::zeros_around(int overlay, bool only) const {
+  auto next = overlay_ranges_.begin();
+  return [this, next, only, base = HoleFinder(file_.get()),
+          above = HoleFinder(overlay)](const PageRange& range) mutable {
+    while (next != overlay_ranges_.end() && next->end() <= range.offset) ++next;
+    if (next != overlay_ranges_.end() && next->offset < range.end()) return false;
+    return base.is_hole(range) && (only || above.is_hole(range));
+  };
+}
+
+Result<void> GuestMemory::copy_overlay(int fd, const PageRanges& ranges) {
+  if (ranges.empty()) return {};
+  for (const PageRange& range : ranges) {
     const std::span into(regions_.front().host + range.offset, range.length);
     if (auto ok = sys::pread_full(fd, into, range.offset); !ok) return ok;
   }
-  overlay_ranges_ = join(std::move(overlay_ranges_), ranges);
+  auto file = sys::duplicate(fd, "keep memory overlay");
+  if (!file) return base::fail(file.error());
+  copies_.push_back({std::move(*file), ranges});
   return {};
 }
 
@@ -155,7 +191,23 @@ Result<void> GuestMemory::map_overlay(int fd, const PageRange& range) {
 }
 
 PageRanges GuestMemory::written_ranges() const {
-  return page_scan_.written({regions_.front().host, size_});
+  PageRanges written = page_scan_.written({regions_.front().host, size_});
+  return copies_.empty() ? written : subtract(written, unchanged_copies());
+}
+
+PageRanges GuestMemory::unchanged_copies() const {
+  PageRanges unchanged;
+  std::array<std::byte, kPageSize> page;
+  for (const Copies& copies : copies_) {
+    for (const PageRange& range : copies.ranges) {
+      for (uint64_t at = range.offset; at < range.end(); at += kPageSize) {
+        if (!sys::pread_full(copies.file.get(), page, at)) continue;
+        if (std::memcmp(page.data(), regions_.front().host + at, kPageSize) != 0) continue;
+        unchanged.push_back({at, kPageSize});
+      }
+    }
+  }
+  return join(std::move(unchanged), {});
 }
 
 Result<PageRanges> GuestMemory::data_ranges() const {

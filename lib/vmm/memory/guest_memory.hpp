@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "vmm/memory/overlay_plan.hpp"
 #include "vmm/memory/page_scan.hpp"
 
 namespace microvm::vmm {
@@ -48,8 +49,8 @@ class GuestMemory {
   // must be exactly size() long (error corrupt).
   Result<void> back_with_file(int fd);
   // Lays the pages of an overlay (state/overlay.hpp) over what backs the memory so far, as private
-  // copy-on-write mappings too. Of more than kMaxOverlayRanges pieces the shortest are copied, and
-  // count as written. Untrusted: error corrupt. After a failure the memory is of no further use.
+  // copy-on-write mappings too, or copies where those cost less (overlay_plan.hpp). Untrusted:
+  // error corrupt. After a failure the memory is of no further use.
   Result<void> add_overlay(int fd);
 
   // The pages written since the memory was backed. Overlays do not count as written.
@@ -91,7 +92,10 @@ class GuestMemory {
 
  private:
   GuestMemory() = default;
+  [[nodiscard]] IsZero zeros_around(int overlay, bool only) const;
   Result<void> map_overlay(int fd, const PageRange& range);
+  Result<void> copy_overlay(int fd, const PageRanges& ranges);
+  [[nodiscard]] PageRanges unchanged_copies() const;
   std::vector<MemoryRegion> regions_;
   std::byte* reservation_ = nullptr;
   uint64_t reserved_bytes_ = 0;
@@ -99,6 +103,12 @@ class GuestMemory {
   PageScan page_scan_;
   base::Fd file_;  // behind the memory, if any
   PageRanges overlay_ranges_;
+  // What was copied of an overlay: it is as if it was mapped until the guest writes to it.
+  struct Copies {
+    base::Fd file;
+    PageRanges ranges;
+  };
+  std::vector<Copies> copies_;
 };
 
 }  // namespace microvm::vmm

@@ -46,6 +46,21 @@ PageRanges join(PageRanges a, const PageRanges& b) {
   return join_across(a, 0, 0);
 }
 
+PageRanges subtract(const PageRanges& a, const PageRanges& b) {
+  PageRanges left;
+  auto next = b.begin();
+  for (const PageRange& range : a) {
+    uint64_t at = range.offset;
+    while (next != b.end() && next->end() <= at) ++next;
+    for (auto hole = next; hole != b.end() && hole->offset < range.end(); ++hole) {
+      if (hole->offset > at) left.push_back({at, hole->offset - at});
+      at = hole->end();
+    }
+    if (at < range.end()) left.push_back({at, range.end() - at});
+  }
+  return left;
+}
+
 PageRanges fill_gaps(PageRanges ranges, const GapFilling& filling) {
   std::vector<uint64_t> gaps;
   for (size_t i = 1; i < ranges.size(); ++i) {

@@ -20,6 +20,9 @@ using PageRanges = std::vector<PageRange>;
 // What is in either list, in order; ranges that touch or overlap become one.
 [[nodiscard]] PageRanges join(PageRanges a, const PageRanges& b);
 
+// What is in `a` and not in `b`; both are as join() leaves them.
+[[nodiscard]] PageRanges subtract(const PageRanges& a, const PageRanges& b);
+
 // Which gaps between ranges are filled, the smallest first.
 struct GapFilling {
   uint64_t narrow = 0;         // bytes: gaps up to this wide, always

@@ -1,104 +1,21 @@
 #include "vmm/snapshot/capture.hpp"
 
-#include <sys/stat.h>
+#include <algorithm>
 
 #include "state/memory_file.hpp"
-#include "state/overlay.hpp"
 #include "sys/file.hpp"
 #include "vmm/snapshot/collect.hpp"
+#include "vmm/snapshot/overlay_writer.hpp"
 
 namespace microvm::vmm::snapshot {
 namespace {
 
-// Each piece is a mapping of its own in every clone, which costs more than the copy of a page or
-// two (capture_bench.cpp measures both), and of some more where there are many. A guest whose
-// writes are far apart has many pieces all the same: filling between them would save the whole
-// memory.
-constexpr GapFilling kFilling{.narrow = 2 * kPageSize,
-                              .wide = 8 * kPageSize,
-                              .enough = 256,
-                              .most = GuestMemory::kMaxOverlayRanges};
-
-class OverlayWriter {
- public:
-  OverlayWriter(const GuestMemory& memory, int fd) : memory_(memory), fd_(fd) {}
-
-  // All of these have to be written. That takes half the time when the file has the page already.
-  Result<void> make_room(const PageRanges& ranges) {
-    for (const PageRange& range : ranges) {
-      if (auto ok = sys::allocate(fd_, range.offset, range.length); !ok) return ok;
-    }
-    return {};
-  }
-
-  // Pages of zeros are written as well: they replace what is below.
-  Result<uint64_t> write_with_list(const PageRanges& ranges) {
-    state::PageRuns runs(memory_.size() / kPageSize);
-    for (const PageRange& range : ranges) {
-      if (auto ok = write(range); !ok) return base::fail(ok.error());
-      if (!runs.append(range.offset / kPageSize, range.length / kPageSize)) {
-        return base::fail(ErrorCode::io, "take the written pages: they are not in order");
-      }
-    }
-    if (auto ok = state::append_page_list(fd_, memory_.size(), runs); !ok) {
-      return base::fail(ok.error());
-    }
-    return total_bytes(ranges);
-  }
-
-  // For one who takes the file's data for what replaces.
-  Result<uint64_t> write_without_list(const PageRanges& ranges) {
-    for (const PageRange& range : ranges) {
-      if (auto ok = write(range); !ok) return base::fail(ok.error());
-    }
-    if (has_only(total_bytes(ranges))) return total_bytes(ranges);
-    const auto extra = find_extra_data(ranges);
-    if (!extra) return base::fail(extra.error());
-    for (const PageRange& range : *extra) {
-      if (auto ok = write(range); !ok) return base::fail(ok.error());
-    }
-    return total_bytes(ranges) + total_bytes(*extra);
-  }
-
- private:
-  Result<void> write(const PageRange& range) {
-    // The file has the regions one after another, as they stand in this process.
-    const std::byte* first = memory_.regions().front().host;
-    return sys::pwrite_full(fd_, {first + range.offset, range.length}, range.offset);
-  }
-
-  // Whether the file's data can be no more than these bytes, which spares a look at each piece.
-  [[nodiscard]] bool has_only(uint64_t bytes) const {
-    constexpr uint64_t kStatBlock = 512;
-    struct stat file{};
-    return ::fstat(fd_, &file) == 0 && static_cast<uint64_t>(file.st_blksize) <= kPageSize &&
-           static_cast<uint64_t>(file.st_blocks) * kStatBlock == bytes;
-  }
-
-  // A file system whose blocks are larger than a page (or a memfd of huge pages) fills them with
-  // zeros around what was written. To a reader these are data, so they get what the memory has.
-  Result<PageRanges> find_extra_data(const PageRanges& ranges) const {
-    PageRanges extra;
-    auto next = ranges.begin();
-    const auto done =
-        sys::for_each_data_range(fd_, [&](uint64_t offset, uint64_t length) -> Result<void> {
-          uint64_t at = offset & ~(kPageSize - 1);
-          const uint64_t end = (offset + length + kPageSize - 1) & ~(kPageSize - 1);
-          while (next != ranges.end() && next->end() <= at) ++next;
-          for (auto range = next; range != ranges.end() && range->offset < end; ++range) {
-            if (range->offset > at) extra.push_back({at, range->offset - at});
-            at = range->end();
-          }
-          if (at < end) extra.push_back({at, end - at});
-          return {};
-        });
-    if (!done) return base::fail(done.error());
-    return extra;
-  }
-
-  const GuestMemory& memory_;
-  const int fd_;
-};
+// A guest whose writes are far apart has many pieces. What lies between them is not written: what
+// that would spare who starts from them, GuestMemory::add_overlay() spares in other ways, and here
+// a guest stands still meanwhile. But the bytes of a list, and of all that are joined with it, are
+// bounded.
+constexpr GapFilling kFilling{
+    .narrow = 0, .wide = 0, .enough = SIZE_MAX, .most = kMaxCaptureRanges};
 
 // `also`: what was chosen before, while the guest ran.
 PageRanges choose(const GuestMemory& memory, Pages pages, const PageRanges& also = {}) {
@@ -107,13 +24,34 @@ PageRanges choose(const GuestMemory& memory, Pages pages, const PageRanges& also
   return fill_gaps(std::move(ranges), kFilling);
 }
 
+Result<void> prepare_files(Machine& machine, int pages, int state) {
+  if (auto ok = check_state_file(state); !ok) return ok;
+  return state::make_sparse(pages, machine.memory().size());
+}
+
+Result<uint64_t> write_pages(OverlayWriter& overlay, const PageRanges& ranges, bool list_pages) {
+  if (!list_pages) return overlay.write_without_list(ranges);
+  for (const PageRange& range : ranges) {
+    if (auto ok = overlay.write(range); !ok) return base::fail(ok.error());
+  }
+  if (auto ok = overlay.append_list(ranges); !ok) return base::fail(ok.error());
+  return total_bytes(ranges);
+}
+
+Result<void> write_state(Machine& machine, int fd) {
+  const auto bytes = collect_state(machine);
+  if (!bytes) return base::fail(bytes.error());
+  return sys::pwrite_full(fd, *bytes, 0);
+}
+
 }  // namespace
 
 Result<Captured> capture(Machine& machine, const CaptureFiles& files,
                          const CaptureOptions& options) {
   const GuestMemory& memory = machine.memory();
-  if (auto ok = check_state_file(files.state); !ok) return base::fail(ok.error());
-  if (auto ok = state::make_sparse(files.pages, memory.size()); !ok) return base::fail(ok.error());
+  if (auto ok = prepare_files(machine, files.pages, files.state); !ok) {
+    return base::fail(ok.error());
+  }
   OverlayWriter overlay(memory, files.pages);
   PageRanges before;
   if (options.short_pause) before = choose(memory, options.pages);
@@ -123,13 +61,45 @@ Result<Captured> capture(Machine& machine, const CaptureFiles& files,
   if (auto ok = machine.quiesce(); !ok) return base::fail(ok.error());
   const auto bytes = collect_state(machine);
   if (!bytes) return base::fail(bytes.error());
-  const PageRanges ranges = choose(memory, options.pages, before);
   const auto page_bytes =
-      options.list_pages ? overlay.write_with_list(ranges) : overlay.write_without_list(ranges);
+      write_pages(overlay, choose(memory, options.pages, before), options.list_pages);
   if (!page_bytes) return base::fail(page_bytes.error());
   captured.page_bytes = *page_bytes;
   if (auto ok = sys::pwrite_full(files.state, *bytes, 0); !ok) return base::fail(ok.error());
   return captured;
+}
+
+Result<LateCapture> LateCapture::take(Machine& machine, base::Fd pages, base::Fd state,
+                                      Pages which) {
+  if (auto ok = prepare_files(machine, pages.get(), state.get()); !ok) {
+    return base::fail(ok.error());
+  }
+  const auto stopped = std::chrono::steady_clock::now();
+  if (auto ok = machine.drain(); !ok) return base::fail(ok.error());
+  if (machine.has_ended()) return base::fail(ErrorCode::vm_gone, "the vm has ended");
+  return LateCapture(std::move(pages), std::move(state), choose(machine.memory(), which), stopped);
+}
+
+// In steps, so that whoever wants the guest to go on is not kept waiting.
+Result<bool> LateCapture::write_some(Machine& machine) {
+  constexpr uint64_t kStepBytes = 1 << 20;
+  if (!std::exchange(state_written_, true)) {
+    if (auto ok = write_state(machine, state_.get()); !ok) return base::fail(ok.error());
+  }
+  OverlayWriter overlay(machine.memory(), pages_.get());
+  for (uint64_t budget = kStepBytes; next_ < ranges_.size() && budget > 0;) {
+    const PageRange& range = ranges_[next_];
+    const PageRange piece{range.offset + written_, std::min(range.length - written_, budget)};
+    if (auto ok = overlay.write(piece); !ok) return base::fail(ok.error());
+    budget -= piece.length;
+    written_ += piece.length;
+    if (written_ < range.length) break;
+    written_ = 0;
+    ++next_;
+  }
+  if (next_ < ranges_.size()) return false;
+  if (auto ok = overlay.append_list(ranges_); !ok) return base::fail(ok.error());
+  return true;
 }
 
 }  // namespace microvm::vmm::snapshot

@@ -126,10 +126,11 @@ TEST_CASE("control: requests survive encode and decode in both versions") {
     CHECK(round_trip(LogsRequest{LogsRequest::Which::app, true}, version).follow);
     CHECK(round_trip(TerminateRequest{true}, version).suspended);
     CHECK_FALSE(round_trip(TerminateRequest{}, version).suspended);
-    const auto capture = round_trip(CaptureRequest{true, false, true}, version);
+    const auto capture = round_trip(CaptureRequest{true, false, true, true}, version);
     CHECK(capture.all_pages);
     CHECK_FALSE(capture.run_on);
     CHECK(capture.list_pages == (version > 1));
+    CHECK(capture.write_later == (version > 1));
     round_trip(MergeRequest{}, version);
     CHECK(round_trip(SmpProbeRequest{8, 250}, version).vcpus == 8);
     CHECK(round_trip(SmpProbeRequest{8, 250}, version).run_ms == 250);
@@ -137,7 +138,8 @@ TEST_CASE("control: requests survive encode and decode in both versions") {
 }
 
 TEST_CASE(
-    "control: what version 2 says of logs survives encode and decode, and version 1 has not") {
+    "control: what version 2 says of logs and more survives encode and decode, and version 1 has "
+    "not") {
   const auto logs = round_trip(
       LogsRequest{.which = LogsRequest::Which::app, .positions = true, .from = 1ull << 40}, 2);
   CHECK(logs.positions);
@@ -148,6 +150,8 @@ TEST_CASE(
   CHECK(reply.life_begin == 9);
   CHECK(reply.life == 11);
   CHECK(encode({1, LogsReply{}, 1}).error().code == ErrorCode::unsupported);
+  round_trip(WriteCaptureRequest{}, 2);
+  CHECK(encode({1, WriteCaptureRequest{}, 1}).error().code == ErrorCode::unsupported);
   RestoreRequest restore;
   restore.kept_logs = true;
   CHECK(round_trip(restore, 2).kept_logs);
@@ -162,10 +166,11 @@ TEST_CASE("control: replies and events survive encode and decode in both version
     CHECK(exit.detail == "kernel panic");
     CHECK(round_trip(DiskErrorEvent{9, "disk full"}, version).code == 9);
     CHECK(round_trip(InfoReply{1, true, 2, 3, 4, 5, 6}, version).devices_needing_reset == 6);
-    const auto capture = round_trip(CaptureReply{uint64_t{3} << 40, 17, 16u << 20}, version);
+    const auto capture = round_trip(CaptureReply{uint64_t{3} << 40, 17, 16u << 20, true}, version);
     CHECK(capture.page_bytes == uint64_t{3} << 40);
     CHECK(capture.pause_us == 17);
     CHECK(capture.listed_memory_bytes == (version > 1 ? 16u << 20 : 0));
+    CHECK(capture.unwritten == (version > 1));
     const auto smp = round_trip(SmpProbeReply{1, 2, uint64_t{3} << 40, 4}, version);
     CHECK(smp.rounds == 1);
     CHECK(smp.tsc_backwards == 2);

@@ -68,6 +68,59 @@ TEST_CASE("capture: the answer to what was asked is waited for, whoever gives up
   CHECK(t.layers() == 2);
 }
 
+TEST_CASE("capture: one that stays paused may be written later, by a request of its own") {
+  Fixture t;
+  Captured captured;
+  {
+    std::thread worker([&] {
+      const auto request = receive_control(t.worker.worker.get(), test::limits(), "test");
+      REQUIRE(request);
+      const auto* asked = std::get_if<wire::CaptureRequest>(&request->envelope.message);
+      REQUIRE(asked != nullptr);
+      CHECK(asked->write_later);
+      CHECK(::ftruncate(request->fds[2].get(), 4096) == 0);
+      t.worker.send({request->envelope.request_id, wire::CaptureReply{77, 5, 1 << 20, true}});
+    });
+    auto taken = t.take(test::limits());
+    worker.join();
+    REQUIRE(taken);
+    captured = std::move(*taken);
+  }
+  CHECK(captured.unwritten);
+  const auto write = [&](const wire::Message& answer) {
+    std::thread worker([&] { t.worker.answer(answer); });
+    const auto written = write_captured(captured, *t.worker.client, test::limits());
+    worker.join();
+    return written ? ErrorCode{} : written.error().code;
+  };
+  CHECK(write(wire::ErrorReply{static_cast<uint32_t>(ErrorCode::out_of_disk), "full"}) ==
+        ErrorCode::out_of_disk);
+  CHECK(captured.unwritten);
+  CHECK(write(wire::OkReply{}) == ErrorCode::protocol);
+  CHECK(write(wire::CaptureReply{66, 5, 1 << 20, false}) == ErrorCode{});
+  CHECK_FALSE(captured.unwritten);
+  CHECK(captured.page_bytes == 66);
+  CHECK(write_captured(captured, *t.worker.client, test::limits()));  // nothing is asked
+}
+
+TEST_CASE("capture: a layer that the worker has emptied since is no part of what was taken") {
+  Fixture t;
+  std::ofstream(t.dir / "disk-2.layer") << "begun by somebody who died";
+  REQUIRE(write_run(t.dir.path(), {.worker_pid = 1, .layers = {"disk-1.layer", "disk-2.layer"}}));
+  std::thread worker([&] {
+    const auto request = receive_control(t.worker.worker.get(), test::limits(), "test");
+    REQUIRE(request);
+    REQUIRE(::truncate((t.dir / "disk-2.layer").c_str(), 0) == 0);
+    CHECK(::ftruncate(request->fds[2].get(), 4096) == 0);
+    t.worker.send({request->envelope.request_id, wire::CaptureReply{77, 5}});
+  });
+  const auto captured = t.take(test::limits());
+  worker.join();
+  REQUIRE(captured);
+  CHECK(captured->layers == std::vector<std::string>{"disk-1.layer"});
+  CHECK(read_run(t.dir.path())->layers == std::vector<std::string>{"disk-1.layer", "disk-3.layer"});
+}
+
 TEST_CASE("capture: a layer that the worker did not begin is in no list and leaves no file") {
   Fixture t;
   std::thread worker([&] {

@@ -1,9 +1,13 @@
 // Memory from several files on top of each other, and what counts as written on it.
 #include <doctest/doctest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <map>
+#include <optional>
+#include <string>
 
 #include "state/overlay.hpp"
 #include "vmm/memory/guest_memory.hpp"
@@ -130,24 +134,84 @@ TEST_CASE("overlay: a file of another length or kind is corrupt") {
   CHECK(code_of(memory.add_overlay(read_end.get())) == ErrorCode::corrupt);
 }
 
-TEST_CASE("overlay: of more pieces than may be mapped the shortest are copied") {
-  constexpr uint64_t kLarge = 64 << 20;
-  std::map<uint64_t, uint64_t> pages;
-  for (uint64_t number = 0; number < 2 * 6000; number += 2) pages[number] = number + 1;
-  pages[12001] = pages[12002] = 7;  // the one piece of two pages
-  const auto overlay = file_of(pages, kLarge);
-  auto memory = GuestMemory::reserve(kLarge);
-  REQUIRE(memory);
-  const auto base = file_of({{1, 11}}, kLarge);
-  REQUIRE(memory->back_with_file(base.get()));
-  REQUIRE(memory->add_overlay(overlay.get()));
-  for (uint64_t number = 0; number < 12003; ++number) {
-    const auto page = pages.find(number);
-    const uint64_t below = number == 1 ? 11 : 0;
-    REQUIRE(value_at(*memory, number) == (page == pages.end() ? below : page->second));
+// Every second page of a large memory, over a file that has data in the first, the last or all of
+// the pages between.
+struct Scattered {
+  static constexpr uint64_t kLarge = 64 << 20;
+  static constexpr uint64_t kPieces = 6000;
+  enum class Below : uint8_t { little, all };
+
+  explicit Scattered(Below below) {
+    for (uint64_t number = 0; number < 2 * kPieces; number += 2) above[number] = number + 1;
+    above[2 * kPieces + 1] = above[2 * kPieces + 2] = 7;  // the one piece of two pages
+    const uint64_t step = below == Below::all ? 2 : 2 * kPieces - 2;
+    for (uint64_t number = 1; number < 2 * kPieces; number += step) base[number] = number + 500;
+    auto reserved = GuestMemory::reserve(kLarge);
+    REQUIRE(reserved);
+    memory = std::move(*reserved);
+    base_file = file_of(base, kLarge);
+    overlay = file_of(above, kLarge);
+    REQUIRE(memory->back_with_file(base_file.get()));
+    REQUIRE(memory->add_overlay(overlay.get()));
   }
-  CHECK(memory->overlay_ranges().size() == 6001);
-  CHECK(total_bytes(memory->written_ranges()) == (6001 - 4096) * kPageSize);
+  void check_content() const {
+    for (uint64_t number = 0; number < 2 * kPieces + 3; ++number) {
+      const auto page = above.find(number);
+      const auto below = base.find(number);
+      const uint64_t expected =
+          page != above.end() ? page->second : (below != base.end() ? below->second : 0);
+      REQUIRE(value_at(*memory, number) == expected);
+    }
+  }
+  // Mappings of this process that are of the overlay's file.
+  [[nodiscard]] size_t mappings() const {
+    struct stat info{};
+    REQUIRE(::fstat(overlay.get(), &info) == 0);
+    const std::string inode = " " + std::to_string(info.st_ino) + " ";
+    std::ifstream maps("/proc/self/maps");
+    size_t count = 0;
+    for (std::string line; std::getline(maps, line);) {
+      if (line.find(inode) != std::string::npos) ++count;
+    }
+    return count;
+  }
+
+  std::map<uint64_t, uint64_t> above, base;
+  base::Fd base_file, overlay;
+  std::optional<GuestMemory> memory;
+};
+
+TEST_CASE("overlay: of many pieces those with zeros between them are mapped as one") {
+  const Scattered scattered(Scattered::Below::little);
+  CHECK(scattered.mappings() == 3);  // page 1, the last odd one and the end of all are borders
+  scattered.check_content();
+  CHECK(scattered.memory->overlay_ranges().size() == Scattered::kPieces + 1);
+  CHECK(scattered.memory->written_ranges().empty());
+}
+
+TEST_CASE("overlay: of many pieces the shortest are copied, and count as written when they are") {
+  Scattered scattered(Scattered::Below::all);
+  CHECK(scattered.mappings() < GuestMemory::kMaxOverlayRanges);
+  scattered.check_content();
+  CHECK(scattered.memory->overlay_ranges().size() == Scattered::kPieces + 1);
+  CHECK(scattered.memory->written_ranges().empty());
+  GuestMemory& memory = *scattered.memory;
+  const uint64_t last = 2 * Scattered::kPieces - 2;         // the last ones are copies
+  REQUIRE(memory.write((last - 2) * kPageSize, last - 1));  // what it was
+  REQUIRE(memory.write(last * kPageSize, uint64_t{4}));
+  CHECK(memory.written_ranges() == PageRanges{page(last)});
+}
+
+TEST_CASE("overlay: what was copied is not compared once another overlay lies above it") {
+  Scattered scattered(Scattered::Below::all);
+  GuestMemory& memory = *scattered.memory;
+  const uint64_t last = 2 * Scattered::kPieces - 2;
+  const auto above = file_of({{last, 77}}, Scattered::kLarge);
+  REQUIRE(memory.add_overlay(above.get()));
+  CHECK(value_at(memory, last) == 77);
+  CHECK(memory.written_ranges().empty());
+  REQUIRE(memory.write(last * kPageSize, last + 1));  // as the first overlay has it
+  CHECK(memory.written_ranges() == PageRanges{page(last)});
 }
 
 TEST_CASE("overlay: its page list decides, whatever else its file holds") {

@@ -25,6 +25,16 @@ TEST_CASE("page ranges: join sorts, and makes one of what touches or overlaps") 
   CHECK(total_bytes(joined) == 9 * kPage);
 }
 
+TEST_CASE("page ranges: what is subtracted is left out, whatever it covers") {
+  const PageRanges all = {pages(0, 4), pages(6, 2), pages(10, 5)};
+  CHECK(subtract(all, {}) == all);
+  CHECK(subtract({}, all).empty());
+  CHECK(subtract(all, all).empty());
+  CHECK(subtract(all, {pages(0, 1), pages(3, 4), pages(11, 1), pages(13, 1)}) ==
+        PageRanges{pages(1, 2), pages(7, 1), pages(10, 1), pages(12, 1), pages(14, 1)});
+  CHECK(subtract(all, {pages(4, 2), pages(20, 3)}) == all);
+}
+
 TEST_CASE("page ranges: above the limit the smallest gaps are filled, and no more of them") {
   const PageRanges ranges = {pages(0, 1), pages(2, 1), pages(10, 1), pages(12, 1), pages(30, 1)};
   const auto fill = [&](size_t most) { return fill_gaps(ranges, {.enough = 5, .most = most}); };
