@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include "sys/socket.hpp"
 
@@ -70,10 +71,11 @@ bool has_unread(int socket_fd) {
 
 Result<ReceivedMessage> receive_message(int socket_fd, MessageLimits limits) {
   ReceivedMessage message;
-  message.bytes.resize(limits.bytes);
+  // Not zeroed: of the room for the longest message only what comes is touched.
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(limits.bytes);
   const size_t max_fds = std::min(limits.fds, kMaxMessageFds);
   std::vector<std::byte> control(CMSG_SPACE(max_fds * sizeof(int)));
-  iovec body{message.bytes.data(), message.bytes.size()};
+  iovec body{buffer.get(), limits.bytes};
   msghdr header{};
   header.msg_iov = &body;
   header.msg_iovlen = 1;
@@ -94,7 +96,7 @@ Result<ReceivedMessage> receive_message(int socket_fd, MessageLimits limits) {
   }
   if (message.out_of_fds) message.fds.clear();
   if (got == 0) return base::fail(ErrorCode::vm_gone, "receive message: the peer closed");
-  message.bytes.resize(static_cast<size_t>(got));
+  message.bytes.assign(buffer.get(), buffer.get() + got);
   return message;
 }
 

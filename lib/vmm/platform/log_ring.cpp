@@ -24,8 +24,9 @@ void LogRing::append_locked(wire::ByteView bytes) {
   }
   const size_t at = end_ % capacity;
   const size_t first = std::min(bytes.size(), capacity - at);
-  std::copy_n(bytes.begin(), first, buffer_.begin() + static_cast<ptrdiff_t>(at));
-  std::copy(bytes.begin() + static_cast<ptrdiff_t>(first), bytes.end(), buffer_.begin());
+  const std::span into = buffer_.span();
+  std::ranges::copy(bytes.first(first), into.begin() + static_cast<ptrdiff_t>(at));
+  std::ranges::copy(bytes.subspan(first), into.begin());
   end_ += bytes.size();
 }
 
@@ -37,7 +38,7 @@ LogRing::Chunk LogRing::read(uint64_t position, std::span<std::byte> out) const 
   const std::scoped_lock lock(mutex_);
   const uint64_t from = std::clamp(position, begin_locked(), end_);
   const size_t count = std::min<uint64_t>(out.size(), end_ - from);
-  for (size_t i = 0; i < count; ++i) out[i] = buffer_[(from + i) % buffer_.size()];
+  for (size_t i = 0; i < count; ++i) out[i] = buffer_.span()[(from + i) % buffer_.size()];
   return {.next = from + count, .bytes = count};
 }
 

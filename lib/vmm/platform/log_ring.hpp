@@ -1,4 +1,5 @@
-// The last bytes of a log, bounded: a guest that prints forever costs nothing more.
+// The last bytes of a log, bounded: a guest that prints forever costs nothing more, and one that
+// prints little a few pages.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/zeroed_bytes.hpp"
 #include "wire/bytes.hpp"
 #include "wire/log_size.hpp"
 
@@ -40,7 +42,7 @@ class LogRing {
   [[nodiscard]] uint64_t begin_locked() const;
   mutable std::mutex mutex_;
   void append_locked(wire::ByteView bytes);
-  std::vector<std::byte> buffer_;
+  base::ZeroedBytes buffer_;
   uint64_t first_ = 0;  // nothing before it was ever there
   uint64_t end_ = 0;
 };
