@@ -132,8 +132,7 @@ typedef int64_t (*mvm_data_source)(void* user, void* buffer, size_t capacity);
 // --- Limits and cancelling ----------------------------------------------------------------------
 
 // Cuts calls short from another thread: when it has fired, all calls that were given it return
-// MVM_CANCELLED as soon as they can leave nothing behind; later ones too, but for those that are
-// done at once.
+// MVM_CANCELLED as soon as they can leave nothing behind, and so does every later one.
 typedef struct mvm_cancel mvm_cancel;
 
 MVM_API mvm_status mvm_cancel_new(mvm_cancel** out, mvm_error** err);

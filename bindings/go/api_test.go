@@ -324,6 +324,47 @@ func TestManyCallsHoldFewThreads(t *testing.T) {
 	}
 }
 
+// Each call tells something, and waits for its return: were it told there, and were what it is told to
+// makes calls itself, all places of calls would be taken by those that wait.
+func TestWhatIsToldMayMakeCalls(t *testing.T) {
+	within, cancel := context.WithTimeout(background, 10*time.Second)
+	defer cancel()
+	var rt *microvm.Runtime
+	var mutex sync.Mutex
+	told := 0
+	rt = openRuntime(t, &microvm.RuntimeOptions{Log: func(line string) {
+		if _, err := rt.Vms(within); err != nil {
+			t.Error(line, err)
+		}
+		mutex.Lock()
+		defer mutex.Unlock()
+		told++
+	}})
+	damaged := filepath.Join(rt.DataDir(), "images", "bad", "1")
+	if err := os.MkdirAll(damaged, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(damaged, "manifest.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const calls = 48
+	var made sync.WaitGroup
+	for i := 0; i < calls; i++ {
+		made.Add(1)
+		go func() {
+			defer made.Done()
+			if _, err := rt.Images(within); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	made.Wait()
+	rt.Close() // when all is told
+	if told != calls {
+		t.Error(told)
+	}
+}
+
 func TestManyEventStreamsHoldNoThread(t *testing.T) {
 	const count = 100
 	rt := openRuntime(t, nil)

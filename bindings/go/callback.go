@@ -116,25 +116,64 @@ func readSome(from io.Reader, to []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
-// tellers are the functions of a Runtime: called on any thread, as long as it is open.
+// tellers are the functions of a Runtime. The library calls them in the middle of its own calls, on
+// whatever thread; what it has to say is passed on from there, and told in order by a goroutine that
+// there is as long as something is left to tell. So they hold up no call, and may make calls themselves.
 type tellers struct {
 	log     func(line string)
 	onEvent func(VmEvent)
 
 	mutex    sync.Mutex
 	closed   bool
+	waiting  []func()
+	told     chan struct{} // closed when there is nothing more to tell; nil: nothing is being told
 	panicked bool
 	value    any
 }
 
-// guard keeps a panic for Close: there is no caller to meet it.
-func (t *tellers) guard(f func()) {
+// tell has f called, unless it is closed.
+func (t *tellers) tell(f func()) {
 	t.mutex.Lock()
-	closed := t.closed
-	t.mutex.Unlock()
-	if closed {
+	defer t.mutex.Unlock()
+	if t.closed {
 		return
 	}
+	t.waiting = append(t.waiting, f)
+	if t.told == nil {
+		t.told = make(chan struct{})
+		go t.tellAll()
+	}
+}
+
+func (t *tellers) tellAll() {
+	returned := false
+	defer func() {
+		if !returned { // a function has ended this goroutine
+			go t.tellAll()
+		}
+	}()
+	for f := t.next(); f != nil; f = t.next() {
+		t.guard(f)
+	}
+	returned = true
+}
+
+func (t *tellers) next() func() {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if len(t.waiting) == 0 {
+		t.waiting = nil
+		close(t.told)
+		t.told = nil
+		return nil
+	}
+	f := t.waiting[0]
+	t.waiting = t.waiting[1:]
+	return f
+}
+
+// guard keeps a panic for Close: there is no caller to meet it.
+func (t *tellers) guard(f func()) {
 	returned := false
 	defer func() {
 		if !returned {
@@ -153,10 +192,16 @@ func (t *tellers) keep(value any) {
 	}
 }
 
-// close ends the calls, and raises what was kept.
+// close waits until all is told, and raises what was kept.
 func (t *tellers) close() {
 	t.mutex.Lock()
 	t.closed = true
+	told := t.told
+	t.mutex.Unlock()
+	if told != nil {
+		<-told
+	}
+	t.mutex.Lock()
 	panicked, value := t.panicked, t.value
 	t.panicked = false
 	t.mutex.Unlock()
@@ -168,13 +213,15 @@ func (t *tellers) close() {
 //export libmicrovmGoLog
 func libmicrovmGoLog(user unsafe.Pointer, line *C.char) {
 	tell := valueOf(user).(*runtimeUser).tellers
-	tell.guard(func() { tell.log(C.GoString(line)) })
+	text := C.GoString(line)
+	tell.tell(func() { tell.log(text) })
 }
 
 //export libmicrovmGoEvent
 func libmicrovmGoEvent(user unsafe.Pointer, event *C.mvm_vm_event) {
 	tell := valueOf(user).(*runtimeUser).tellers
-	tell.guard(func() { tell.onEvent(vmEventOf(event)) })
+	copied := vmEventOf(event)
+	tell.tell(func() { tell.onEvent(copied) })
 }
 
 // runtimeUser lives until the library has made the last of those calls.

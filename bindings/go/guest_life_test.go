@@ -87,10 +87,16 @@ func TestGuestEvents(t *testing.T) {
 		seen[1].Kind != microvm.VmTerminated || seen[1].End != microvm.VmEndTerminated || seen[1].Cause != microvm.CauseCall {
 		t.Error(seen)
 	}
-	mutex.Lock()
-	defer mutex.Unlock()
-	if strings.Join(told, ",") != "started "+vm.ID()+",terminated "+vm.ID() {
-		t.Error(told)
+	allTold := func() bool { // by a goroutine of its own
+		mutex.Lock()
+		defer mutex.Unlock()
+		return strings.Join(told, ",") == "started "+vm.ID()+",terminated "+vm.ID()
+	}
+	for tries := 0; !allTold(); tries++ {
+		if tries == 1000 {
+			t.Fatal(told)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	past := must(rt.Events(ctx, nil))(t)
 	defer past.Close()

@@ -23,10 +23,10 @@ type RuntimeOptions struct {
 	MaxWaitingCalls uint32
 
 	// Log gets one line each, OnEvent each change of a Vm by this process and the end of one that
-	// this process was the first to see. On any thread, several at a time, until Close; they must
-	// return soon, and not wait for a call of this package, which may wait for the one that told them:
-	// leave that to a goroutine. OnEvent must not use the Vm it is told of, nor close the Runtime. A
-	// panic in one of them is raised again by Close.
+	// this process was the first to see. On a goroutine of their own, one after the other and in order,
+	// soon after it has happened: nobody waits for them but Close, which returns when all is told. They
+	// may use this package, but must not close the Runtime. A panic in one of them is raised again by
+	// Close.
 	Log     func(line string)
 	OnEvent func(VmEvent)
 }

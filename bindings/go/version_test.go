@@ -2,6 +2,8 @@ package microvm
 
 import (
 	"errors"
+	"runtime"
+	"sort"
 	"strings"
 	"testing"
 )
@@ -21,8 +23,8 @@ func TestOlderLibraryIsRefused(t *testing.T) {
 
 func TestPanicOfARuntimesFunctionIsRaisedByClose(t *testing.T) {
 	tell := &tellers{}
-	tell.guard(func() { panic("first") })
-	tell.guard(func() { panic("second") })
+	tell.tell(func() { panic("first") })
+	tell.tell(func() { panic("second") })
 	func() {
 		defer func() {
 			if got := recover(); got != "first" {
@@ -32,6 +34,27 @@ func TestPanicOfARuntimesFunctionIsRaisedByClose(t *testing.T) {
 		tell.close()
 		t.Error("close returned")
 	}()
-	tell.guard(func() { t.Error("called after close") })
+	tell.tell(func() { t.Error("called after close") })
 	tell.close()
+}
+
+func TestARuntimesFunctionsAreCalledInOrderUntilClose(t *testing.T) {
+	tell := &tellers{}
+	var told []int
+	for i := 0; i < 1000; i++ {
+		i := i
+		tell.tell(func() {
+			told = append(told, i)
+			if i%100 == 0 {
+				runtime.Goexit() // as testing's FailNow does
+			}
+		})
+	}
+	func() {
+		defer func() { _ = recover() }()
+		tell.close()
+	}()
+	if len(told) != 1000 || !sort.IntsAreSorted(told) {
+		t.Error(len(told), told)
+	}
 }

@@ -58,7 +58,7 @@ Result<std::optional<VmEvent>> EventStream::try_next() {
 }
 
 Result<std::optional<VmEvent>> EventStream::next(const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   const host::Limits whole(limits);
   for (;;) {
     if (auto ok = whole.check(kReadEvents); !ok) return base::fail(ok.error());

@@ -20,11 +20,7 @@ namespace microvm {
 
 struct [[gnu::visibility("hidden")]] Runtime::Impl {
   explicit Impl(std::shared_ptr<host::Core> shared) : core(std::move(shared)) {}
-  ~Impl() {
-    core->stop_work();
-    core->owned.clear();
-    core->watches.end_of_runtime();  // who follows the events hears of those ends too
-  }
+  ~Impl() { core->end(); }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
@@ -66,19 +62,19 @@ const std::filesystem::path& Runtime::data_dir() const noexcept {
 
 Result<KernelInfo> Runtime::import_kernel(const std::filesystem::path& deb,
                                           const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return host::import_kernel(impl_->core->store, deb, limits);
 }
 
 Result<std::vector<KernelInfo>> Runtime::kernels(const CallLimits& limits) const {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const auto listing = impl_->core->store.kernels(host::CallCheck(limits, "list kernels"));
   if (!listing) return base::fail(listing.error());
   return impl_->infos(*listing);
 }
 
 Result<void> Runtime::remove_kernel(const std::string& name_or_digest, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "remove kernel " + name_or_digest);
   if (auto ok = check(); !ok) return ok;
   return impl_->core->store.remove_kernel(name_or_digest, check);
@@ -86,27 +82,27 @@ Result<void> Runtime::remove_kernel(const std::string& name_or_digest, const Cal
 
 Result<BaseInfo> Runtime::import_base(const std::string& name, const std::filesystem::path& tar,
                                       const ImportBaseOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return host::import_base(impl_->core->store, {name, tar, options.disk_bytes, options.progress},
                            limits);
 }
 
 Result<std::vector<BaseInfo>> Runtime::bases(const CallLimits& limits) const {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const auto listing = impl_->core->store.bases(host::CallCheck(limits, "list bases"));
   if (!listing) return base::fail(listing.error());
   return impl_->infos(*listing);
 }
 
 Result<void> Runtime::remove_base(const std::string& name, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "remove base " + name);
   if (auto ok = check(); !ok) return ok;
   return impl_->core->store.remove_base(name, check);
 }
 
 Result<ImageInfo> Runtime::build(const BuildOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const host::Limits whole(limits);
   host::VmStepRunner runner(impl_->core);
   auto image = host::build_image(impl_->core->store, runner, options, whole.rest());
@@ -119,14 +115,14 @@ Result<ImageInfo> Runtime::build(const BuildOptions& options, const CallLimits& 
 }
 
 Result<std::vector<ImageInfo>> Runtime::images(const CallLimits& limits) const {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const auto listing = impl_->core->store.images(host::CallCheck(limits, "list images"));
   if (!listing) return base::fail(listing.error());
   return impl_->infos(*listing);
 }
 
 Result<ImageInfo> Runtime::image(const std::string& reference, const CallLimits& limits) const {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "look at image " + reference);
   if (auto ok = check(); !ok) return base::fail(ok.error());
   const auto entry = impl_->core->store.open_image(reference);
@@ -135,7 +131,7 @@ Result<ImageInfo> Runtime::image(const std::string& reference, const CallLimits&
 }
 
 Result<void> Runtime::remove_image(const std::string& reference, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "remove image " + reference);
   if (auto ok = check(); !ok) return ok;
   const auto info = image(reference, check.rest());
@@ -149,7 +145,7 @@ Result<void> Runtime::remove_image(const std::string& reference, const CallLimit
 }
 
 Result<PruneReport> Runtime::prune(const PruneOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   impl_->core->owned.drop_ended();
   return host::prune(impl_->core->store, options, host::kOrphanAge,
                      host::CallCheck(limits, "prune"));
@@ -157,13 +153,13 @@ Result<PruneReport> Runtime::prune(const PruneOptions& options, const CallLimits
 
 Result<ImageInfo> Runtime::pack_image(const std::string& reference, const PackOptions& options,
                                       const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return host::pack_image(impl_->core->store, reference, options.progress, limits);
 }
 
 Result<ImageInfo> Runtime::unpack_image(const std::string& reference, const PackOptions& options,
                                         const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return host::unpack_image(impl_->core->store, reference, options.progress, limits);
 }
 
@@ -203,7 +199,7 @@ Result<VmStart> begin_start(host::Core& core, host::VmStarts::Work work) {
 
 Result<Vm> Runtime::run(const std::string& image, const RunOptions& options,
                         const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return to_vm(run_image(impl_->core, image, options, limits));
 }
 
@@ -215,7 +211,7 @@ Result<VmStart> Runtime::start(const std::string& image, const RunOptions& optio
 }
 
 Result<std::vector<VmInfo>> Runtime::vms(const CallLimits& limits) const {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "list microvms");
   impl_->core->owned.drop_ended();
   const auto ids = impl_->core->store.vm_ids();
@@ -234,7 +230,7 @@ Result<std::vector<VmInfo>> Runtime::vms(const CallLimits& limits) const {
 }
 
 Result<Vm> Runtime::attach(const std::string& id_or_name, const CallLimits& limits) const {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const host::CallCheck check(limits, "attach to microvm " + id_or_name);
   if (auto ok = check(); !ok) return base::fail(ok.error());
   const auto id = host::resolve_vm(impl_->core->store, id_or_name);
@@ -246,7 +242,7 @@ Result<Vm> Runtime::attach(const std::string& id_or_name, const CallLimits& limi
 }
 
 Result<void> Runtime::remove_vm(const std::string& id_or_name, const CallLimits& call_limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(call_limits); !ok) return base::fail(ok.error());
   const host::Limits limits(call_limits);
   if (auto ok = limits.check("remove microvm " + id_or_name); !ok) return ok;
   const auto id = host::resolve_vm(impl_->core->store, id_or_name);
@@ -267,7 +263,7 @@ Result<void> Runtime::remove_vm(const std::string& id_or_name, const CallLimits&
 }
 
 Result<std::vector<CheckpointInfo>> Runtime::checkpoints(const CallLimits& limits) const {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   auto listing =
       host::list_checkpoints(impl_->core->store, host::CallCheck(limits, "list checkpoints"));
   if (!listing) return base::fail(listing.error());
@@ -277,7 +273,7 @@ Result<std::vector<CheckpointInfo>> Runtime::checkpoints(const CallLimits& limit
 
 Result<Vm> Runtime::run_checkpoint(const std::string& id_or_name, const RunOptions& options,
                                    const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return to_vm(run_from_checkpoint(impl_->core, id_or_name, options, limits));
 }
 
@@ -292,25 +288,25 @@ Result<VmStart> Runtime::start_checkpoint(const std::string& id_or_name,
 
 Result<ImageInfo> Runtime::commit(const std::string& checkpoint, const std::string& image_name,
                                   const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const auto found = host::open_checkpoint(impl_->core->store, checkpoint);
   if (!found) return base::fail(found.error());
   return host::commit_image_of(impl_->core->store, *found, image_name, limits);
 }
 
 Result<void> Runtime::remove_checkpoint(const std::string& id_or_name, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return host::remove_checkpoint(impl_->core->store, id_or_name, limits);
 }
 
 Result<EventStream> Runtime::events(const EventOptions& options, const CallLimits& limits) const {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   if (auto ok = host::Limits(limits).check("read the events"); !ok) return base::fail(ok.error());
   return host::open_events(impl_->core->store.data_dir(), impl_->core->watches, options);
 }
 
 Result<void> Runtime::warm(const std::string& image, uint32_t count, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const auto entry = impl_->core->store.open_image(image);
   if (!entry) return base::fail(entry.error());
   const host::Shape shape = host::shape_of(entry->manifest);

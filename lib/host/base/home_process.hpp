@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "microvm/cancel.hpp"
 
 namespace microvm::host {
 
@@ -23,6 +24,13 @@ class HomeProcess {
     return base::fail(ErrorCode::unsupported,
                       "this handle belongs to process " + std::to_string(pid_) +
                           ", which this one was forked from: open a Runtime here");
+  }
+  // Of a call with limits. One that has nothing to wait for would not look at its token otherwise.
+  // Errors: unsupported; cancelled.
+  [[nodiscard]] Result<void> check(const CallLimits& limits) const {
+    if (auto ok = check(); !ok) return ok;
+    if (limits.cancel == nullptr || !limits.cancel->cancelled()) return {};
+    return base::fail(ErrorCode::cancelled, "cancelled before the call began");
   }
 
  private:

@@ -36,7 +36,7 @@ Exec::~Exec() {
 }
 
 Result<std::optional<ExecOutput>> Exec::read(const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->client->read(Limits(limits));
 }
 
@@ -46,7 +46,7 @@ Result<std::optional<ExecOutput>> Exec::try_read() {
 }
 
 Result<void> Exec::write_stdin(std::span<const std::byte> data, const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->client->write_stdin(data, Limits(limits));
 }
 
@@ -56,7 +56,7 @@ Result<size_t> Exec::try_write_stdin(std::span<const std::byte> data) {
 }
 
 Result<void> Exec::close_stdin(const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->client->close_stdin(Limits(limits));
 }
 
@@ -66,19 +66,19 @@ Result<void> Exec::try_close_stdin() {
 }
 
 Result<void> Exec::signal(int signal, const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   const auto request = host::signal_request(signal);
   if (!request) return base::fail(request.error());
   return impl_->client->send_signal(*request, Limits(limits, std::chrono::seconds(10)));
 }
 
 Result<void> Exec::detach(const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->client->detach(Limits(limits));
 }
 
 Result<ExitStatus> Exec::wait(const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->client->wait(Limits(limits));
 }
 
@@ -248,7 +248,7 @@ Result<ExitStatus> AgentClient::wait_exec(const std::string& id,
   if ((*frame)->type != FrameType::exited) return operation->unexpected(**frame);
   const auto exited = decode_message<microvm_agent_Exited>((*frame)->body);
   if (!exited) return base::fail(exited.error());
-  operation->collect(kForgetLimit, Limits({}));
+  operation->collect(kForgetLimit, limits);
   return to_exit_status(*exited);
 }
 

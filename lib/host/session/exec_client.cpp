@@ -22,15 +22,17 @@ constexpr std::chrono::milliseconds kLastWordLimit{20};
 constexpr std::chrono::seconds kTellLimit{1};
 // Of a program that polls, to see that it was woken.
 constexpr std::chrono::seconds kWakePatience{1};
+// Where attaching again fails at once, again and again.
+constexpr size_t kMaxPolledBefore = 8;
 
 bool is_output(FrameType type) {
   return type == FrameType::stdout_data || type == FrameType::stderr_data;
 }
 
 // The agent comes to the word that a client leaves once the program has read its stdin, and closes.
-void await_leave(const Operation& operation) {
+void await_leave(const Operation& operation, const Limits& limits) {
   [[maybe_unused]] const auto closed =
-      Limits({}, kTellLimit).wait(operation.fd(), POLLRDHUP, operation.what());
+      limits.within(kTellLimit).wait(operation.fd(), POLLRDHUP, operation.what());
 }
 
 // How far a frame brings its reader in the output.
@@ -68,7 +70,7 @@ void ExecClient::let_go() {
   const FrameType word = settings_.kills ? FrameType::exec_drop : FrameType::exec_detach;
   if (is_heard) {
     const auto said = operation.try_push(word, {}, Limits({}, kLastWordLimit));
-    if (said && *said && !settings_.kills && has_written_) await_leave(operation);
+    if (said && *said && !settings_.kills && has_written_) await_leave(operation, Limits({}));
     if (said) return;
   }
   if (begun_ && settings_.kills) kill_and_forget(operation.shared_link());
@@ -145,10 +147,7 @@ Result<std::optional<ExecOutput>> ExecClient::read(const Limits& limits) {
   for (int frames = 0; limits.may_wait() || frames < kFramesAtOnce; ++frames) {
     auto held = limits.lock(read_mutex_, what());
     if (!held) return base::fail(held.error());
-    if (ended_) {
-      if (auto through = farewell_.wait(limits); !through) return base::fail(through.error());
-      return std::nullopt;
-    }
+    if (ended_) return at_end(limits);
     const StreamRef stream = current();
     auto frame = next_frame(*stream, limits);
     if (!frame) return base::fail(frame.error());
@@ -159,12 +158,18 @@ Result<std::optional<ExecOutput>> ExecClient::read(const Limits& limits) {
     }
     const auto has_output = take(**frame, *stream, limits);
     if (!has_output) return base::fail(has_output.error());
+    if (ended_) return at_end(limits);  // known, also where the limits are over by now
     if (!*has_output) continue;
     const auto which = (*frame)->type == FrameType::stdout_data ? ExecOutput::Stream::out
                                                                 : ExecOutput::Stream::err;
     return ExecOutput{which, std::move((*frame)->body), std::exchange(lost_, 0)};
   }
   return Limits::would_block(what());
+}
+
+Result<std::optional<ExecOutput>> ExecClient::at_end(const Limits& limits) {
+  if (auto through = farewell_.wait(limits); !through) return base::fail(through.error());
+  return std::nullopt;
 }
 
 Result<ExitStatus> ExecClient::wait(const Limits& limits) {
@@ -370,14 +375,16 @@ void ExecClient::adopt(StreamRef stream) {
 }
 
 void ExecClient::point_poll_fd() {
-  if (polled_before_ && std::chrono::steady_clock::now() >= polled_until_) polled_before_.reset();
+  const auto now = std::chrono::steady_clock::now();
+  while (!polled_before_.empty() && now >= polled_before_.front().until) polled_before_.pop_front();
   if (!rest_.empty() || !std::exchange(poll_fd_is_old_, false)) return;
   replace_poll_fd(current()->operation.fd());
 }
 
 void ExecClient::replace_poll_fd(int by) {
-  polled_before_.reset(::fcntl(poll_fd_.get(), F_DUPFD_CLOEXEC, 0));
-  polled_until_ = std::chrono::steady_clock::now() + kWakePatience;
+  polled_before_.push_back({base::Fd(::fcntl(poll_fd_.get(), F_DUPFD_CLOEXEC, 0)),
+                            std::chrono::steady_clock::now() + kWakePatience});
+  if (polled_before_.size() > kMaxPolledBefore) polled_before_.pop_front();
   ::dup3(by, poll_fd_.get(), O_CLOEXEC);
 }
 
@@ -424,7 +431,7 @@ Result<void> ExecClient::detach(const Limits& limits) {
   left_ = true;  // first: who is attaching again looks at it after its stream is the current one
   const StreamRef stream = current();
   auto said = stream->operation.try_push(FrameType::exec_detach, {}, limits.within(kTellLimit));
-  if (said && *said && has_written_) await_leave(stream->operation);
+  if (said && *said && has_written_) await_leave(stream->operation, limits);
   ::shutdown(stream->operation.fd(), SHUT_RDWR);
   return {};
 }

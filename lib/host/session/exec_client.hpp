@@ -89,6 +89,7 @@ class ExecClient : public std::enable_shared_from_this<ExecClient> {
   Result<std::optional<Frame>> next_frame(Stream& stream, const Limits& limits);
   Result<bool> take(const Frame& frame, const Stream& stream, const Limits& limits);
   Result<void> on_exited(const Frame& frame, const Limits& limits);
+  Result<std::optional<ExecOutput>> at_end(const Limits& limits);
   using ReadLock = std::unique_lock<std::timed_mutex>;
   Result<ReadLock> lock_to_come_back(const StreamRef& lost, const Limits& limits);
   // Gives the lock back when it has attached, or failed to.
@@ -146,10 +147,13 @@ class ExecClient : public std::enable_shared_from_this<ExecClient> {
   // Until the reader comes, callers poll the stream before, which has ended and so is readable, or
   // what stood in its place while another one was looked for.
   bool poll_fd_is_old_ = false;
-  // What callers polled before. An epoll forgets a file at its last close, with what it has not
-  // told of it yet: it stays for as long as those who wait for it need to be woken.
-  base::Fd polled_before_;
-  std::chrono::steady_clock::time_point polled_until_;
+  // What callers polled before, oldest first. An epoll forgets a file at its last close, with what
+  // it has not told of it yet: each stays for as long as those who wait for it need to be woken.
+  struct PolledBefore {
+    base::Fd file;
+    std::chrono::steady_clock::time_point until;
+  };
+  std::deque<PolledBefore> polled_before_;
   uint64_t lost_ = 0;  // since the last piece of output
   uint32_t pen_ = 0;
   std::optional<ExitStatus> ended_;

@@ -199,7 +199,7 @@ Pty& Pty::operator=(Pty&&) noexcept = default;
 Pty::~Pty() = default;
 
 Result<std::optional<PtyOutput>> Pty::read(const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->read(Limits(limits));
 }
 
@@ -209,7 +209,7 @@ Result<std::optional<PtyOutput>> Pty::try_read() {
 }
 
 Result<void> Pty::write(std::span<const std::byte> data, const CallLimits& call_limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(call_limits); !ok) return base::fail(ok.error());
   if (auto ok = impl_->check_writer(); !ok) return ok;
   return impl_->write(data, Limits(call_limits));
 }
@@ -227,7 +227,7 @@ Result<size_t> Pty::try_write(std::span<const std::byte> data) {
 }
 
 Result<void> Pty::resize(PtySize size, const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   if (auto ok = check_size(size); !ok) return ok;
   if (auto ok = impl_->check_writer(); !ok) return ok;
   const microvm_agent_PtySize message{size.rows, size.columns};
@@ -236,7 +236,7 @@ Result<void> Pty::resize(PtySize size, const CallLimits& limits) {
 }
 
 Result<void> Pty::signal(int signal, const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   const auto request = host::signal_request(signal);
   if (!request) return base::fail(request.error());
   if (auto ok = impl_->check_writer(); !ok) return ok;
@@ -250,7 +250,7 @@ void Pty::detach() {
 }
 
 Result<ExitStatus> Pty::wait(const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->wait(Limits(limits));
 }
 

@@ -34,7 +34,7 @@ Error StreamEnd::why(const Operation& operation, const Limits& limits) const {
 
 void Farewell::say(const std::shared_ptr<Operation>& operation, StreamHome* home,
                    std::chrono::milliseconds patience, const Limits& limits) {
-  if (limits.may_wait()) return operation->collect(patience, Limits({}));
+  if (limits.may_wait()) return operation->collect(patience, limits);
   if (patience.count() == 0) return operation->collect(patience, limits);
   const auto wait = [operation, patience](const Limits& errand) {
     operation->collect(patience, errand);

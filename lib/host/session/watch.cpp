@@ -79,7 +79,7 @@ int Watch::fd() const noexcept {
 }
 
 Result<std::optional<FileEvent>> Watch::next(const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->next(Limits(limits));
 }
 

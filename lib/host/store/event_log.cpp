@@ -1,6 +1,7 @@
 #include "host/store/event_log.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,6 +29,13 @@ fs::path log_path(const fs::path& data_dir) {
 
 fs::path older_log_path(const fs::path& data_dir) {
   return log_path(data_dir).string() + ".1";
+}
+
+bool is_file_at(const base::Fd& file, const fs::path& path) {
+  struct stat ours{};
+  struct stat named{};
+  return ::fstat(file.get(), &ours) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
 }
 
 // One that only a newer library knows is none.
@@ -73,11 +81,9 @@ void append_event(const fs::path& data_dir, const VmEvent& event) {
   if (!file || ::fstat(file.get(), &info) != 0) return;
   [[maybe_unused]] const ssize_t written = ::write(file.get(), line.data(), line.size());
   if (info.st_size < kMaxLogBytes) return;
-  struct stat named{};  // another writer may have renamed it already
-  if (::stat(path.c_str(), &named) != 0 || named.st_ino != info.st_ino ||
-      named.st_dev != info.st_dev) {
-    return;
-  }
+  // One writer at a time: the next would give the older name to the file after this one, and this
+  // one none. Not waited for, as a forked child may have a copy of it.
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0 || !is_file_at(file, path)) return;
   std::error_code ec;
   fs::rename(path, older_log_path(data_dir), ec);
 }
@@ -96,10 +102,7 @@ Result<std::optional<EventReader::File>> EventReader::File::open(const fs::path&
 }
 
 bool EventReader::File::is(const fs::path& path) const {
-  struct stat ours{};
-  struct stat named{};
-  return ::fstat(fd_.get(), &ours) == 0 && ::stat(path.c_str(), &named) == 0 &&
-         ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+  return is_file_at(fd_, path);
 }
 
 std::optional<VmEvent> EventReader::File::take_event() {

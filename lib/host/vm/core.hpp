@@ -36,8 +36,13 @@ struct Core : WorkerHost {
   // Tells the embedder and events.jsonl; the time is filled in.
   void emit(VmEvent event) const;
 
-  // The end of the Runtime: waits for what its threads are at, all of which hold the Core. Not from
-  // one of them.
+  // The end of the Runtime. Not from one of its threads.
+  void end() {
+    stop_work();
+    owned.clear();
+    watches.end_of_runtime();  // who follows the events hears of those ends too
+  }
+  // Waits for what its threads are at, all of which hold the Core.
   void stop_work() {
     starts.stop();
     idle_monitor.stop();

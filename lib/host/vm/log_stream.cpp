@@ -173,7 +173,7 @@ Result<std::optional<std::string>> LogStream::try_read() {
 }
 
 Result<std::optional<std::string>> LogStream::read(const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   const host::Limits whole(limits);
   for (;;) {
     if (auto ok = whole.check(kFollowLog); !ok) return base::fail(ok.error());

@@ -35,7 +35,7 @@ LaunchTimes Vm::launch_times() const {
 }
 
 Result<VmCounters> Vm::counters(const CallLimits& limits) const {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const auto running = impl_->running_session();
   if (!running) {
     return base::fail(ErrorCode::vm_gone, "read counters: microvm " + impl_->record.id + " is " +
@@ -53,7 +53,7 @@ Result<VmCounters> Vm::counters(const CallLimits& limits) const {
 
 Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CollectOptions& collect,
                                     const CallLimits& call_limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(call_limits); !ok) return base::fail(ok.error());
   const Limits limits(call_limits);
   ExecOptions with_input = options;
   if (!collect.input.empty()) with_input.stdin_open = true;
@@ -63,7 +63,7 @@ Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CollectOpt
 }
 
 Result<int> Vm::connect(uint16_t port, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kOperationLimit);
   auto stream = impl_->with_agent(bounded, "connect",
                                   [&](auto& agent) { return agent.tcp_connect(port, bounded); });
@@ -72,32 +72,32 @@ Result<int> Vm::connect(uint16_t port, const CallLimits& limits) {
 }
 
 Result<void> Vm::terminate(const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->terminate(std::string(kCauseCall), Limits(limits));
 }
 
 Result<SuspendTimes> Vm::suspend(const SuspendOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->suspend(options, Limits(limits));
 }
 
 Result<void> Vm::resume(const ResumeOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->resume(Limits(limits), kCauseCall, options);
 }
 
 Result<CheckpointInfo> Vm::checkpoint(const CheckpointOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->checkpoint(options.name, Limits(limits));
 }
 
 Result<void> Vm::rollback(const std::string& checkpoint, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->rollback(checkpoint, Limits(limits));
 }
 
 Result<std::vector<Vm>> Vm::fork(const ForkOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   auto forks = impl_->fork(options, Limits(limits));
   if (!forks) return base::fail(forks.error());
   std::vector<Vm> vms;
@@ -121,7 +121,7 @@ Result<int> Vm::end_fd() const {
 
 // One that sleeps has not ended; another process may wake it any time.
 Result<VmEnding> Vm::wait(const CallLimits& call_limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(call_limits); !ok) return base::fail(ok.error());
   constexpr std::string_view kWhat = "wait for the microvm";
   constexpr std::chrono::milliseconds kAsleepInterval{100};
   const Limits limits(call_limits);

@@ -27,7 +27,7 @@ Result<uint64_t> make_attempt() {
 }  // namespace
 
 Result<Exec> Vm::exec(const ExecOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const ImageConfig& image = impl_->config;
   auto environment = host::make_environment(image.env, options.env);
   if (!environment) return base::fail(environment.error());
@@ -51,7 +51,7 @@ Result<Exec> Vm::exec(const ExecOptions& options, const CallLimits& limits) {
 
 Result<Exec> Vm::attach_exec(const std::string& id, const ExecAttachOptions& options,
                              const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kExecCallLimit);
   const auto home = host::make_stream_home(impl_);
   return impl_->with_agent(bounded, "attach to an exec", [&](auto& agent) {
@@ -60,21 +60,21 @@ Result<Exec> Vm::attach_exec(const std::string& id, const ExecAttachOptions& opt
 }
 
 Result<std::vector<ExecInfo>> Vm::execs(const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kExecCallLimit);
   return impl_->with_agent(bounded, "list execs",
                            [&](auto& agent) { return agent.list_execs(bounded); });
 }
 
 Result<void> Vm::signal_exec(const std::string& id, int signal, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kExecCallLimit);
   return impl_->with_agent(bounded, "signal an exec",
                            [&](auto& agent) { return agent.signal_exec(id, signal, bounded); });
 }
 
 Result<ExitStatus> Vm::wait_exec(const std::string& id, const CallLimits& call_limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(call_limits); !ok) return base::fail(ok.error());
   const Limits limits(call_limits);
   const Limits bounded(call_limits, kExecCallLimit);
   const auto home = host::make_stream_home(impl_);

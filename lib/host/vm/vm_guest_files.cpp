@@ -135,7 +135,7 @@ Result<void> check_guest_path(const std::string& path) {
 Result<std::vector<std::byte>> Vm::read_file(const std::string& path,
                                              const ReadFileOptions& options,
                                              const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   return impl_->with_agent(bounded, "read a file", [&](AgentClient& agent) {
     return collect(GuestFiles(agent.link()), path, options, bounded);
@@ -144,7 +144,7 @@ Result<std::vector<std::byte>> Vm::read_file(const std::string& path,
 
 Result<FileInfo> Vm::read_file_to(const std::string& path, const DataSink& sink,
                                   const ReadFileOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   TakenOnce once(sink);
   return once.result_of(again_while(
@@ -157,7 +157,7 @@ Result<FileInfo> Vm::read_file_to(const std::string& path, const DataSink& sink,
 
 Result<void> Vm::write_file(const std::string& path, std::span<const std::byte> content,
                             const WriteFileOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   return change_files(*impl_, bounded, "write a file", [&](GuestFiles files) {
     return files.write(path, GuestFiles::Content::replaces, source_of(content), options, bounded);
@@ -166,7 +166,7 @@ Result<void> Vm::write_file(const std::string& path, std::span<const std::byte> 
 
 Result<void> Vm::write_file_from(const std::string& path, const DataSource& source,
                                  const WriteFileOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   auto change = FileChange::make();
   if (!change) return base::fail(change.error());
@@ -182,7 +182,7 @@ Result<void> Vm::write_file_from(const std::string& path, const DataSource& sour
 
 Result<void> Vm::append_file(const std::string& path, std::span<const std::byte> content,
                              const WriteFileOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   return change_files(*impl_, bounded, "append to a file", [&](GuestFiles files) {
     return files.write(path, GuestFiles::Content::is_appended, source_of(content), options,
@@ -192,7 +192,7 @@ Result<void> Vm::append_file(const std::string& path, std::span<const std::byte>
 
 Result<FileInfo> Vm::stat_file(const std::string& path, const StatFileOptions& options,
                                const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kFileCallLimit);
   return impl_->with_agent(bounded, "look at a file", [&](AgentClient& agent) {
     return GuestFiles(agent.link()).stat(path, options.follow_link, bounded);
@@ -202,7 +202,7 @@ Result<FileInfo> Vm::stat_file(const std::string& path, const StatFileOptions& o
 Result<std::vector<FileInfo>> Vm::list_files(const std::string& path,
                                              const ListFilesOptions& options,
                                              const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   return impl_->with_agent(bounded, "list files", [&](AgentClient& agent) {
     return GuestFiles(agent.link()).list(path, options.max_entries, bounded);
@@ -211,7 +211,7 @@ Result<std::vector<FileInfo>> Vm::list_files(const std::string& path,
 
 Result<void> Vm::make_directory(const std::string& path, const MakeDirectoryOptions& options,
                                 const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kFileCallLimit);
   return change_files(*impl_, bounded, "make a directory", [&](GuestFiles files) {
     return files.make_directory(path, options, bounded);
@@ -220,7 +220,7 @@ Result<void> Vm::make_directory(const std::string& path, const MakeDirectoryOpti
 
 Result<void> Vm::remove_file(const std::string& path, const RemoveFileOptions& options,
                              const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kRemoveLimit);
   return change_files(*impl_, bounded, "remove a file",
                       [&](GuestFiles files) { return files.remove(path, options, bounded); });
@@ -228,7 +228,7 @@ Result<void> Vm::remove_file(const std::string& path, const RemoveFileOptions& o
 
 Result<void> Vm::rename_file(const std::string& path, const std::string& new_path,
                              const RenameFileOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kFileCallLimit);
   return change_files(*impl_, bounded, "rename a file", [&](GuestFiles files) {
     return files.rename(path, new_path, options, bounded);
@@ -237,7 +237,7 @@ Result<void> Vm::rename_file(const std::string& path, const std::string& new_pat
 
 Result<Watch> Vm::watch(const std::string& path, const WatchOptions& options,
                         const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kFileCallLimit);
   const auto home = host::make_stream_home(impl_);
   return impl_->with_agent(bounded, "watch files", [&](AgentClient& agent) {
@@ -247,7 +247,7 @@ Result<Watch> Vm::watch(const std::string& path, const WatchOptions& options,
 
 Result<TransferTotals> Vm::download(const std::string& path, const std::filesystem::path& directory,
                                     const DownloadOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   if (auto ok = check_guest_path(path); !ok) return base::fail(ok.error());
   auto name = host::top_name(options.name, path);
@@ -271,7 +271,7 @@ Result<TransferTotals> Vm::download(const std::string& path, const std::filesyst
 
 Result<TransferTotals> Vm::download_tar(const std::string& path, const DataSink& tar,
                                         const DownloadOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   if (auto ok = check_guest_path(path); !ok) return base::fail(ok.error());
   const auto name = host::top_name(options.name, path);
@@ -294,7 +294,7 @@ Result<TransferTotals> Vm::download_tar(const std::string& path, const DataSink&
 
 Result<TransferTotals> Vm::upload(const std::filesystem::path& path, const std::string& directory,
                                   const UploadOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   if (auto ok = check_guest_path(directory); !ok) return base::fail(ok.error());
   auto change = FileChange::make();
@@ -306,7 +306,7 @@ Result<TransferTotals> Vm::upload(const std::filesystem::path& path, const std::
 
 Result<TransferTotals> Vm::upload_tar(const DataSource& tar, const std::string& directory,
                                       const UploadOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits);
   if (auto ok = check_guest_path(directory); !ok) return base::fail(ok.error());
   auto change = FileChange::make();

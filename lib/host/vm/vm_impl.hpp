@@ -115,6 +115,11 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // vm_idle.cpp
   // Inside a change: carries out the policy there is by now.
   void watch_idleness();
+  [[nodiscard]] IdlePolicy idle_policy() const MICROVM_EXCLUDES(policy_mutex_);
+  // On the disk first. Errors: invalid_argument, those of writing.
+  Result<void> replace_policy(const IdlePolicy& policy);
+  // Another process may have replaced it.
+  void reread_policy();
 
   // vm_checkpoint.cpp
   Result<CheckpointInfo> checkpoint(const std::string& name, const host::Limits& limits);
@@ -143,12 +148,7 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   class Ending;
 
   // vm_idle.cpp
-  [[nodiscard]] IdlePolicy idle_policy() const MICROVM_EXCLUDES(policy_mutex_);
   void use_policy(const IdlePolicy& policy) MICROVM_EXCLUDES(policy_mutex_);
-  // On the disk first. Errors: invalid_argument, those of writing.
-  Result<void> replace_policy(const IdlePolicy& policy);
-  // Another process may have replaced it.
-  void reread_policy();
 
   // vm_hooks.cpp: nothing when the image does not have that hook. A failure has been told by an
   // event when they return.

@@ -35,12 +35,12 @@ bool has_worker(VmState state) {
 }  // namespace
 
 Result<std::string> Vm::logs(LogSource source, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   return impl_->read_log(source, Limits(limits, kLogLimit));
 }
 
 Result<LogStream> Vm::follow_logs(LogSource source, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   if (auto ok = Limits(limits).check("follow the log"); !ok) return base::fail(ok.error());
   auto opened = LogStream::Impl::open(impl_, source);
   if (!opened) return base::fail(opened.error());

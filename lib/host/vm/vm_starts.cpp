@@ -95,7 +95,7 @@ VmStart::~VmStart() {
 }
 
 Result<Vm> VmStart::take(const CallLimits& limits) {
-  if (auto ok = impl_->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->home.check(limits); !ok) return base::fail(ok.error());
   const Limits whole(limits);
   for (;;) {
     if (auto ok = whole.check(kStart); !ok) return base::fail(ok.error());

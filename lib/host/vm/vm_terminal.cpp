@@ -15,7 +15,7 @@ constexpr std::chrono::seconds kTerminalCallLimit{60};
 }  // namespace
 
 Result<Pty> Vm::pty(const PtyOptions& options, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const ImageConfig& image = impl_->config;
   auto environment = host::make_environment(image.env, options.env);
   if (!environment) return base::fail(environment.error());
@@ -39,7 +39,7 @@ Result<Pty> Vm::pty(const PtyOptions& options, const CallLimits& limits) {
 
 Result<Pty> Vm::attach_pty(const std::string& id, const PtyAttachOptions& options,
                            const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kTerminalCallLimit);
   const auto home = host::make_stream_home(impl_);
   return impl_->with_agent(bounded, "attach to a terminal", [&](auto& agent) {
@@ -48,14 +48,14 @@ Result<Pty> Vm::attach_pty(const std::string& id, const PtyAttachOptions& option
 }
 
 Result<std::vector<PtyInfo>> Vm::ptys(const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kTerminalCallLimit);
   return impl_->with_agent(bounded, "list terminals",
                            [&](auto& agent) { return agent.list_ptys(bounded); });
 }
 
 Result<void> Vm::close_pty(const std::string& id, const CallLimits& limits) {
-  if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
+  if (auto ok = impl_->core->home.check(limits); !ok) return base::fail(ok.error());
   const Limits bounded(limits, kTerminalCallLimit);
   return impl_->with_agent(bounded, "close a terminal",
                            [&](auto& agent) { return agent.close_pty(id, bounded); });

@@ -10,8 +10,10 @@
 #include <fstream>
 #include <thread>
 
+#include "host/vm/vm_impl.hpp"
 #include "microvm/runtime.hpp"
 #include "unit/host/temp_dir.hpp"
+#include "unit/host/vm/fake_vm.hpp"
 
 using namespace microvm;
 using std::chrono::milliseconds;
@@ -135,6 +137,36 @@ TEST_CASE("event stream: it ends with its runtime, after what was told until the
     CHECK(is_readable(events, 0));
   }
   ending.join();
+}
+
+// The Vms that die with it end in its own end, and by no other process.
+TEST_CASE("event stream: what ends because its runtime does is told before the stream is over") {
+  const test::TempDir dir;
+  test::FakeHost host(dir.path());
+  test::FakeVm fake(host, {.dies_with_owner = true});
+  auto opened = host::open_events(dir.path(), host.core->watches, {.follow = true});
+  REQUIRE(opened);
+  EventStream events = std::move(*opened);
+  const auto now = [&] { return events.try_next().error().code; };
+  // As the last reference to one that this process has started.
+  const auto vm = fake.attach(host);
+  std::optional<ErrorCode> meanwhile;
+  host.core->owned.adopt({vm.get(), [&, core = host.core](auto*) {
+                            meanwhile = now();
+                            core->emit({.vm_id = fake.id(),
+                                        .kind = VmEvent::Kind::terminated,
+                                        .cause = std::string(kCauseOwner),
+                                        .end = VmEnd::terminated});
+                          }});
+  CHECK(now() == ErrorCode::would_block);
+  host.core->end();
+  CHECK(meanwhile == ErrorCode::would_block);
+  const auto last = events.next(kSoon);
+  REQUIRE_MESSAGE(last, last.error().message);
+  REQUIRE(*last);
+  CHECK((**last).vm_id == fake.id());
+  CHECK((**last).cause == kCauseOwner);
+  CHECK(events.next(kSoon).error().code == ErrorCode::cancelled);
 }
 
 TEST_CASE("event stream: one that does not follow can be read when the runtime has ended") {

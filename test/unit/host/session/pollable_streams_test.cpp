@@ -1,6 +1,9 @@
 // The calls of terminals and watches that never wait, and what both are told of a suspend.
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -14,6 +17,7 @@
 
 using namespace microvm;
 using namespace microvm::host;
+using microvm::agent::eventually;
 using microvm::test::CutHome;
 using microvm::test::is_ready;
 using microvm::test::Poller;
@@ -33,7 +37,7 @@ struct StreamsAgent {
     PtyCommand command;
     command.program.argv = {"sh", "-c", script};
     command.program.env = {"PATH=/usr/bin:/bin"};
-    command.id = "t";
+    command.id = "term";
     auto pty = home->client().open_pty(command, home, Limits(kStreamPatience));
     REQUIRE_MESSAGE(pty, pty.error().message);
     return std::move(*pty);
@@ -54,6 +58,30 @@ std::string poll_screen(Pty& pty, Poller& poller, std::string_view text) {
     out += wire::as_text((*output)->data);
   }
   return out;
+}
+
+// As a poller that waits has of the file, and a forked child of all that is open.
+base::Fd copy_of(int fd) {
+  base::Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  REQUIRE(copy);
+  return copy;
+}
+
+// Drops it in a forked child, which it must not mean anything to.
+template <class Handle>
+void drop_in_child(Handle& handle) {
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    ::alarm(20);
+    {
+      [[maybe_unused]] const Handle dropped = std::move(handle);
+    }
+    ::_exit(0);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
 }
 
 }  // namespace
@@ -113,7 +141,7 @@ TEST_CASE("pollable terminal: a suspend is told as one by every call, and the po
     CHECK(pty.write(wire::as_bytes("x"), kStreamPatience).error().code == ErrorCode::vm_suspended);
     CHECK(pty.resize({}, kStreamPatience).error().code == ErrorCode::vm_suspended);
     CHECK(pty.signal(1, kStreamPatience).error().code == ErrorCode::vm_suspended);
-    auto again = agent.home->client().attach_pty("t", {.position = pty.position()}, agent.home,
+    auto again = agent.home->client().attach_pty("term", {.position = pty.position()}, agent.home,
                                                  Limits(kStreamPatience));
     REQUIRE_MESSAGE(again, again.error().message);
     CHECK(poll_screen(*again, poller, "two\r\n") == "two\r\n");
@@ -137,4 +165,42 @@ TEST_CASE("pollable watch: would_block, awake by fd, and a suspend is told as on
   const auto cut = poller.until(watch.fd(), POLLIN, [&] { return watch.try_next(); });
   CHECK(cut.error().code == ErrorCode::vm_suspended);
   CHECK(watch.next(kStreamPatience).error().code == ErrorCode::vm_suspended);
+}
+
+TEST_CASE(
+    "pollable terminal: one that goes tells who polls it, and its agent, whoever has a copy") {
+  StreamsAgent agent;
+  std::optional<Pty> pty = agent.terminal("echo ready; exec sleep 100");
+  Poller poller;
+  poll_screen(*pty, poller, "ready\r\n");
+  const base::Fd copy = copy_of(pty->fd());
+  drop_in_child(*pty);
+  CHECK_FALSE(is_ready(copy.get(), POLLIN));
+  pty.reset();
+  CHECK(is_ready(copy.get(), POLLIN));
+  const auto ptys = [&] { return agent.home->client().list_ptys(Limits(kStreamPatience)); };
+  CHECK(eventually([&] { return ptys()->at(0).clients == 0; }));
+  CHECK_FALSE(ptys()->at(0).ended);
+}
+
+TEST_CASE("pollable watch: one that goes tells who polls it, and its agent, whoever has a copy") {
+  StreamsAgent agent;
+  TempDir dir;
+  std::optional<Watch> watch = agent.watch(dir.path());
+  const auto instances = [] {
+    size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code ec;
+      count += std::filesystem::read_symlink(entry, ec) == "anon_inode:inotify" ? 1 : 0;
+    }
+    return count;
+  };
+  const size_t watching = instances();
+  REQUIRE(watching > 0);
+  const base::Fd copy = copy_of(watch->fd());
+  drop_in_child(*watch);
+  CHECK_FALSE(is_ready(copy.get(), POLLIN));
+  watch.reset();
+  CHECK(is_ready(copy.get(), POLLIN));
+  CHECK(eventually([&] { return instances() < watching; }));
 }

@@ -3,7 +3,11 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <atomic>
+#include <barrier>
 #include <fstream>
+#include <thread>
 
 #include "unit/host/temp_dir.hpp"
 
@@ -207,4 +211,72 @@ TEST_CASE("event log: how a vm ended is told as a value, of which a later librar
   std::ofstream(dir.path() / "events.jsonl") << line.replace(at, 11, "evaporated") << "\n";
   REQUIRE(read_all(dir.path()).size() == 1);
   CHECK(read_all(dir.path())[0].end == VmEnd::none);
+}
+
+// Each of them finds the file full, and only one may give it its older name: the next would give
+// that to the file after it.
+TEST_CASE("event log: writers that meet at a full file lose nothing of it") {
+  constexpr int kWriters = 4;
+  const test::TempDir dir;
+  const auto file = dir.path() / "events.jsonl";
+  std::string full;
+  append_event(dir.path(), event("old" + std::string(900, 'x')));
+  {
+    std::ifstream in(file);
+    std::getline(in, full);
+  }
+  std::string lines;
+  size_t old = 0;
+  for (; lines.size() < (1u << 20); ++old) lines += full + "\n";
+  for (int round = 0; round < 300; ++round) {
+    std::filesystem::remove(dir.path() / "events.jsonl.1");
+    std::ofstream(file, std::ios::trunc) << lines;
+    std::barrier begin(kWriters);
+    {
+      std::vector<std::jthread> writers;
+      for (int i = 0; i < kWriters; ++i) {
+        writers.emplace_back([&] {
+          begin.arrive_and_wait();
+          for (int n = 0; n < 3; ++n) append_event(dir.path(), event("new"));
+        });
+      }
+    }
+    const auto all = read_all(dir.path());
+    const auto is_new = [](const VmEvent& one) { return one.detail == "new"; };
+    REQUIRE(std::ranges::count_if(all, is_new) == kWriters * 3);
+    REQUIRE(all.size() == old + kWriters * 3);
+  }
+}
+
+TEST_CASE("event log: two writers at once, and a follower has each line once") {
+  constexpr int kEvents = 3000;  // of each: six files
+  constexpr int kAhead = 200;    // of the other, and of who reads
+  const test::TempDir dir;
+  auto follower = open_reader(dir.path(), true);
+  std::array<std::atomic<int>, 2> written{};
+  std::atomic<int> seen = 0;
+  std::vector<std::jthread> writers;
+  for (size_t who = 0; who < 2; ++who) {
+    writers.emplace_back([&, who] {
+      for (int i = 0; i < kEvents; ++i) {
+        while (i > written[1 - who] + kAhead || 2 * i > seen + 2 * kAhead)
+          std::this_thread::yield();
+        append_event(dir.path(),
+                     event(std::to_string(who) + " " + std::to_string(i) + std::string(900, 'x')));
+        ++written[who];
+      }
+    });
+  }
+  Details details;
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (details.size() < 2 * kEvents && std::chrono::steady_clock::now() < give_up) {
+    for (std::string& detail : read_now(follower)) details.push_back(std::move(detail));
+    seen = static_cast<int>(details.size());
+  }
+  seen = 2 * kEvents;
+  for (auto& writer : writers) writer.join();
+  for (std::string& detail : read_now(follower)) details.push_back(std::move(detail));
+  std::ranges::sort(details);
+  CHECK(std::ranges::adjacent_find(details) == details.end());
+  CHECK(details.size() == 2 * kEvents);
 }

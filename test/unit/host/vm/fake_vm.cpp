@@ -69,9 +69,7 @@ FakeHost::FakeHost(const std::filesystem::path& data_dir, uint32_t max_waiting_c
 
 FakeHost::~FakeHost() {
   if (!core) return;
-  core->idle_monitor.stop();
-  core->stop_work();
-  core->owned.clear();
+  core->end();
 }
 
 FakeVm::FakeVm(FakeHost& host, const Options& options) {

@@ -218,6 +218,44 @@ TEST_CASE("vm calls: who has read logs or counters during a run hook still waits
   CHECK(t.connect());
 }
 
+// Before anything has happened; also where there is nothing that they would wait for.
+TEST_CASE("vm calls: with a token that has fired none begins") {
+  Attached t;
+  auto program = t.vm.exec({.argv = {"cat"}, .stdin_open = true}, kInTime);
+  REQUIRE(program);
+  auto log = t.vm.follow_logs(LogSource::app, kInTime);
+  REQUIRE(log);
+  t.fake.print("text\n");
+  const int streams = t.fake.streams;
+  CancelToken fired;
+  fired.cancel();
+  const CallLimits limits{.cancel = &fired, .timeout = {}};
+  const auto is_cancelled = [](const auto& result) {
+    return !result && result.error().code == ErrorCode::cancelled;
+  };
+  CHECK(is_cancelled(t.vm.counters(limits)));
+  CHECK(is_cancelled(t.vm.exec({.argv = {"true"}}, limits)));
+  CHECK(is_cancelled(t.vm.exec_collect({.argv = {"true"}}, {}, limits)));
+  CHECK(is_cancelled(t.vm.connect(80, limits)));
+  CHECK(is_cancelled(t.vm.logs(LogSource::app, limits)));
+  CHECK(is_cancelled(t.vm.suspend({}, limits)));
+  CHECK(is_cancelled(t.vm.resume({}, limits)));
+  CHECK(is_cancelled(t.vm.wait(limits)));
+  CHECK(is_cancelled(t.vm.write_file("/a", {}, {}, limits)));
+  CHECK(is_cancelled(t.vm.terminate(limits)));
+  CHECK(is_cancelled(program->write_stdin({}, limits)));
+  CHECK(is_cancelled(program->close_stdin(limits)));
+  CHECK(is_cancelled(program->signal(SIGTERM, limits)));
+  CHECK(is_cancelled(program->detach(limits)));
+  CHECK(is_cancelled(program->wait(limits)));
+  CHECK(is_cancelled(log->read(limits)));
+  CHECK(t.fake.streams == streams);
+  CHECK(t.fake.captures == 0);
+  CHECK(t.vm.info()->state == VmState::running);
+  CHECK(program->wait(kInTime));
+  CHECK(log->read(kInTime)->value_or("") == "text\n");
+}
+
 TEST_CASE("vm calls: terminate and remove obey their limits until the end has begun") {
   Attached t;
   auto hold = host::hold_change(t.fake.dir(), host::Limits({}), "test");

@@ -1,9 +1,11 @@
 // An idle policy that a resume brings, of a Vm that runs already: what is carried out and recorded.
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cmath>
 #include <thread>
 
+#include "host/saved/change_lock.hpp"
 #include "host/saved/vm_directory.hpp"
 #include "unit/host/vm/fake_vm.hpp"
 
@@ -88,6 +90,58 @@ TEST_CASE("vm policy: handles of other processes find what was recorded since") 
   const auto refused = t.vm.exec_collect({.argv = {"true"}}, {}, kInTime);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == ErrorCode::busy);
+}
+
+// The monitor waits for a change under way, in which the policy that it acts for is replaced.
+TEST_CASE("vm policy: one that is replaced while the monitor acts for it does nothing any more") {
+  Policed t;
+  const auto impl = t.fake.attach(t.host);
+  Vm vm(impl);
+  IdlePolicy policy;
+  SUBCASE("it would end it") {
+    policy.lifetime = milliseconds(500);
+  }
+  SUBCASE("it would suspend it") {
+    policy.idle_after = milliseconds(500);
+  }
+  REQUIRE(vm.resume({.idle = policy}, kInTime));
+  auto held = host::hold_change(t.fake.dir(), host::Limits(kInTime), "test");
+  REQUIRE(held);
+  policy.lifetime = policy.idle_after = std::chrono::hours(1);
+  std::optional<Result<void>> replaced;
+  std::jthread replaces([&] { replaced = vm.resume({.idle = policy}, kInTime); });
+  std::this_thread::sleep_for(milliseconds(1500));
+  held->reset();
+  replaces.join();
+  CHECK(*replaced);
+  std::this_thread::sleep_for(milliseconds(500));
+  CHECK(vm.info()->state == VmState::running);
+  CHECK(t.fake.captures == 0);
+}
+
+// What was read before it does not come back.
+TEST_CASE("vm policy: one that is read again while it is replaced does not take its place") {
+  Policed t;
+  const auto impl = t.fake.attach(t.host);
+  std::atomic<bool> enough = false;
+  std::vector<std::jthread> readers;
+  for (int i = 0; i < 3; ++i) {
+    readers.emplace_back([&] {
+      while (!enough) impl->reread_policy();
+    });
+  }
+  int wrong = 0;
+  for (int i = 1; i <= 50; ++i) {
+    IdlePolicy policy;
+    policy.lifetime = std::chrono::hours(i);
+    REQUIRE(impl->replace_policy(policy));
+    for (int look = 0; look < 10; ++look) {
+      if (impl->idle_policy() != policy) ++wrong;
+      std::this_thread::yield();
+    }
+  }
+  enough = true;
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("vm policy: one that can not be written down is refused, and nothing changes") {

@@ -60,6 +60,50 @@ TEST_CASE("vm stream home: when the Runtime ends what waits is done with limits 
   CHECK(done == 1);
 }
 
+// A guest may have a thousand streams end at once, sleep for long, and its ends and connects go on.
+TEST_CASE("vm stream home: looks, wakes and all else have threads of their own") {
+  TempDir dir;
+  FakeHost host(dir.path());
+  FakeVm fake(host);
+  const auto vm = fake.attach(host);
+  const auto home = host::make_stream_home(vm);
+  std::promise<void> go_on;
+  const auto held = go_on.get_future().share();
+  const auto fill = [&](const auto& add, size_t most) {
+    for (size_t i = 0; i < 2 * most; ++i) CHECK(add([held] { held.wait(); }));
+  };
+  const auto add_look = [&](const std::function<void()>& work) {
+    return home->later(StreamHome::Errand::look, [work](const Limits&) { work(); });
+  };
+  const auto add_wake = [&](const std::function<void()>& work) {
+    return home->later(StreamHome::Errand::wake, [work](const Limits&) { work(); });
+  };
+  const auto add_errand = [&](const std::function<void()>& work) {
+    return host.core->errands.add(work);
+  };
+  const auto is_done_by = [&](const auto& add) {
+    const auto done = std::make_shared<std::promise<void>>();
+    CHECK(add([done] { done->set_value(); }));
+    return done->get_future().wait_for(std::chrono::seconds(5)) == std::future_status::ready;
+  };
+  SUBCASE("looks beside the others") {
+    fill(add_errand, host::Errands::kMaxThreads);
+    fill(add_wake, host::Core::kMaxWakes);
+    CHECK(is_done_by(add_look));
+  }
+  SUBCASE("wakes beside the others") {
+    fill(add_errand, host::Errands::kMaxThreads);
+    fill(add_look, host::Errands::kMaxThreads);
+    CHECK(is_done_by(add_wake));
+  }
+  SUBCASE("all else beside them") {
+    fill(add_look, host::Errands::kMaxThreads);
+    fill(add_wake, host::Core::kMaxWakes);
+    CHECK(is_done_by(add_errand));
+  }
+  go_on.set_value();
+}
+
 TEST_CASE("vm stream home: without its Vm nothing is done") {
   TempDir dir;
   FakeHost host(dir.path());
