@@ -119,6 +119,12 @@ def taken_from_native(trees):
     return ast.Module([item for item in body if getattr(item, "name", None) in names], [])
 
 
+def base_name(base):
+    """Base or Base[Type]."""
+    base = base.value if isinstance(base, ast.Subscript) else base
+    return base.id if isinstance(base, ast.Name) else None
+
+
 def python_forms(is_aio):
     """"Class.method" and "function" of the package's sources and stubs."""
     members, bases = {}, {}
@@ -127,7 +133,7 @@ def python_forms(is_aio):
         members.setdefault("", set()).update(members_of(tree))
         for node in (item for item in tree.body if isinstance(item, ast.ClassDef)):
             members.setdefault(node.name, set()).update(members_of(node))
-            bases.setdefault(node.name, set()).update(b.id for b in node.bases if isinstance(b, ast.Name))
+            bases.setdefault(node.name, set()).update(filter(None, map(base_name, node.bases)))
     return joined(members, bases)
 
 

@@ -6,7 +6,8 @@
 
 Start with :class:`Runtime`. Every call that may block takes ``timeout=`` (seconds or a
 ``timedelta``) and ``cancel=`` (a :class:`CancelToken`), gives up the GIL, and can be interrupted by
-Ctrl-C; it then leaves nothing behind. Errors are :class:`MicrovmError`, one subclass per code.
+Ctrl-C; it then leaves nothing behind. ``close()`` of an object ends its calls that other threads are
+in, with ``Cancelled``. Errors are :class:`MicrovmError`, one subclass per code.
 ``libmicrovm.aio`` has the same for asyncio.
 """
 

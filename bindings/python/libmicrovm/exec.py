@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from . import values
+from .client import ProgramClient
 from .conversation import Conversation
 from .values import ExitStatus
 
@@ -165,7 +166,7 @@ class _TextWriter(io.TextIOWrapper):
         pass
 
 
-class Exec:
+class Exec(ProgramClient):
     """A program in a Vm, or rather one client of it: from ``vm.popen()`` and ``vm.attach_exec()``.
 
     ``stdout`` and ``stderr`` are files to read and to iterate over line by line, ``stdin`` (with
@@ -178,7 +179,7 @@ class Exec:
     """
 
     def __init__(self, native, text=False, encoding="utf-8", errors="replace", stdin_open=True):
-        self._native = native
+        super().__init__(native)
         self._outputs = _Outputs(native)
         self._status = None
         self._talk = None
@@ -191,23 +192,6 @@ class Exec:
             self.stderr = io.TextIOWrapper(self.stderr, encoding, errors)
             if self.stdin is not None:
                 self.stdin = _TextWriter(self.stdin, encoding, errors, write_through=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def __iter__(self):
-        while True:
-            output = self.read()
-            if output is None:
-                return
-            yield output
-
-    def __repr__(self):
-        state = "closed" if self.closed else f"id={self.id!r} pid={self.pid}"
-        return f"<libmicrovm.Exec {state}>"
 
     def read(self, *, timeout=None, cancel=None):
         """The next piece of output of either stream, as soon as there is one; None at the end."""
@@ -239,10 +223,6 @@ class Exec:
     def try_close_stdin(self) -> None:
         """As ``close_stdin()``, without waiting: WouldBlock, as ``try_write()``."""
         self._native.try_close_stdin()
-
-    def signal(self, signal, *, timeout=None, cancel=None) -> None:
-        """Sends a signal (a number, or of ``signal.Signals``) to the program's process group."""
-        self._native.signal(signal, timeout, cancel)
 
     def kill(self, *, timeout=None, cancel=None) -> None:
         """Sends SIGKILL."""
@@ -291,36 +271,3 @@ class Exec:
     def lost_bytes(self) -> int:
         """Output that ``stdout`` and ``stderr`` have missed so far."""
         return self._outputs.lost_bytes
-
-    @property
-    def id(self) -> str:
-        """Of the program; ``vm.attach_exec()`` takes it."""
-        return self._native.id()
-
-    @property
-    def pid(self) -> int:
-        """In the guest; 0 when it did not start, or had ended when this client attached."""
-        return self._native.pid()
-
-    @property
-    def position(self) -> int:
-        """Of the next byte ``read()`` gets from the library, in both streams together."""
-        return self._native.position()
-
-    @property
-    def writer(self) -> bool:
-        """Whether this client writes stdin."""
-        return self._native.writer()
-
-    def fileno(self) -> int:
-        """Readable when ``read()`` has something, for select() and the like."""
-        return self._native.fd()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed, or its Runtime was."""
-        return self._native.closed
-
-    def close(self) -> None:
-        """Lets go of the program: kills it, or detaches. May be repeated."""
-        self._native.close()

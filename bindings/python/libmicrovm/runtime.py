@@ -86,7 +86,11 @@ class Runtime:
         return self._native.closed
 
     def close(self) -> None:
-        """Closes it and all that came out of it; ends the Vms that die with it. May be repeated."""
+        """Closes it and all that came out of it; ends the Vms that die with it. May be repeated.
+
+        Calls that other threads are in end, with Cancelled, as soon as they leave nothing behind;
+        what they use is there until then.
+        """
         self._native.close()
 
     # ---- kernels and bases

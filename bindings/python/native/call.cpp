@@ -1,6 +1,7 @@
 #include "call.hpp"
 
 #include "arguments.hpp"
+#include "let_go.hpp"
 
 namespace microvm::python {
 
@@ -33,6 +34,7 @@ Call::Call(py::handle timeout, py::handle cancel)
 }
 
 void Call::carry_out(const Work& work) {
+  const Joined joined(user_token_, *token_);
   Helper* helper = on_main_thread() ? Helper::take() : nullptr;
   if (helper == nullptr) {
     carry_out_here(work);
@@ -44,28 +46,20 @@ void Call::carry_out(const Work& work) {
 }
 
 void Call::carry_out_here(const Work& work) {
-  std::optional<Joined> joined;
-  const CancelToken* token = user_token_ != nullptr ? &user_token_->token() : nullptr;
-  if (own_) {
-    joined.emplace(user_token_, *own_);
-    token = token_ = &*own_;
-  }
   Unlocked unlocked;
   unlocked_ = &unlocked;
   caller_ = PyThread_get_thread_ident();
   try {
-    work({token, timeout_});
+    work({&*token_, timeout_});
   } catch (const std::exception&) {
     thrown_ = std::current_exception();
   }
 }
 
 void Call::carry_out_elsewhere(Helper& helper, const Work& work) {
-  const Joined joined(user_token_, helper.token());
-  token_ = &helper.token();
   const std::function<void()> task = [&] {
     try {
-      work({token_, timeout_});
+      work({&*token_, timeout_});
     } catch (const std::exception&) {
       thrown_ = std::current_exception();
     }
@@ -78,7 +72,7 @@ void Call::carry_out_elsewhere(Helper& helper, const Work& work) {
     const auto news = errand.wait();
     if (news == Errand::News::done) return;
     if (news == Errand::News::none) {
-      check_signals(unlocked, helper.token());
+      check_signals(unlocked);
       continue;
     }
     unlocked.take_back();
@@ -88,13 +82,23 @@ void Call::carry_out_elsewhere(Helper& helper, const Work& work) {
 }
 
 // What comes after the first exception waits until the call is over, as the interpreter's own.
-void Call::check_signals(Unlocked& unlocked, CancelToken& token) {
+void Call::check_signals(Unlocked& unlocked) {
   unlocked.take_back();
   if (!raised_.is_there() && PyErr_CheckSignals() != 0) {
     raised_.take_current();
-    token.cancel();
+    token_->cancel();
   }
   unlocked.give_up();
+}
+
+void Call::end_with(const char* object) {
+  closed_ = object;
+  token_->cancel();
+}
+
+void Call::explain(Error& error) const {
+  const bool by_close = closed_ != nullptr && error.code == ErrorCode::cancelled && !is_over();
+  if (by_close) error.message = std::string(closed_) + " was closed under the call";
 }
 
 bool Call::on_caller(const std::function<void()>& python) {
@@ -110,6 +114,7 @@ bool Call::on_caller(const std::function<void()>& python) {
     guarded();
     unlocked_->give_up();
   } else {
+    const LibraryThread here(true);
     const auto state = PyGILState_Ensure();
     guarded();
     PyGILState_Release(state);

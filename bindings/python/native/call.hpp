@@ -5,10 +5,12 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "call_token.hpp"
 #include "errors.hpp"
 #include "helper.hpp"
 #include "interpreter.hpp"
@@ -46,8 +48,10 @@ class Call {
   // Before it has begun.
   [[nodiscard]] bool is_over() const { return user_token_ != nullptr && user_token_->cancelled(); }
 
-  // Of a call that has callbacks, before run().
-  void expect_callbacks() { own_.emplace(); }
+  // The object that it uses is closed, by another thread or from within the call: it ends as if it
+  // was cancelled. With the GIL.
+  void end_with(const char* object);
+
   // For callbacks, from within the call, without the GIL, on any thread: carries out `python` on
   // the thread that made the call. False: it has raised, and the call is over as soon as it may be.
   bool on_caller(const std::function<void()>& python);
@@ -56,15 +60,16 @@ class Call {
   void carry_out(const Work& work);
   void carry_out_elsewhere(Helper& helper, const Work& work);
   void carry_out_here(const Work& work);
-  void check_signals(Unlocked& unlocked, CancelToken& token);
+  void check_signals(Unlocked& unlocked);
+  void explain(Error& error) const;
   void guard(const std::function<void()>& python);
 
   std::chrono::milliseconds timeout_{0};
   py::object cancel_;
   Token* user_token_ = nullptr;
-  std::optional<CancelToken> own_;
+  CallToken token_;
+  const char* closed_ = nullptr;  // what it used, if that ended it
   // While it is under way.
-  CancelToken* token_ = nullptr;  // one that ends this call and no other
   Errand* errand_ = nullptr;
   Unlocked* unlocked_ = nullptr;
   unsigned long caller_ = 0;
@@ -76,7 +81,10 @@ template <class F>
 auto Call::run(F&& call) {
   std::optional<std::invoke_result_t<F&, const CallLimits&>> result;
   carry_out([&](const CallLimits& limits) { result.emplace(call(limits)); });
-  if (!raised_.is_there()) return unwrap(std::move(*result));
+  if (!raised_.is_there()) {
+    if (!*result) explain(result->error());
+    return unwrap(std::move(*result));
+  }
   {
     const Unlocked unlocked;
     if constexpr (!std::is_void_v<typename std::decay_t<decltype(*result)>::value_type>) {

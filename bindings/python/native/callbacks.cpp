@@ -4,6 +4,7 @@
 
 #include "arguments.hpp"
 #include "gate.hpp"
+#include "let_go.hpp"
 #include "values.hpp"
 
 namespace microvm::python {
@@ -46,6 +47,7 @@ class AnyThread {
   template <class F>
   static void within(F&& f) {
     if (!callback_gate().enter()) return;
+    const LibraryThread here(PyGILState_GetThisThreadState() == nullptr);
     const auto state = PyGILState_Ensure();
     f();
     PyGILState_Release(state);
@@ -60,7 +62,6 @@ class AnyThread {
 ProgressSink progress_sink(Call& call, py::handle function) {
   if (function.is_none()) return {};
   check_callable("progress", function);
-  call.expect_callbacks();
   return [&call, function](const Progress& progress) {
     call.on_caller([&] { function(describe(progress)); });
   };
@@ -68,7 +69,6 @@ ProgressSink progress_sink(Call& call, py::handle function) {
 
 DataSink data_sink(Call& call, py::handle write) {
   check_callable("sink", write);
-  call.expect_callbacks();
   return [&call, write](std::span<const std::byte> data) -> Result<void> {
     if (!call.on_caller([&] { write(bytes(data)); })) return raised();
     return {};
@@ -77,7 +77,6 @@ DataSink data_sink(Call& call, py::handle write) {
 
 DataSource data_source(Call& call, py::handle read) {
   check_callable("source", read);
-  call.expect_callbacks();
   return [&call, read](std::span<std::byte> buffer) -> Result<size_t> {
     size_t size = 0;
     const auto fill = [&] {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "call.hpp"
+#include "let_go.hpp"
 #include "process.hpp"
 #include "zeroed.hpp"
 
@@ -60,7 +61,7 @@ class Handle final : public Closable, public Zeroed {
     close();
   }
 
-  // It ends when the last call that uses it is over.
+  // Calls that use it end as soon as they leave nothing behind, and it with the last of them.
   void close() override {
     if (!value_) return;
     if (process_ != process_number()) {
@@ -69,10 +70,8 @@ class Handle final : public Closable, public Zeroed {
       value_.reset();
       return;
     }
-    auto value = std::move(value_);
-    value_.reset();
-    const Unlocked unlocked;
-    value.reset();
+    for (Call* call : calls_) call->end_with(what_);
+    let_go(std::exchange(value_, nullptr));
   }
   [[nodiscard]] bool closed() const { return !value_; }
   [[nodiscard]] const std::shared_ptr<Family>& family() const { return family_; }
@@ -96,11 +95,18 @@ class Handle final : public Closable, public Zeroed {
   // A call that may block: f(T&, const CallLimits&) -> Result.
   template <class F>
   auto use(Call& call, F&& f) const {
+    return share(call, [&](const std::shared_ptr<T>& value, const CallLimits& limits) {
+      return f(*value, limits);
+    });
+  }
+  // One whose result needs it too: f(std::shared_ptr<T>, const CallLimits&) -> Result.
+  template <class F>
+  auto share(Call& call, F&& f) const {
     auto value = get();
+    const UnderWay under_way(calls_, call);
     return call.run([&](const CallLimits& limits) {
-      auto result = f(*value, limits);
-      value.reset();
-      return result;
+      const auto used = std::move(value);
+      return f(used, limits);
     });
   }
   // One that takes what is there with `now`, and only else waits for it with `f`. Where something
@@ -124,6 +130,21 @@ class Handle final : public Closable, public Zeroed {
   }
 
  private:
+  // With the GIL when it begins and when it is over.
+  class UnderWay {
+   public:
+    UnderWay(std::vector<Call*>& calls, Call& call) : calls_(calls), call_(call) {
+      calls_.push_back(&call_);
+    }
+    ~UnderWay() { std::erase(calls_, &call_); }
+    UnderWay(const UnderWay&) = delete;
+    UnderWay& operator=(const UnderWay&) = delete;
+
+   private:
+    std::vector<Call*>& calls_;
+    Call& call_;
+  };
+
   [[nodiscard]] std::shared_ptr<T> get() const {
     if (process_ != process_number()) fail_forked(what_);
     if (!value_) fail_closed(what_);
@@ -135,6 +156,7 @@ class Handle final : public Closable, public Zeroed {
   std::shared_ptr<Family> family_;
   uint32_t process_;
   mutable bool being_read_ = false;
+  mutable std::vector<Call*> calls_;
 };
 
 }  // namespace microvm::python

@@ -1,13 +1,11 @@
 #include "helper.hpp"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <cerrno>
 #include <ctime>
 #include <vector>
 
 #include "process.hpp"
+#include "thread.hpp"
 
 namespace microvm::python {
 
@@ -87,27 +85,15 @@ Helper* Helper::take() {
 }
 
 void Helper::give_back() {
-  if (token_.cancelled()) token_ = CancelToken();
   pool().free.push_back(this);
 }
 
-// Signals of the process are for its other threads.
 bool Helper::start_thread() {
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread{};
   const auto body = [](void* self) -> void* {
     static_cast<Helper*>(self)->work();
     return nullptr;
   };
-  const int status = ::pthread_create(&thread, nullptr, body, this);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (status != 0) return false;
-  ::pthread_setname_np(thread, "microvm-call");
-  ::pthread_detach(thread);
-  return true;
+  return python::start_thread("microvm-call", body, this);
 }
 
 void Helper::start(Errand& errand) {

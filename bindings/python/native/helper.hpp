@@ -14,8 +14,6 @@
 #include <functional>
 #include <mutex>
 
-#include "microvm/cancel.hpp"
-
 namespace microvm::python {
 
 class Semaphore {
@@ -70,8 +68,6 @@ class Helper {
   void give_back();
 
   void start(Errand& errand);
-  // Of the errand under way.
-  [[nodiscard]] CancelToken& token() { return token_; }
 
  private:
   Helper() = default;
@@ -80,7 +76,6 @@ class Helper {
 
   Semaphore wanted_;
   Errand* errand_ = nullptr;
-  CancelToken token_;
 };
 
 }  // namespace microvm::python

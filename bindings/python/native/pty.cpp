@@ -9,6 +9,9 @@ using VmHandle = Handle<Vm>;
 using PtyHandle = Handle<Pty>;
 using PtyPointer = std::unique_ptr<PtyHandle>;
 
+// SIGHUP, after 5 s SIGKILL.
+constexpr std::chrono::seconds kHangUpLimit{8};
+
 py::object output(const std::optional<PtyOutput>& read) {
   if (!read) return py::none();
   return py::make_tuple(bytes(read->data), read->lost_bytes);
@@ -31,11 +34,27 @@ PtyOptions pty_options(const Options& options) {
   return wanted;
 }
 
+// One that nobody gets is closed: dropping it would only detach.
+struct StartedPty {
+  Pty pty;
+  std::shared_ptr<Vm> vm;
+};
+
+void abandon(StartedPty& started) {
+  static_cast<void>(
+      started.vm->close_pty(std::string(started.pty.id()), {.timeout = kHangUpLimit}));
+}
+
 PtyPointer pty(const VmHandle& vm, const py::dict& given, py::handle timeout, py::handle cancel) {
   const PtyOptions wanted = pty_options(Options(given));
   Call call(timeout, cancel);
-  return make_pty(
-      vm.use(call, [&](Vm& v, const CallLimits& limits) { return v.pty(wanted, limits); }), vm);
+  auto started = vm.share(call, [&](const auto& v, const CallLimits& limits) -> Result<StartedPty> {
+    auto pty = v->pty(wanted, limits);
+    if (!pty) return tl::unexpected(pty.error());
+    return StartedPty{std::move(*pty), v};
+  });
+  let_go(std::move(started.vm));
+  return make_pty(std::move(started.pty), vm);
 }
 
 PtyPointer attach_pty(const VmHandle& vm, py::handle given_id, const py::dict& given,

@@ -20,7 +20,6 @@ class Token : public Zeroed {
   }
   [[nodiscard]] bool cancelled() const { return made().cancelled(); }
   [[nodiscard]] int fd() const { return made().fd(); }
-  [[nodiscard]] const CancelToken& token() const { return made(); }
 
   // A call that has a token of its own, as long as it is under way.
   void join(CancelToken* call) {

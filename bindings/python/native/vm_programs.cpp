@@ -1,4 +1,6 @@
 // Vm: programs and terminals.
+#include <csignal>
+
 #include "arguments.hpp"
 #include "bindings.hpp"
 #include "values.hpp"
@@ -8,6 +10,9 @@ namespace microvm::python {
 namespace {
 
 using VmHandle = Handle<Vm>;
+
+// Its guest may be stuck, and who has pressed Ctrl-C waits.
+constexpr std::chrono::seconds kPatienceWithAbandoned{2};
 
 ExecOptions exec_options(const Options& options) {
   ExecOptions wanted;
@@ -30,12 +35,29 @@ std::unique_ptr<Handle<Exec>> make_exec(Exec&& exec, const VmHandle& vm) {
   return std::make_unique<Handle<Exec>>("the Exec", std::move(exec), vm.family());
 }
 
+// One that nobody gets is ended. Dropping does that, but for what is detached.
+struct StartedExec {
+  Exec exec;
+  bool detached;
+};
+
+void abandon(StartedExec& started) {
+  if (!started.detached) return;
+  const CallLimits limits{.timeout = kPatienceWithAbandoned};
+  static_cast<void>(started.exec.signal(SIGKILL, limits));
+  static_cast<void>(started.exec.wait(limits));
+}
+
 std::unique_ptr<Handle<Exec>> exec(const VmHandle& vm, const py::dict& given, py::handle timeout,
                                    py::handle cancel) {
   const ExecOptions wanted = exec_options(Options(given));
   Call call(timeout, cancel);
-  return make_exec(
-      vm.use(call, [&](Vm& v, const CallLimits& limits) { return v.exec(wanted, limits); }), vm);
+  auto started = vm.use(call, [&](Vm& v, const CallLimits& limits) -> Result<StartedExec> {
+    auto exec = v.exec(wanted, limits);
+    if (!exec) return tl::unexpected(exec.error());
+    return StartedExec{std::move(*exec), wanted.detached};
+  });
+  return make_exec(std::move(started.exec), vm);
 }
 
 std::unique_ptr<Handle<Exec>> attach_exec(const VmHandle& vm, py::handle given_id,

@@ -31,10 +31,11 @@ class Launch {
   Launch(Worker& worker, const Limits& limits, const Stopwatch& clock, LaunchTimes& times)
       : worker_(worker), limits_(limits), clock_(clock), times_(times) {}
 
-  Result<base::Fd> wait_agent();
+  Result<base::Fd> wait_ready(Identity identity);
   Error explain(Error error);
 
  private:
+  Result<base::Fd> wait_agent();
   Result<void> on_message(Received received);
   std::optional<wire::ExitEvent> wait_exit(const Limits& limits);
   std::string kernel_words();
@@ -83,6 +84,22 @@ Result<base::Fd> Launch::wait_agent() {
     if (auto ok = on_message(std::move(*received)); !ok) return base::fail(ok.error());
   }
   return std::move(agent_);
+}
+
+// A guest's kernel gives up a connection that is not there in 2 s, and on a busy host it may not
+// be: then the agent hangs up and rings again. One that does not is the end of the time, or of the
+// guest.
+Result<base::Fd> Launch::wait_ready(Identity identity) {
+  for (;;) {
+    auto agent = wait_agent();
+    if (!agent) return agent;
+    Doorbell doorbell(std::move(*agent), identity);
+    const auto ready = doorbell.wait_ready(limits_);
+    if (ready) return doorbell.take_stream();
+    if (ready.error().code != ErrorCode::vm_gone) return base::fail(ready.error());
+    // The one before may have been read.
+    if (auto fresh = make_identity(identity.hostname)) identity.seed = fresh->seed;
+  }
 }
 
 std::optional<wire::ExitEvent> Launch::wait_exit(const Limits& limits) {
@@ -134,14 +151,10 @@ Result<base::Fd> launch_guest(Worker& worker, wire::Message request, std::span<c
   auto sent =
       send_control(worker.control(), {kStartId, std::move(request)}, fds, limits, kStarting);
   if (!sent) return base::fail(launch.explain(sent.error()));
-  auto agent = launch.wait_agent();
-  if (!agent) return base::fail(launch.explain(agent.error()));
-  Doorbell doorbell(std::move(*agent), std::move(identity));
-  if (auto ready = doorbell.wait_ready(limits); !ready) {
-    return base::fail(launch.explain(ready.error()));
-  }
+  auto doorbell = launch.wait_ready(std::move(identity));
+  if (!doorbell) return base::fail(launch.explain(doorbell.error()));
   times.ready_us = clock.us();
-  return doorbell.take_stream();
+  return doorbell;
 }
 
 std::string last_lines(std::string_view text, size_t lines) {

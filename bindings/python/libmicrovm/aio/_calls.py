@@ -29,7 +29,11 @@ class RuntimeCalls:
     _work: Work
 
     async def close(self) -> None:
-        """Closes it and all that came out of it; ends the Vms that die with it. May be repeated."""
+        """Closes it and all that came out of it; ends the Vms that die with it. May be repeated.
+
+        Calls that other threads are in end, with Cancelled, as soon as they leave nothing behind;
+        what they use is there until then.
+        """
         return await self._close()
 
     async def _close(self, *arguments: Any, **options: Any) -> None:

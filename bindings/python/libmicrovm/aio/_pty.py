@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Optional, Union
 
 from .. import values
 from .._typing import Data, Timeout
 from ..values import ExitStatus, PtyOutput, PtySize
-from ._exec import Handle, as_bytes
-from ._work import Deadline, Work
+from ._handle import ProgramClient, as_bytes
+from ._work import Deadline
 
 if TYPE_CHECKING:
     from .. import _native
 
 
-class Pty(Handle["_native.Pty"]):
+class Pty(ProgramClient["_native.Pty", PtyOutput]):
     """A program on a terminal, or rather one client of it: from ``vm.pty()`` and ``vm.attach_pty()``.
 
     ``async for`` gives its output as it comes. Leaving the ``async with`` block and ``close()`` only detach.
     """
 
-    async def __aenter__(self) -> Pty:
-        return self
-
-    async def __aiter__(self) -> AsyncIterator[PtyOutput]:
-        while (output := await self.read()) is not None:
-            yield output
-
-    async def read(self, *, timeout: Timeout = None) -> Optional[PtyOutput]:
-        """The next piece of output, as soon as there is one; None at the end."""
-        return values.pty_output(await self._reads.until(self._native.try_read, Deadline(timeout)))
+    async def _read(self, deadline: Deadline) -> Optional[PtyOutput]:
+        return values.pty_output(await self._reads.until(self._native.try_read, deadline))
 
     async def write(self, data: Data, *, timeout: Timeout = None) -> None:
         """Keys, as a terminal sends them: "\\r" is Enter, "\\x03" Ctrl-C. Waits while the program does not read."""
@@ -42,10 +33,6 @@ class Pty(Handle["_native.Pty"]):
         """A new size, a PtySize or ``(rows, columns)``; only a writer's counts."""
         await self._work.call(lambda left, token: self._native.resize(size, left, token), timeout)
 
-    async def signal(self, signal: int, *, timeout: Timeout = None) -> None:
-        """Sends a signal to the foreground process group of the terminal."""
-        await self._work.call(lambda left, token: self._native.signal(signal, left, token), timeout)
-
     async def detach(self) -> None:
         """Closes this client's connection; the program goes on."""
         await self._work.do(self._native.detach)
@@ -53,23 +40,3 @@ class Pty(Handle["_native.Pty"]):
     async def wait(self, *, timeout: Timeout = None) -> ExitStatus:
         """Discards output that was not read and waits for the program's end."""
         return values.exit_status(await self._reads.until(self._native.try_wait, Deadline(timeout)))
-
-    @property
-    def id(self) -> str:
-        """Of the session; ``vm.attach_pty()`` takes it."""
-        return self._native.id()
-
-    @property
-    def pid(self) -> int:
-        """In the guest; 0 when it did not start or has ended."""
-        return self._native.pid()
-
-    @property
-    def position(self) -> int:
-        """Of the next byte ``read()`` returns."""
-        return self._native.position()
-
-    @property
-    def writer(self) -> bool:
-        """Whether this client writes."""
-        return self._native.writer()

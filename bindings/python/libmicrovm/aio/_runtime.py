@@ -10,7 +10,7 @@ from .. import runtime, values, vm
 from .._typing import Text, Timeout
 from ..values import VmEvent
 from ._calls import RuntimeCalls
-from ._exec import Handle
+from ._handle import Handle
 from ._vm import Vm
 from ._work import Deadline, Work
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 class EventStream(Handle["_native.EventStream"]):
     """What happens to the Vms of a data directory: ``async for event in await rt.events(follow=True)``."""
-
-    async def __aenter__(self) -> EventStream:
-        return self
 
     async def __aiter__(self) -> AsyncIterator[VmEvent]:
         while (event := await self.next()) is not None:

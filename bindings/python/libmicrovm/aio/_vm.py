@@ -12,7 +12,8 @@ from .._typing import Data, Timeout
 from ..exec import ExecResult
 from ..values import ExitStatus, FileEvent, VmEnding
 from ._calls import VmCalls
-from ._exec import Exec, Handle
+from ._exec import Exec
+from ._handle import Handle
 from ._pty import Pty
 from ._ready import Side
 from ._work import Deadline, Work
@@ -20,12 +21,12 @@ from ._work import Deadline, Work
 # As CollectOptions has it.
 _COLLECTED_BYTES = 1 << 20
 
+# For programs that nobody got, whose guest may be stuck; a terminal is hung up, and after 5 s killed.
+_END_SECONDS, _HANG_UP_SECONDS = 2, 8
+
 
 class Watch(Handle["_native.Watch"]):
     """What happens to files of a guest, as it happens: ``async for event in await vm.watch(path)``."""
-
-    async def __aenter__(self) -> Watch:
-        return self
 
     async def __aiter__(self) -> AsyncIterator[FileEvent]:
         while (event := await self.next()) is not None:
@@ -39,9 +40,6 @@ class Watch(Handle["_native.Watch"]):
 
 class LogStream(Handle["_native.LogStream"]):
     """What a Vm's log keeps, then what comes: ``async for data in await vm.follow_logs()``."""
-
-    async def __aenter__(self) -> LogStream:
-        return self
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (data := await self.read()) is not None:
@@ -130,7 +128,9 @@ class Vm(VmCalls):
 
     async def _start(self, options: dict[str, Any], timeout: Timeout) -> Exec:
         native = await self._work.call(
-            lambda left, token: self._native.exec(options, left, token), timeout, _native.Exec.close
+            lambda left, token: self._native.exec(options, left, token),
+            timeout,
+            _end_detached if options.get("detached") else _native.Exec.close,
         )
         return Exec(native, self._work)
 
@@ -148,9 +148,15 @@ class Vm(VmCalls):
 
     async def _pty(self, argv: Any = None, *, timeout: Timeout, **options: Any) -> Pty:
         native = await self._work.call(
-            lambda left, token: self._native.pty({"argv": argv, **options}, left, token), timeout, _native.Pty.close
+            lambda left, token: self._native.pty({"argv": argv, **options}, left, token), timeout, self._hang_up
         )
         return Pty(native, self._work)
+
+    def _hang_up(self, made: _native.Pty) -> None:
+        try:
+            self._native.close_pty(made.id(), _HANG_UP_SECONDS, None)
+        finally:
+            made.close()
 
     async def _attach_pty(self, id: str, *, timeout: Timeout, **options: Any) -> Pty:
         native = await self._work.call(
@@ -200,3 +206,12 @@ def _end_all(vms: list[vm.Vm]) -> None:
     for each in vms:
         each.terminate()
         each.close()
+
+
+def _end_detached(made: _native.Exec) -> None:
+    """Closing it would leave it running."""
+    try:
+        made.signal(9, _END_SECONDS, None)
+        made.wait(_END_SECONDS, None)
+    finally:
+        made.close()

@@ -26,7 +26,9 @@ struct VsockLimits {
   uint32_t window_bytes = 128 * 1024;  // what the device buffers for one slow host reader, at most
   // RSTs for unknown connections that wait for receive buffers; a guest that gives none loses more.
   size_t pending_resets = 256;
-  std::chrono::milliseconds connect{5000};
+  // For a guest's kernel to answer. Who asks has limits of its own; this one only ends what nobody
+  // waits for any more, and a guest that is busy on a busy host has taken more than five seconds.
+  std::chrono::milliseconds connect{60'000};
   std::chrono::milliseconds close{8000};  // for the guest to acknowledge the end of a connection
   // What the guest asks for before it has handled a transport reset waits so long at most, for a
   // driver that does not show it.

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+
+import pytest
 
 import libmicrovm
+
+
+def until(seen: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 60
+    while not seen() and time.monotonic() < end:
+        time.sleep(0.1)
+    return seen()
+
 
 # Says when a call begins, and what became of it. One interpreter for all: a start takes seconds in the rig.
 INTERRUPTED = """
@@ -59,6 +72,66 @@ def test_ctrl_c_in_every_kind_of_call(runtime: libmicrovm.Runtime, vm: libmicrov
     assert [each.name for each in runtime.vms() if each.name.startswith("interrupted")] == []
     assert len(runtime.images()) == images
     assert [each.id for each in vm.execs() if each.ended is None] == []
+
+
+# A handler takes so long that the call succeeds, and raises then.
+@pytest.mark.parametrize("start", ["pty", "popen"])
+def test_what_an_interrupted_call_has_started_ends(vm: libmicrovm.Vm, start: str) -> None:
+    def is_there() -> bool:
+        listed: list[libmicrovm.ExecInfo | libmicrovm.PtyInfo] = [*vm.execs(), *vm.ptys()]
+        return any(each.id == "nobodys" and each.ended is None for each in listed)
+
+    seen: list[bool] = []
+
+    def interrupt(*_: object) -> None:
+        os.kill(worker, signal.SIGCONT)
+        seen.append(until(is_there))
+        time.sleep(3)
+        raise KeyboardInterrupt
+
+    worker = vm.info().worker_pid
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
+    os.kill(worker, signal.SIGSTOP)  # so that the call is under way when the signal comes
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            if start == "pty":
+                vm.pty(["sleep", "600"], id="nobodys")
+            else:
+                vm.popen(["sleep", "600"], id="nobodys", detached=True)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+        signal.signal(signal.SIGUSR1, before)
+        timer.join()
+    assert seen == [True]
+    assert not is_there()
+
+
+# A Runtime that the collector finds where the Runtime's own thread tells of an event.
+COLLECTED = """
+import gc, os, signal, threading, libmicrovm
+gc.disable()
+told = threading.Event()
+def on_event(event):
+    if event.kind == libmicrovm.VmEventKind.TERMINATED:
+        print("collected", gc.collect() > 0, flush=True)
+        told.set()
+rt = libmicrovm.Runtime(on_event=on_event)
+vm = rt.run("counter")
+kept = [rt, vm]
+kept.append(kept)
+worker = vm.info().worker_pid
+del rt, vm, kept
+os.kill(worker, signal.SIGKILL)
+assert told.wait(60)
+print("done", flush=True)
+"""
+
+
+def test_a_runtime_that_is_collected_on_its_own_thread(runtime: libmicrovm.Runtime) -> None:
+    ran = subprocess.run([sys.executable, "-c", COLLECTED], stdout=subprocess.PIPE, text=True, timeout=120)
+    assert (ran.returncode, ran.stdout) == (0, "collected True\ndone\n")
 
 
 ENDS = """

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import pathlib
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Coroutine
-from typing import Any, Optional
+from collections.abc import Callable, Coroutine
+from typing import Any, Optional, TypeVar
 
 import pytest
 
@@ -19,6 +20,8 @@ import libmicrovm
 from libmicrovm import aio
 from libmicrovm.aio._ready import Side
 from libmicrovm.aio._work import Deadline, Work
+
+T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -185,6 +188,172 @@ def test_its_time_limit_and_its_end() -> None:
         other.theirs.send(b"z")
         assert await next_one == b"z"
         os.close(number)
+
+    run(work())
+
+
+class Both:
+    """A descriptor that one task reads and another writes, and that can become another file's."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.setblocking(False)
+        self.reads, self.writes = Side(self.ours.fileno), Side(self.ours.fileno, writes=True)
+        self.reads.other, self.writes.other = self.writes, self.reads
+
+    def try_read(self) -> bytes:
+        return self._now(lambda: self.ours.recv(1))
+
+    def try_write(self) -> int:
+        return self._now(lambda: self.ours.send(b"x"))
+
+    def _now(self, attempt: Callable[[], T]) -> T:
+        try:
+            return attempt()
+        except BlockingIOError:
+            raise libmicrovm.WouldBlock("nothing goes now") from None
+
+    def fill(self) -> None:
+        with pytest.raises(libmicrovm.WouldBlock):
+            while True:
+                self.try_write()
+
+    def attach_again(self) -> None:
+        """The same number for another file, as a stream does that has attached again."""
+        again, theirs = socket.socketpair()
+        os.dup2(again.fileno(), self.ours.fileno())
+        again.close()
+        self.ours.setblocking(False)
+        self.theirs.close()
+        self.theirs = theirs
+
+
+def test_who_writes_to_a_stream_that_attached_again_takes_the_reader_along() -> None:
+    async def work() -> None:
+        both = Both()
+        reading = asyncio.ensure_future(both.reads.until(both.try_read, Deadline(None)))
+        await asyncio.sleep(0.01)
+        both.attach_again()
+        both.fill()
+        writing = asyncio.ensure_future(both.writes.until(both.try_write, Deadline(None)))
+        await asyncio.sleep(0.01)
+        both.theirs.send(b"y")
+        assert await reading == b"y"
+        both.theirs.recv(1 << 20)
+        assert await writing == 1
+
+    run(work())
+
+
+def test_who_gives_up_on_one_that_attached_again_leaves_the_other_direction() -> None:
+    async def work() -> None:
+        both = Both()
+        both.fill()
+        writing = asyncio.ensure_future(both.writes.until(both.try_write, Deadline(None)))
+        reading = asyncio.ensure_future(both.reads.until(both.try_read, Deadline(0.1)))
+        await asyncio.sleep(0.01)
+        both.attach_again()
+        both.fill()
+        with pytest.raises(libmicrovm.DeadlineExceeded):
+            await reading
+        both.theirs.recv(1 << 20)
+        assert await writing == 1
+
+    run(work())
+
+
+def test_a_closed_side_is_not_waited_for() -> None:
+    async def work() -> None:
+        pipe = Pipe()
+        side = Side(pipe.fd)
+        side.close()
+        with pytest.raises(libmicrovm.VmGone):
+            await side.until(pipe.try_read, Deadline(5))
+
+    run(work())
+
+
+@pytest.mark.parametrize("closed", ["stream", "runtime"])
+def test_closing_tells_who_waits(tmp_path: pathlib.Path, closed: str) -> None:
+    async def work() -> None:
+        async with aio.Runtime(tmp_path) as runtime:
+            events = await runtime.events(follow=True)
+            waiting = asyncio.ensure_future(events.next())
+            await asyncio.sleep(0.05)
+            await (events if closed == "stream" else runtime).close()
+            with pytest.raises(libmicrovm.VmGone):
+                await waiting
+            assert events.closed
+
+    run(work())
+
+
+class NativeVm:
+    """Makes programs although it is cancelled, and notes what becomes of them."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.said: list[tuple[object, ...]] = []
+
+    def exec(self, options: dict[str, Any], left: Optional[float], token: libmicrovm.CancelToken) -> NativeVm:
+        self.begun.set()
+        assert token.wait(20)
+        return self
+
+    def pty(self, options: dict[str, Any], left: Optional[float], token: libmicrovm.CancelToken) -> NativeVm:
+        return self.exec(options, left, token)
+
+    def id(self) -> str:
+        return "the id"
+
+    def close_pty(self, id: str, timeout: float, cancel: None) -> None:
+        self.said.append(("close_pty", id))
+
+    def signal(self, number: int, timeout: float, cancel: None) -> None:
+        self.said.append(("signal", number))
+
+    def wait(self, timeout: float, cancel: None) -> None:
+        self.said.append(("wait",))
+
+    def close(self) -> None:
+        self.said.append(("close",))
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (lambda vm: vm.pty(["sh"]), [("close_pty", "the id"), ("close",)]),
+        (lambda vm: vm.popen(["sleep"], detached=True), [("signal", 9), ("wait",), ("close",)]),
+        (lambda vm: vm.popen(["sleep"]), [("close",)]),
+    ],
+)
+def test_a_program_that_nobody_gets_is_ended(
+    monkeypatch: pytest.MonkeyPatch, start: Callable[[aio.Vm], Coroutine[Any, Any, Any]], said: list[tuple[object, ...]]
+) -> None:
+    async def work() -> None:
+        native, threads = NativeVm(), Work(1)
+        monkeypatch.setattr("libmicrovm._native.Exec", NativeVm)
+        sync: Any = type("Vm", (), {"_native": native})()
+        task = asyncio.ensure_future(start(aio.Vm(sync, threads)))
+        while not native.begun.is_set():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert native.said == said
+        threads.close()
+
+    run(work())
+
+
+def test_input_that_is_none_is_refused_at_once() -> None:
+    async def work() -> None:
+        pipe = Pipe()
+        native: Any = type("Exec", (), {"fd": pipe.fd, "try_read": pipe.try_read, "closed": False})()
+        program = aio.Exec(native, Work(1))
+        wrong: Any = 5
+        with pytest.raises(TypeError):
+            await program.communicate(wrong, timeout=20)
 
     run(work())
 

@@ -84,20 +84,81 @@ def test_a_closed_runtime_says_so(tmp_path):
     assert "closed" in repr(runtime)
 
 
-def test_a_call_under_way_ends_before_what_it_uses(tmp_path, large_tar, soon):
+class InThread:
+    """A call in a thread of its own, and what it raised."""
+
+    def __init__(self, call, *arguments, **options):
+        self.raised = None
+        self._call = lambda: call(*arguments, **options)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        try:
+            self._call()
+        except libmicrovm.MicrovmError as error:
+            self.raised = error
+
+    def end(self):
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        return self.raised
+
+
+def test_close_ends_the_calls_of_other_threads(tmp_path, large_tar):
     runtime = Runtime(tmp_path)
     began = threading.Event()
-    made = []
-
-    def import_it():
-        made.append(runtime.import_base("a", large_tar, progress=lambda _: began.set()))
-
-    thread = threading.Thread(target=import_it)
-    thread.start()
+    importing = InThread(
+        runtime.import_base, "a", large_tar, progress=lambda _: began.set(), cancel=CancelToken()
+    )
     assert began.wait(30)
     runtime.close()
-    thread.join(60)
-    assert made[0].name == "a"
+    raised = importing.end()
+    assert isinstance(raised, Cancelled) and "the Runtime was closed under the call" in str(raised)
+    with Runtime(tmp_path) as again:
+        assert again.bases() == []
+
+
+def test_close_ends_the_call_of_the_main_thread(runtime, soon):
+    events = runtime.events(follow=True)
+    token = CancelToken()
+    soon(events.close)
+    with pytest.raises(Cancelled, match="the EventStream was closed under the call"):
+        events.next(timeout=30, cancel=token)
+    assert not token.cancelled
+    # That object's calls, and no others.
+    with runtime.events(follow=True) as others, pytest.raises(TimeoutError):
+        others.next(timeout=0.05)
+
+
+def test_close_from_within_a_call_ends_it(tmp_path, large_tar):
+    runtime = Runtime(tmp_path)
+    with pytest.raises(Cancelled, match="the Runtime was closed under the call"):
+        runtime.import_base("a", large_tar, progress=lambda _: runtime.close())
+    assert runtime.closed
+
+
+def test_one_thread_at_a_time_reads(runtime):
+    with runtime.events(follow=True) as events:
+        reading = InThread(events.next, timeout=1)
+        time.sleep(0.2)
+        for read in (events.next, events.try_next):
+            with pytest.raises(libmicrovm.Busy, match="another thread reads"):
+                read()
+        assert isinstance(reading.end(), libmicrovm.DeadlineExceeded)
+        with pytest.raises(TimeoutError):  # its turn is over
+            events.next(timeout=0.05)
+
+
+def test_calls_of_many_threads_take_few_descriptors(runtime):
+    runtime.images()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        calls = [InThread(CancelToken().wait, timeout=0.2) for _ in range(100)]
+        assert [call.end() for call in calls] == [None] * 100
+    del calls
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) - before <= 40
 
 
 def test_one_that_is_dropped_is_closed(tmp_path):

@@ -1,0 +1,111 @@
+#include "host/worker/launch.hpp"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+
+#include <future>
+
+#include "host/session/agent_messages.hpp"
+#include "host/session/frame_stream.hpp"
+#include "host/worker/control_channel.hpp"
+#include "sys/file.hpp"
+#include "sys/socket.hpp"
+
+using namespace microvm;
+using namespace microvm::host;
+using namespace std::chrono_literals;
+using wire::FrameType;
+
+namespace {
+
+Limits launch_limits() {
+  return Limits({}, 5s);
+}
+
+sys::Process idle_process() {
+  const auto sleep = sys::open_at(AT_FDCWD, "/bin/sleep", O_RDONLY);
+  REQUIRE(sleep);
+  auto process = sys::spawn(sleep->get(), {.arguments = {"sleep", "60"}});
+  REQUIRE(process);
+  return std::move(*process);
+}
+
+// A launch, and the worker's end and the guest's, which the test plays.
+struct Launching {
+  explicit Launching(Limits within = launch_limits()) {
+    auto sockets = sys::seqpacket_pair();
+    REQUIRE(sockets);
+    REQUIRE(sys::set_nonblocking(sockets->first.get()));
+    REQUIRE(sys::set_nonblocking(sockets->second.get()));
+    control = std::move(sockets->first);
+    worker.emplace(idle_process(), std::move(sockets->second));
+    launched = std::async(std::launch::async, [this, within] {
+      return launch_guest(*worker, wire::RestoreRequest{}, {}, *make_identity("web"), within, clock,
+                          times);
+    });
+    const auto request = receive_control(control.get(), launch_limits(), "test");
+    REQUIRE(request);
+    say({request->envelope.request_id, wire::OkReply{}}, {});
+  }
+  ~Launching() {
+    control.reset();
+    if (launched.valid()) launched.wait();
+  }
+  void say(const wire::Envelope& envelope, std::vector<int> fds) {
+    REQUIRE(send_control(control.get(), envelope, fds, launch_limits(), "test"));
+  }
+  // The guest's end of a doorbell that rings and, with `hello`, says so.
+  base::Fd ring() {
+    auto pair = sys::stream_pair();
+    REQUIRE(pair);
+    say({0, wire::AgentEvent{}}, {pair->second.get()});
+    FrameWriter writer;
+    const auto hello = encode_message(microvm_agent_Hello{});
+    REQUIRE(writer.write(pair->first.get(), FrameType::hello, hello, launch_limits(), "test"));
+    return std::move(pair->first);
+  }
+  std::string take_seed(const base::Fd& guest) {
+    FrameReader reader;
+    const auto frame = reader.read(guest.get(), launch_limits(), "test");
+    REQUIRE((frame && *frame));
+    const auto identity = decode_message<microvm_agent_Identity>((*frame)->body);
+    REQUIRE(identity);
+    return {reinterpret_cast<const char*>(identity->seed.bytes), identity->seed.size};
+  }
+
+  base::Fd control;
+  std::optional<Worker> worker;
+  Stopwatch clock;
+  LaunchTimes times;
+  std::future<Result<base::Fd>> launched;
+};
+
+}  // namespace
+
+TEST_CASE("launch: an agent that hangs up and rings again is waited for") {
+  Launching t;
+  base::Fd first = t.ring();
+  const std::string seed = t.take_seed(first);
+  first.reset();
+  const base::Fd second = t.ring();
+  CHECK(t.take_seed(second) != seed);
+  FrameWriter writer;
+  const auto ready = encode_message(microvm_agent_Ready{});
+  REQUIRE(writer.write(second.get(), FrameType::ready, ready, launch_limits(), "test"));
+  CHECK(t.launched.get());
+}
+
+TEST_CASE("launch: one that hangs up and does not is the end of the time, or of the guest") {
+  SUBCASE("time") {
+    Launching t(Limits({}, 100ms));
+    t.ring().reset();
+    const auto launched = t.launched.get();
+    CHECK(launched.error().code == ErrorCode::guest_failed);
+  }
+  SUBCASE("guest") {
+    Launching t;
+    t.ring().reset();
+    t.say({0, wire::ExitEvent{}}, {});
+    CHECK(t.launched.get().error().code == ErrorCode::guest_failed);
+  }
+}
