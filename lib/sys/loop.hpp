@@ -55,7 +55,8 @@ class Loop {
   // For who will not be allowed to make threads later on, when files are read or written.
   virtual void prepare_file_io() {}
 
-  virtual TimerId after(std::chrono::milliseconds delay, std::function<void()> fire) = 0;
+  // On epoll rounded up to whole milliseconds.
+  virtual TimerId after(std::chrono::nanoseconds delay, std::function<void()> fire) = 0;
   virtual void cancel(TimerId id) = 0;
 
   virtual void post(std::function<void()> work) = 0;  // any thread

@@ -16,7 +16,7 @@ Result<void> LoopCore::open_wakeup() {
   return {};
 }
 
-Loop::TimerId LoopCore::after(std::chrono::milliseconds delay, std::function<void()> fire) {
+Loop::TimerId LoopCore::after(nanoseconds delay, std::function<void()> fire) {
   const TimerId id = next_timer_++;
   timer_index_[id] = timers_.emplace(Clock::now() + delay, Timer{id, std::move(fire)});
   return id;
@@ -30,22 +30,20 @@ void LoopCore::cancel(TimerId id) {
 }
 
 void LoopCore::post(std::function<void()> work) {
-  {
-    const std::lock_guard lock(mutex_);
-    posted_.push_back(std::move(work));
-  }
+  const std::lock_guard lock(mutex_);
+  posted_.push_back(std::move(work));
   wake();
 }
 
 void LoopCore::stop() {
+  const std::lock_guard lock(mutex_);
   stopping_ = true;
   wake();
 }
 
 // Only a loop that sleeps costs a system call; one that does not looks at the queue before it does.
 void LoopCore::wake() {
-  const std::lock_guard lock(mutex_);
-  if (std::exchange(sleeping_, false)) add_one(wakeup_.get());
+  if (sleeping_.exchange(false)) add_one(wakeup_.get());
 }
 
 // A full counter means that the other side has not looked yet: it will.
@@ -87,7 +85,7 @@ void LoopCore::step(std::optional<Clock::time_point> until) {
   const bool ran = run_posted() || ran_timers;
   const bool may_sleep = !(ran && until) && prepare_sleep();
   wait(may_sleep ? time_left(until) : nanoseconds(0));
-  note_awake();
+  sleeping_ = false;  // what handlers post is run before the next wait in any case
   dispatch();
   run_timers();
   run_posted();
@@ -97,12 +95,6 @@ bool LoopCore::prepare_sleep() {
   const std::lock_guard lock(mutex_);
   sleeping_ = posted_.empty() && !stopping_;
   return sleeping_;
-}
-
-// Before any handler runs: what these post is run before the next wait in any case.
-void LoopCore::note_awake() {
-  const std::lock_guard lock(mutex_);
-  sleeping_ = false;
 }
 
 std::optional<nanoseconds> LoopCore::time_left(std::optional<Clock::time_point> until) const {

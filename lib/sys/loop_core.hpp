@@ -26,7 +26,7 @@ inline constexpr uint32_t kAlwaysReported = POLLERR | POLLHUP | POLLNVAL;
 
 class LoopCore : public Loop {
  public:
-  TimerId after(std::chrono::milliseconds delay, std::function<void()> fire) final;
+  TimerId after(std::chrono::nanoseconds delay, std::function<void()> fire) final;
   void cancel(TimerId id) final;
   void post(std::function<void()> work) final;
   void run() final;
@@ -54,7 +54,6 @@ class LoopCore : public Loop {
   bool run_timers();
   bool run_posted();
   bool prepare_sleep();
-  void note_awake();
   void wake();
   [[nodiscard]] std::optional<std::chrono::nanoseconds> time_left(
       std::optional<Clock::time_point> until) const;
@@ -71,9 +70,9 @@ class LoopCore : public Loop {
   std::vector<int> raised_;
   std::atomic<std::thread::id> runner_;  // who runs the loop now
   std::atomic<bool> stopping_ = false;
-  std::mutex mutex_;  // of the two below
+  std::mutex mutex_;  // of posted_; and sleeping_ is set under it
   std::deque<std::function<void()>> posted_;
-  bool sleeping_ = false;  // the loop waits or is about to: a post must write the eventfd
+  std::atomic<bool> sleeping_ = false;  // the loop waits, or will: a post must write the eventfd
 };
 
 }  // namespace microvm::sys

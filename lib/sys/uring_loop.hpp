@@ -62,6 +62,7 @@ class UringLoop final : public LoopCore {
   void arm(WatchId id);
   void prepare(OpIndex index);
   void enter(std::optional<std::chrono::nanoseconds> limit);
+  [[nodiscard]] unsigned worth_waiting_for();
   static void prepare_poll(io_uring_sqe& sqe, const Watch& watch);
   void prepare_raised();
   void report(uint64_t user_data, int32_t result, bool more);
@@ -80,6 +81,7 @@ class UringLoop final : public LoopCore {
   std::vector<OpIndex> free_ops_;
   size_t io_in_flight_ = 0;  // asked for and not yet reported
   size_t io_in_kernel_ = 0;  // of them, those the kernel has
+  bool new_io_ = false;      // some of it since the last wait
   size_t polls_in_kernel_ = 0;
   // By their user data; the kernel writes into a watch until its read completes.
   std::unordered_map<uint64_t, std::shared_ptr<Watch>> counts_in_kernel_;

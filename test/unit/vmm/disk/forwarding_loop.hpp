@@ -31,7 +31,7 @@ class ForwardingLoop : public sys::Loop {
   }
   void sync_file(int fd, IoHandler done) override { inner_->sync_file(fd, std::move(done)); }
   [[nodiscard]] size_t io_in_flight() const override { return inner_->io_in_flight(); }
-  TimerId after(std::chrono::milliseconds delay, std::function<void()> fire) override {
+  TimerId after(std::chrono::nanoseconds delay, std::function<void()> fire) override {
     return inner_->after(delay, std::move(fire));
   }
   void cancel(TimerId id) override { inner_->cancel(id); }
