@@ -88,6 +88,17 @@ void disks(C& c, M& m) {
   });
 }
 
+template <class C, class M>
+void start_steps(C& c, M& m) {
+  c.object(m, [](C& inner, auto& steps) {
+    for (auto* step :
+         {&steps.received_at_ns, &steps.devices, &steps.state, &steps.memory, &steps.applied,
+          &steps.pages, &steps.answered, &steps.entered, &steps.rang}) {
+      inner.number(*step);
+    }
+  });
+}
+
 template <class T, class M>
 concept Is = std::same_as<std::remove_const_t<M>, T>;
 
@@ -159,6 +170,7 @@ void fields(C& c, M& m) {
     c.number(m.exits);
     c.number(m.start_to_run_ns);
     c.number(m.devices_needing_reset);
+    if (c.grows()) start_steps(c, m.steps);
   } else if constexpr (Is<ExitEvent, M>) {
     exit_fields(c, m);
   } else if constexpr (Is<SmpProbeRequest, M>) {

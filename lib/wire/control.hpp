@@ -211,6 +211,19 @@ struct SmpProbeReply {
   uint32_t tsc_khz = 0;
 };
 
+// How far a start was, in ns since its request was received. 0: not known, or not yet.
+struct StartSteps {
+  uint64_t received_at_ns = 0;  // by CLOCK_MONOTONIC
+  uint64_t devices = 0;         // attached
+  uint64_t state = 0;           // read and found good
+  uint64_t memory = 0;          // mapped
+  uint64_t applied = 0;         // the state, to vCPUs and devices
+  uint64_t pages = 0;           // of the working set, those before the guest ran
+  uint64_t answered = 0;
+  uint64_t entered = 0;  // the guest, for the first time
+  uint64_t rang = 0;     // its agent
+};
+
 struct InfoReply {
   uint32_t worker_pid = 0;
   bool paused = false;
@@ -219,6 +232,7 @@ struct InfoReply {
   uint64_t exits = 0;            // KVM_RUN returns since start
   uint64_t start_to_run_ns = 0;  // Boot/Restore request received → first KVM_RUN
   uint64_t devices_needing_reset = 0;
+  StartSteps steps{};  // since version 2; an older worker tells of none
 };
 
 // The guest's agent connected to the doorbell. One fd: the stream. Sent to the owner, or to the

@@ -240,3 +240,17 @@ TEST_CASE("restore: where it can be, the guest keeps the processor it was made o
   REQUIRE(restore(grandchild, own, read_file(own.state.get())) == ErrorCode{});
   CHECK(grandchild.kernel_log(20).back() == kName);
 }
+
+TEST_CASE("restore: the worker tells when it did what, and answers before it runs") {
+  const Snapshot origin = snapshot_of(counting_guest());
+  WorkerProcess clone;
+  CHECK(restore(clone, origin, read_file(origin.state.get())) == ErrorCode{});
+  clone.kernel_log(20);
+  const auto steps = clone.owner().call_for<wire::InfoReply>(wire::InfoRequest{}).steps;
+  const std::array in_order = {uint64_t{1},   steps.devices,  steps.state,  steps.memory,
+                               steps.applied, steps.answered, steps.entered};
+  CHECK(std::ranges::is_sorted(in_order));
+  CHECK(steps.received_at_ns > 0);
+  CHECK(steps.pages == 0);  // it was given no working set
+  CHECK(steps.rang == 0);   // and has no agent
+}

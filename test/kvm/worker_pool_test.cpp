@@ -2,10 +2,13 @@
 #include "host/worker/worker_pool.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -14,6 +17,7 @@
 using namespace microvm;
 using namespace microvm::host;
 using namespace std::chrono_literals;
+using std::chrono::milliseconds;
 
 namespace {
 
@@ -47,6 +51,39 @@ bool comes_to_rest_at(size_t count) {
   }
   return in_a_row == kLooks;
 }
+
+// Of all threads of the process.
+std::set<int> priorities(uint32_t pid) {
+  std::set<int> all;
+  for (const auto& task :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task")) {
+    const auto tid = static_cast<id_t>(std::stoul(task.path().filename()));
+    all.insert(::getpriority(PRIO_PROCESS, tid));
+  }
+  return all;
+}
+
+std::set<int> own_priority() {
+  return {::getpriority(PRIO_PROCESS, 0)};
+}
+
+// What a pool says of its troubles.
+class Troubles {
+ public:
+  void add(const Error& error) {
+    const std::scoped_lock lock(mutex_);
+    errors_.push_back(error);
+  }
+  std::vector<Error> after(milliseconds time) {
+    std::this_thread::sleep_for(time);
+    const std::scoped_lock lock(mutex_);
+    return errors_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<Error> errors_;
+};
 
 }  // namespace
 
@@ -123,6 +160,103 @@ TEST_CASE("pool: who takes a worker and fails leaves it as full as before") {
   const auto second = pool.take(kShape, Limits(CallLimits{}));
   REQUIRE((first && second));
   CHECK(children() == full);  // both were there
+}
+
+TEST_CASE("pool: nothing is filled in beside a start, nor until its guest has answered") {
+  const auto reactor = Reactor::create();
+  REQUIRE(reactor);
+  WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+  pool.keep(kShape, 1);
+  REQUIRE(pool.fill(kShape));
+  const size_t full = children();
+  std::optional<PoolRefill> answered(std::in_place, pool, kShape);
+  const auto taken = pool.take(kShape, Limits(CallLimits{}));
+  REQUIRE(taken);
+  CHECK(taken->pooled());
+  const PoolRefill other(pool, kShape);  // a start beside it, which ends later
+  answered->guest_is_ready(800ms);
+  std::this_thread::sleep_for(200ms);
+  CHECK(children() == full);
+  other.guest_is_ready(0ms);
+  std::this_thread::sleep_for(200ms);
+  CHECK(children() == full);
+  answered.reset();
+  CHECK(comes_to_rest_at(full + 1));
+}
+
+TEST_CASE("pool: a guest that does nothing holds the filling up for as long as its start took") {
+  const auto reactor = Reactor::create();
+  REQUIRE(reactor);
+  WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+  pool.keep(kShape, 1);
+  const size_t before = children();
+  const PoolRefill refill(pool, kShape);
+  refill.guest_is_ready(300ms);
+  std::this_thread::sleep_for(100ms);
+  CHECK(children() == before);
+  CHECK(comes_to_rest_at(before + 1));
+}
+
+TEST_CASE("pool: starts without a pause do not keep it empty") {
+  const auto reactor = Reactor::create();
+  REQUIRE(reactor);
+  WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+  pool.keep(kShape, 1);
+  const size_t before = children();
+  std::optional<PoolRefill> start(std::in_place, pool, kShape);
+  const auto end = std::chrono::steady_clock::now() + 20s;
+  while (children() == before && std::chrono::steady_clock::now() < end) {
+    PoolRefill next(pool, kShape);
+    start.emplace(std::move(next));
+    std::this_thread::sleep_for(20ms);
+  }
+  CHECK(children() == before + 1);
+}
+
+TEST_CASE("pool: no worker of it is left with less priority than others") {
+  const auto reactor = Reactor::create();
+  REQUIRE(reactor);
+  WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+  pool.keep(kShape, 1);
+  const size_t before = children();
+  SUBCASE("that has waited") {
+    pool.fill_in_background(kShape);
+    REQUIRE(comes_to_rest_at(before + 1));
+    const auto taken = pool.take(kShape, Limits(CallLimits{}));
+    REQUIRE(taken);
+    CHECK(taken->pooled());
+    CHECK(priorities(taken->pid()) == own_priority());
+  }
+  SUBCASE("that was just starting") {
+    for (int round = 0; round < 10; ++round) {
+      pool.fill_in_background(kShape);
+      std::this_thread::sleep_for(round * 1ms);
+      const auto taken = pool.take(kShape, Limits(CallLimits{}));
+      REQUIRE(taken);
+      CHECK(priorities(taken->pid()) == own_priority());
+    }
+  }
+  CHECK(own_priority() == std::set<int>{::getpriority(PRIO_PROCESS, 0)});
+}
+
+TEST_CASE("pool: one that cannot be filled says so, once, and costs no start") {
+  const auto reactor = Reactor::create();
+  REQUIRE(reactor);
+  Troubles troubles;
+  WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+  pool.on_trouble([&](const Error& error) { troubles.add(error); });
+  constexpr Shape kImpossible{.memory_bytes = 1, .vcpus = 1};
+  pool.keep(kImpossible, 1);
+  pool.fill_in_background(kImpossible);
+  for (int i = 0; i < 1000 && troubles.after(10ms).empty(); ++i) {
+  }
+  pool.fill_in_background(kImpossible);
+  const auto told = troubles.after(200ms);
+  REQUIRE(told.size() == 1);
+  CHECK(told[0].code == ErrorCode::invalid_argument);
+  CHECK(told[0].message.starts_with("fill the pool: "));
+  pool.keep(kShape, 1);
+  CHECK(pool.take(kShape, Limits(CallLimits{})));
 }
 
 TEST_CASE("pool: filling it obeys its limits; what was started stays") {

@@ -14,6 +14,10 @@ Doorbell::Doorbell(base::Fd stream, Identity identity)
     : stream_(std::move(stream)), identity_(std::move(identity)) {}
 
 Result<bool> Doorbell::advance() {
+  if (!told_) {
+    if (auto sent = send_identity(); !sent) return base::fail(sent.error());
+    told_ = true;
+  }
   while (!ready_) {
     const auto state = reader_.advance(stream_.get());
     if (!state) return base::fail(state.error());
@@ -54,7 +58,7 @@ Result<void> Doorbell::on_hello(const Frame& frame) {
   if (!hello) return base::fail(hello.error());
   restored_ = hello->restored;
   greeted_ = true;
-  return send_identity();
+  return {};
 }
 
 Result<void> Doorbell::send_identity() {

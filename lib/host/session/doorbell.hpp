@@ -1,5 +1,6 @@
 // The agent's call after a boot or a restore: it says hello, is told who it is, and says when its
-// user processes run.
+// user processes run. It is told before its hello is here: every agent says hello first and then
+// reads, and a round trip through a guest that is just waking up is one that somebody waits for.
 #pragma once
 
 #include "base/fd.hpp"
@@ -12,8 +13,8 @@ class Doorbell {
  public:
   Doorbell(base::Fd stream, Identity identity);
 
-  // Takes what has arrived without waiting; true when the agent is ready. Errors: protocol,
-  // vm_gone.
+  // The first call tells the agent who it is. Takes what has arrived without waiting; true when the
+  // agent is ready. Errors: protocol, vm_gone.
   Result<bool> advance();
   Result<void> wait_ready(const Limits& limits);
 
@@ -31,6 +32,7 @@ class Doorbell {
   Identity identity_;
   FrameReader reader_;
   FrameWriter writer_;
+  bool told_ = false;
   bool greeted_ = false;
   bool ready_ = false;
   bool restored_ = false;

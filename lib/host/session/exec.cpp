@@ -172,9 +172,11 @@ Result<Exec> AgentClient::exec(const ExecCommand& command, const std::shared_ptr
   const bool is_new = !command.id.empty() || command.detached || frames->is_long();
   auto operation = Operation::open(link_, "exec", limits);
   if (!operation) return base::fail(operation.error());
+  if (home) home->note(ExecStep::connected);
   auto ok =
       send_command(*operation, is_new ? FrameType::exec_open : FrameType::exec, *frames, limits);
   if (!ok) return base::fail(ok.error());
+  if (home) home->note(ExecStep::sent);
   return begin_exec(std::move(*operation),
                     {.home = home,
                      .reattach = command.reattach,

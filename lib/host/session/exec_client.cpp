@@ -103,6 +103,7 @@ Result<void> ExecClient::begin(const Limits& limits) {
   position_ = started->position;
   stdin_.begin(started->stdin_bytes);
   begun_ = true;
+  if (settings_.home) settings_.home->note(ExecStep::started);
   on_started(*started, *stream_);
   // An older agent knows no readers.
   if (id_.empty()) writer_ = true;
@@ -216,6 +217,7 @@ Result<void> ExecClient::on_exited(const Frame& frame, const Limits& limits) {
   if (!exited) return base::fail(exited.error());
   ended_ = to_exit_status(*exited);
   over_ = true;
+  if (settings_.home) settings_.home->note(ExecStep::ended);
   pid_ = ended_->message.empty() ? pid_.load() : 0;
   if (id_.empty()) return {};
   const StreamRef stream = current();

@@ -47,7 +47,10 @@ Result<std::shared_ptr<Core>> Core::open(const RuntimeOptions& options, const Li
   if (auto ok = limits.check("open the runtime"); !ok) return base::fail(ok.error());
   auto reactor = Reactor::create();
   if (!reactor) return base::fail(reactor.error());
+  auto trace_file = TraceFile::from_environment();
+  if (!trace_file) return base::fail(trace_file.error());
   auto core = std::make_shared<Core>(std::move(*store), std::move(*reactor), options);
+  core->trace_file = std::move(*trace_file);
   for (const DeadVm& dead : collect_dead_vms(core->store)) {
     core->emit({.vm_id = dead.id,
                 .kind = VmEvent::Kind::terminated,

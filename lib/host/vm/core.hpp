@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "host/base/home_process.hpp"
+#include "host/base/start_trace.hpp"
 #include "host/idle/idle_monitor.hpp"
 #include "host/vm/errands.hpp"
 #include "host/vm/owned_vms.hpp"
@@ -26,11 +27,18 @@ struct Core : WorkerHost {
         pool_size(options.pool_size),
         waiting_calls(options.max_waiting_calls),
         log_sink(options.log),
-        event_sink(options.on_event) {}
+        event_sink(options.on_event) {
+    pool->on_trouble([this](const Error& error) { log(error.message); });
+  }
   ~Core() { stop(); }
 
   void log(std::string_view line) const {
     if (log_sink) log_sink(line);
+  }
+
+  // Of one that begins now; none when nobody wants to see it.
+  [[nodiscard]] std::shared_ptr<StartTrace> trace_start(std::string what) const {
+    return trace_file ? std::make_shared<StartTrace>(trace_file, std::move(what)) : nullptr;
   }
 
   // Tells the embedder and events.jsonl; the time is filled in.
@@ -55,6 +63,7 @@ struct Core : WorkerHost {
   const uint32_t pool_size;
   WaitingCalls waiting_calls;
   const std::function<void(std::string_view)> log_sink;
+  std::shared_ptr<TraceFile> trace_file;  // none: nobody has asked for it
   DirectoryWatches watches{*reactor};
   OwnedVms owned;
   VmStarts starts{owned};

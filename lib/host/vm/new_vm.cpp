@@ -107,6 +107,7 @@ Result<Launched> launch(const std::shared_ptr<Core>& core, const NewVm& what) {
   auto written = directory->write_record(record);
   if (written) written = write_run(directory->path(), run);
   if (!written) return base::fail(written.error());
+  what.clock.mark("the microvm's files made");
 
   auto started = start_worker(*core, {.what = "run",
                                       .taken = std::move(*taken),
@@ -118,10 +119,11 @@ Result<Launched> launch(const std::shared_ptr<Core>& core, const NewVm& what) {
                                       .limits = what.starting,
                                       .clock = what.clock});
   if (!started) return base::fail(started.error());
+  if (what.clock.trace()) what.clock.trace()->call_it(record.id);
   auto vm = make_at_home<Vm::Impl>(core, record, manifest.info.config);
   vm->keep_change_hold(*hold);
   directory->keep();
-  vm->own(std::move(*started));
+  vm->own(std::move(*started), what.clock.trace());
   return Launched{std::move(vm), std::move(*hold)};
 }
 
@@ -133,6 +135,7 @@ Result<std::shared_ptr<Vm::Impl>> start_new_vm(const std::shared_ptr<Core>& core
   if (!launched) return base::fail(launched.error());
   auto begun = launched->vm->begin_run(what.options.run_hook_payload, what.whole, what.clock);
   if (!begun) return base::fail(begun.error());
+  what.clock.mark("the call returns");
   return launched->vm;
 }
 

@@ -20,11 +20,12 @@ Result<void> verify_image(const Store& store, const std::string& reference,
 Result<std::shared_ptr<Vm::Impl>> start_vm(const std::shared_ptr<Core>& core,
                                            const std::string& image, const RunOptions& options,
                                            const CallLimits& call_limits) {
-  const Stopwatch clock;
+  const Stopwatch clock(core->trace_start("run " + image));
   const Limits whole(call_limits);
   // The first time reads the whole image, however large it is: not part of the guest's time.
   const auto files = open_image_files(core->store, image, whole);
   if (!files) return base::fail(files.error());
+  clock.mark("the image's files opened");
   const Limits limits(call_limits, options.start_timeout);
   return start_new_vm(core, {.image = *files,
                              .origin = {},
@@ -38,7 +39,7 @@ Result<std::shared_ptr<Vm::Impl>> start_checkpoint(const std::shared_ptr<Core>& 
                                                    const Checkpoint& checkpoint,
                                                    const RunOptions& options,
                                                    const CallLimits& call_limits) {
-  const Stopwatch clock;
+  const Stopwatch clock(core->trace_start("run " + checkpoint.info.id));
   const Limits whole(call_limits);
   const auto files = open_image_files(core->store, checkpoint.info.image, whole);
   if (!files) return base::fail(files.error());

@@ -71,7 +71,7 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
                                            .options = run_options(options, i),
                                            .starting = limits.within(options.start_timeout),
                                            .whole = limits,
-                                           .clock = host::Stopwatch()});
+                                           .clock = host::Stopwatch(core->trace_start("fork"))});
       if (!forks[i]) failed = true;
     }
   };

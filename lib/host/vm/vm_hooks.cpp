@@ -55,6 +55,7 @@ Result<void> Vm::Impl::begin_run(const std::string& payload, const Limits& limit
   ++keepers;  // it is not idle while its app answers
   const auto told = call_run_hook(payload, limits);
   --keepers;
+  if (kRunHook.is_on(config.hooks)) clock.mark("the run hook's answer");
   if (told) {
     tell(VmEvent::Kind::started, std::string(kCauseCall), clock.us(), record.image);
     return {};

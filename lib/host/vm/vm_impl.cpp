@@ -75,7 +75,14 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::make_session(base::Fd control,
       Session{client, host::AgentClient(std::make_shared<host::VmLink>(client))});
 }
 
-void Vm::Impl::own(host::StartedWorker started) {
+void Vm::Impl::own(host::StartedWorker started, std::shared_ptr<host::StartTrace> trace) {
+  {
+    const base::MutexLock lock(first_mutex_);
+    refill_.reset();
+    refill_.emplace(std::move(started.refill));
+    trace_ = std::move(trace);
+    awaits_first_ = true;
+  }
   auto session = make_session(started.worker.take_control(), host::ControlClient::Peer::own);
   const auto before =
       live_.started({.session = std::move(session),
@@ -85,6 +92,21 @@ void Vm::Impl::own(host::StartedWorker started) {
                      .times = started.times});
   if (before) before->client->close();
   watch_idleness();
+}
+
+// A connect that fails, or a program that does not come to its end, leaves all as it is: the pool
+// does not wait for ever.
+void Vm::Impl::note_exec(host::ExecStep step) {
+  if (!awaits_first_) return;
+  std::optional<host::PoolRefill> done;  // dropped without the lock
+  const base::MutexLock lock(first_mutex_);
+  if (trace_) trace_->mark(host::exec_step_name(step));
+  if (step != host::ExecStep::ended) return;
+  if (trace_) trace_->write_out();
+  trace_.reset();
+  if (refill_) done.emplace(std::move(*refill_));
+  refill_.reset();
+  awaits_first_ = false;
 }
 
 void Vm::Impl::reap_worker(std::chrono::milliseconds patience) {

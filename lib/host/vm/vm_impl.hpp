@@ -33,8 +33,10 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
-  // Takes over a guest that was just started.
-  void own(host::StartedWorker started);
+  // Takes over a guest that was just started. `trace`: what its first exec does is marked there.
+  void own(host::StartedWorker started, std::shared_ptr<host::StartTrace> trace);
+  // Of the first program that is run after a start: what it came to. Any thread.
+  void note_exec(host::ExecStep step) MICROVM_EXCLUDES(first_mutex_);
   // For other processes a change of this Vm is under way as long as the caller has `hold`.
   void keep_change_hold(const host::ChangeHold& hold);
 
@@ -227,7 +229,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // Whether a guest of ours was started.
   Result<bool> wake(Waking& waking, const host::Limits& limits);
   Result<host::StartedWorker> start_saved_worker(const host::SavedState& saved, base::Fd lock,
-                                                 const host::Limits& limits);
+                                                 const host::Limits& limits,
+                                                 const host::Stopwatch& clock);
 
   // Ends the suspension under way, if there is one. True when it leaves the guest standing in its
   // worker, for the caller to wake. Errors: those of the limits; then it goes on, or wakes the
@@ -243,6 +246,11 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   host::LiveState live_;
   host::AwakeQueue awake_queue_;
   std::atomic<bool> is_end_watched_{false};
+  // What waits for the first answer of a guest that was just started.
+  mutable base::Mutex first_mutex_;
+  std::optional<host::PoolRefill> refill_ MICROVM_GUARDED_BY(first_mutex_);
+  std::shared_ptr<host::StartTrace> trace_ MICROVM_GUARDED_BY(first_mutex_);
+  std::atomic<bool> awaits_first_{false};  // there is one of them
   mutable base::Mutex policy_mutex_;
   IdlePolicy policy_ MICROVM_GUARDED_BY(policy_mutex_);      // record.idle: as it began
   uint64_t policies_ MICROVM_GUARDED_BY(policy_mutex_) = 0;  // how often it was replaced

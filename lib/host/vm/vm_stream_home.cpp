@@ -61,6 +61,10 @@ class VmStreamHome final : public StreamHome {
     }
   }
 
+  void note(ExecStep step) override {
+    if (const auto vm = vm_.lock()) vm->note_exec(step);
+  }
+
   bool later(Errand kind, Work work) override {
     const auto vm = vm_.lock();
     if (!vm) return false;

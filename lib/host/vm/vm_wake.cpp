@@ -120,22 +120,24 @@ Result<void> Vm::Impl::start_from_saved(const Limits& limits) {
   base::Fd own_lock = std::move(**taken);
   auto kept = sys::duplicate(own_lock.get(), kKeepLock);
   if (!kept) return base::fail(kept.error());
-  auto started = start_saved_worker(**saved, std::move(own_lock), limits);
+  const host::Stopwatch clock(core->trace_start(record.id));
+  auto started = start_saved_worker(**saved, std::move(own_lock), limits, clock);
   if (!started) {
     static_cast<void>(mark_suspended(*kept));
     host::keep_numbered_files(dir, (*saved)->files());
     return base::fail(started.error());
   }
   reread_policy();
-  own(std::move(*started));
+  own(std::move(*started), clock.trace());
   return {};
 }
 
 Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved, base::Fd lock,
-                                                         const Limits& limits) {
-  const host::Stopwatch clock;
+                                                         const Limits& limits,
+                                                         const host::Stopwatch& clock) {
   const auto image = host::open_image_files(core->store, record.image, limits);
   if (!image) return base::fail(image.error());
+  clock.mark("the image's files opened");
   // Where no worker waits in the pool it is started while the pages are unpacked.
   std::optional<Result<host::TakenWorker>> taken;
   host::Beside taking(
@@ -169,6 +171,7 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   if (auto ok = host::write_run(dir, run); !ok) return base::fail(ok.error());
   auto files = host::make_worker_files(dir, std::move(lock), run.layers.back());
   if (!files) return base::fail(files.error());
+  clock.mark("pages unpacked, files made");
   auto identity = host::make_identity(record.hostname);
   if (!identity) return base::fail(identity.error());
   identity->machine_id = record.machine_id;

@@ -13,6 +13,7 @@ void DoorbellKeeper::answer(base::Fd stream) {
   doorbell_.emplace(std::move(stream), identity_);
   watch_ = reactor_.loop().watch(doorbell_->fd(), POLLIN,
                                  [self = shared_from_this()](uint32_t) { self->on_readable(); });
+  on_readable();  // tells the agent who it is
 }
 
 void DoorbellKeeper::on_readable() {

@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "host/base/printable.hpp"
 #include "host/saved/how_it_ended.hpp"
@@ -17,12 +18,34 @@ namespace {
 constexpr std::string_view kStarting = "start the microvm";
 constexpr uint32_t kStartId = 2;
 constexpr uint32_t kLogsId = 3;
+constexpr uint32_t kInfoId = 4;
 constexpr std::chrono::seconds kLastWordsLimit{2};
 constexpr size_t kLastWordsLines = 3;
 
 Error start_error(const wire::ExitEvent& exit) {
   // Before the agent is ready every end is the guest's failure, a planned power-off too.
   return {ErrorCode::guest_failed, std::string(kStarting) + ": " + describe_exit(exit)};
+}
+
+// The worker's clock is ours.
+void mark_steps(StartTrace& trace, const wire::StartSteps& steps) {
+  const auto mark = [&](uint64_t step_ns, const char* name) {
+    const std::chrono::nanoseconds when(steps.received_at_ns + step_ns);
+    if (steps.received_at_ns != 0) trace.mark(name, StartTrace::Time(when));
+  };
+  mark(0, "worker: the request received");
+  const std::pair<uint64_t, const char*> others[] = {
+      {steps.devices, "worker: devices attached"},
+      {steps.state, "worker: state read and checked"},
+      {steps.memory, "worker: memory mapped"},
+      {steps.applied, "worker: state given to vcpus and devices"},
+      {steps.pages, "worker: working set brought in"},
+      {steps.answered, "worker: answered"},
+      {steps.entered, "worker: KVM_RUN"},
+      {steps.rang, "worker: the agent rang"}};
+  for (const auto& [step_ns, name] : others) {
+    if (step_ns != 0) mark(step_ns, name);
+  }
 }
 
 // One launch in progress.
@@ -33,6 +56,8 @@ class Launch {
 
   Result<base::Fd> wait_ready(Identity identity);
   Error explain(Error error);
+  // For a trace; a worker of before tells nothing.
+  void mark_worker_steps();
 
  private:
   Result<base::Fd> wait_agent();
@@ -61,11 +86,13 @@ Result<void> Launch::on_message(Received received) {
     return base::fail(error.code, std::string(kStarting) + ": " + error.message);
   }
   if (std::holds_alternative<wire::OkReply>(message) && received.envelope.request_id == kStartId) {
+    clock_.mark("the worker's answer");
     times_.restore_us = clock_.us();
     started_ = true;
     return {};
   }
   if (std::holds_alternative<wire::AgentEvent>(message) && received.fds.size() == 1) {
+    clock_.mark("doorbell: the agent's stream");
     times_.agent_us = clock_.us();
     agent_ = std::move(received.fds[0]);
     return {};
@@ -124,6 +151,17 @@ std::string Launch::kernel_words() {
   }
 }
 
+void Launch::mark_worker_steps() {
+  if (!clock_.trace()) return;
+  const Limits limits({}, kLastWordsLimit);
+  if (!send_control(worker_.control(), {kInfoId, wire::InfoRequest{}}, {}, limits, kStarting)) {
+    return;
+  }
+  const auto received = receive_control(worker_.control(), limits, kStarting);
+  const auto* info = received ? std::get_if<wire::InfoReply>(&received->envelope.message) : nullptr;
+  if (info != nullptr) mark_steps(*clock_.trace(), info->steps);
+}
+
 // Finds what stands behind a broken stream or a time that ran out.
 Error Launch::explain(Error error) {
   if (error.code == ErrorCode::vm_gone) {
@@ -151,9 +189,12 @@ Result<base::Fd> launch_guest(Worker& worker, wire::Message request, std::span<c
   auto sent =
       send_control(worker.control(), {kStartId, std::move(request)}, fds, limits, kStarting);
   if (!sent) return base::fail(launch.explain(sent.error()));
+  clock.mark("the start requested of the worker");
   auto doorbell = launch.wait_ready(std::move(identity));
   if (!doorbell) return base::fail(launch.explain(doorbell.error()));
+  clock.mark("ready: identity applied, programs thawed");
   times.ready_us = clock.us();
+  launch.mark_worker_steps();
   return doorbell;
 }
 

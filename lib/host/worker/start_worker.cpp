@@ -53,6 +53,7 @@ Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limi
   PoolRefill refill(*host.pool, shape);
   auto worker = host.pool->take(shape, limits);
   if (!worker) return base::fail(worker.error());
+  clock.mark(worker->pooled() ? "worker: from the pool" : "worker: started and shaped");
   TakenWorker taken{std::move(*worker), std::move(refill), {}};
   taken.times.worker_us = clock.us();
   return taken;
@@ -63,7 +64,8 @@ Result<StartedGuest> start_guest(GuestStart start) {
   auto doorbell = launch_guest(worker, std::move(start.request), start.fds,
                                std::move(start.identity), start.limits, start.clock, times);
   if (!doorbell) return base::fail(doorbell.error());
-  return StartedGuest{std::move(worker), std::move(*doorbell), times};
+  refill.guest_is_ready(std::chrono::microseconds(start.clock.us()));
+  return StartedGuest{std::move(worker), std::move(*doorbell), times, std::move(refill)};
 }
 
 Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start) {
@@ -83,7 +85,7 @@ Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start) {
                             .clock = start.clock});
   if (!guest) return base::fail(guest.error());
   return StartedWorker{std::move(guest->worker), std::move(guest->doorbell), std::move(*lock),
-                       guest->times};
+                       guest->times, std::move(guest->refill)};
 }
 
 Result<std::vector<base::Fd>> open_layers(const std::filesystem::path& dir,

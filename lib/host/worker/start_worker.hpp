@@ -26,6 +26,7 @@ struct StartedWorker {
   base::Fd doorbell;  // to be held open as long as the Vm runs
   base::Fd lock;      // of its directory; for an owner to keep
   LaunchTimes times;
+  PoolRefill refill;  // as StartedGuest's
 };
 
 // The worker an image needs.
@@ -34,7 +35,7 @@ Shape shape_of(const ImageManifest& manifest);
 // A worker of the right shape in one's hands, and how long that took.
 struct TakenWorker {
   Worker worker;
-  PoolRefill refill;  // after the start, however that ends: it shall not wait for a process
+  PoolRefill refill;
   LaunchTimes times;
 };
 Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limits& limits,
@@ -54,6 +55,7 @@ struct StartedGuest {
   Worker worker;
   base::Fd doorbell;  // to be held open as long as the guest runs
   LaunchTimes times;
+  PoolRefill refill;  // to be dropped when the guest has done what it was started for
 };
 
 // Returns when the agent is ready and told who it is. Errors: see launch_guest().

@@ -27,6 +27,9 @@ class Worker {
 
   [[nodiscard]] int control() const { return control_.get(); }
   [[nodiscard]] base::Fd take_control() { return std::move(control_); }
+  // It was started before it was needed.
+  [[nodiscard]] bool pooled() const { return pooled_; }
+  void mark_pooled() { pooled_ = true; }
   [[nodiscard]] uint32_t pid() const { return static_cast<uint32_t>(process_->pid()); }
   // Its end then leaves no zombie, whoever looks or does not.
   void reap_on(Reactor& reactor) { process_->reap_on(reactor); }
@@ -39,6 +42,7 @@ class Worker {
  private:
   std::shared_ptr<ChildProcess> process_;
   base::Fd control_;
+  bool pooled_ = false;
 };
 
 // Starts workers of one Runtime: program and /dev/kvm are each opened at the first need.

@@ -124,12 +124,18 @@ Worker::Outcome Worker::serve(Request& request, const wire::RestoreRequest& rest
   if (!fds) return base::fail(fds.error());
   stage_ = Stage::failed;  // until it has worked
   if (auto ok = attach_devices(fds->vm, restore.disks); !ok) return base::fail(ok.error());
+  start_received_ = request.received;
+  steps_.devices = since_start(Clock::now());
   const auto restored =
       snapshot::restore(*machine_, {fds->memory.get(), fds->state.get(), fds->overlays});
   if (!restored) return base::fail(restored.error());
+  steps_.state = since_start(restored->checked);
+  steps_.memory = since_start(restored->mapped);
+  steps_.applied = since_start(restored->applied);
   if (fds->working_set) {
     const auto ready = snapshot::bring_in_working_set(*machine_, fds->working_set->get());
     if (!ready) return base::fail(ready.error());
+    steps_.pages = since_start(Clock::now());
   }
   start(request, std::move(fds->vm), restore.attachment);
   return Later{};
@@ -150,6 +156,7 @@ void Worker::start(const Request& request, wire::VmFds<base::Fd> files,
   start_received_ = request.received;
   stage_ = Stage::started;
   reply(request.from, request.id, Answer{wire::OkReply{}, {}});
+  steps_.answered = since_start(Clock::now());
   load_logs(files);
   machine_->run();
   log_keeper_.begin();
@@ -161,6 +168,17 @@ void Worker::start(const Request& request, wire::VmFds<base::Fd> files,
   leases_ = std::move(files.leases);
   name_process(attachment.vm_id);
   listen_for_clients();
+}
+
+uint64_t Worker::since_start(Clock::time_point when) const {
+  return when > start_received_ ? static_cast<uint64_t>((when - start_received_).count()) : 0;
+}
+
+wire::StartSteps Worker::steps() const {
+  wire::StartSteps steps = steps_;
+  steps.received_at_ns = static_cast<uint64_t>(start_received_.time_since_epoch().count());
+  steps.entered = since_start(machine_->first_run());
+  return steps;
 }
 
 // A Vm that nobody can attach to is no use; its owner has its answer already and hears of the end.
@@ -257,6 +275,7 @@ Worker::Outcome Worker::serve(Request&, const wire::InfoRequest&) {
     info.start_to_run_ns = static_cast<uint64_t>((first - start_received_).count());
   }
   info.devices_needing_reset = machine_->devices_needing_reset();
+  info.steps = steps();
   return Answer{info, {}};
 }
 
@@ -296,8 +315,10 @@ Result<void> Worker::attach_devices(wire::VmFds<base::Fd>& files,
   }
   auto vsock = std::make_unique<VsockDevice>(loop_, VsockLimits{.connections = max_streams_});
   vsock_ = vsock.get();
-  vsock_->listen(wire::kAgentDoorbellPort,
-                 [this](base::Fd fd) { agent_offer_.ring(std::move(fd)); });
+  vsock_->listen(wire::kAgentDoorbellPort, [this](base::Fd fd) {
+    if (steps_.rang == 0) steps_.rang = since_start(Clock::now());
+    agent_offer_.ring(std::move(fd));
+  });
   vsock_->listen(wire::kAppLogPort, [this](base::Fd fd) { app_streams_.add(std::move(fd)); });
   vsock_->listen(wire::kClockPort, [this](base::Fd fd) { clock_streams_.add(std::move(fd)); });
   return machine_->attach(std::move(vsock));

@@ -127,6 +127,8 @@ class Worker {
              const wire::Attachment& attachment);
   void load_logs(wire::VmFds<base::Fd>& files);
   void listen_for_clients();
+  [[nodiscard]] uint64_t since_start(Clock::time_point when) const;
+  [[nodiscard]] wire::StartSteps steps() const;
 
   // capture.cpp
   Result<std::vector<NewLayer>> format_layers(Request& request) const;
@@ -159,6 +161,7 @@ class Worker {
   std::vector<DiskStack*> writable_disks_;  // likewise
   Stage stage_ = Stage::empty;
   Clock::time_point start_received_;
+  wire::StartSteps steps_;  // `entered` is the machine's to tell
 
   base::Fd listener_;
   sys::Loop::WatchId listener_watch_ = 0;

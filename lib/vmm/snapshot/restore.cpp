@@ -15,6 +15,7 @@ namespace microvm::vmm::snapshot {
 namespace {
 
 using state::SectionId;
+using Clock = std::chrono::steady_clock;
 
 // 64 vCPUs of 16 KiB each and every device at its bounds stay far below it.
 constexpr off_t kMaxStateBytes = 16 << 20;
@@ -163,19 +164,26 @@ Result<void> restore_devices(const state::Reader& in, uint32_t slots, Machine& m
 
 }  // namespace
 
-Result<void> restore(Machine& machine, const RestoreFiles& files) {
-  if (auto ok = machine.make_devices(); !ok) return ok;
+Result<RestoreTimes> restore(Machine& machine, const RestoreFiles& files) {
+  RestoreTimes times;
+  if (auto ok = machine.make_devices(); !ok) return base::fail(ok.error());
   const auto bytes = read_state_file(files.state);
   if (!bytes) return base::fail(bytes.error());
   const auto in = state::Reader::parse(*bytes);
   if (!in) return base::fail(in.error());
   auto core = decode_core(*in, machine);
   if (!core) return base::fail(core.error());
-  if (auto ok = back_memory(machine.memory(), files); !ok) return ok;
+  times.checked = Clock::now();
+  if (auto ok = back_memory(machine.memory(), files); !ok) return base::fail(ok.error());
+  times.mapped = Clock::now();
   const uint32_t slots = core->slots;
-  if (auto ok = apply_core(machine, std::move(*core)); !ok) return ok;
-  if (auto ok = restore_devices(*in, slots, machine); !ok) return ok;
-  return renew_generation_id(machine.memory(), arch::kGenerationIdPage, machine.generation_irq());
+  if (auto ok = apply_core(machine, std::move(*core)); !ok) return base::fail(ok.error());
+  if (auto ok = restore_devices(*in, slots, machine); !ok) return base::fail(ok.error());
+  auto renewed =
+      renew_generation_id(machine.memory(), arch::kGenerationIdPage, machine.generation_irq());
+  if (!renewed) return base::fail(renewed.error());
+  times.applied = Clock::now();
+  return times;
 }
 
 }  // namespace microvm::vmm::snapshot

@@ -166,6 +166,9 @@ TEST_CASE("control: replies and events survive encode and decode in both version
     CHECK(exit.detail == "kernel panic");
     CHECK(round_trip(DiskErrorEvent{9, "disk full"}, version).code == 9);
     CHECK(round_trip(InfoReply{1, true, 2, 3, 4, 5, 6}, version).devices_needing_reset == 6);
+    const InfoReply started{1, true, 2, 3, 4, 5, 6, {7, 8, 9, 10, 11, 12, 13, 14, 15}};
+    CHECK(round_trip(started, version).steps.received_at_ns == (version == 1 ? 0 : 7));
+    CHECK(round_trip(started, version).steps.rang == (version == 1 ? 0 : 15));
     const auto capture = round_trip(CaptureReply{uint64_t{3} << 40, 17, 16u << 20, true}, version);
     CHECK(capture.page_bytes == uint64_t{3} << 40);
     CHECK(capture.pause_us == 17);
