@@ -1,13 +1,17 @@
 // The guest's root disk against the file system it lies on: the same fio jobs in a microVM and on
-// this machine, on a file in the data directory.
+// this machine, on a file in the data directory. With each job what a request cost, in counts:
+// system calls and returns from KVM_RUN of the worker, interrupts of the guest.
 //   block DATA_DIRECTORY IMAGE SECONDS_PER_JOB
-// The image has fio in it.
+// The image has fio in it. System calls are counted where the user may see the kernel's
+// tracepoints.
 #include <array>
 #include <cstdio>
 #include <filesystem>
+#include <sstream>
 
 #include "microvm/runtime.hpp"
 #include "report.hpp"
+#include "worker_counts.hpp"
 
 namespace {
 
@@ -22,8 +26,10 @@ struct Job {
   int depth;
   const char* side;  // where fio reports it
 };
-constexpr std::array<Job, 4> kJobs{{{"random_read_4k", "randread", "4k", 16, "read"},
-                                    {"random_write_4k", "randwrite", "4k", 16, "write"},
+constexpr std::array<Job, 6> kJobs{{{"random_read_4k_depth_1", "randread", "4k", 1, "read"},
+                                    {"random_read_4k_depth_32", "randread", "4k", 32, "read"},
+                                    {"random_write_4k_depth_1", "randwrite", "4k", 1, "write"},
+                                    {"random_write_4k_depth_32", "randwrite", "4k", 32, "write"},
                                     {"sequential_read_1m", "read", "1m", 4, "read"},
                                     {"sequential_write_1m", "write", "1m", 4, "write"}}};
 
@@ -77,6 +83,31 @@ std::string in_guest(microvm::Vm& vm, const Words& words) {
   return result.out;
 }
 
+// What the guest knows of its first disk.
+struct DiskCounts {
+  uint64_t requests = 0;
+  uint64_t interrupts = 0;
+};
+
+// Reads, writes, discards and flushes: fields 1, 5, 12 and 16 of the kernel's block layer.
+uint64_t requests_of(const std::string& stat) {
+  std::istringstream fields(stat);
+  uint64_t sum = 0;
+  uint64_t value = 0;
+  for (int field = 1; fields >> value; ++field) {
+    if (field == 1 || field == 5 || field == 12 || field == 16) sum += value;
+  }
+  return sum;
+}
+
+DiskCounts disk_counts(microvm::Vm& vm) {
+  const std::string device =
+      in_guest(vm, {"sh", "-c", "basename $(readlink /sys/block/vda/device)"});
+  return {requests_of(in_guest(vm, {"cat", "/sys/block/vda/stat"})),
+          bench::interrupts_of(in_guest(vm, {"cat", "/proc/interrupts"}),
+                               device.substr(0, device.find_last_not_of('\n') + 1))};
+}
+
 double percentile_us(const bench::Json& side, const char* percent) {
   return side["clat_ns"]["percentile"].value(percent, 0.0) / 1000;
 }
@@ -92,11 +123,29 @@ bench::Json figures_of(const std::string& output, const Job& job) {
           {"latency_p99_us", percentile_us(side, "99.000000")}};
 }
 
+// The guest's share of the job, and what each of its requests cost.
+bench::Json measure_guest(microvm::Vm& vm, const Job& job, const std::string& seconds) {
+  const auto before = disk_counts(vm);
+  const uint64_t exits_before = need(vm.counters()).exits;
+  const bench::SystemCalls calls(need(vm.info()).worker_pid);
+  auto figures = figures_of(in_guest(vm, job_command(job, "/var/tmp", seconds)), job);
+  const auto called = calls.count();
+  const uint64_t exits = need(vm.counters()).exits - exits_before;
+  const auto after = disk_counts(vm);
+  const auto requests = static_cast<double>(after.requests - before.requests);
+  const auto each = [&](uint64_t count) { return static_cast<double>(count) / requests; };
+  figures["requests"] = after.requests - before.requests;
+  figures["interrupts_each"] = each(after.interrupts - before.interrupts);
+  figures["kvm_runs_each"] = each(exits);
+  if (called) figures["system_calls_each"] = each(*called);
+  return figures;
+}
+
 bench::Json measure(microvm::Vm& vm, const Job& job, const std::string& data_dir,
                     const std::string& seconds) {
   bench::say(std::string("block: ") + job.name);
   const auto host = figures_of(on_host(job_command(job, data_dir, seconds)), job);
-  const auto guest = figures_of(in_guest(vm, job_command(job, "/var/tmp", seconds)), job);
+  const auto guest = measure_guest(vm, job, seconds);
   const double ratio = guest["iops"].get<double>() / host["iops"].get<double>();
   return {{"io_depth", job.depth},
           {"guest", guest},

@@ -14,8 +14,8 @@
 
 namespace microvm::sys {
 
-// Everything but post() and stop() is for the loop's own thread (before run(): for the thread that
-// made it). Callbacks run on the loop's thread and may call any function of the loop.
+// Everything but post(), raise() and stop() is for the loop's own thread (before run(): for the
+// thread that made it). Callbacks run on the loop's thread and may call any function of the loop.
 class Loop {
  public:
   enum class Backend { automatic, io_uring, plain };
@@ -25,6 +25,7 @@ class Loop {
   using WatchId = uint64_t;
   using TimerId = uint64_t;
   using FdHandler = std::function<void(uint32_t poll_events)>;
+  using CountHandler = std::function<void(uint64_t count)>;
   // The number of bytes moved or -errno. The buffers belong to the operation until then, whatever
   // happens to the object that started it.
   using IoHandler = std::function<void(int64_t result)>;
@@ -35,6 +36,16 @@ class Loop {
   virtual void rearm(WatchId id, uint32_t poll_events) = 0;  // 0: keep, but report nothing
   virtual void unwatch(WatchId id) = 0;
 
+  // Takes the count of an eventfd whenever it is not zero. The eventfd must be one that blocks (no
+  // EFD_NONBLOCK), with nobody else to read it, and is borrowed as above; rearm() is not for it.
+  virtual WatchId watch_counter(int eventfd, CountHandler handler) = 0;
+  // Adds one to a non-blocking eventfd: from the loop's thread before it waits next, where there is
+  // a ring without a system call, and once however often it was asked for; from another thread at
+  // once. What was written to memory before is there when the other side hears of it.
+  virtual void raise(int eventfd) = 0;
+  // Does now what raise() has put off: before an eventfd is closed, or its other side looked at.
+  virtual void flush_raised() = 0;
+
   virtual void read_file(int fd, std::span<const iovec> buffers, uint64_t offset,
                          IoHandler done) = 0;
   virtual void write_file(int fd, std::span<const iovec> buffers, uint64_t offset,
@@ -44,7 +55,8 @@ class Loop {
   // For who will not be allowed to make threads later on, when files are read or written.
   virtual void prepare_file_io() {}
 
-  virtual TimerId after(std::chrono::milliseconds delay, std::function<void()> fire) = 0;
+  // On epoll rounded up to whole milliseconds.
+  virtual TimerId after(std::chrono::nanoseconds delay, std::function<void()> fire) = 0;
   virtual void cancel(TimerId id) = 0;
 
   virtual void post(std::function<void()> work) = 0;  // any thread

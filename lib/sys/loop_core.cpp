@@ -10,16 +10,13 @@ namespace microvm::sys {
 using std::chrono::nanoseconds;
 
 Result<void> LoopCore::open_wakeup() {
-  wakeup_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  wakeup_.reset(::eventfd(0, EFD_CLOEXEC));
   if (!wakeup_) return base::fail_errno("create eventfd");
-  watch(wakeup_.get(), POLLIN, [this](uint32_t) {
-    uint64_t count = 0;
-    [[maybe_unused]] const ssize_t got = ::read(wakeup_.get(), &count, sizeof count);
-  });
+  watch_counter(wakeup_.get(), [](uint64_t) {});
   return {};
 }
 
-Loop::TimerId LoopCore::after(std::chrono::milliseconds delay, std::function<void()> fire) {
+Loop::TimerId LoopCore::after(nanoseconds delay, std::function<void()> fire) {
   const TimerId id = next_timer_++;
   timer_index_[id] = timers_.emplace(Clock::now() + delay, Timer{id, std::move(fire)});
   return id;
@@ -33,44 +30,63 @@ void LoopCore::cancel(TimerId id) {
 }
 
 void LoopCore::post(std::function<void()> work) {
-  {
-    const std::lock_guard lock(mutex_);
-    posted_.push_back(std::move(work));
-  }
+  const std::lock_guard lock(mutex_);
+  posted_.push_back(std::move(work));
   wake();
 }
 
 void LoopCore::stop() {
+  const std::lock_guard lock(mutex_);
   stopping_ = true;
   wake();
 }
 
 // Only a loop that sleeps costs a system call; one that does not looks at the queue before it does.
 void LoopCore::wake() {
-  const std::lock_guard lock(mutex_);
-  if (!std::exchange(sleeping_, false)) return;
+  if (sleeping_.exchange(false)) add_one(wakeup_.get());
+}
+
+// A full counter means that the other side has not looked yet: it will.
+void LoopCore::add_one(int eventfd) {
   const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t put = ::write(wakeup_.get(), &one, sizeof one);
+  [[maybe_unused]] const ssize_t put = ::write(eventfd, &one, sizeof one);
+}
+
+void LoopCore::raise(int eventfd) {
+  if (runner_.load(std::memory_order_relaxed) != std::this_thread::get_id()) {
+    return add_one(eventfd);
+  }
+  if (std::ranges::find(raised_, eventfd) == raised_.end()) raised_.push_back(eventfd);
+}
+
+void LoopCore::flush_raised() {
+  for (const int eventfd : std::exchange(raised_, {})) add_one(eventfd);
 }
 
 void LoopCore::run() {
+  const auto before = runner_.exchange(std::this_thread::get_id());
   while (!stopping_) step(std::nullopt);
   stopping_ = false;
+  flush_raised();
+  runner_ = before;
 }
 
+// Who drains looks at what came of it next.
 void LoopCore::run_once(std::chrono::milliseconds limit) {
+  const auto before = runner_.exchange(std::this_thread::get_id());
   step(Clock::now() + limit);
+  flush_raised();
+  runner_ = before;
 }
 
+// run_once() returns when it has run something; run() need not come back for that.
 void LoopCore::step(std::optional<Clock::time_point> until) {
   const bool ran_timers = run_timers();
   const bool ran = run_posted() || ran_timers;
-  const bool may_sleep = !ran && prepare_sleep();
+  const bool may_sleep = !(ran && until) && prepare_sleep();
   wait(may_sleep ? time_left(until) : nanoseconds(0));
-  {
-    const std::lock_guard lock(mutex_);
-    sleeping_ = false;
-  }
+  sleeping_ = false;  // what handlers post is run before the next wait in any case
+  dispatch();
   run_timers();
   run_posted();
 }

@@ -85,6 +85,15 @@ void PlainLoop::unwatch(WatchId id) {
   watches_.erase(found);
 }
 
+// It is readable, so the read does not block.
+Loop::WatchId PlainLoop::watch_counter(int eventfd, CountHandler handler) {
+  return watch(eventfd, POLLIN, [eventfd, handler = std::move(handler)](uint32_t events) {
+    uint64_t count = 0;
+    if ((events & POLLIN) == 0) return;
+    if (::read(eventfd, &count, sizeof count) == sizeof count) handler(count);
+  });
+}
+
 // Tells epoll what the watch wants now. With nothing wanted the fd leaves the set, because epoll
 // reports hang-ups even for an empty mask.
 void PlainLoop::apply(WatchId id, Watch& watch) {
@@ -108,10 +117,14 @@ void PlainLoop::refused(WatchId id, Watch& watch, int error) {
 
 void PlainLoop::wait(std::optional<nanoseconds> limit) {
   if (!always_ready_.empty()) limit = nanoseconds(0);
+  flush_raised();
   if (next_ready_ == ready_count_) poll(limit);
+}
+
+void PlainLoop::dispatch() {
   while (next_ready_ < ready_count_) {
     const epoll_event event = ready_[next_ready_++];
-    dispatch(event.data.u64, event.events);
+    report_ready(event.data.u64, event.events);
   }
   run_always_ready();
 }
@@ -123,7 +136,7 @@ void PlainLoop::poll(std::optional<nanoseconds> limit) {
   ready_count_ = count > 0 ? static_cast<size_t>(count) : 0;
 }
 
-void PlainLoop::dispatch(WatchId id, uint32_t seen) {
+void PlainLoop::report_ready(WatchId id, uint32_t seen) {
   const auto found = watches_.find(id);
   if (found == watches_.end()) return;
   const std::shared_ptr<Watch> watch = found->second;  // the handler may unwatch itself
@@ -147,7 +160,7 @@ void PlainLoop::run_always_ready() {
   const std::vector<WatchId> now = always_ready_;
   for (const WatchId id : now) {
     const auto found = watches_.find(id);
-    if (found != watches_.end()) dispatch(id, found->second->always);
+    if (found != watches_.end()) report_ready(id, found->second->always);
   }
   std::erase_if(always_ready_, [this](WatchId id) {
     const auto found = watches_.find(id);

@@ -20,6 +20,7 @@ class PlainLoop final : public LoopCore {
   WatchId watch(int fd, uint32_t poll_events, FdHandler handler) override;
   void rearm(WatchId id, uint32_t poll_events) override;
   void unwatch(WatchId id) override;
+  WatchId watch_counter(int eventfd, CountHandler handler) override;
   void read_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) override;
   void write_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) override;
   void sync_file(int fd, IoHandler done) override;
@@ -29,6 +30,7 @@ class PlainLoop final : public LoopCore {
 
  protected:
   void wait(std::optional<std::chrono::nanoseconds> limit) override;
+  void dispatch() override;
 
  private:
   struct Watch {
@@ -44,7 +46,7 @@ class PlainLoop final : public LoopCore {
   void apply(WatchId id, Watch& watch);
   void refused(WatchId id, Watch& watch, int error);
   void poll(std::optional<std::chrono::nanoseconds> limit);
-  void dispatch(WatchId id, uint32_t events);
+  void report_ready(WatchId id, uint32_t events);
   void run_always_ready();
   void report(const std::shared_ptr<FileOp>& op, int64_t result);
   void start(FileOp::Kind kind, int fd, std::span<const iovec> buffers, uint64_t offset,

@@ -2,6 +2,8 @@
 
 #include <poll.h>
 
+#include <algorithm>
+
 #include "sys/low_fds.hpp"
 #include "sys/uring_restrictions.hpp"
 
@@ -12,12 +14,19 @@ using std::chrono::nanoseconds;
 
 constexpr unsigned kRingEntries = 128;
 
-// The low two bits of the user data say what completed.
-enum class Tag : uint64_t { poll = 0, file = 1, cancelled = 2 };
+// The low two bits of the user data say what completed. Nobody waits for a cancelling or for the
+// raising of an eventfd.
+enum class Tag : uint64_t { poll = 0, file = 1, unheeded = 2, count = 3 };
 constexpr uint64_t kTagMask = 3;
 
-uint64_t poll_data(Loop::WatchId id, uint16_t generation) {
-  return id << 18 | static_cast<uint64_t>(generation) << 2 | static_cast<uint64_t>(Tag::poll);
+// With many operations under way: how long the first may wait for others, and how many at most.
+constexpr nanoseconds kGatherTime = std::chrono::microseconds(20);
+constexpr size_t kMostGathered = 8;
+
+constexpr uint64_t kOne = 1;  // what is added to an eventfd; outlives every write of it
+
+uint64_t watch_data(Loop::WatchId id, uint16_t generation, Tag tag) {
+  return id << 18 | static_cast<uint64_t>(generation) << 2 | static_cast<uint64_t>(tag);
 }
 
 uint64_t file_data(uint64_t op) {
@@ -84,7 +93,7 @@ void UringLoop::drain() {
   for (auto& [id, watch] : watches_) {
     cancel_poll(id, *watch);
   }
-  while (io_in_kernel_ + polls_in_kernel_ > 0) {
+  while (io_in_kernel_ + polls_in_kernel_ + counts_in_kernel_.size() > 0) {
     flush();
     const int entered = io_uring_submit_and_wait(&ring_, 1);
     if (entered < 0 && entered != -EINTR && entered != -EBUSY && entered != -EAGAIN) return;
@@ -93,6 +102,7 @@ void UringLoop::drain() {
       const auto tag = static_cast<Tag>(cqe->user_data & kTagMask);
       if (tag == Tag::file) --io_in_kernel_;
       if (tag == Tag::poll && !has_more(*cqe)) --polls_in_kernel_;
+      if (tag == Tag::count) counts_in_kernel_.erase(cqe->user_data);
       io_uring_cqe_seen(&ring_, cqe);
     }
   }
@@ -130,6 +140,12 @@ void UringLoop::unwatch(WatchId id) {
   watches_.erase(found);
 }
 
+Loop::WatchId UringLoop::watch_counter(int eventfd, CountHandler handler) {
+  const WatchId id = watch(eventfd, POLLIN, nullptr);
+  watches_.at(id)->count_handler = std::move(handler);
+  return id;
+}
+
 void UringLoop::arm_later(WatchId id, Watch& watch) {
   if (watch.wanted == 0 || watch.armed != 0 || watch.queued || watch.running) return;
   watch.queued = true;
@@ -138,8 +154,12 @@ void UringLoop::arm_later(WatchId id, Watch& watch) {
 
 void UringLoop::cancel_poll(WatchId id, Watch& watch) {
   if (watch.armed == 0) return;
-  pending_.push_back({Pending::Kind::cancel, poll_data(id, watch.generation)});
+  pending_.push_back({Pending::Kind::cancel, user_data_of(id, watch)});
   watch.armed = 0;
+}
+
+uint64_t UringLoop::user_data_of(WatchId id, const Watch& watch) {
+  return watch_data(id, watch.generation, watch.count_handler ? Tag::count : Tag::poll);
 }
 
 void UringLoop::read_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) {
@@ -172,6 +192,9 @@ void UringLoop::wait(std::optional<nanoseconds> limit) {
   enable();
   flush();
   enter(limit);
+}
+
+void UringLoop::dispatch() {
   // No more than is there now: a socket that is always ready must not keep timers from running.
   for (unsigned left = io_uring_cq_ready(&ring_); left > 0; --left) {
     io_uring_cqe* cqe = nullptr;
@@ -180,7 +203,7 @@ void UringLoop::wait(std::optional<nanoseconds> limit) {
     const int32_t result = cqe->res;
     const bool more = has_more(*cqe);
     io_uring_cqe_seen(&ring_, cqe);
-    dispatch(user_data, result, more);
+    report(user_data, result, more);
   }
 }
 
@@ -189,21 +212,46 @@ void UringLoop::enable() {
   enabled_ = io_uring_enable_rings(&ring_) == 0;
 }
 
-// Errors here (EINTR, ETIME, EBUSY, EAGAIN) all mean: look at what completed, come back.
+// Errors here (EINTR, ETIME, EBUSY, EAGAIN) all mean: look at what completed, come back. Raising an
+// eventfd completes at once and is nothing to come back for.
 void UringLoop::enter(std::optional<nanoseconds> limit) {
+  const unsigned several = worth_waiting_for();
+  const unsigned enough = several + std::exchange(raised_in_ring_, 0);
+  if (several > 1) limit = std::min(limit.value_or(kGatherTime), kGatherTime);
   if (io_uring_cq_ready(&ring_) > 0) limit = nanoseconds(0);
   if (!limit) {
-    io_uring_submit_and_wait(&ring_, 1);
+    io_uring_submit_and_wait(&ring_, enough);
   } else if (limit->count() == 0) {
     io_uring_submit_and_get_events(&ring_);
   } else {
     io_uring_cqe* cqe = nullptr;
     __kernel_timespec time = to_timespec(*limit);
-    io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &time, nullptr);
+    io_uring_submit_and_wait_timeout(&ring_, &cqe, enough, &time, nullptr);
+  }
+}
+
+// Half of the operations under way, for the other half to go on meanwhile: one wait, one round and
+// one interrupt of a guest for several completions. Once for what was begun, so that a slow disk
+// does not make us look again and again.
+unsigned UringLoop::worth_waiting_for() {
+  if (!std::exchange(new_io_, false)) return 1;
+  return static_cast<unsigned>(std::clamp<size_t>(io_in_kernel_ / 2, 1, kMostGathered));
+}
+
+// A guest waits for these: they come first.
+void UringLoop::prepare_raised() {
+  if (io_uring_sq_space_left(&ring_) < raised().size()) io_uring_submit(&ring_);
+  if (io_uring_sq_space_left(&ring_) < raised().size()) return flush_raised();
+  for (const int eventfd : std::exchange(raised(), {})) {
+    io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+    io_uring_prep_write(sqe, eventfd, &kOne, sizeof kOne, 0);
+    io_uring_sqe_set_data64(sqe, static_cast<uint64_t>(Tag::unheeded));
+    ++raised_in_ring_;
   }
 }
 
 void UringLoop::flush() {
+  prepare_raised();
   while (!pending_.empty()) {
     if (io_uring_sq_space_left(&ring_) == 0) io_uring_submit(&ring_);
     if (io_uring_sq_space_left(&ring_) == 0) return;  // the kernel takes no more for now
@@ -216,7 +264,7 @@ void UringLoop::flush() {
       case Pending::Kind::cancel: {
         io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
         io_uring_prep_cancel64(sqe, next.value, 0);
-        io_uring_sqe_set_data64(sqe, static_cast<uint64_t>(Tag::cancelled));
+        io_uring_sqe_set_data64(sqe, static_cast<uint64_t>(Tag::unheeded));
         break;
       }
       case Pending::Kind::file:
@@ -235,13 +283,23 @@ void UringLoop::arm(WatchId id) {
   watch.armed = watch.wanted;
   ++watch.generation;
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
-  if (watch.changes_only) {
-    io_uring_prep_poll_multishot(sqe, watch.fd, watch.wanted);
+  const uint64_t user_data = user_data_of(id, watch);
+  if (watch.count_handler) {
+    io_uring_prep_read(sqe, watch.fd, &watch.count, sizeof watch.count, 0);
+    counts_in_kernel_.emplace(user_data, found->second);
   } else {
-    io_uring_prep_poll_add(sqe, watch.fd, watch.wanted);
+    prepare_poll(*sqe, watch);
+    ++polls_in_kernel_;
   }
-  io_uring_sqe_set_data64(sqe, poll_data(id, watch.generation));
-  ++polls_in_kernel_;
+  io_uring_sqe_set_data64(sqe, user_data);
+}
+
+void UringLoop::prepare_poll(io_uring_sqe& sqe, const Watch& watch) {
+  if (watch.changes_only) {
+    io_uring_prep_poll_multishot(&sqe, watch.fd, watch.wanted);
+  } else {
+    io_uring_prep_poll_add(&sqe, watch.fd, watch.wanted);
+  }
 }
 
 void UringLoop::prepare(OpIndex index) {
@@ -264,9 +322,10 @@ void UringLoop::prepare(OpIndex index) {
   }
   io_uring_sqe_set_data64(sqe, file_data(index));
   ++io_in_kernel_;
+  new_io_ = true;
 }
 
-void UringLoop::dispatch(uint64_t user_data, int32_t result, bool more) {
+void UringLoop::report(uint64_t user_data, int32_t result, bool more) {
   switch (static_cast<Tag>(user_data & kTagMask)) {
     case Tag::poll:
       poll_done(user_data, result, more);
@@ -274,7 +333,10 @@ void UringLoop::dispatch(uint64_t user_data, int32_t result, bool more) {
     case Tag::file:
       file_done(user_data >> 2, result);
       break;
-    case Tag::cancelled:
+    case Tag::count:
+      count_done(user_data, result);
+      break;
+    case Tag::unheeded:
       break;
   }
 }
@@ -285,7 +347,7 @@ void UringLoop::poll_done(uint64_t user_data, int32_t result, bool more) {
   const auto found = watches_.find(id);
   if (found == watches_.end()) return;
   const std::shared_ptr<Watch> watch = found->second;  // the handler may unwatch itself
-  if (poll_data(id, watch->generation) != user_data || watch->armed == 0) return;
+  if (user_data_of(id, *watch) != user_data || watch->armed == 0) return;
   const uint32_t seen = result < 0 ? POLLNVAL : static_cast<uint32_t>(result);
   const uint32_t events = watch->wanted == 0 ? 0 : seen & (watch->wanted | kAlwaysReported);
   if (more && events == 0) return;
@@ -299,6 +361,19 @@ void UringLoop::poll_done(uint64_t user_data, int32_t result, bool more) {
     watch->running = false;
   }
   if (watches_.contains(id)) arm_later(id, *watch);
+}
+
+// A bad fd is not asked again.
+void UringLoop::count_done(uint64_t user_data, int32_t result) {
+  const auto read = counts_in_kernel_.extract(user_data);
+  const WatchId id = user_data >> 18;
+  if (read.empty() || !watches_.contains(id)) return;
+  Watch& watch = *read.mapped();  // alive to the end, though the handler may unwatch itself
+  watch.armed = 0;
+  watch.running = true;
+  if (result == sizeof watch.count) watch.count_handler(watch.count);
+  watch.running = false;
+  if (result > 0 || result == -EINTR) arm_later(id, watch);
 }
 
 void UringLoop::file_done(OpIndex index, int32_t result) {

@@ -17,6 +17,7 @@ class UringLoop final : public LoopCore {
   WatchId watch(int fd, uint32_t poll_events, FdHandler handler) override;
   void rearm(WatchId id, uint32_t poll_events) override;
   void unwatch(WatchId id) override;
+  WatchId watch_counter(int eventfd, CountHandler handler) override;
   void read_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) override;
   void write_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) override;
   void sync_file(int fd, IoHandler done) override;
@@ -25,6 +26,7 @@ class UringLoop final : public LoopCore {
 
  protected:
   void wait(std::optional<std::chrono::nanoseconds> limit) override;
+  void dispatch() override;
 
  private:
   // Polls are one-shot and armed again after the handler: that makes them level-triggered. One that
@@ -39,6 +41,8 @@ class UringLoop final : public LoopCore {
     bool running = false;
     bool changes_only = false;  // the poll, or the next one, is multishot
     FdHandler handler;
+    CountHandler count_handler;  // set: instead of a poll there is a read into `count`
+    uint64_t count = 0;
   };
   using OpIndex = size_t;  // in ops_, whose elements stay where they are
   struct Pending {
@@ -51,14 +55,19 @@ class UringLoop final : public LoopCore {
   void enable();
   void arm_later(WatchId id, Watch& watch);
   void cancel_poll(WatchId id, Watch& watch);
+  [[nodiscard]] static uint64_t user_data_of(WatchId id, const Watch& watch);
   void start(FileOp::Kind kind, int fd, std::span<const iovec> buffers, uint64_t offset,
              IoHandler done);
   void flush();
   void arm(WatchId id);
   void prepare(OpIndex index);
   void enter(std::optional<std::chrono::nanoseconds> limit);
-  void dispatch(uint64_t user_data, int32_t result, bool more);
+  [[nodiscard]] unsigned worth_waiting_for();
+  static void prepare_poll(io_uring_sqe& sqe, const Watch& watch);
+  void prepare_raised();
+  void report(uint64_t user_data, int32_t result, bool more);
   void poll_done(uint64_t user_data, int32_t result, bool more);
+  void count_done(uint64_t user_data, int32_t result);
   void file_done(OpIndex index, int32_t result);
   void drain();
 
@@ -72,7 +81,11 @@ class UringLoop final : public LoopCore {
   std::vector<OpIndex> free_ops_;
   size_t io_in_flight_ = 0;  // asked for and not yet reported
   size_t io_in_kernel_ = 0;  // of them, those the kernel has
+  bool new_io_ = false;      // some of it since the last wait
   size_t polls_in_kernel_ = 0;
+  // By their user data; the kernel writes into a watch until its read completes.
+  std::unordered_map<uint64_t, std::shared_ptr<Watch>> counts_in_kernel_;
+  unsigned raised_in_ring_ = 0;  // by the next enter
 };
 
 }  // namespace microvm::sys

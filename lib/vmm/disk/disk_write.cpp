@@ -34,7 +34,7 @@ bool DiskEngine::has_all_granules(const DiskOp& op) const {
 void DiskEngine::write(std::span<const iovec> buffers, uint64_t offset, uint64_t length,
                        Done done) {
   DiskOp& op = start(std::move(done), offset, length);
-  op.buffers.assign(buffers.begin(), buffers.end());
+  Cursor(buffers).take(length, op.buffers);
   op.admitted = &DiskEngine::begin_write;
   admit(op);
 }

@@ -137,6 +137,7 @@ Result<void> Machine::pause() {
   const bool all_parked = run_loop_until(kParkDeadline, [this] { return all_park(); });
   if (!all_parked) return base::fail(ErrorCode::deadline_exceeded, "a vcpu does not stop");
   for (const auto& slot : slots_) slot->transport()->pause();
+  loop_.flush_raised();  // what was completed before is in the vCPUs' state
   return note_clocks();
 }
 

@@ -10,7 +10,7 @@ MmioSlot::MmioSlot(sys::Loop& loop, uint32_t number, const DeviceRow& row, Event
 
 Result<std::unique_ptr<MmioSlot>> MmioSlot::create(sys::Loop& loop, uint32_t number,
                                                    const DeviceRow& row) {
-  auto irq = EventLine::create();
+  auto irq = EventLine::create(&loop);
   if (!irq) return base::fail(irq.error());
   std::unique_ptr<MmioSlot> slot(new MmioSlot(loop, number, row, std::move(*irq)));
   if (auto ok = slot->add_doorbells(); !ok) return base::fail(ok.error());

@@ -11,6 +11,7 @@ class MmioSlot final : public VirtioSlot {
  public:
   static Result<std::unique_ptr<MmioSlot>> create(sys::Loop& loop, uint32_t number,
                                                   const DeviceRow& row);
+  ~MmioSlot() override { detach(); }
 
   // How the guest finds the slot of this number.
   static arch::DeviceWindow window(uint32_t number);

@@ -26,7 +26,7 @@ Result<std::unique_ptr<PciSlot>> PciSlot::create(sys::Loop& loop, uint32_t numbe
   std::unique_ptr<PciSlot> slot(new PciSlot(loop, number, row, parts));
   if (auto ok = slot->add_doorbells(); !ok) return base::fail(ok.error());
   for (uint16_t i = 0; i < PciTransport::vectors_for(slot->queues()); ++i) {
-    auto line = EventLine::create();
+    auto line = EventLine::create(&loop);
     if (!line) return base::fail(line.error());
     slot->lines_.push_back(std::move(*line));
   }

@@ -22,6 +22,7 @@ class PciSlot final : public VirtioSlot, private MessageInterrupts {
   // `parts` outlives the slot.
   static Result<std::unique_ptr<PciSlot>> create(sys::Loop& loop, uint32_t number,
                                                  const DeviceRow& row, PciParts& parts);
+  ~PciSlot() override { detach(); }
 
   Result<void> connect_doorbells(kvm::Vm& vm) const override;
   Result<void> connect_interrupts(kvm::Vm& vm) const override;

@@ -1,6 +1,6 @@
 #include "vmm/machine/virtio_slot.hpp"
 
-#include <poll.h>
+#include <sys/eventfd.h>
 
 namespace microvm::vmm {
 
@@ -8,18 +8,23 @@ VirtioSlot::~VirtioSlot() {
   for (const Doorbell& doorbell : doorbells_) loop_.unwatch(doorbell.watch);
 }
 
+void VirtioSlot::detach() {
+  transport_.reset();
+  loop_.flush_raised();
+}
+
 Result<void> VirtioSlot::add_doorbells() {
   for (uint16_t queue = 0; queue < row_.kind->queues; ++queue) {
-    auto line = EventLine::create();
-    if (!line) return base::fail(line.error());
-    const auto watch = loop_.watch(line->fd(), POLLIN, [this, queue](uint32_t) { ring(queue); });
-    doorbells_.push_back({std::move(*line), watch});
+    base::Fd fd(::eventfd(0, EFD_CLOEXEC));
+    if (!fd) return base::fail_errno("eventfd");
+    const auto watch = loop_.watch_counter(fd.get(), [this, queue](uint64_t) { ring(queue); });
+    doorbells_.push_back({std::move(fd), watch});
   }
   return {};
 }
 
 void VirtioSlot::ring(uint16_t queue) {
-  if (doorbells_[queue].line.consume() && transport_) transport_->kick(queue);
+  if (transport_) transport_->kick(queue);
 }
 
 void VirtioSlot::attach(std::unique_ptr<Device> device, const DeviceContext& context) {

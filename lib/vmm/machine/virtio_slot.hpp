@@ -46,14 +46,16 @@ class VirtioSlot {
              uint64_t region_bytes)
       : loop_(loop), number_(number), row_(row), address_(address), region_bytes_(region_bytes) {}
   Result<void> add_doorbells();
+  // The device goes, and its last interrupts out: for subclasses, which close the lines.
+  void detach();
   [[nodiscard]] uint16_t queues() const { return static_cast<uint16_t>(doorbells_.size()); }
-  [[nodiscard]] int doorbell_fd(uint16_t queue) const { return doorbells_[queue].line.fd(); }
+  [[nodiscard]] int doorbell_fd(uint16_t queue) const { return doorbells_[queue].fd.get(); }
   virtual std::unique_ptr<Transport> make_transport(std::unique_ptr<Device> device,
                                                     const DeviceContext& context) = 0;
 
  private:
   struct Doorbell {
-    EventLine line;
+    base::Fd fd;  // an ioeventfd: the guest's kick
     sys::Loop::WatchId watch = 0;
   };
   void ring(uint16_t queue);

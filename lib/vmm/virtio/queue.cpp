@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 namespace microvm::vmm {
 
@@ -91,7 +92,7 @@ bool Queue::start(const GuestMemory& memory, const QueueSetup& setup, QueueOptio
   size_ = setup.size;
   options_ = options;
   position_ = position;
-  published_ = position.next_used;
+  published_ = interrupted_ = position.next_used;
   available_ = available;
   used_ = used;
   descriptors_ = descriptors;
@@ -105,6 +106,7 @@ void Queue::stop() noexcept {
   size_ = 0;
   position_ = {};
   published_ = 0;
+  interrupted_ = 0;
   in_flight_count_ = 0;
   in_flight_.reset();
   broken_ = nullptr;
@@ -206,11 +208,15 @@ void Queue::push(uint16_t head, uint32_t written_bytes) {
   ++position_.next_used;
 }
 
-bool Queue::publish() {
-  if (!running() || !has_unpublished()) return false;
-  const uint16_t old_used = published_;
+void Queue::show_used() {
+  if (!running() || !has_unpublished()) return;
   published_ = position_.next_used;
   store(used_ + 2, published_, std::memory_order_release);
+}
+
+bool Queue::take_interrupt() {
+  if (!running() || uninterrupted() == 0) return false;
+  const uint16_t old_used = std::exchange(interrupted_, published_);
   // The index must be visible before we look at what the driver wants, or both sides sleep.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   return driver_wants_interrupt(old_used, published_);

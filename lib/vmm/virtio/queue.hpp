@@ -67,9 +67,15 @@ class Queue {
   // Gives a popped chain back. The driver sees it at the next publish(). On a broken or stopped
   // queue it only ends the flight.
   void push(uint16_t head, uint32_t written_bytes);
-  // One update of the used index for all pushes since the last. True: the driver wants an
-  // interrupt.
-  [[nodiscard]] bool publish();
+  // One update of the used index for all pushes since the last.
+  void show_used();
+  // Whether the driver wants an interrupt for what was shown since this was asked last.
+  [[nodiscard]] bool take_interrupt();
+  // Both.
+  [[nodiscard]] bool publish() {
+    show_used();
+    return take_interrupt();
+  }
 
   // Something published since the driver last said what it has seen; as far as it lets us know.
   [[nodiscard]] bool driver_is_behind() const;
@@ -88,6 +94,10 @@ class Queue {
     return running() ? load_available_index() : uint16_t{0};
   }
   [[nodiscard]] bool has_unpublished() const noexcept { return position_.next_used != published_; }
+  // Shown, but not yet asked about by take_interrupt().
+  [[nodiscard]] uint16_t uninterrupted() const noexcept {
+    return static_cast<uint16_t>(published_ - interrupted_);
+  }
   [[nodiscard]] QueuePosition position() const noexcept { return position_; }
   // Why the queue is broken, one line without the device's name; null when it is not.
   [[nodiscard]] const char* broken() const noexcept { return broken_; }
@@ -114,6 +124,7 @@ class Queue {
   std::byte* used_ = nullptr;
   QueuePosition position_;
   uint16_t published_ = 0;
+  uint16_t interrupted_ = 0;  // as far as take_interrupt() has looked
   uint16_t in_flight_count_ = 0;
   std::bitset<kMaxQueueSize> in_flight_;
   const char* broken_ = nullptr;

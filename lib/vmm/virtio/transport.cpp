@@ -29,6 +29,7 @@ Transport::Transport(GuestMemory& memory, sys::Loop& loop, std::unique_ptr<Devic
   state_.device_type = static_cast<uint32_t>(device_->kind().type);
   state_.queues.resize(queues_.size());
   publish_pending_.resize(queues_.size());
+  looks_.resize(queues_.size());
   stopping_.resize(queues_.size());
 }
 
@@ -64,7 +65,8 @@ void Transport::push(uint16_t queue, uint16_t head, uint32_t written_bytes) {
 }
 
 void Transport::publish(uint16_t queue) {
-  if (queues_[queue].publish()) interrupt_used(queue);
+  queues_[queue].show_used();
+  if (!interrupt_can_wait(queue) && queues_[queue].take_interrupt()) interrupt_used(queue);
   finish_stop(queue);
 }
 
@@ -77,6 +79,7 @@ void Transport::publish_soon(uint16_t queue) {
 void Transport::publish_posted(uint16_t queue) {
   const std::lock_guard guard(mutex_);
   publish_pending_[queue] = 0;
+  if (looks_[queue] && live()) serve(queue);
   publish(queue);
 }
 
@@ -115,6 +118,7 @@ void Transport::serve(uint16_t queue) {
   serving_ = queue;
   budget_ = served.size();
   bool offered = false;
+  bool took_any = false;
   while (live() && served.running()) {
     served.suppress_kicks();
     const uint16_t before = served.position().next_available;
@@ -125,10 +129,16 @@ void Transport::serve(uint16_t queue) {
       break;
     }
     const bool took = served.position().next_available != before;
+    took_any = took_any || took;
+    if (took_any && kicks_can_wait(queue)) {
+      look_later(queue);
+      break;
+    }
     const bool more = served.allow_kicks();
     if (!more || (offered && !took)) break;
     offered = true;
   }
+  if (!took_any) end_pace(queue);
   serving_ = -1;
 }
 
@@ -159,6 +169,7 @@ void Transport::finish_stop(uint16_t queue) {
   if (stopping_[queue] == 0 || stopped.in_flight() != 0) return;
   if (stopped.running() && stopped.has_unpublished()) return;
   stopping_[queue] = 0;
+  if (stopped.take_interrupt()) interrupt_used(queue);
   stopped.stop();
   state_.queues[queue].ready = false;
 }
@@ -222,6 +233,7 @@ void Transport::finish_reset() {
 void Transport::pause() {
   const std::lock_guard guard(mutex_);
   paused_ = true;
+  for (uint16_t queue = 0; queue < queues_.size(); ++queue) end_pace(queue);
 }
 
 bool Transport::idle() const {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -122,6 +123,12 @@ class Transport : private DeviceHost {
   void stop_queue(uint16_t queue);
   void finish_stop(uint16_t queue);
   void publish_posted(uint16_t queue);
+  // transport_pace.cpp
+  [[nodiscard]] bool kicks_can_wait(uint16_t queue) const;
+  [[nodiscard]] bool interrupt_can_wait(uint16_t queue) const;
+  void look_later(uint16_t queue);
+  void look_posted(uint16_t queue);
+  void end_pace(uint16_t queue);
   void reset_posted(uint16_t);
   void post(void (Transport::*call)(uint16_t), uint16_t queue);
   [[nodiscard]] Result<void> check(const TransportState& state) const;
@@ -134,6 +141,7 @@ class Transport : private DeviceHost {
   std::condition_variable quiet_changed_;
   std::vector<Queue> queues_;
   std::vector<uint8_t> publish_pending_;
+  std::vector<std::optional<sys::Loop::TimerId>> looks_;  // see transport_pace.cpp
   std::vector<uint8_t> stopping_;  // the driver wants it stopped, and some of it is in flight
   bool paused_ = false;
   bool resetting_ = false;

@@ -3,9 +3,11 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <random>
 
 #include "vmm/disk/disk_files.hpp"
+#include "vmm/disk/forwarding_loop.hpp"
 
 using namespace microvm;
 using namespace microvm::test;
@@ -106,6 +108,45 @@ TEST_CASE("disk: random operations agree with a plain array, many in flight") {
       CHECK(t.files.read_file("base") == pattern(kBase, 1));
     }
   }
+}
+
+TEST_CASE("disk: buffers that are contiguous in memory go to the files as one") {
+  class CountingLoop final : public ForwardingLoop {
+   public:
+    using ForwardingLoop::ForwardingLoop;
+    void read_file(int fd, std::span<const iovec> list, uint64_t offset, IoHandler done) override {
+      sizes.push_back(list.size());
+      ForwardingLoop::read_file(fd, list, offset, std::move(done));
+    }
+    void write_file(int fd, std::span<const iovec> list, uint64_t offset, IoHandler done) override {
+      sizes.push_back(list.size());
+      ForwardingLoop::write_file(fd, list, offset, std::move(done));
+    }
+    std::vector<size_t> sizes;
+  };
+  Fixture t;
+  auto counting = std::make_unique<CountingLoop>(std::move(t.loop));
+  CountingLoop& loop = *counting;
+  t.loop = std::move(counting);
+  BlockingDisk disk = t.open({"base", "top"});
+  Data data = pattern(3 * 4096, 7);
+  // Two neighbours, none, and one that is not.
+  const std::array<iovec, 4> list{
+      {{data.data(), 4096}, {data.data() + 4096, 2048}, {nullptr, 0}, {data.data() + 8192, 2048}}};
+  std::optional<int> result;
+  disk.disk->write(list, 0, [&](int error) { result = error; });
+  while (!result) loop.run_once(std::chrono::milliseconds(100));
+  CHECK(*result == 0);
+  CHECK(loop.sizes == std::vector<size_t>{2});
+  loop.sizes.clear();
+  result.reset();
+  Data back(3 * 4096);
+  const std::array<iovec, 2> halves{{{back.data(), 2048}, {back.data() + 2048, 6144}}};
+  disk.disk->read(halves, 0, [&](int error) { result = error; });
+  while (!result) loop.run_once(std::chrono::milliseconds(100));
+  CHECK(loop.sizes == std::vector<size_t>{1});
+  CHECK(std::equal(back.begin(), back.begin() + 6144, data.begin()));
+  CHECK(std::equal(back.begin() + 6144, back.begin() + 8192, data.begin() + 8192));
 }
 
 TEST_CASE("disk: writes to one granule at the same time lose nothing") {

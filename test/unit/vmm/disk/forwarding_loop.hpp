@@ -17,6 +17,11 @@ class ForwardingLoop : public sys::Loop {
   }
   void rearm(WatchId id, uint32_t events) override { inner_->rearm(id, events); }
   void unwatch(WatchId id) override { inner_->unwatch(id); }
+  WatchId watch_counter(int eventfd, CountHandler handler) override {
+    return inner_->watch_counter(eventfd, std::move(handler));
+  }
+  void raise(int eventfd) override { inner_->raise(eventfd); }
+  void flush_raised() override { inner_->flush_raised(); }
   void read_file(int fd, std::span<const iovec> buffers, uint64_t offset, IoHandler done) override {
     inner_->read_file(fd, buffers, offset, std::move(done));
   }
@@ -26,7 +31,7 @@ class ForwardingLoop : public sys::Loop {
   }
   void sync_file(int fd, IoHandler done) override { inner_->sync_file(fd, std::move(done)); }
   [[nodiscard]] size_t io_in_flight() const override { return inner_->io_in_flight(); }
-  TimerId after(std::chrono::milliseconds delay, std::function<void()> fire) override {
+  TimerId after(std::chrono::nanoseconds delay, std::function<void()> fire) override {
     return inner_->after(delay, std::move(fire));
   }
   void cancel(TimerId id) override { inner_->cancel(id); }
