@@ -40,7 +40,6 @@ class PciConfigSpace {
   void read(uint32_t offset, std::span<std::byte> data) const;
   void write(uint32_t offset, std::span<const std::byte> data);
 
-  [[nodiscard]] wire::ByteView bytes() const { return bytes_; }
   // Takes over what a guest had written into a space that is laid out as this one. False: it is
   // not.
   [[nodiscard]] bool load(wire::ByteView saved);

@@ -245,7 +245,9 @@ void PciTransport::write_queue_register(uint64_t offset, uint32_t value) {
 
 void PciTransport::save_registers(state::Writer& out, uint32_t instance) const {
   wire::ByteWriter body;
-  body.put_bytes(config_.bytes());
+  for (uint32_t at = 0; at < PciConfigSpace::kBytes; at += sizeof(uint64_t)) {
+    body.put(config_.get<uint64_t>(at));
+  }
   body.put(config_vector_);
   body.put(queue_count());
   for (const uint16_t vector : queue_vectors_) body.put(vector);
