@@ -6,12 +6,12 @@
 namespace microvm::vmm {
 namespace {
 
-constexpr uint64_t kWord = sizeof(uint32_t);
-constexpr uint64_t kWordsOfEntry = MsixTable::kEntryBytes / kWord;
-constexpr uint32_t kMaskBit = 1;
+constexpr uint64_t kTableWord = sizeof(uint32_t);
+constexpr uint64_t kWordsOfEntry = MsixTable::kEntryBytes / kTableWord;
+constexpr uint32_t kEntryMasked = 1;
 
 bool is_word_access(uint64_t offset, size_t bytes) {
-  return (bytes == kWord || bytes == 2 * kWord) && offset % bytes == 0;
+  return (bytes == kTableWord || bytes == 2 * kTableWord) && offset % bytes == 0;
 }
 
 }  // namespace
@@ -32,7 +32,7 @@ uint32_t MsixTable::word(uint64_t index) const {
     case 2:
       return entry.message.data;
     default:
-      return entry.masked ? kMaskBit : 0;
+      return entry.masked ? kEntryMasked : 0;
   }
 }
 
@@ -52,25 +52,25 @@ void MsixTable::set_word(uint64_t index, uint32_t value) {
       entry.message.data = value;
       break;
     default:
-      entry.masked = (value & kMaskBit) != 0;
+      entry.masked = (value & kEntryMasked) != 0;
   }
 }
 
 void MsixTable::read(uint64_t offset, std::span<std::byte> data) const {
   std::ranges::fill(data, std::byte{0});
   if (!is_word_access(offset, data.size())) return;
-  for (uint64_t at = 0; at < data.size(); at += kWord) {
-    const uint32_t value = word((offset + at) / kWord);
-    std::memcpy(&data[at], &value, kWord);
+  for (uint64_t at = 0; at < data.size(); at += kTableWord) {
+    const uint32_t value = word((offset + at) / kTableWord);
+    std::memcpy(&data[at], &value, kTableWord);
   }
 }
 
 void MsixTable::write(uint64_t offset, std::span<const std::byte> data) {
   if (!is_word_access(offset, data.size())) return;
-  for (uint64_t at = 0; at < data.size(); at += kWord) {
+  for (uint64_t at = 0; at < data.size(); at += kTableWord) {
     uint32_t value = 0;
-    std::memcpy(&value, &data[at], kWord);
-    set_word((offset + at) / kWord, value);
+    std::memcpy(&value, &data[at], kTableWord);
+    set_word((offset + at) / kTableWord, value);
   }
   const uint64_t vector = offset / kEntryBytes;
   if (vector < entries_.size()) settle(static_cast<uint16_t>(vector));

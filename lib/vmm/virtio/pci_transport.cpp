@@ -18,16 +18,16 @@ namespace {
 // virtio 1.2 §4.1.3.1
 size_t width_of(uint64_t offset) {
   switch (offset) {
-    case kDeviceStatus:
-    case kConfigGeneration:
+    case pci::kDeviceStatus:
+    case pci::kConfigGeneration:
       return sizeof(uint8_t);
-    case kConfigVector:
-    case kNumQueues:
-    case kQueueSelect:
-    case kQueueSize:
-    case kQueueVector:
-    case kQueueEnable:
-    case kQueueNotifyOff:
+    case pci::kConfigVector:
+    case pci::kNumQueues:
+    case pci::kQueueSelect:
+    case pci::kQueueSize:
+    case pci::kQueueVector:
+    case pci::kQueueEnable:
+    case pci::kQueueNotifyOff:
       return sizeof(uint16_t);
     default:
       return offset % sizeof(uint32_t) == 0 ? sizeof(uint32_t) : 0;
@@ -35,24 +35,24 @@ size_t width_of(uint64_t offset) {
 }
 
 bool is_field(uint64_t offset, size_t bytes) {
-  return offset < kCommonBytes && bytes == width_of(offset);
+  return offset < pci::kCommonBytes && bytes == width_of(offset);
 }
 
 // One of the three addresses of a queue, and which half of it.
 uint64_t* address_field(QueueSetup& setup, uint64_t offset) {
   switch (offset & ~uint64_t{4}) {
-    case kQueueDescLow:
+    case pci::kQueueDescLow:
       return &setup.descriptors;
-    case kQueueDriverLow:
+    case pci::kQueueDriverLow:
       return &setup.available;
-    case kQueueDeviceLow:
+    case pci::kQueueDeviceLow:
       return &setup.used;
     default:
       return nullptr;
   }
 }
 
-uint32_t shift_of(uint64_t offset) {
+uint32_t half_shift(uint64_t offset) {
   return (offset & 4) != 0 ? 32 : 0;
 }
 
@@ -116,21 +116,21 @@ void PciTransport::write(uint64_t offset, std::span<const std::byte> data) {
 }
 
 void PciTransport::read_registers(uint64_t offset, std::span<std::byte> data) {
-  const uint64_t place = offset % kPage;
-  if (offset - place == kIsrAt) return read_isr(place, data);
+  const uint64_t place = offset % pci::kPage;
+  if (offset - place == pci::kIsrAt) return read_isr(place, data);
   const auto guard = lock();
   switch (offset - place) {
-    case kCommonAt: {
+    case pci::kCommonAt: {
       if (!is_field(place, data.size())) return;
       const uint32_t value = read_common(place);
       std::memcpy(data.data(), &value, data.size());
       return;
     }
-    case kDeviceAt:
+    case pci::kDeviceAt:
       return read_config(place, data);
-    case kMsixTableAt:
+    case pci::kMsixTableAt:
       return msix_.read(place, data);
-    case kMsixPendingAt:
+    case pci::kMsixPendingAt:
       return msix_.read_pending(place, data);
     default:
       return;
@@ -138,15 +138,15 @@ void PciTransport::read_registers(uint64_t offset, std::span<std::byte> data) {
 }
 
 void PciTransport::write_registers(uint64_t offset, std::span<const std::byte> data) {
-  const uint64_t place = offset % kPage;
-  const uint64_t notified = place / kNotifyStride;
-  if (offset - place == kNotifyAt) {  // where there is no ioeventfd
+  const uint64_t place = offset % pci::kPage;
+  const uint64_t notified = place / pci::kNotifyStride;
+  if (offset - place == pci::kNotifyAt) {  // where there is no ioeventfd
     if (notified < queue_count()) post_kick(static_cast<uint16_t>(notified));
     return;
   }
   auto guard = lock();
-  if (offset - place == kMsixTableAt) return msix_.write(place, data);
-  if (offset - place != kCommonAt || !is_field(place, data.size())) return;
+  if (offset - place == pci::kMsixTableAt) return msix_.write(place, data);
+  if (offset - place != pci::kCommonAt || !is_field(place, data.size())) return;
   uint32_t value = 0;
   std::memcpy(&value, data.data(), data.size());
   write_common(guard, place, value);
@@ -160,23 +160,23 @@ void PciTransport::read_isr(uint64_t offset, std::span<std::byte> data) {
 
 uint32_t PciTransport::read_common(uint64_t offset) const {
   switch (offset) {
-    case kDeviceFeatureSelect:
+    case pci::kDeviceFeatureSelect:
       return state_.device_features_sel;
-    case kDeviceFeature:
+    case pci::kDeviceFeature:
       return device_features();
-    case kDriverFeatureSelect:
+    case pci::kDriverFeatureSelect:
       return state_.driver_features_sel;
-    case kDriverFeature:
+    case pci::kDriverFeature:
       return driver_features();
-    case kConfigVector:
+    case pci::kConfigVector:
       return config_vector_;
-    case kNumQueues:
+    case pci::kNumQueues:
       return queue_count();
-    case kDeviceStatus:
+    case pci::kDeviceStatus:
       return state_.status;
-    case kConfigGeneration:
+    case pci::kConfigGeneration:
       return state_.config_generation;
-    case kQueueSelect:
+    case pci::kQueueSelect:
       return state_.queue_sel;
     default:
       return read_queue_register(offset);
@@ -185,40 +185,40 @@ uint32_t PciTransport::read_common(uint64_t offset) const {
 
 // virtio 1.2 §4.1.4.3.1: a queue that is not there has the size zero.
 uint32_t PciTransport::read_queue_register(uint64_t offset) const {
-  if (selected() == nullptr) return offset == kQueueVector ? MsixTable::kNoVector : 0;
+  if (selected() == nullptr) return offset == pci::kQueueVector ? MsixTable::kNoVector : 0;
   QueueSetup setup = state_.queues[state_.queue_sel];
   switch (offset) {
-    case kQueueSize:
+    case pci::kQueueSize:
       return setup.size;
-    case kQueueVector:
+    case pci::kQueueVector:
       return queue_vectors_[state_.queue_sel];
-    case kQueueEnable:
+    case pci::kQueueEnable:
       return setup.ready ? 1 : 0;
-    case kQueueNotifyOff:
+    case pci::kQueueNotifyOff:
       return state_.queue_sel;
     default:
-      return static_cast<uint32_t>(*address_field(setup, offset) >> shift_of(offset));
+      return static_cast<uint32_t>(*address_field(setup, offset) >> half_shift(offset));
   }
 }
 
 void PciTransport::write_common(std::unique_lock<std::mutex>& guard, uint64_t offset,
                                 uint32_t value) {
   switch (offset) {
-    case kDeviceFeatureSelect:
+    case pci::kDeviceFeatureSelect:
       state_.device_features_sel = value;
       break;
-    case kDriverFeatureSelect:
+    case pci::kDriverFeatureSelect:
       state_.driver_features_sel = value;
       break;
-    case kDriverFeature:
+    case pci::kDriverFeature:
       write_driver_features(value);
       break;
-    case kConfigVector:
+    case pci::kConfigVector:
       config_vector_ = vector_for(value);
       break;
-    case kDeviceStatus:
+    case pci::kDeviceStatus:
       return write_status(guard, value);
-    case kQueueSelect:
+    case pci::kQueueSelect:
       state_.queue_sel = value;
       break;
     default:
@@ -228,15 +228,15 @@ void PciTransport::write_common(std::unique_lock<std::mutex>& guard, uint64_t of
 
 // Once enabled a queue runs until the device is reset. virtio 1.2 §4.1.4.3.2
 void PciTransport::write_queue_register(uint64_t offset, uint32_t value) {
-  if (offset == kQueueVector && selected() != nullptr) {
+  if (offset == pci::kQueueVector && selected() != nullptr) {
     queue_vectors_[state_.queue_sel] = vector_for(value);
   }
-  if (offset == kQueueEnable && value == 1) return enable_selected();
+  if (offset == pci::kQueueEnable && value == 1) return enable_selected();
   QueueSetup* setup = setup_of_selected();
   if (setup == nullptr) return;
-  if (offset == kQueueSize) setup->size = static_cast<uint16_t>(value);
+  if (offset == pci::kQueueSize) setup->size = static_cast<uint16_t>(value);
   if (uint64_t* address = address_field(*setup, offset)) {
-    const uint32_t shift = shift_of(offset);
+    const uint32_t shift = half_shift(offset);
     *address = (*address & ~(uint64_t{0xffff'ffff} << shift)) | uint64_t{value} << shift;
   }
 }
