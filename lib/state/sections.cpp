@@ -36,6 +36,8 @@ const char* name_of(SectionId id) {
       return "platform";
     case SectionId::virtio_transport:
       return "virtio transport";
+    case SectionId::virtio_pci:
+      return "virtio pci";
     case SectionId::virtio_block:
       return "virtio block";
     case SectionId::virtio_vsock:

@@ -23,12 +23,13 @@ enum class SectionId : uint32_t {
   interrupt_chips = 4,
   clock = 5,
   serial = 6,
-  platform = 7,     // power, reset, generation id
+  platform = 7,          // power, reset, generation id
   virtio_transport = 8,  // status, features and queues, one instance per device slot
   virtio_block = 9,
   virtio_vsock = 10,
   virtio_rng = 11,
   cpu_capabilities = 12,   // what the guest read of the processor's flaws, if it could
+  virtio_pci = 13,         // what virtio_transport's device has of PCI, if it has
   working_set = 32,        // alone in a file of its own
   virtio_devices = 0x100,  // + n: a virtio device of type n (virtio 1.2 §5) that is not above
 };

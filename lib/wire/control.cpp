@@ -112,6 +112,7 @@ void fields(C& c, M& m) {
       c.number(m.shape.peak_memory_bytes);
       c.number(m.shape.peak_vcpus);
       c.number(m.shape.nets);
+      c.choice(m.shape.transport, TransportKind::pci);
     }
   } else if constexpr (Is<BootRequest, M>) {
     c.text(m.cmdline, kMaxCmdline);

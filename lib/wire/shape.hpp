@@ -15,6 +15,9 @@ inline constexpr uint16_t kMaxVcpus = 64;
 inline constexpr uint16_t kMaxDisks = 4;
 inline constexpr uint16_t kMaxNets = 0;  // no device for them yet
 
+// How the guest reaches its virtio devices.
+enum class TransportKind : uint8_t { mmio = 0, pci = 1 };
+
 struct Shape {
   uint64_t memory_bytes = 0;       // the baseline: what is there from the start
   uint64_t peak_memory_bytes = 0;  // what it may grow to; 0: it stays at its baseline
@@ -22,6 +25,7 @@ struct Shape {
   uint16_t peak_vcpus = 0;  // likewise
   uint16_t disks = 0;
   uint16_t nets = 0;
+  TransportKind transport = TransportKind::mmio;
 
   [[nodiscard]] constexpr uint64_t memory_limit() const {
     return peak_memory_bytes == 0 ? memory_bytes : peak_memory_bytes;
@@ -38,9 +42,10 @@ struct Shape {
   }
 
  private:
-  using Meaning = std::tuple<uint64_t, uint64_t, uint16_t, uint16_t, uint16_t, uint16_t>;
+  using Meaning =
+      std::tuple<uint64_t, uint64_t, uint16_t, uint16_t, uint16_t, uint16_t, TransportKind>;
   [[nodiscard]] constexpr Meaning meaning() const {
-    return {memory_bytes, memory_limit(), vcpus, vcpu_limit(), disks, nets};
+    return {memory_bytes, memory_limit(), vcpus, vcpu_limit(), disks, nets, transport};
   }
 };
 

@@ -1,6 +1,7 @@
 // The worker's own restore path, with a tiny guest. Not a test: it runs when it is asked for, by
 //   kvm_tests --no-skip -tc='bench: restore*'
-// and prints one line of JSON for each memory size. RUNS in the environment: how often (50).
+// and prints one line of JSON for each transport and memory size. RUNS in the environment: how
+// often (50).
 #include <doctest/doctest.h>
 #include <unistd.h>
 
@@ -35,14 +36,14 @@ double resident_kib(pid_t pid) {
   return 0;
 }
 
-void measure(uint64_t memory_bytes, int runs) {
-  const TinyShape shape{.memory_bytes = memory_bytes};
+void measure(const TinyShape& shape, int runs) {
+  const bool on_pci = shape.transport == wire::TransportKind::pci;
   const auto memory = memory_file();
   const auto state = memory_file();
   Series pause, spawn, shaped, to_run, to_reply, to_byte, faults, idle, running;
   {
     WorkerProcess worker;
-    worker.run(counting_guest(), shape);
+    worker.run(on_pci ? counting_guest_on_pci() : counting_guest(), shape);
     worker.kernel_log(100);
     const auto saved = worker.owner().call_for<wire::SnapshotReply>(wire::SnapshotRequest{},
                                                                     {memory.get(), state.get()});
@@ -71,8 +72,9 @@ void measure(uint64_t memory_bytes, int runs) {
     const auto info = worker.owner().call_for<wire::InfoReply>(wire::InfoRequest{});
     to_run.add(static_cast<double>(info.start_to_run_ns) / 1000);
   }
-  std::printf("{\"bench\":\"worker_restore\",\"memory_mib\":%llu,\"runs\":%d",
-              static_cast<unsigned long long>(memory_bytes >> 20), runs);
+  std::printf("{\"bench\":\"worker_restore\",\"devices\":\"%s\",\"memory_mib\":%llu,\"runs\":%d",
+              on_pci ? "pci" : "mmio", static_cast<unsigned long long>(shape.memory_bytes >> 20),
+              runs);
   pause.print("snapshot_pause_us");
   spawn.print("spawn_us");
   shaped.print("shape_us");
@@ -89,6 +91,10 @@ void measure(uint64_t memory_bytes, int runs) {
 
 TEST_CASE("bench: restore of a tiny guest" * doctest::skip()) {
   const char* runs = std::getenv("RUNS");
-  for (const uint64_t mib : {128u, 1024u})
-    measure(mib << 20, runs != nullptr ? std::atoi(runs) : 50);
+  for (const auto transport : {wire::TransportKind::mmio, wire::TransportKind::pci}) {
+    for (const uint64_t mib : {128u, 1024u}) {
+      measure({.memory_bytes = mib << 20, .transport = transport},
+              runs != nullptr ? std::atoi(runs) : 50);
+    }
+  }
 }

@@ -62,9 +62,10 @@ struct Saved {
 };
 
 Saved saved_guest(const TinyShape& shape) {
+  const bool on_pci = shape.transport == wire::TransportKind::pci;
   Saved saved;
   WorkerProcess worker;
-  worker.run(counting_guest(), shape);
+  worker.run(on_pci ? counting_guest_on_pci() : counting_guest(), shape);
   worker.kernel_log(10);
   worker.owner().call_for<wire::SnapshotReply>(wire::SnapshotRequest{},
                                                {saved.memory.get(), saved.state.get()});
@@ -90,6 +91,26 @@ TEST_CASE("restore: at most 60 system calls from the request to the guest") {
       CHECK(counts->calls <= 60);
     }
   }
+}
+
+TEST_CASE("restore: devices on PCI cost no system call, whatever their interrupts") {
+  const auto count_on = [](wire::TransportKind transport) {
+    const TinyShape shape{.transport = transport};
+    const auto saved = saved_guest(shape);
+    WorkerProcess worker;
+    worker.shape(shape);
+    Tracer tracer(worker.pid());
+    worker.send_restore(saved.memory.get(), saved.state.get());
+    const auto counts = count_to_first_run(tracer);
+    REQUIRE(counts);
+    return *counts;
+  };
+  const Counts mmio = count_on(wire::TransportKind::mmio);
+  const Counts pci = count_on(wire::TransportKind::pci);
+  MESSAGE("mmio " << mmio.calls << " calls, " << mmio.ioctls << " ioctls; pci " << pci.calls
+                  << " calls, " << pci.ioctls << " ioctls");
+  CHECK(pci.ioctls == mmio.ioctls);
+  CHECK(pci.calls <= 60);
 }
 
 TEST_CASE("restore: each piece of an overlay costs three system calls") {

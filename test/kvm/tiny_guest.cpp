@@ -7,6 +7,7 @@
 #include <initializer_list>
 
 #include "vmm/arch/x86_64/layout.hpp"
+#include "vmm/virtio/pci_registers.hpp"
 
 namespace microvm::vmm::test {
 
@@ -129,6 +130,22 @@ Code& Code::map_devices() {
   return set_quad(kPdpt + 3 * 8, static_cast<uint32_t>(kDeviceDirectory) | kPresentWritable);
 }
 
+Code& Code::enable_messages(uint32_t slot, uint32_t vectors) {
+  constexpr uint32_t kMessageAddress = 0xfee0'0000, kFirstVector = 0x40;
+  constexpr uint32_t kMsixCapability = 0x40;  // the first one
+  const uint64_t config = layout::kPciConfig + layout::virtio_pci_device(slot) * 0x8000ull;
+  const uint64_t table = layout::virtio_pci_address(slot) + pci::kMsixTableAt;
+  map_devices().map_device_page(config).map_device_page(table);
+  point_at(config + pci::kCommand).set_eax(pci::kMemoryOn | pci::kBusMaster).store_eax();
+  for (uint32_t vector = 0; vector < vectors; ++vector) {
+    const uint64_t entry = table + vector * 16ull;
+    point_at(entry).set_eax(kMessageAddress).store_eax();
+    point_at(entry + 8).set_eax(kFirstVector + vector).store_eax();
+    point_at(entry + 12).set_eax(0).store_eax();
+  }
+  return point_at(config + kMsixCapability).set_eax(pci::kMsixEnabled << 16).store_eax();
+}
+
 Code& Code::cpuid(uint32_t leaf) {
   return set_eax(leaf).raw({0x33, 0xc9, 0x0f, 0xa2});  // xor ecx, ecx; cpuid
 }
@@ -180,6 +197,11 @@ base::Fd Code::elf() const {
 
 Code counting_guest(uint32_t spin_rounds) {
   return Code().count_forever(spin_rounds);
+}
+
+Code counting_guest_on_pci() {
+  constexpr uint32_t kVsockSlot = 4, kRngSlot = 5;
+  return Code().enable_messages(kVsockSlot, 4).enable_messages(kRngSlot, 2).count_forever();
 }
 
 Code touching_guest(uint32_t pages, uint32_t stride) {

@@ -40,6 +40,8 @@ class Code {
   Code& map_devices();
   // After that: the 2 MiB page around another device there.
   Code& map_device_page(uint64_t address);
+  // On PCI: has the device in this slot send a message for each of its vectors.
+  Code& enable_messages(uint32_t slot, uint32_t vectors);
   Code& cpuid(uint32_t leaf);         // its first subleaf → eax, ebx, ecx, edx
   Code& append(wire::ByteView code);  // of the assembler; where it runs does not matter
   Code& count_forever(uint32_t spin_rounds = 200);  // as counting_guest() does
@@ -59,6 +61,8 @@ class Code {
 // Prints a counter for ever; the counter stands at kCounterAddress.
 inline constexpr uint64_t kCounterAddress = 0x400000;
 [[nodiscard]] Code counting_guest(uint32_t spin_rounds = 200);
+// The same with vsock and rng on PCI, whose vectors all have messages.
+[[nodiscard]] Code counting_guest_on_pci();
 // Writes this many pages from kTouchedAddress on before it counts.
 inline constexpr uint64_t kTouchedAddress = 0x800000;
 inline constexpr uint32_t kPage = 4096;

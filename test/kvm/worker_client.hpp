@@ -80,13 +80,15 @@ struct TinyShape {
   uint16_t disks = 0;
   uint64_t peak_memory_bytes = 0;
   uint16_t peak_vcpus = 0;
+  wire::TransportKind transport = wire::TransportKind::mmio;
 
   [[nodiscard]] wire::Shape full() const {
     return {.memory_bytes = memory_bytes,
             .peak_memory_bytes = peak_memory_bytes,
             .vcpus = vcpus,
             .peak_vcpus = peak_vcpus,
-            .disks = disks};
+            .disks = disks,
+            .transport = transport};
   }
 };
 

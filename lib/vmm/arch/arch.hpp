@@ -25,13 +25,22 @@
 namespace microvm::vmm::arch {
 
 // ---- layout: where things stand and which interrupts they have ----------------------------------
+using layout::is_message_address;
 using layout::kGenerationIdGsi;
 using layout::kGenerationIdPage;
 using layout::kMaxVirtioSlots;
+using layout::kPciBarStride;
+using layout::kPciConfig;
+using layout::kPciConfigSize;
 using layout::kSerialGsi;
 using layout::kVirtioMmioStride;
 using layout::virtio_gsi;
 using layout::virtio_mmio_address;
+using layout::virtio_pci_address;
+using layout::virtio_pci_device;
+// What an interrupt that is a message is for KVM, and the first number of one.
+using MessageRoute = kvm::X86Vm::MessageRoute;
+inline constexpr uint32_t kFirstMessageGsi = kvm::X86Vm::kFirstMessageGsi;
 
 // ---- the processor the guest sees ---------------------------------------------------------------
 using CpuTable = x86_64::CpuidTable;

@@ -30,6 +30,13 @@ Result<void> Vm::add_ioeventfd(int eventfd, uint64_t guest_address, uint32_t val
   return check(fd_.get(), KVM_IOEVENTFD, &request, "KVM_IOEVENTFD");
 }
 
+// Without a length KVM also finds it before it decodes the instruction (Intel).
+Result<void> Vm::add_ioeventfd(int eventfd, uint64_t guest_address) {
+  const kvm_ioeventfd request{
+      .datamatch = 0, .addr = guest_address, .len = 0, .fd = eventfd, .flags = 0, .pad = {}};
+  return check(fd_.get(), KVM_IOEVENTFD, &request, "KVM_IOEVENTFD");
+}
+
 Result<void> Vm::add_irqfd(int eventfd, uint32_t gsi) {
   const kvm_irqfd request{
       .fd = static_cast<uint32_t>(eventfd), .gsi = gsi, .flags = 0, .resamplefd = 0, .pad = {}};

@@ -25,6 +25,8 @@ class Vm : public X86Vm {
 
   // A 32-bit write of `value` to `guest_address` signals the eventfd and never reaches run().
   Result<void> add_ioeventfd(int eventfd, uint64_t guest_address, uint32_t value);
+  // A write of any width does, whatever its value.
+  Result<void> add_ioeventfd(int eventfd, uint64_t guest_address);
   // Signalling the eventfd gives one edge on the pin.
   Result<void> add_irqfd(int eventfd, uint32_t gsi);
   // One edge on the pin, by ioctl. For tests; devices have irqfds.

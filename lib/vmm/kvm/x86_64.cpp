@@ -18,6 +18,7 @@ struct CountHeader {
 };
 constexpr unsigned long kGetMsrIndexList = _IOWR(KVMIO, 0x02, uint32_t);
 constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, CountHeader);
+constexpr unsigned long kSetGsiRouting = _IOW(KVMIO, 0x6a, CountHeader);
 constexpr unsigned long kGetMsrs = _IOWR(KVMIO, 0x88, CountHeader);
 constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, CountHeader);
 constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, CountHeader);
@@ -33,6 +34,7 @@ constexpr unsigned long kGetXsave2 = _IOR(KVMIO, 0xcf, MinXsave);
 // The structs without flexible arrays are as they should be.
 static_assert(sizeof(kvm_cpuid_entry2) == 40 && sizeof(kvm_sregs) == 312);
 static_assert(sizeof(kvm_irqchip) == 520 && sizeof(kvm_lapic_state) == 1024);
+static_assert(sizeof(kvm_irq_routing_entry) == 48);
 static_assert(sizeof(kvm_xcrs) == 392 && sizeof(kvm_vcpu_events) == 64);
 
 // A KVM struct that is a header and `count` entries behind it.
@@ -62,6 +64,7 @@ class Table {
 };
 using CpuidBuffer = Table<CountHeader, kvm_cpuid_entry2>;
 using MsrBuffer = Table<CountHeader, kvm_msr_entry>;
+using RoutingTable = Table<CountHeader, kvm_irq_routing_entry>;
 using MsrIndexBuffer = Table<uint32_t, uint32_t>;
 
 constexpr std::array kNeededOfX86 = {
@@ -79,6 +82,37 @@ kvm_device_attr tsc_offset_at(uint64_t& place) {
           .group = KVM_VCPU_TSC_CTRL,
           .attr = KVM_VCPU_TSC_OFFSET,
           .addr = reinterpret_cast<uint64_t>(&place)};
+}
+
+kvm_irq_routing_entry pin_route(uint32_t gsi, uint32_t chip, uint32_t pin) {
+  kvm_irq_routing_entry entry{};
+  entry.gsi = gsi;
+  entry.type = KVM_IRQ_ROUTING_IRQCHIP;
+  entry.u.irqchip = {.irqchip = chip, .pin = pin};
+  return entry;
+}
+
+kvm_irq_routing_entry message_route(const X86Vm::MessageRoute& route) {
+  kvm_irq_routing_entry entry{};
+  entry.gsi = route.gsi;
+  entry.type = KVM_IRQ_ROUTING_MSI;
+  entry.u.msi.address_lo = static_cast<uint32_t>(route.address);
+  entry.u.msi.address_hi = static_cast<uint32_t>(route.address >> 32);
+  entry.u.msi.data = route.data;
+  return entry;
+}
+
+// As KVM makes them with the chips: each pin to the IOAPIC, and the first sixteen to the 8259s too.
+std::vector<kvm_irq_routing_entry> chip_routes() {
+  constexpr uint32_t kPicPins = 8;
+  std::vector<kvm_irq_routing_entry> routes;
+  for (uint32_t gsi = 0; gsi < X86Vm::kFirstMessageGsi; ++gsi) {
+    routes.push_back(pin_route(gsi, KVM_IRQCHIP_IOAPIC, gsi));
+    if (gsi >= 2 * kPicPins) continue;
+    const uint32_t chip = gsi < kPicPins ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE;
+    routes.push_back(pin_route(gsi, chip, gsi % kPicPins));
+  }
+  return routes;
 }
 
 }  // namespace
@@ -149,6 +183,22 @@ Result<kvm_irqchip> X86Vm::interrupt_chip(uint32_t chip) const {
 
 Result<void> X86Vm::set_interrupt_chip(const kvm_irqchip& chip) {
   return check(fd_.get(), KVM_SET_IRQCHIP, &chip, "KVM_SET_IRQCHIP");
+}
+
+Result<void> X86Vm::send_message(uint64_t address, uint32_t data) {
+  kvm_msi message{};
+  message.address_lo = static_cast<uint32_t>(address);
+  message.address_hi = static_cast<uint32_t>(address >> 32);
+  message.data = data;
+  return check(fd_.get(), KVM_SIGNAL_MSI, &message, "KVM_SIGNAL_MSI");
+}
+
+Result<void> X86Vm::set_message_routes(std::span<const MessageRoute> routes) {
+  std::vector<kvm_irq_routing_entry> entries = chip_routes();
+  for (const MessageRoute& route : routes) entries.push_back(message_route(route));
+  RoutingTable table(entries.size());
+  table.fill(entries);
+  return check(fd_.get(), kSetGsiRouting, table.data(), "KVM_SET_GSI_ROUTING");
 }
 
 Result<uint64_t> X86Vm::clock_ns() const {

@@ -58,6 +58,20 @@ class X86Vm {
   [[nodiscard]] Result<kvm_irqchip> interrupt_chip(uint32_t chip) const;
   Result<void> set_interrupt_chip(const kvm_irqchip& chip);
 
+  // Sends a message as a device does. One ioctl.
+  Result<void> send_message(uint64_t address, uint32_t data);
+
+  // Which message an irqfd on the pin of this number is; numbers from kFirstMessageGsi on.
+  struct MessageRoute {
+    uint32_t gsi = 0;
+    uint64_t address = 0;
+    uint32_t data = 0;
+  };
+  static constexpr uint32_t kFirstMessageGsi = 24;
+  // These and no others, beside the chips' pins, which stay. Waits for an RCU grace period; an
+  // address that is not one of a local APIC's makes KVM send the interrupt to what its bits say.
+  Result<void> set_message_routes(std::span<const MessageRoute> routes);
+
   // The guest's paravirtual clock, nanoseconds. Setting it moves the clock of all vCPUs.
   [[nodiscard]] Result<uint64_t> clock_ns() const;
   Result<void> set_clock_ns(uint64_t ns);

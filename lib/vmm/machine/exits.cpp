@@ -59,8 +59,15 @@ bool Machine::write_port(const kvm::Exit& exit) {
   return true;
 }
 
+// Where in the PCI configuration window, if it is there.
+std::optional<uint64_t> Machine::config_offset(uint64_t address) const {
+  const uint64_t offset = address - arch::kPciConfig;
+  return pci_ && offset < arch::kPciConfigSize ? std::optional(offset) : std::nullopt;
+}
+
 void Machine::read_mmio(const kvm::Exit& exit) {
   std::ranges::fill(exit.data, std::byte{0});
+  if (const auto at = config_offset(exit.address)) return pci_->bus.read(*at, exit.data);
   for (const auto& slot : slots_) {
     if (Transport* transport = slot->transport_at(exit.address)) {
       return transport->read(exit.address - slot->address(), exit.data);
@@ -69,6 +76,7 @@ void Machine::read_mmio(const kvm::Exit& exit) {
 }
 
 void Machine::write_mmio(const kvm::Exit& exit) {
+  if (const auto at = config_offset(exit.address)) return pci_->bus.write(*at, exit.data);
   for (const auto& slot : slots_) {
     if (Transport* transport = slot->transport_at(exit.address)) {
       return transport->write(exit.address - slot->address(), exit.data);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "vmm/machine/mmio_slot.hpp"
 #include "vmm/platform/generation_id.hpp"
 #include "vmm/virtio/block.hpp"
 
@@ -37,7 +38,10 @@ Machine::Machine(sys::Loop& loop, kvm::Kvm kvm, kvm::Vm vm, GuestMemory memory, 
                 panic_.feed({&value, 1});
                 if (panic_.found()) panicked_ = true;
               }),
-      self_(std::make_shared<Machine*>(this)) {}
+      self_(std::make_shared<Machine*>(this)) {
+  if (shape_.transport == wire::TransportKind::mmio) return;
+  pci_ = std::make_unique<PciParts>(vm_, loop_, callbacks_.log);
+}
 
 template <class Done>
 bool Machine::run_loop_until(milliseconds limit, Done&& done) {
@@ -90,15 +94,18 @@ Result<void> Machine::make_devices() {
 Result<void> Machine::boot_linux(const LinuxFiles& files) {
   if (auto ok = make_devices(); !ok) return ok;
   if (auto ok = memory_.back_with_zeros(); !ok) return ok;
-  arch::MachineTables tables{.vcpus = shape_.vcpus, .devices = {}};
-  for (const auto& slot : slots_) tables.devices.push_back(slot->window());
+  arch::MachineTables tables{.vcpus = shape_.vcpus, .devices = {}, .pci = pci_ != nullptr};
+  for (const auto& slot : slots_) {
+    if (!pci_) tables.devices.push_back(MmioSlot::window(slot->number()));
+  }
   const auto tables_at = arch::write_tables(memory_, tables);
   if (!tables_at) return base::fail(tables_at.error());
   if (auto ok = write_generation_id(memory_, arch::kGenerationIdPage); !ok) return ok;
   const auto entry = arch::load_linux(memory_, {.kernel_fd = files.kernel.get(),
                                                 .initramfs_fd = files.initramfs.get(),
                                                 .cmdline = files.cmdline,
-                                                .tables = *tables_at});
+                                                .tables = *tables_at,
+                                                .pci = tables.pci});
   if (!entry) return base::fail(entry.error());
   if (auto ok = arch::set_firmware_state(vm_); !ok) return ok;
   for (const auto& thread : vcpus_) {
@@ -113,6 +120,7 @@ void Machine::run() {
   if (stopped_at_) continue_clocks();
   for (const auto& slot : slots_) slot->transport()->resume();
   for (const auto& vcpu : vcpus_) vcpu->run();
+  if (pci_) pci_->routes.apply_soon();
 }
 
 // Asked again in each round: that costs a signal, a request that was lost the whole deadline.

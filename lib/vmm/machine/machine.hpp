@@ -22,6 +22,7 @@
 #include "vmm/kvm/kvm.hpp"
 #include "vmm/kvm/vm.hpp"
 #include "vmm/machine/event_line.hpp"
+#include "vmm/machine/pci_slot.hpp"
 #include "vmm/machine/vcpu_thread.hpp"
 #include "vmm/machine/virtio_slot.hpp"
 #include "vmm/memory/guest_memory.hpp"
@@ -119,6 +120,7 @@ class Machine {
   bool handle_exit(kvm::Exit& exit);
   void read_port(const kvm::Exit& exit);
   bool write_port(const kvm::Exit& exit);
+  [[nodiscard]] std::optional<uint64_t> config_offset(uint64_t address) const;
   void read_mmio(const kvm::Exit& exit);
   void write_mmio(const kvm::Exit& exit);
   bool end(wire::ExitEvent::Reason reason, std::string detail = {});
@@ -145,6 +147,7 @@ class Machine {
   Serial serial_;
   TextDetector panic_{kPanicText};  // used on the vCPUs' threads, under the serial port's mutex
   std::atomic<bool> panicked_{false};
+  std::unique_ptr<PciParts> pci_;  // null: its devices are on MMIO
   std::vector<std::unique_ptr<VirtioSlot>> slots_;
   std::vector<std::unique_ptr<VcpuThread>> vcpus_;
   // Parked and without a vCPU, for those that may come up to the shape's peak.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "vmm/machine/machine.hpp"
+#include "vmm/machine/mmio_slot.hpp"
 
 namespace microvm::vmm {
 namespace {
@@ -90,12 +91,17 @@ class MachineBuilder {
   Result<void> add_slots() {
     for (const DeviceRow& row : device_set()) {
       for (uint32_t index = 0; index < row.count(shape_); ++index) {
-        auto slot = VirtioSlot::create(loop_, row.first_slot + index, row);
+        auto slot = make_slot(row, row.first_slot + index);
         if (!slot) return base::fail(slot.error());
         machine_->slots_.push_back(std::move(*slot));
       }
     }
     return {};
+  }
+
+  Result<std::unique_ptr<VirtioSlot>> make_slot(const DeviceRow& row, uint32_t number) {
+    if (machine_->pci_) return PciSlot::create(loop_, number, row, *machine_->pci_);
+    return MmioSlot::create(loop_, number, row);
   }
 
   Result<void> connect_doorbells() {
@@ -112,7 +118,7 @@ class MachineBuilder {
       return ok;
     }
     for (const auto& slot : machine_->slots_) {
-      if (auto ok = slot->connect_interrupt(vm); !ok) return ok;
+      if (auto ok = slot->connect_interrupts(vm); !ok) return ok;
     }
     return {};
   }

@@ -25,6 +25,7 @@ wire::Bytes encode_machine(const MachineState& state) {
   out.put(shape.vcpu_limit());
   out.put(shape.nets);
   out.put(state.slots);
+  out.put(static_cast<uint8_t>(shape.transport));
   return out.take();
 }
 
@@ -41,15 +42,19 @@ Result<MachineState> decode_machine(wire::ByteView body, uint16_t version) {
     shape.nets = in.get<uint16_t>();
     state.slots = in.get<uint32_t>();
   }
+  // Not in those of before.
+  const auto transport = in.left() > 0 ? in.get<uint8_t>() : uint8_t{0};
   const wire::ByteView rest = in.get_bytes(in.left());
   if (!in.ok() || version == 0 || (version == 1 && !rest.empty())) {
     return base::fail(ErrorCode::corrupt, "state file: bad machine section");
   }
-  if (!only_zeros(rest)) {
+  const bool knows_transport = transport <= static_cast<uint8_t>(wire::TransportKind::pci);
+  if (!knows_transport || !only_zeros(rest)) {
     return base::fail(ErrorCode::unsupported,
                       "state file: the machine has something this library does not know; use the "
                       "library that made the snapshot");
   }
+  shape.transport = static_cast<wire::TransportKind>(transport);
   if (const std::string problem = wire::shape_problem(shape); !problem.empty()) {
     return base::fail(ErrorCode::corrupt, "state file: " + problem);
   }

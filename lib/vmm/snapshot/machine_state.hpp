@@ -1,7 +1,7 @@
 // The body of state section `machine`: what a machine must look like to take the rest.
 //   version 1  u64 memory, u16 vcpus, u16 disks; the peaks are these, there are no nets
-//   version 2  the same, u64 peak memory, u16 peak vcpus, u16 nets, u32 slots; what later
-//              libraries add
+//   version 2  the same, u64 peak memory, u16 peak vcpus, u16 nets, u32 slots,
+//              u8 transport (wire::TransportKind); what later libraries add
 // New fields go to the end, and zero in one means what there was before it. So a body may be longer
 // than a library knows as long as the rest is zeros: it then says nothing that this one has to
 // know. The version is only for what cannot be said like that.

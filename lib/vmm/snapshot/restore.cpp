@@ -49,7 +49,8 @@ std::string describe(uint64_t baseline, uint64_t limit, const char* unit) {
 std::string describe(const Shape& shape) {
   return describe(shape.memory_bytes >> 20, shape.memory_limit() >> 20, " MiB, ") +
          describe(shape.vcpus, shape.vcpu_limit(), " vcpus, ") + std::to_string(shape.disks) +
-         " disks, " + std::to_string(shape.nets) + " nets";
+         " disks, " + std::to_string(shape.nets) + " nets, devices on " +
+         (shape.transport == wire::TransportKind::pci ? "pci" : "mmio");
 }
 
 // Of the peaks, too, the guest was told when it booted: what it can grow to and where.

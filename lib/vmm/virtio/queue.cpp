@@ -232,6 +232,14 @@ bool Queue::driver_wants_interrupt(uint16_t old_used, uint16_t new_used) const {
   return static_cast<uint16_t>(new_used - event - 1) < static_cast<uint16_t>(new_used - old_used);
 }
 
+// Its event index names what it waits for, which is what it has seen plus one or, at the end of a
+// batch, more. Without event indexes it lets us know nothing.
+bool Queue::driver_is_behind() const {
+  if (!running() || published_ == 0) return false;
+  if (!options_.event_idx) return driver_wants_interrupt(published_, published_);
+  return driver_wants_interrupt(static_cast<uint16_t>(published_ - size_), published_);
+}
+
 // With event indexes the driver kicks once per index we name, so not naming one is enough.
 void Queue::suppress_kicks() {
   if (!running() || options_.event_idx) return;

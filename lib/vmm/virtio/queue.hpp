@@ -77,6 +77,9 @@ class Queue {
     return take_interrupt();
   }
 
+  // Something published since the driver last said what it has seen; as far as it lets us know.
+  [[nodiscard]] bool driver_is_behind() const;
+
   // Kicks the driver may leave out while the device is busy with the queue anyway.
   void suppress_kicks();
   // Asks for kicks again. True: something became available before the driver could see that.

@@ -209,6 +209,22 @@ TEST_CASE("control: peaks are told in version 2 only") {
   CHECK(round_trip(ShapeRequest{shape}, 1).shape.memory_limit() == 128u << 20);
 }
 
+TEST_CASE("control: a shape's transport is told in version 2 only") {
+  const Shape shape{
+      .memory_bytes = 128u << 20, .vcpus = 2, .disks = 1, .transport = TransportKind::pci};
+  CHECK(round_trip(ShapeRequest{shape}, 2).shape == shape);
+  CHECK(round_trip(ShapeRequest{shape}, 1).shape.transport == TransportKind::mmio);
+  Bytes unknown = encoded(1, ShapeRequest{shape}, 2);
+  unknown.back() = std::byte{2};
+  CHECK_FALSE(decode(unknown));
+  Bytes older = encoded(1, ShapeRequest{shape}, 2);  // of a library that knew no transports
+  older.pop_back();
+  older[8] = std::byte(std::to_integer<uint8_t>(older[8]) - 1);  // the length of the object
+  const auto read = decode(older);
+  REQUIRE(read);
+  CHECK(std::get<ShapeRequest>(read->message).shape.transport == TransportKind::mmio);
+}
+
 TEST_CASE("control: what a life used is told in version 2 only") {
   const ExitEvent exit{ExitEvent::Reason::power_off, "", {1, 2, 3}};
   CHECK(round_trip(exit, 2).usage.exits == 1);

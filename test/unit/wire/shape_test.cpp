@@ -31,6 +31,11 @@ TEST_CASE("shape: a peak that is not given is the baseline") {
   CHECK(larger != kGood);
   CHECK(kGood < larger);
   CHECK(larger.vcpu_limit() == 4);
+
+  Shape on_pci = kGood;
+  on_pci.transport = TransportKind::pci;
+  CHECK(on_pci != kGood);
+  CHECK(kGood < on_pci);
 }
 
 TEST_CASE("shape: every field has its bounds, and the message says what to give") {

@@ -123,6 +123,26 @@ Bytes virtio_device(size_t index, const VirtioMmioWindow& window) {
                               aml::edge_interrupt(window.gsi)}))});
 }
 
+// The bus, what of the address space is its devices', and, as the place of no device, where their
+// configuration is: a kernel trusts MCFG for what a motherboard resource says is taken.
+Bytes pci_devices() {
+  const auto window = static_cast<uint32_t>(layout::kPciMemory);
+  const auto window_size = static_cast<uint32_t>(layout::kPciMemorySize);
+  const Bytes bridge = aml::device(
+      "PCI0",
+      {aml::name("_HID", aml::eisa_id("PNP0A08")), aml::name("_CID", aml::eisa_id("PNP0A03")),
+       aml::name("_UID", aml::integer(0)), aml::name("_SEG", aml::integer(0)),
+       aml::name("_BBN", aml::integer(0)), aml::name("_CCA", aml::integer(1)),
+       aml::name("_CRS",
+                 aml::resources({aml::bus_range(0, 0), aml::memory_window(window, window_size)}))});
+  const Bytes board = aml::device(
+      "MBRD", {aml::name("_HID", aml::eisa_id("PNP0C02")), aml::name("_UID", aml::integer(0)),
+               aml::name("_CRS", aml::resources({aml::memory_range(
+                                     static_cast<uint32_t>(layout::kPciConfig),
+                                     static_cast<uint32_t>(layout::kPciConfigSize))}))});
+  return aml::concatenate({bridge, board});
+}
+
 Bytes serial_device() {
   return aml::device(
       "COM1", {aml::name("_HID", aml::string("PNP0501")), aml::name("_UID", aml::integer(0)),
@@ -151,13 +171,26 @@ Bytes make_dsdt(const AcpiConfig& config) {
   for (size_t i = 0; i < config.devices.size(); ++i) {
     devices = aml::concatenate({devices, virtio_device(i, config.devices[i])});
   }
+  if (config.pci) devices = aml::concatenate({devices, pci_devices()});
   const Bytes zero = aml::integer(0);
   const Bytes s5 =
       aml::name("_S5_", aml::package({aml::integer(Power::kS5SleepType), zero, zero, zero}));
   return make_table("DSDT", 2, aml::concatenate({aml::scope("\\_SB_", {devices}), s5}));
 }
 
-Bytes make_xsdt(std::initializer_list<uint64_t> tables) {
+// PCI Firmware 3.3 §4.1.2: segment 0, bus 0.
+Bytes make_mcfg() {
+  ByteWriter out;
+  out.put<uint64_t>(0);
+  out.put(layout::kPciConfig);
+  out.put<uint16_t>(0);
+  out.put<uint8_t>(0);
+  out.put<uint8_t>(0);
+  out.put<uint32_t>(0);
+  return make_table("MCFG", 1, out.bytes());
+}
+
+Bytes make_xsdt(const std::vector<uint64_t>& tables) {
   ByteWriter out;
   for (const uint64_t address : tables) out.put(address);
   return make_table("XSDT", 1, out.bytes());
@@ -206,9 +239,9 @@ class Block {
 Bytes build_acpi(const AcpiConfig& config, uint64_t address) {
   Block block(address);
   const uint64_t dsdt = block.add(make_dsdt(config));
-  const uint64_t fadt = block.add(make_fadt(dsdt));
-  const uint64_t madt = block.add(make_madt(config.vcpus));
-  const uint64_t xsdt = block.add(make_xsdt({fadt, madt}));
+  std::vector<uint64_t> tables = {block.add(make_fadt(dsdt)), block.add(make_madt(config.vcpus))};
+  if (config.pci) tables.push_back(block.add(make_mcfg()));
+  const uint64_t xsdt = block.add(make_xsdt(tables));
   return block.finish(make_rsdp(xsdt));
 }
 

@@ -1,4 +1,5 @@
-// The ACPI tables of the machine (ACPI 6.4): RSDP, XSDT, FADT (hardware-reduced), MADT, DSDT.
+// The ACPI tables of the machine (ACPI 6.4): RSDP, XSDT, FADT (hardware-reduced), MADT, DSDT;
+// MCFG where there is PCI (PCI Firmware 3.3 §4.1.2).
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,7 @@ struct VirtioMmioWindow {
 struct AcpiConfig {
   uint16_t vcpus = 1;
   std::vector<VirtioMmioWindow> devices;  // announced as LNRO0005, in this order
+  bool pci = false;                       // a host bridge, and MCFG for its one bus
 };
 
 // The tables as one block of bytes for `address`; the RSDP stands at its start.

@@ -103,6 +103,16 @@ Bytes path(std::string_view text) {
   return out.take();
 }
 
+// §19.3.4: three letters of five bits and four hexadecimal digits, big-endian.
+Bytes eisa_id(std::string_view text) {
+  uint32_t id = 0;
+  for (const char c : text.substr(0, 3)) id = id << 5 | static_cast<uint32_t>(c - '@');
+  for (const char c : text.substr(3)) {
+    id = id << 4 | static_cast<uint32_t>(c <= '9' ? c - '0' : c - 'A' + 10);
+  }
+  return prefixed(kDword, __builtin_bswap32(id));
+}
+
 Bytes package(Terms elements) {
   const Bytes count = op(static_cast<uint8_t>(elements.size()));
   return with_length(op(kPackage), concatenate({count, concatenate(elements)}));
@@ -140,6 +150,41 @@ Bytes memory_range(uint32_t address, uint32_t size) {
   out.put(address);
   out.put(size);
   return out.take();
+}
+
+namespace {
+
+enum AddressSpace : uint8_t { kMemorySpace = 0, kBusSpace = 2 };
+
+// §6.4.3.5 Address Space Descriptors: a bridge's, with both ends fixed.
+template <std::integral T>
+Bytes bridge_range(uint8_t descriptor, AddressSpace kind, uint8_t kind_flags, T first, T last) {
+  constexpr uint8_t kProducer = 0, kFixedEnds = 0x0c;
+  wire::ByteWriter out;
+  out.put(descriptor);
+  out.put(static_cast<uint16_t>(3 + 5 * sizeof(T)));
+  out.put<uint8_t>(kind);
+  out.put(static_cast<uint8_t>(kProducer | kFixedEnds));
+  out.put(kind_flags);
+  out.put(T{0});  // granularity
+  out.put(first);
+  out.put(last);
+  out.put(T{0});  // translation
+  out.put(static_cast<T>(last - first + 1));
+  return out.take();
+}
+
+}  // namespace
+
+Bytes memory_window(uint32_t address, uint32_t size) {
+  constexpr uint8_t kDwordDescriptor = 0x87, kWriteable = 1;
+  return bridge_range<uint32_t>(kDwordDescriptor, kMemorySpace, kWriteable, address,
+                                address + size - 1);
+}
+
+Bytes bus_range(uint16_t first, uint16_t last) {
+  constexpr uint8_t kWordDescriptor = 0x88;
+  return bridge_range<uint16_t>(kWordDescriptor, kBusSpace, 0, first, last);
 }
 
 // §6.4.2.5 I/O Port Descriptor

@@ -17,6 +17,7 @@ using Terms = std::initializer_list<Bytes>;
 Bytes integer(uint64_t value);
 Bytes string(std::string_view text);
 Bytes path(std::string_view text);
+Bytes eisa_id(std::string_view text);  // of the form "PNP0A08"
 Bytes package(Terms elements);
 Bytes name(std::string_view name, const Bytes& value);
 Bytes scope(std::string_view path, Terms body);
@@ -26,6 +27,8 @@ Bytes notify(std::string_view object, uint8_t value);
 
 // Resource descriptors (ACPI 6.4 §6.4) and the buffer that holds them.
 Bytes memory_range(uint32_t address, uint32_t size);
+Bytes memory_window(uint32_t address, uint32_t size);  // that a bridge passes on
+Bytes bus_range(uint16_t first, uint16_t last);
 Bytes port_range(uint16_t first, uint8_t count);
 Bytes edge_interrupt(uint32_t gsi);
 Bytes resources(Terms descriptors);

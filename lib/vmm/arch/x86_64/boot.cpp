@@ -85,11 +85,14 @@ void add_e820(boot_params& params, uint64_t from, uint64_t to, E820Type type) {
   params.e820_table[params.e820_entries++] = {.addr = from, .size = to - from, .type = type};
 }
 
-void fill_e820(boot_params& params, const GuestMemory& memory) {
+void fill_e820(boot_params& params, const GuestMemory& memory, bool pci) {
   const uint64_t low_end = memory.regions().front().size;
   add_e820(params, 0, layout::kLowMemoryEnd, kUsable);
   add_e820(params, layout::kLowMemoryEnd, layout::kHighMemoryStart, kReserved);
   add_e820(params, layout::kHighMemoryStart, low_end, kUsable);
+  if (pci) {  // before it runs ACPI a kernel knows no other way to say that this is taken
+    add_e820(params, layout::kPciConfig, layout::kPciConfig + layout::kPciConfigSize, kReserved);
+  }
   for (const MemoryRegion& region : memory.regions().subspan(1)) {
     add_e820(params, region.guest_address, region.guest_address + region.size, kUsable);
   }
@@ -109,7 +112,7 @@ boot_params make_boot_params(const GuestMemory& memory, const LinuxBoot& boot,
   params.hdr.ramdisk_image = static_cast<uint32_t>(initramfs.address);
   params.hdr.ramdisk_size = static_cast<uint32_t>(initramfs.size);
   params.acpi_rsdp_addr = boot.tables;
-  fill_e820(params, memory);
+  fill_e820(params, memory, boot.pci);
   return params;
 }
 

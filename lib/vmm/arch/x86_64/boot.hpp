@@ -18,6 +18,7 @@ struct LinuxBoot {
   int initramfs_fd = -1;  // newc cpio, plain or compressed; -1: none
   std::string_view cmdline;
   uint64_t tables = 0;  // the RSDP, see acpi.hpp
+  bool pci = false;     // as in those
 };
 
 // Fills guest memory: kernel, initramfs, command line, boot parameters, page tables, GDT. The

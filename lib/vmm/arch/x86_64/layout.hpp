@@ -25,6 +25,11 @@ inline constexpr uint64_t kHighMemoryStart = 0x100000;
 // ---- MMIO, in the hole between 3 and 4 GiB ------------------------------------------------------
 inline constexpr uint64_t kVirtioMmioBase = 0xd000'0000;
 inline constexpr uint64_t kVirtioMmioStride = 0x1000;
+inline constexpr uint64_t kPciMemory = 0xd100'0000;  // the window of the one PCI bus, for BARs
+inline constexpr uint64_t kPciMemorySize = 0x10'0000;
+inline constexpr uint64_t kPciBarStride = 0x8000;      // each device's place in it
+inline constexpr uint64_t kPciConfig = 0xe000'0000;    // ECAM of the same bus
+inline constexpr uint64_t kPciConfigSize = 0x10'0000;  // one bus
 inline constexpr uint64_t kIoApic = 0xfec0'0000;
 inline constexpr uint64_t kLocalApic = 0xfee0'0000;
 inline constexpr uint64_t kTssAddress = 0xfffb'd000;          // 3 pages KVM wants on older Intel
@@ -35,6 +40,20 @@ inline constexpr uint32_t kMaxVirtioSlots = 12;
 
 [[nodiscard]] constexpr uint64_t virtio_mmio_address(uint32_t slot) {
   return kVirtioMmioBase + slot * kVirtioMmioStride;
+}
+
+// PCI device numbers; 0 is the host bridge's.
+[[nodiscard]] constexpr uint32_t virtio_pci_device(uint32_t slot) {
+  return slot + 1;
+}
+[[nodiscard]] constexpr uint64_t virtio_pci_address(uint32_t slot) {
+  return kPciMemory + virtio_pci_device(slot) * kPciBarStride;
+}
+
+// What a message that is an interrupt is written to: the local APICs' page, in the low 4 GiB
+// (Intel SDM 3 §11.11.1).
+[[nodiscard]] constexpr bool is_message_address(uint64_t address) {
+  return address >> 20 == 0xfee;
 }
 
 // ---- interrupts: pins of the one IOAPIC, all edge triggered, active high ------------------------

@@ -134,6 +134,30 @@ TEST_CASE("acpi: iasl takes every table apart and puts it together again") {
   CHECK(sources["FACP"].find("Reset Register Supported (V2) : 1") != std::string::npos);
 }
 
+TEST_CASE("acpi: a machine with PCI has a bridge, its windows and MCFG, and no LNRO0005") {
+  const wire::Bytes block = build_acpi({.vcpus = 1, .devices = {}, .pci = true}, kAddress);
+  const Scratch scratch;
+  std::map<std::string, std::string> sources;
+  const Tables tables = find_tables(block);
+  for (const auto& [name, table] : tables) {
+    CAPTURE(name);
+    CHECK(sum(table) == 0);
+    sources[name] = round_trip(scratch, name, table);
+  }
+  const std::string& dsdt = sources["DSDT"];
+  for (const char* text :
+       {"EisaId (\"PNP0A08\")", "EisaId (\"PNP0A03\")", "EisaId (\"PNP0C02\")", "WordBusNumber",
+        "DWordMemory", "0xD1000000", "0xD10FFFFF", "0xE0000000"}) {
+    CHECK_MESSAGE(dsdt.find(text) != std::string::npos, text);
+  }
+  CHECK(dsdt.find("LNRO0005") == std::string::npos);
+  REQUIRE(tables.contains("MCFG"));
+  const wire::ByteView mcfg = tables.at("MCFG");
+  CHECK(mcfg.size() == 60);
+  CHECK(at<uint64_t>(mcfg, 44) == layout::kPciConfig);
+  CHECK(at<uint32_t>(mcfg, 52) == 0);  // segment 0, bus 0 to 0
+}
+
 TEST_CASE("acpi: the MADT has every vCPU and the IOAPIC") {
   const wire::Bytes block = build_acpi(config_of(wire::kMaxVcpus, 0), kAddress);
   const wire::ByteView madt = find_tables(block)["APIC"];

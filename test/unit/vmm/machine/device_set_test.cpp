@@ -58,8 +58,12 @@ TEST_CASE("device set: slots, addresses, pins and sections of today's devices ne
   CHECK(state_section(DeviceType::balloon) == state::SectionId{0x105});
   constexpr std::array<uint32_t, 12> kPins = {16, 17, 18, 19, 20, 21, 22, 23, 5, 6, 10, 11};
   static_assert(layout::kMaxVirtioSlots == kPins.size());
+  CHECK(layout::kPciConfig == 0xe000'0000);
+  CHECK(layout::kPciMemory == 0xd100'0000);
   std::set<uint32_t> taken = {layout::kSerialGsi, layout::kGenerationIdGsi};
   for (uint32_t slot = 0; slot < kPins.size(); ++slot) {
+    CHECK(layout::virtio_pci_device(slot) == slot + 1);
+    CHECK(layout::virtio_pci_address(slot) == 0xd100'8000 + slot * 0x8000);
     CHECK(layout::virtio_mmio_address(slot) == 0xd000'0000 + slot * 0x1000);
     CHECK(layout::virtio_gsi(slot) == kPins[slot]);
     CHECK(layout::virtio_gsi(slot) < layout::kIoApicPins);

@@ -15,6 +15,9 @@ constexpr Shape kGrowing{.memory_bytes = 512u << 20,
                          .peak_vcpus = 8,
                          .disks = 1};
 
+constexpr Shape kOnPci{
+    .memory_bytes = 512u << 20, .vcpus = 2, .disks = 1, .transport = wire::TransportKind::pci};
+
 constexpr uint32_t kSlots = 0b1001'0011'0001;
 
 // As the library before version 2 wrote it.
@@ -26,6 +29,13 @@ wire::Bytes version_1(const Shape& shape) {
   return out.take();
 }
 
+// Of version 2 as it was before there was another transport.
+wire::Bytes before_pci(const MachineState& state) {
+  wire::Bytes body = encode_machine(state);
+  body.pop_back();
+  return body;
+}
+
 ErrorCode code_of(wire::ByteView body, uint16_t version) {
   const auto shape = decode_machine(body, version);
   return shape ? ErrorCode{} : shape.error().code;
@@ -34,7 +44,7 @@ ErrorCode code_of(wire::ByteView body, uint16_t version) {
 }  // namespace
 
 TEST_CASE("machine state: both versions are read") {
-  for (const Shape& shape : {kPlain, kGrowing}) {
+  for (const Shape& shape : {kPlain, kGrowing, kOnPci}) {
     const auto read = decode_machine(encode_machine({shape, 0}), 2);
     REQUIRE(read);
     CHECK(read->shape == shape);
@@ -61,7 +71,7 @@ TEST_CASE("machine state: the slots that the guest knows, or those of before the
 
 TEST_CASE("machine state: truncations and versions that never were are corrupt") {
   for (uint16_t version : {uint16_t{1}, uint16_t{2}}) {
-    const auto body = version == 1 ? version_1(kPlain) : encode_machine({kPlain, kSlots});
+    const auto body = version == 1 ? version_1(kPlain) : before_pci({kPlain, kSlots});
     for (size_t size = 0; size < body.size(); ++size) {
       CHECK(code_of(wire::ByteView(body).first(size), version) == ErrorCode::corrupt);
     }
@@ -69,6 +79,16 @@ TEST_CASE("machine state: truncations and versions that never were are corrupt")
   CHECK(code_of(version_1(kPlain), 0) == ErrorCode::corrupt);
   CHECK(code_of(version_1(kPlain), 2) == ErrorCode::corrupt);
   CHECK(code_of(encode_machine({kPlain, kSlots}), 1) == ErrorCode::corrupt);
+}
+
+TEST_CASE("machine state: where it says nothing of a transport it is mmio") {
+  const auto read = decode_machine(before_pci({kPlain, kSlots}), 2);
+  REQUIRE(read);
+  CHECK(read->shape == kPlain);
+  CHECK(read->slots == kSlots);
+  auto unknown = encode_machine({kPlain, kSlots});
+  unknown.back() = std::byte{2};
+  CHECK(code_of(unknown, 2) == ErrorCode::unsupported);
 }
 
 TEST_CASE("machine state: a longer body is read while what is new in it is zero") {
@@ -90,7 +110,8 @@ TEST_CASE("machine state: a flipped bit is refused or another shape within the b
       body[bit / 8] ^= std::byte{1} << bit % 8;
       const auto read = decode_machine(body, version);
       if (!read) {
-        CHECK(read.error().code == ErrorCode::corrupt);
+        const bool is_transport = version == 2 && bit / 8 == whole.size() - 1;
+        CHECK(read.error().code == (is_transport ? ErrorCode::unsupported : ErrorCode::corrupt));
       } else {
         CHECK((read->shape != shape || read->slots != kSlots));
         CHECK(wire::shape_problem(read->shape).empty());

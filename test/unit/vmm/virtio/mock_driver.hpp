@@ -14,6 +14,7 @@
 #include "vmm/virtio/irq.hpp"
 #include "vmm/virtio/mmio_registers.hpp"
 #include "vmm/virtio/mmio_transport.hpp"
+#include "vmm/virtio/pci_transport.hpp"
 
 namespace microvm::test {
 
@@ -122,14 +123,114 @@ class CountingIrq : public vmm::Irq {
   std::atomic<int> count = 0;
 };
 
-// Register access as a vCPU's exit would do it.
-inline uint32_t read_register(vmm::Transport& transport, uint64_t offset) {
+// Messages, each counted at its vector; what they were told of where each goes.
+class CountingMessages : public vmm::MessageInterrupts {
+ public:
+  void route(uint16_t vector, const vmm::MsiMessage& message) override {
+    routes.emplace_back(vector, message);
+  }
+  void raise(uint16_t vector) noexcept override {
+    ++count;
+    ++of[vector];
+  }
+  std::atomic<int> count = 0;
+  std::array<std::atomic<int>, 64> of{};
+  std::vector<std::pair<uint16_t, vmm::MsiMessage>> routes;
+};
+
+// A register access of so many bytes as a vCPU's exit would do it.
+inline uint32_t read_at(vmm::Transport& transport, uint64_t offset, size_t bytes) {
   uint32_t value = 0;
-  transport.read(offset, std::as_writable_bytes(std::span(&value, 1)));
+  transport.read(offset, std::as_writable_bytes(std::span(&value, 1)).first(bytes));
   return value;
 }
+inline void write_at(vmm::Transport& transport, uint64_t offset, uint32_t value, size_t bytes) {
+  transport.write(offset, std::as_bytes(std::span(&value, 1)).first(bytes));
+}
+
+struct Place {
+  uint64_t offset;
+  size_t bytes;
+};
+// Where on PCI a register is that has this place on MMIO.
+inline Place pci_place(uint64_t mmio_offset) {
+  using namespace vmm;
+  switch (mmio_offset) {
+    case mmio::kDeviceFeatures:
+      return {pci::kDeviceFeature, 4};
+    case mmio::kDeviceFeaturesSel:
+      return {pci::kDeviceFeatureSelect, 4};
+    case mmio::kDriverFeatures:
+      return {pci::kDriverFeature, 4};
+    case mmio::kDriverFeaturesSel:
+      return {pci::kDriverFeatureSelect, 4};
+    case mmio::kQueueSel:
+      return {pci::kQueueSelect, 2};
+    case mmio::kQueueSize:
+      return {pci::kQueueSize, 2};
+    case mmio::kQueueReady:
+      return {pci::kQueueEnable, 2};
+    case mmio::kStatus:
+      return {pci::kDeviceStatus, 1};
+    default:
+      return {pci::kQueueDescLow + (mmio_offset & 4) + (mmio_offset - mmio::kQueueDescLow) / 16 * 8,
+              4};
+  }
+}
+
+// The register of either transport, named as MMIO has it.
+inline uint32_t read_register(vmm::Transport& transport, uint64_t offset) {
+  const bool on_pci = dynamic_cast<vmm::PciTransport*>(&transport) != nullptr;
+  const Place place = on_pci ? pci_place(offset) : Place{offset, 4};
+  return read_at(transport, place.offset, place.bytes);
+}
 inline void write_register(vmm::Transport& transport, uint64_t offset, uint32_t value) {
-  transport.write(offset, std::as_bytes(std::span(&value, 1)));
+  const bool on_pci = dynamic_cast<vmm::PciTransport*>(&transport) != nullptr;
+  const Place place = on_pci ? pci_place(offset) : Place{offset, 4};
+  write_at(transport, place.offset, value, place.bytes);
+}
+inline void notify(vmm::Transport& transport, uint16_t queue) {
+  const bool on_pci = dynamic_cast<vmm::PciTransport*>(&transport) != nullptr;
+  if (on_pci) return write_at(transport, vmm::PciTransport::notify_offset(queue), queue, 2);
+  write_register(transport, vmm::mmio::kQueueNotify, queue);
+}
+
+inline uint32_t read_config(vmm::PciTransport& transport, uint32_t offset, size_t bytes = 4) {
+  uint32_t value = 0;
+  transport.config_read(offset, std::as_writable_bytes(std::span(&value, 1)).first(bytes));
+  return value;
+}
+inline void write_config(vmm::PciTransport& transport, uint32_t offset, uint32_t value,
+                         size_t bytes = 4) {
+  transport.config_write(offset, std::as_bytes(std::span(&value, 1)).first(bytes));
+}
+// The capability of this id, of virtio's the one of this kind; 0: there is none.
+inline uint32_t find_capability(vmm::PciTransport& transport, uint8_t id, uint8_t kind = 0) {
+  for (uint32_t at = read_config(transport, vmm::pci::kCapabilities, 1); at != 0;
+       at = read_config(transport, at + 1, 1)) {
+    const bool of_kind = kind == 0 || read_config(transport, at + 3, 1) == kind;
+    if (read_config(transport, at, 1) == id && of_kind) return at;
+  }
+  return 0;
+}
+inline constexpr uint64_t kMessageAddress = 0xfee0'0000;
+inline vmm::MsiMessage message_of(uint16_t vector) {
+  return {kMessageAddress, 0x40u + vector};
+}
+// As a driver does before it looks at the device: its registers, and a message for each vector.
+inline void switch_on(vmm::PciTransport& transport) {
+  using namespace vmm;
+  write_config(transport, pci::kCommand, pci::kMemoryOn | pci::kBusMaster, 2);
+  const uint32_t msix = find_capability(transport, pci::kMsixCapability);
+  const uint32_t vectors = (read_config(transport, msix + pci::kMsixControl, 2) & 0x7ff) + 1;
+  for (uint16_t vector = 0; vector < vectors; ++vector) {
+    const uint64_t entry = pci::kMsixTableAt + vector * uint64_t{MsixTable::kEntryBytes};
+    write_at(transport, entry, kMessageAddress, 4);
+    write_at(transport, entry + 4, 0, 4);
+    write_at(transport, entry + 8, message_of(vector).data, 4);
+    write_at(transport, entry + 12, 0, 4);
+  }
+  write_config(transport, msix + pci::kMsixControl, pci::kMsixEnabled, 2);
 }
 
 inline void set_up_queue(vmm::Transport& transport, uint16_t index, const vmm::QueueSetup& setup) {
@@ -143,12 +244,19 @@ inline void set_up_queue(vmm::Transport& transport, uint16_t index, const vmm::Q
   write64(kQueueDescLow, setup.descriptors);
   write64(kQueueDriverLow, setup.available);
   write64(kQueueDeviceLow, setup.used);
+  if (dynamic_cast<vmm::PciTransport*>(&transport) != nullptr) {
+    write_at(transport, vmm::pci::kQueueVector, index + 1u, 2);
+  }
   write_register(transport, kQueueReady, setup.ready ? 1 : 0);
 }
 
 inline void negotiate(vmm::Transport& transport, uint64_t features) {
   using namespace vmm::mmio;
+  if (auto* pci = dynamic_cast<vmm::PciTransport*>(&transport)) switch_on(*pci);
   write_register(transport, kStatus, 0);
+  if (dynamic_cast<vmm::PciTransport*>(&transport) != nullptr) {
+    write_at(transport, vmm::pci::kConfigVector, 0, 2);
+  }
   write_register(transport, kStatus, kAcknowledge);
   write_register(transport, kStatus, kAcknowledge | kDriver);
   for (uint32_t half = 0; half < 2; ++half) {
@@ -170,6 +278,46 @@ inline void start_driver(vmm::Transport& transport, uint64_t features,
   }
   write_register(transport, vmm::mmio::kStatus, kRunning);
 }
+
+// A device behind either transport, for TEST_CASE_TEMPLATE: what interrupts it sent is asked the
+// same way.
+struct OnMmio {
+  void put(vmm::GuestMemory& memory, sys::Loop& loop, std::unique_ptr<vmm::Device> device,
+           base::LogSink log) {
+    transport =
+        std::make_unique<vmm::MmioTransport>(memory, loop, irq, std::move(device), std::move(log));
+  }
+  uint32_t interrupts() { return read_register(*transport, vmm::mmio::kInterruptStatus); }
+  void acknowledge(uint32_t reasons) {
+    write_register(*transport, vmm::mmio::kInterruptAck, reasons);
+  }
+  CountingIrq irq;
+  std::unique_ptr<vmm::Transport> transport;
+};
+struct OnPci {
+  static constexpr uint32_t kAddress = 0xd100'8000;
+  void put(vmm::GuestMemory& memory, sys::Loop& loop, std::unique_ptr<vmm::Device> device,
+           base::LogSink log) {
+    transport = std::make_unique<vmm::PciTransport>(memory, loop, irq, kAddress, std::move(device),
+                                                    std::move(log));
+    switch_on(static_cast<vmm::PciTransport&>(*transport));
+    seen_config = irq.of[0];
+    seen = irq.count;
+  }
+  uint32_t interrupts() {
+    const bool config = irq.of[0] != seen_config;
+    const bool used = irq.count - irq.of[0] != seen - seen_config;
+    return (config ? vmm::status::kConfigChange : 0) | (used ? vmm::status::kUsedBuffer : 0);
+  }
+  void acknowledge(uint32_t) {
+    seen_config = irq.of[0];
+    seen = irq.count;
+  }
+  CountingMessages irq;
+  int seen_config = 0;
+  int seen = 0;
+  std::unique_ptr<vmm::Transport> transport;
+};
 
 // Lets the loop work until `done` holds; false after two seconds.
 template <class Condition>
