@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,20 +13,15 @@
 #include <thread>
 
 #include "base/fd.hpp"
+#include "sys/loop_cases.hpp"
 #include "unit/asleep.hpp"
 
 using microvm::base::Fd;
 using microvm::sys::Loop;
+using namespace microvm::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-std::unique_ptr<Loop> make(Loop::Backend backend) {
-  auto loop = Loop::create(backend);
-  if (!loop) return nullptr;
-  CHECK((*loop)->backend() == backend);
-  return std::move(*loop);
-}
 
 std::array<Fd, 2> socket_pair() {
   std::array<int, 2> ends{};
@@ -50,27 +44,7 @@ Fd memory_file(size_t size) {
   return fd;
 }
 
-template <class Done>
-bool run_until(Loop& loop, Done done) {
-  const auto end = std::chrono::steady_clock::now() + 5s;
-  while (!done() && std::chrono::steady_clock::now() < end) loop.run_once(100ms);
-  return done();
-}
-
 }  // namespace
-
-// Both backends promise the same: every case runs on each. A host without io_uring runs one.
-#define LOOP_TEST_CASE(name)                                                     \
-  static void run_case(Loop& loop, std::integral_constant<int, __LINE__>);       \
-  TEST_CASE("loop: " name) {                                                     \
-    for (const auto backend : {Loop::Backend::io_uring, Loop::Backend::plain}) { \
-      auto loop = make(backend);                                                 \
-      if (!loop && backend == Loop::Backend::io_uring) continue;                 \
-      REQUIRE(loop);                                                             \
-      run_case(*loop, std::integral_constant<int, __LINE__>());                  \
-    }                                                                            \
-  }                                                                              \
-  static void run_case([[maybe_unused]] Loop& loop, std::integral_constant<int, __LINE__>)
 
 LOOP_TEST_CASE("an fd is reported again while it stays ready") {
   auto [ours, theirs] = socket_pair();
@@ -82,11 +56,11 @@ LOOP_TEST_CASE("an fd is reported again while it stays ready") {
   loop.run_once(0ms);
   CHECK(calls == 0);
   send_byte(theirs);
-  CHECK(run_until(loop, [&] { return calls == 3; }));
+  CHECK(run_loop_until(loop, [&] { return calls == 3; }));
   for (int i = 0; i < 3; ++i) loop.run_once(1ms);
   CHECK(calls == 3);
   send_byte(theirs);
-  CHECK(run_until(loop, [&] { return calls == 4; }));
+  CHECK(run_loop_until(loop, [&] { return calls == 4; }));
   loop.unwatch(id);
 }
 
@@ -96,7 +70,7 @@ LOOP_TEST_CASE("rearm changes, silences and wakes a watch") {
   const auto id = loop.watch(ours.get(), POLLIN, [&](uint32_t events) { seen |= events; });
   loop.run_once(0ms);
   loop.rearm(id, POLLOUT);
-  CHECK(run_until(loop, [&] { return seen == POLLOUT; }));
+  CHECK(run_loop_until(loop, [&] { return seen == POLLOUT; }));
   loop.rearm(id, 0);
   seen = 0;
   send_byte(theirs);
@@ -104,7 +78,7 @@ LOOP_TEST_CASE("rearm changes, silences and wakes a watch") {
   for (int i = 0; i < 3; ++i) loop.run_once(1ms);
   CHECK(seen == 0);
   loop.rearm(id, POLLIN);
-  CHECK(run_until(loop, [&] { return (seen & POLLIN) != 0; }));
+  CHECK(run_loop_until(loop, [&] { return (seen & POLLIN) != 0; }));
   CHECK((seen & POLLHUP) != 0);
 }
 
@@ -141,7 +115,7 @@ LOOP_TEST_CASE("a watch for a hang-up alone sleeps until there is one") {
   CHECK(rounds < 20);
   CHECK(calls == 0);
   theirs.reset();
-  CHECK(run_until(loop, [&] { return calls == 3; }));  // it stays
+  CHECK(run_loop_until(loop, [&] { return calls == 3; }));  // it stays
   loop.rearm(id, 0);
   for (int i = 0; i < 3; ++i) loop.run_once(1ms);
   CHECK(calls == 3);
@@ -154,7 +128,7 @@ LOOP_TEST_CASE("a half-closed peer does not hide what is wanted later") {
   REQUIRE(::shutdown(theirs.get(), SHUT_WR) == 0);
   for (int i = 0; i < 3; ++i) loop.run_once(1ms);
   loop.rearm(id, POLLIN);
-  CHECK(run_until(loop, [&] { return seen == POLLIN; }));
+  CHECK(run_loop_until(loop, [&] { return seen == POLLIN; }));
   loop.rearm(id, POLLPRI);
   for (int i = 0; i < 3; ++i) loop.run_once(1ms);
   loop.unwatch(id);
@@ -172,7 +146,7 @@ LOOP_TEST_CASE("the writing end of a pipe hears that its reader has gone") {
   for (int i = 0; i < 3; ++i) loop.run_once(1ms);
   CHECK(seen == 0);
   reader.reset();
-  CHECK(run_until(loop, [&] { return seen == POLLERR; }));
+  CHECK(run_loop_until(loop, [&] { return seen == POLLERR; }));
 }
 
 LOOP_TEST_CASE("a handler may unwatch itself and others; nothing is called after that") {
@@ -208,115 +182,6 @@ LOOP_TEST_CASE("an fd closed after unwatch is really closed") {
   CHECK(::read(theirs.get(), &byte, 1) == 0);
 }
 
-LOOP_TEST_CASE("a counter is given each time it is not zero, and begins anew") {
-  const Fd counter(eventfd(0, EFD_CLOEXEC));
-  std::vector<uint64_t> seen;
-  const auto id = loop.watch_counter(counter.get(), [&](uint64_t count) { seen.push_back(count); });
-  for (int i = 0; i < 3; ++i) loop.run_once(1ms);
-  CHECK(seen.empty());
-  for (const uint64_t count : {2, 1, 5}) {
-    REQUIRE(::eventfd_write(counter.get(), count) == 0);
-    CHECK(run_until(loop, [&, before = seen.size()] { return seen.size() > before; }));
-  }
-  for (int i = 0; i < 3; ++i) loop.run_once(1ms);
-  CHECK(seen == std::vector<uint64_t>{2, 1, 5});
-  loop.unwatch(id);
-  loop.unwatch(id);
-  REQUIRE(::eventfd_write(counter.get(), 1) == 0);
-  for (int i = 0; i < 3; ++i) loop.run_once(1ms);
-  CHECK(seen.size() == 3);
-}
-
-LOOP_TEST_CASE("a counter's handler may unwatch itself, and drain, and is not entered twice") {
-  const Fd counter(eventfd(0, EFD_CLOEXEC));
-  int calls = 0;
-  int depth = 0;
-  Loop::WatchId id = 0;
-  const auto owned = std::make_shared<int>(0);
-  id = loop.watch_counter(counter.get(), [&, owned](uint64_t) {
-    CHECK(++depth == 1);
-    if (++calls == 1) {
-      REQUIRE(::eventfd_write(counter.get(), 1) == 0);
-      for (int i = 0; i < 3; ++i) loop.run_once(1ms);
-    } else {
-      loop.unwatch(id);
-    }
-    ++*owned;  // the handler's own captures are alive to its end
-    --depth;
-  });
-  REQUIRE(::eventfd_write(counter.get(), 1) == 0);
-  CHECK(run_until(loop, [&] { return calls == 2; }));
-  CHECK(*owned == 2);
-  REQUIRE(::eventfd_write(counter.get(), 1) == 0);
-  for (int i = 0; i < 3; ++i) loop.run_once(1ms);
-  CHECK(calls == 2);
-}
-
-LOOP_TEST_CASE("a counter closed after unwatch is really closed, and a bad one says nothing") {
-  int calls = 0;
-  loop.watch_counter(1'000'000, [&](uint64_t) { ++calls; });
-  const auto id = loop.watch_counter(eventfd(0, EFD_CLOEXEC), [&](uint64_t) { ++calls; });
-  for (int i = 0; i < 3; ++i) loop.run_once(1ms);
-  loop.unwatch(id);
-  CHECK(calls == 0);
-}
-
-LOOP_TEST_CASE("what a handler raises goes out before the next wait, once for all its calls") {
-  const Fd counter(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  eventfd_t count = 0;
-  loop.post([&] {
-    loop.raise(counter.get());
-    loop.raise(counter.get());
-    CHECK(::eventfd_read(counter.get(), &count) == -1);
-    loop.after(1ms, [&] {
-      CHECK(::eventfd_read(counter.get(), &count) == 0);
-      CHECK(count == 1);
-      loop.raise(counter.get());
-      loop.flush_raised();
-      CHECK(::eventfd_read(counter.get(), &count) == 0);
-      loop.raise(counter.get());
-      loop.stop();
-    });
-  });
-  loop.run();
-  CHECK(::eventfd_read(counter.get(), &count) == 0);
-  CHECK(count == 1);
-}
-
-LOOP_TEST_CASE("what another thread raises, or nobody's loop, goes out at once") {
-  const Fd counter(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  eventfd_t count = 0;
-  loop.raise(counter.get());
-  CHECK(::eventfd_read(counter.get(), &count) == 0);
-  loop.post([&] {
-    std::thread([&] { loop.raise(counter.get()); }).join();
-    CHECK(::eventfd_read(counter.get(), &count) == 0);
-  });
-  loop.run_once(1ms);
-  CHECK(count == 1);
-}
-
-LOOP_TEST_CASE("raising does not end a wait, a full counter does no harm") {
-  const Fd counter(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  REQUIRE(::eventfd_write(counter.get(), UINT64_MAX - 1) == 0);
-  std::vector<Fd> more;
-  for (int i = 0; i < 200; ++i) more.emplace_back(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  loop.post([&] {
-    loop.raise(counter.get());
-    for (const Fd& fd : more) loop.raise(fd.get());
-  });
-  bool fired = false;
-  loop.after(20ms, [&] { fired = true; });
-  int rounds = 0;
-  while (!fired && rounds < 100) {
-    loop.run_once(5s);
-    ++rounds;
-  }
-  CHECK(rounds < 10);
-  eventfd_t count = 0;
-  for (const Fd& fd : more) CHECK(::eventfd_read(fd.get(), &count) == 0);
-}
-
 LOOP_TEST_CASE("a bad fd is reported once, a regular file is always ready") {
   int bad = 0;
   loop.watch(1'000'000, POLLIN, [&](uint32_t events) {
@@ -344,7 +209,7 @@ LOOP_TEST_CASE("more watches than the ring has entries") {
       if (::read(fd, &byte, 1) == 1) ++calls;
     });
   }
-  CHECK(run_until(loop, [&] { return calls == pairs.size(); }));
+  CHECK(run_loop_until(loop, [&] { return calls == pairs.size(); }));
 }
 
 LOOP_TEST_CASE("files: scattered write, sync, read back, short count at the end") {
@@ -358,16 +223,16 @@ LOOP_TEST_CASE("files: scattered write, sync, read back, short count at the end"
     loop.write_file(file.get(), list, 3, [&](int64_t result) { wrote = result; });
   }
   CHECK(loop.io_in_flight() == 1);
-  CHECK(run_until(loop, [&] { return wrote == 11; }));
+  CHECK(run_loop_until(loop, [&] { return wrote == 11; }));
   CHECK(loop.io_in_flight() == 0);
   int64_t synced = -1;
   loop.sync_file(file.get(), [&](int64_t result) { synced = result; });
-  CHECK(run_until(loop, [&] { return synced == 0; }));
+  CHECK(run_loop_until(loop, [&] { return synced == 0; }));
   std::array<char, 32> back{};
   int64_t got = -1;
   const iovec whole{back.data(), back.size()};
   loop.read_file(file.get(), std::span(&whole, 1), 0, [&](int64_t result) { got = result; });
-  CHECK(run_until(loop, [&] { return got == 14; }));
+  CHECK(run_loop_until(loop, [&] { return got == 14; }));
   CHECK(std::string(back.data() + 3, 11) == "hello world");
 }
 
@@ -379,9 +244,9 @@ LOOP_TEST_CASE("files: an error is -errno, and a handler may start the next oper
   loop.read_file(-1, std::span(&one, 1), 0, [&](int64_t) {
     loop.write_file(file.get(), std::span(&one, 1), 0, [&](int64_t second) { result = second; });
   });
-  CHECK(run_until(loop, [&] { return result == 1; }));
+  CHECK(run_loop_until(loop, [&] { return result == 1; }));
   loop.read_file(-1, std::span(&one, 1), 0, [&](int64_t failed) { result = failed; });
-  CHECK(run_until(loop, [&] { return result == -EBADF; }));
+  CHECK(run_loop_until(loop, [&] { return result == -EBADF; }));
 }
 
 LOOP_TEST_CASE("files: more operations and more buffers than the kernel takes at once") {
@@ -392,12 +257,12 @@ LOOP_TEST_CASE("files: more operations and more buffers than the kernel takes at
   for (char& byte : bytes) list.push_back({&byte, 1});
   int64_t wrote = 0;
   loop.write_file(file.get(), list, 0, [&](int64_t result) { wrote = result; });
-  CHECK(run_until(loop, [&] { return wrote == kBuffers; }));
+  CHECK(run_loop_until(loop, [&] { return wrote == kBuffers; }));
   size_t done = 0;
   for (const iovec& one : list) {
     loop.read_file(file.get(), std::span(&one, 1), 0, [&](int64_t result) { done += result == 1; });
   }
-  CHECK(run_until(loop, [&] { return done == kBuffers; }));
+  CHECK(run_loop_until(loop, [&] { return done == kBuffers; }));
 }
 
 LOOP_TEST_CASE("timers fire in order, once, and not when cancelled") {
@@ -411,7 +276,7 @@ LOOP_TEST_CASE("timers fire in order, once, and not when cancelled") {
   });
   loop.cancel(never);
   loop.cancel(never);
-  CHECK(run_until(loop, [&] { return order.size() == 4; }));
+  CHECK(run_loop_until(loop, [&] { return order.size() == 4; }));
   CHECK(order == "ab0c");
 }
 
@@ -479,13 +344,13 @@ LOOP_TEST_CASE("a callback may drain with run_once and loses nothing") {
   for (int i = 0; i < 3; ++i) loop.post([&] { ++posted; });
   send_byte(theirs);
   send_byte(theirs);
-  CHECK(run_until(loop, [&] { return calls == 2; }));
+  CHECK(run_loop_until(loop, [&] { return calls == 2; }));
   CHECK(posted == 3);
 }
 
 TEST_CASE("loop: destruction waits for file I/O and calls nobody") {
   for (const auto backend : {Loop::Backend::io_uring, Loop::Backend::plain}) {
-    auto loop = make(backend);
+    auto loop = make_loop(backend);
     if (!loop) continue;
     const Fd file = memory_file(1u << 20);
     std::vector<char> bytes(1u << 20, 'd');
