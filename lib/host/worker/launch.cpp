@@ -48,6 +48,16 @@ void mark_steps(StartTrace& trace, const wire::StartSteps& steps) {
   }
 }
 
+// What the guest says of itself is for a reader, and no point in our time.
+void mark_handshake(StartTrace& trace, const Doorbell& doorbell) {
+  const auto ms = [](std::chrono::microseconds time) {
+    return std::to_string(time.count() / 1000) + " ms";
+  };
+  trace.mark("handshake: hello, the identity sent before", doorbell.greeted_at());
+  trace.mark("ready: identity applied in " + ms(doorbell.identity_took()) + ", thawed in " +
+             ms(doorbell.thaw_took()));
+}
+
 // One launch in progress.
 class Launch {
  public:
@@ -179,8 +189,8 @@ Result<base::Fd> launch_guest(Worker& worker, wire::Message request, std::span<c
   if (auto ready = doorbell.wait_ready(limits); !ready) {
     return base::fail(launch.explain(ready.error()));
   }
-  clock.mark("ready: identity applied, programs thawed");
   times.ready_us = clock.us();
+  if (clock.trace()) mark_handshake(*clock.trace(), doorbell);
   launch.mark_worker_steps();
   return doorbell.take_stream();
 }
