@@ -1,6 +1,10 @@
 // Starts that nobody waits in, of real guests, cut short at any moment.
 #include <poll.h>
 
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
 #include "fixture.hpp"
 
 using namespace guest_test;
@@ -98,4 +102,37 @@ TEST_CASE("start: a runtime that ends cuts short what it is starting") {
     if (vm.state == VmState::terminated) REQUIRE(runtime().remove_vm(vm.id));
   }
   check_nothing_left(before);
+}
+
+TEST_CASE("start: MICROVM_TRACE shows each step until the first exec has been answered") {
+  const TempDir dir;
+  const std::filesystem::path file = dir.path() / "start.trace";
+  ::setenv("MICROVM_TRACE", file.c_str(), 1);
+  RuntimeOptions options;
+  options.data_dir = data_dir();
+  auto traced = Runtime::open(options);
+  ::unsetenv("MICROVM_TRACE");
+  REQUIRE_MESSAGE(traced, why(traced));
+  auto vm = traced->run("counter");
+  REQUIRE_MESSAGE(vm, why(vm));
+  RunningVm running(std::move(*vm));
+  CHECK(shell(running, "echo here") == "here\n");
+  std::stringstream text;
+  text << std::ifstream(file).rdbuf();
+  const std::string lines = text.str();
+  MESSAGE(lines);
+  size_t at = 0;
+  for (const char* step :
+       {"the image's files opened", "worker: started and shaped", "the microvm's files made",
+        "worker: the request received", "worker: devices attached",
+        "worker: state read and checked", "worker: memory mapped",
+        "worker: state given to vcpus and devices", "worker: working set brought in",
+        "worker: answered", "worker: KVM_RUN", "worker: the agent rang", "handshake: hello",
+        "ready: identity applied in ", "the call returns", "exec: stream to the agent",
+        "exec: sent", "exec: started", "exec: ended"}) {
+    INFO(step);
+    at = lines.find(step, at);
+    REQUIRE(at != std::string::npos);
+  }
+  CHECK(lines.starts_with(running.id()));
 }

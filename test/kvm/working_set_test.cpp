@@ -1,5 +1,7 @@
 // What a clone touched, recorded by its worker and brought in by the next one's.
 #include <doctest/doctest.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -12,6 +14,7 @@ using namespace microvm::vmm::test;
 
 namespace {
 
+constexpr int kCapPreFaultMemory = 236;  // of Linux 6.11 and later
 constexpr uint64_t kMemory = TinyShape{}.memory_bytes;
 constexpr uint32_t kCounterPage = kCounterAddress / state::kWorkingSetPage;
 
@@ -85,6 +88,50 @@ TEST_CASE("working set: a clone's is recorded and the next clone runs with it") 
   WorkerProcess next;
   REQUIRE(restore(next, snapshot, file.get()) == ErrorCode{});
   CHECK(next.kernel_log(50).size() >= 50);
+}
+
+TEST_CASE("working set: what the host maps beside a page is left out, where KVM tells") {
+  constexpr uint32_t kFirstPages = 512;
+  const Snapshot snapshot;
+  // Where there was a hole there is something now, for the host to map beside what the guest reads.
+  for (uint32_t page = 0; page < kFirstPages; ++page) {
+    std::string bytes(state::kWorkingSetPage, '\0');
+    const off_t at = static_cast<off_t>(page) * state::kWorkingSetPage;
+    REQUIRE(::pread(snapshot.memory.get(), bytes.data(), bytes.size(), at) > 0);
+    if (bytes.find_first_not_of('\0') != std::string::npos) continue;
+    REQUIRE(::pwrite(snapshot.memory.get(), "x", 1, at) == 1);
+  }
+  WorkerProcess worker;
+  worker.shape();
+  REQUIRE(error_code(worker.restore(snapshot.memory.get(), snapshot.state.get())) == ErrorCode{});
+  worker.kernel_log(100);
+  const auto file = memory_file();
+  worker.owner().call_for<wire::OkReply>(wire::WorkingSetRequest{}, {file.get()});
+  const size_t printed = worker.kernel_log().size();
+  CHECK(worker.kernel_log(printed + 50).size() >= printed + 50);  // it runs on
+  const std::string bytes = read_file(file.get());
+  const auto set = state::parse_working_set(wire::as_bytes(bytes), kMemory);
+  REQUIRE(set);
+  uint32_t read = 0;
+  for (const auto& range : set->read) read += range.pages;
+  const bool tells = ::ioctl(open_kvm().get(), KVM_CHECK_EXTENSION, kCapPreFaultMemory) > 0;
+  const std::string others = tells ? "" : ", with what was mapped beside them";
+  MESSAGE(read << " pages read" << others);
+  CHECK(holds(set->written, kCounterPage));
+  CHECK(read > 0);
+  if (tells) CHECK(read < 16);
+}
+
+TEST_CASE("working set: a machine that stands is recorded as it stands") {
+  const Snapshot snapshot;
+  const auto file = memory_file();
+  WorkerProcess worker;
+  worker.shape();
+  REQUIRE(error_code(worker.restore(snapshot.memory.get(), snapshot.state.get())) == ErrorCode{});
+  worker.kernel_log(100);
+  worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});
+  worker.owner().call_for<wire::OkReply>(wire::WorkingSetRequest{}, {file.get()});
+  worker.check_stands_still();
 }
 
 TEST_CASE("working set: what it names is there before the guest needs it, and no more") {

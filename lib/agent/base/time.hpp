@@ -16,6 +16,12 @@ inline constexpr int64_t kNsPerSecond = 1'000'000'000;
   return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1'000'000;
 }
 
+[[nodiscard]] inline int64_t monotonic_us() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000;
+}
+
 inline void sleep_ms(int64_t duration_ms) {
   const timespec duration{.tv_sec = duration_ms / 1000, .tv_nsec = duration_ms % 1000 * 1'000'000};
   nanosleep(&duration, nullptr);

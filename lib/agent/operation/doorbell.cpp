@@ -26,8 +26,7 @@ bool send_hello(Guest& guest, Channel& channel) {
   return channel.send_message(FrameType::hello, microvm_agent_Hello_fields, &hello);
 }
 
-bool send_ready(Guest& guest, Channel& channel) {
-  microvm_agent_Ready ready = microvm_agent_Ready_init_zero;
+bool send_ready(Guest& guest, Channel& channel, microvm_agent_Ready ready) {
   ready.command_running = guest.command.running();
   return channel.send_message(FrameType::ready, microvm_agent_Ready_fields, &ready);
 }
@@ -38,9 +37,14 @@ Outcome<void> take_identity(Guest& guest, Channel& channel) {
   microvm_agent_Identity identity = microvm_agent_Identity_init_zero;
   if (!decode_message(*body, microvm_agent_Identity_fields, &identity))
     return fail("the identity is not readable", EPROTO);
+  microvm_agent_Ready ready = microvm_agent_Ready_init_zero;
+  const int64_t begin_us = monotonic_us();
   apply_identity(guest.root_fd, identity);
+  const int64_t applied_us = monotonic_us();
   guest.freezer.thaw();
-  if (!send_ready(guest, channel)) return fail_errno("ready");
+  ready.identity_us = static_cast<uint32_t>(applied_us - begin_us);
+  ready.thaw_us = static_cast<uint32_t>(monotonic_us() - applied_us);
+  if (!send_ready(guest, channel, ready)) return fail_errno("ready");
   return {};
 }
 

@@ -45,6 +45,8 @@ Result<void> Doorbell::on_frame(const Frame& frame) {
     const auto ready = decode_message<microvm_agent_Ready>(frame.body);
     if (!ready) return base::fail(ready.error());
     command_running_ = ready->command_running;
+    identity_took_ = std::chrono::microseconds(ready->identity_us);
+    thaw_took_ = std::chrono::microseconds(ready->thaw_us);
     ready_ = true;
     return {};
   }
@@ -57,6 +59,7 @@ Result<void> Doorbell::on_hello(const Frame& frame) {
   const auto hello = decode_message<microvm_agent_Hello>(frame.body);
   if (!hello) return base::fail(hello.error());
   restored_ = hello->restored;
+  greeted_at_ = std::chrono::steady_clock::now();
   greeted_ = true;
   return {};
 }

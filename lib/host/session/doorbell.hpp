@@ -3,6 +3,8 @@
 // reads, and a round trip through a guest that is just waking up is one that somebody waits for.
 #pragma once
 
+#include <chrono>
+
 #include "base/fd.hpp"
 #include "host/session/frame_stream.hpp"
 #include "host/session/identity.hpp"
@@ -22,6 +24,12 @@ class Doorbell {
   [[nodiscard]] base::Fd take_stream() { return std::move(stream_); }
   [[nodiscard]] bool restored() const { return restored_; }
   [[nodiscard]] bool command_running() const { return command_running_; }
+  // For a trace: when hello came, and what the agent says that the rest took; an older one:
+  // nothing.
+  using Time = std::chrono::steady_clock::time_point;
+  [[nodiscard]] Time greeted_at() const { return greeted_at_; }
+  [[nodiscard]] std::chrono::microseconds identity_took() const { return identity_took_; }
+  [[nodiscard]] std::chrono::microseconds thaw_took() const { return thaw_took_; }
 
  private:
   Result<void> on_frame(const Frame& frame);
@@ -37,6 +45,9 @@ class Doorbell {
   bool ready_ = false;
   bool restored_ = false;
   bool command_running_ = false;
+  Time greeted_at_;
+  std::chrono::microseconds identity_took_{0};
+  std::chrono::microseconds thaw_took_{0};
 };
 
 }  // namespace microvm::host

@@ -48,6 +48,16 @@ void mark_steps(StartTrace& trace, const wire::StartSteps& steps) {
   }
 }
 
+// What the guest says of itself is for a reader, and no point in our time.
+void mark_handshake(StartTrace& trace, const Doorbell& doorbell) {
+  const auto ms = [](std::chrono::microseconds time) {
+    return std::to_string(time.count() / 1000) + " ms";
+  };
+  trace.mark("handshake: hello, the identity sent before", doorbell.greeted_at());
+  trace.mark("ready: identity applied in " + ms(doorbell.identity_took()) + ", thawed in " +
+             ms(doorbell.thaw_took()));
+}
+
 // One launch in progress.
 class Launch {
  public:
@@ -122,7 +132,10 @@ Result<base::Fd> Launch::wait_ready(Identity identity) {
     if (!agent) return agent;
     Doorbell doorbell(std::move(*agent), identity);
     const auto ready = doorbell.wait_ready(limits_);
-    if (ready) return doorbell.take_stream();
+    if (ready) {
+      if (clock_.trace()) mark_handshake(*clock_.trace(), doorbell);
+      return doorbell.take_stream();
+    }
     if (ready.error().code != ErrorCode::vm_gone) return base::fail(ready.error());
     // The one before may have been read.
     if (auto fresh = make_identity(identity.hostname)) identity.seed = fresh->seed;
@@ -190,12 +203,11 @@ Result<base::Fd> launch_guest(Worker& worker, wire::Message request, std::span<c
       send_control(worker.control(), {kStartId, std::move(request)}, fds, limits, kStarting);
   if (!sent) return base::fail(launch.explain(sent.error()));
   clock.mark("the start requested of the worker");
-  auto doorbell = launch.wait_ready(std::move(identity));
-  if (!doorbell) return base::fail(launch.explain(doorbell.error()));
-  clock.mark("ready: identity applied, programs thawed");
+  auto agent = launch.wait_ready(std::move(identity));
+  if (!agent) return base::fail(launch.explain(agent.error()));
   times.ready_us = clock.us();
   launch.mark_worker_steps();
-  return doorbell;
+  return agent;
 }
 
 std::string last_lines(std::string_view text, size_t lines) {

@@ -222,7 +222,11 @@ Worker::Outcome Worker::serve(Request& request, const wire::WorkingSetRequest&) 
   if (request.fds.size() != 1) {
     return base::fail(ErrorCode::invalid_argument, "a working set request comes with a file");
   }
+  const BusyMark mark(busy_);
+  const bool was_running = machine_->running();
+  if (auto ok = machine_->pause(); !ok) return base::fail(ok.error());
   const auto done = snapshot::record_working_set(*machine_, request.fds[0].get());
+  if (was_running) machine_->run();
   if (!done) return base::fail(done.error());
   return Answer{wire::OkReply{}, {}};
 }

@@ -4,6 +4,7 @@
 
 #include "state/working_set.hpp"
 #include "sys/file.hpp"
+#include "vmm/kvm/page_count.hpp"
 
 namespace microvm::vmm::snapshot {
 namespace {
@@ -49,14 +50,41 @@ void map_for_guest(Machine& machine, uint64_t offset, uint64_t length) {
   }
 }
 
+// What is mapped for the guest to read comes in by that.
 void bring_in(Machine& machine, const std::vector<PageSpan>& ranges, Access access) {
   const bool for_guest = machine.vcpus().front()->vcpu().can_pre_fault();
   for (const PageSpan& range : ranges) {
     const uint64_t offset = range.first * kPageSize;
     const uint64_t length = range.pages * kPageSize;
-    machine.memory().bring_in(offset, length, access);
+    if (access == Access::write || !for_guest) machine.memory().bring_in(offset, length, access);
     if (for_guest) map_for_guest(machine, offset, length);
   }
+}
+
+// In order.
+void add_page(PageRanges& ranges, uint64_t offset) {
+  const bool follows = !ranges.empty() && ranges.back().end() == offset;
+  if (!follows) ranges.push_back({offset, 0});
+  ranges.back().length += kPageSize;
+}
+
+// Of those that the host has mapped, the ones that the guest has touched: for one that it reads the
+// host maps up to fifteen others beside it, and to map all of them for each clone costs more than
+// the guest's faults. KVM maps for the guest what it touches and nothing else, and mapping one of
+// these again does not change its count. Where that cannot be told: all of them.
+PageRanges touched_by_guest(Machine& machine, const PageRanges& mapped) {
+  if (!machine.vcpus().front()->vcpu().can_pre_fault()) return mapped;
+  const auto count = kvm::PageCount::open(machine.vm().fd());
+  if (!count) return mapped;
+  PageRanges touched;
+  for (const vmm::PageRange& range : mapped) {
+    for (uint64_t at = range.offset; at < range.end(); at += kPageSize) {
+      const auto before = count->mapped();
+      map_for_guest(machine, at, kPageSize);
+      if (count->mapped() == before) add_page(touched, at);
+    }
+  }
+  return touched;
 }
 
 }  // namespace
@@ -70,7 +98,8 @@ Result<void> record_working_set(Machine& machine, int fd) {
   state::WorkingSet set;
   set.memory_bytes = machine.memory().size();
   set.written = to_pages(touched->written, state::kMaxWorkingSetRanges);
-  set.read = to_pages(touched->read, state::kMaxWorkingSetRanges - set.written.size());
+  set.read = to_pages(touched_by_guest(machine, touched->read),
+                      state::kMaxWorkingSetRanges - set.written.size());
   return sys::pwrite_full(fd, state::encode_working_set(set), 0);
 }
 

@@ -6,8 +6,9 @@
 
 namespace microvm::vmm::snapshot {
 
-// Writes what the restored machine has touched up to now into an empty file. It may run meanwhile.
-// Errors: unsupported (the kernel cannot tell), invalid_argument (the file is not empty), io.
+// Writes what the restored machine has touched up to now into an empty file. It is paused: a vCPU
+// that runs cannot be asked. Errors: unsupported (the kernel cannot tell), invalid_argument (the
+// file is not empty), io.
 Result<void> record_working_set(Machine& machine, int fd);
 
 // For a machine that was restored and has not run. The file is untrusted: whatever it names, the

@@ -60,10 +60,14 @@ TEST_CASE("doorbell: the identity does not wait for the hello, ready ends it") {
   CHECK(bell.reader.advance(bell.guest.get()) == FrameReader::State::would_block);  // told once
   microvm_agent_Ready ready{};
   ready.command_running = true;
+  ready.identity_us = 1200;
+  ready.thaw_us = 7;
   bell.send(FrameType::ready, encode_message(ready));
   CHECK(bell.doorbell->wait_ready(limits()));
   CHECK(bell.doorbell->restored());
   CHECK(bell.doorbell->command_running());
+  CHECK(bell.doorbell->identity_took() == std::chrono::microseconds(1200));
+  CHECK(bell.doorbell->thaw_took() == std::chrono::microseconds(7));
 }
 
 TEST_CASE("doorbell: out of turn, hung up, too slow") {
