@@ -140,7 +140,8 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   std::optional<Result<host::TakenWorker>> taken;
   host::Beside taking(
       [&] {
-        taken = host::take_worker(*core, host::shape_of(image->image.manifest), limits, clock);
+        taken.emplace(
+            host::take_worker(*core, host::shape_of(image->image.manifest), limits, clock));
       },
       "resume");
 
