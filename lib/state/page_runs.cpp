@@ -38,6 +38,24 @@ Result<void> PageRuns::for_each_piece(uint64_t position, uint64_t pages, const V
   return {};
 }
 
+Result<void> PageRuns::for_each_missing(PageRun run, const Visit& visit) const {
+  const uint64_t end = run.first_page + run.pages;
+  const auto first_of = [](const Entry& entry) { return entry.run.first_page; };
+  auto entry = std::ranges::upper_bound(runs_, run.first_page, {}, first_of);
+  if (entry != runs_.begin()) --entry;
+  for (uint64_t at = run.first_page; at < end; ++entry) {
+    const bool is_last = entry == runs_.end() || entry->run.first_page >= end;
+    const uint64_t until = is_last ? end : entry->run.first_page;
+    if (until > at) {
+      const PageRun missing{at, static_cast<uint32_t>(until - at)};
+      if (auto visited = visit(missing); !visited) return visited;
+    }
+    if (is_last) break;
+    at = std::max(at, entry->run.first_page + entry->run.pages);
+  }
+  return {};
+}
+
 PageRuns join(const std::vector<PageRuns>& sets, uint64_t memory_pages) {
   std::vector<PageRun> all;
   for (const PageRuns& set : sets) {

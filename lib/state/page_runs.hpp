@@ -33,6 +33,9 @@ class PageRuns {
   using Visit = std::function<Result<void>(PageRun piece)>;
   Result<void> for_each_piece(uint64_t position, uint64_t pages, const Visit& visit) const;
 
+  // The same for each piece of `run` that is in none of these runs.
+  Result<void> for_each_missing(PageRun run, const Visit& visit) const;
+
  private:
   struct Entry {
     PageRun run;

@@ -247,18 +247,42 @@ struct UnpackBuffers {
   wire::Bytes raw;
 };
 
+// Whether anything of a frame is to be unpacked.
+bool is_wanted(const PageIndex& index, FrameRange range, const PageRuns& covered) {
+  bool wanted = false;
+  const auto note = [&wanted](PageRun) -> Result<void> {
+    wanted = true;
+    return {};
+  };
+  static_cast<void>(index.runs.for_each_piece(range.position, range.pages, [&](PageRun piece) {
+    return covered.for_each_missing(piece, note);
+  }));
+  return wanted;
+}
+
+// Not through a mapping: a full page written makes no page of zeros first, and a full disk is an
+// error and not a signal.
+Result<void> write_missing(int overlay_fd, std::span<const std::byte> bytes, PageRun piece,
+                           const PageRuns& covered) {
+  return covered.for_each_missing(piece, [&](PageRun missing) {
+    const uint64_t skipped = (missing.first_page - piece.first_page) * kPageBytes;
+    return sys::pwrite_full(overlay_fd, bytes.subspan(skipped, missing.pages * kPageBytes),
+                            missing.first_page * kPageBytes);
+  });
+}
+
 Result<void> unpack_frame(int packed_fd, int overlay_fd, const PageIndex& index, size_t frame,
-                          UnpackBuffers& buffers) {
+                          const PageRuns& covered, UnpackBuffers& buffers) {
   const FrameRange range = frame_range(frame, index.frame_bytes, index.runs.page_count());
+  if (!is_wanted(index, range, covered)) return {};
   const auto raw = std::span(buffers.raw).first(range.bytes());
   if (const auto got = buffers.decoder.read(packed_fd, index.frames[frame], raw); !got) {
     return base::fail(got.error().code,
                       "packed pages: frame " + std::to_string(frame) + ": " + got.error().message);
   }
-  // Not through a mapping: a full page written makes no page of zeros first, and a full disk is an
-  // error and not a signal.
-  return for_each_place(index.runs, range, raw, [=](auto bytes, uint64_t offset) {
-    return sys::pwrite_full(overlay_fd, bytes, offset);
+  return for_each_place(index.runs, range, raw, [&](auto bytes, uint64_t offset) {
+    const PageRun piece{offset / kPageBytes, static_cast<uint32_t>(bytes.size() / kPageBytes)};
+    return write_missing(overlay_fd, bytes, piece, covered);
   });
 }
 
@@ -277,7 +301,7 @@ Result<PackPagesResult> pack_pages(int overlay_fd, int packed_fd, const PackPage
 }
 
 Result<PageRuns> unpack_pages(int packed_fd, int overlay_fd, uint64_t memory_bytes,
-                              unsigned threads) {
+                              unsigned threads, const PageRuns& covered) {
   const auto size = regular_file_size(overlay_fd, "overlay");
   if (!size) return base::fail(size.error());
   if (auto ok = check_memory_size(*size); !ok) return base::fail(ok.error());
@@ -287,8 +311,8 @@ Result<PageRuns> unpack_pages(int packed_fd, int overlay_fd, uint64_t memory_byt
   const auto make_work = [&]() -> FrameWork {
     auto buffers = std::make_shared<UnpackBuffers>();
     buffers->raw.resize(index->frame_bytes);
-    return [&index, packed_fd, overlay_fd, buffers](size_t frame) {
-      return unpack_frame(packed_fd, overlay_fd, *index, frame, *buffers);
+    return [&index, &covered, packed_fd, overlay_fd, buffers](size_t frame) {
+      return unpack_frame(packed_fd, overlay_fd, *index, frame, covered, *buffers);
     };
   };
   if (const auto done = for_each_frame(index->frames.size(), threads, make_work); !done) {

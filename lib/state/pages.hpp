@@ -42,12 +42,13 @@ struct PackPagesResult {
 Result<PackPagesResult> pack_pages(int overlay_fd, int packed_fd,
                                    const PackPagesOptions& options = {});
 
-// At rest → into an overlay that is `memory_bytes` long (make_sparse). Pages replace what is there,
-// so a chain is unpacked oldest first. Every page is written, also one of zeros, and which they are
-// is the result: it is for the caller to append the list. On failure some are written, and none
-// when the index is bad. Errors: corrupt, unsupported, out_of_disk, out_of_memory, io,
-// invalid_argument.
+// At rest → into an overlay that is `memory_bytes` long (make_sparse). Pages replace what is there.
+// Every page is written, also one of zeros, and which they are is the result: it is for the caller
+// to append the list. But those that are `covered` stay as they are, and a frame of only such ones
+// is not looked at: a chain is unpacked newest first, and nothing of it twice. On failure some are
+// written, and none when the index is bad. Errors: corrupt, unsupported, out_of_disk,
+// out_of_memory, io, invalid_argument.
 Result<PageRuns> unpack_pages(int packed_fd, int overlay_fd, uint64_t memory_bytes,
-                              unsigned threads = 1);
+                              unsigned threads = 1, const PageRuns& covered = PageRuns());
 
 }  // namespace microvm::state

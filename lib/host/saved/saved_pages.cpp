@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ranges>
 #include <thread>
 
 #include "host/base/beside.hpp"
@@ -79,16 +80,6 @@ Result<void> save_state(int state, const fs::path& path, const base::Fd& out) {
   return sync_fd(out, path);
 }
 
-// All but the pages.
-Result<void> save_rest(const Captured& captured, SavedState& saved, const fs::path& path,
-                       const base::Fd& out, const fs::path& vm_dir, const Limits& limits) {
-  if (auto ok = save_state(captured.state.get(), path, out); !ok) return ok;
-  // One that can not be read is named by the resume that needs it, and here nothing is carried
-  // over.
-  const auto known = read_saved(vm_dir).value_or(std::nullopt);
-  return add_checks(saved, known, path.parent_path(), CallCheck(limits, "check the disk layers"));
-}
-
 Result<void> link_into(const fs::path& from, const fs::path& to, const std::string& name) {
   if (from == to || ::link((from / name).c_str(), (to / name).c_str()) == 0) return {};
   return base::fail_errno("link " + (from / name).string());
@@ -125,24 +116,30 @@ Result<SavedState> save_captured(const Captured& captured, const fs::path& vm_di
     }
   }
   saved.pages.push_back(numbered_file(VmFileKind::pages, *number));
-  const auto create = [&](const std::string& name) {
+  const auto write = [&](const std::string& name, auto&& fill) -> Result<void> {
+    const auto out = create_numbered_file(to, name);
+    if (!out) return base::fail(out.error());
     undo.add(name);
-    return create_numbered_file(to, name);
+    return fill(to / name, *out);
   };
-  const auto pages = create(saved.pages.back());
-  if (!pages) return base::fail(pages.error());
-  const auto state = create(saved.state);
-  if (!state) return base::fail(state.error());
-  // The disk syncs one file while the other is written.
-  Result<void> rest;
-  Result<void> ok;
-  {
-    const Beside saving_rest(
-        [&] { rest = save_rest(captured, saved, to / saved.state, *state, vm_dir, limits); },
-        "save the state");
-    ok = save_pages(captured, to / saved.pages.back(), *pages, stop);
+  // One that can not be read is named by the resume that needs it, and here nothing is carried
+  // over.
+  const auto known = read_saved(vm_dir).value_or(std::nullopt);
+  Result<void> checked;
+  // The layers are read while the pages are packed.
+  Beside checking(
+      [&] { checked = add_checks(saved, known, to, CallCheck(limits, "check the disk layers")); },
+      "check the disk layers");
+  auto ok = write(saved.pages.back(), [&](const fs::path& path, const base::Fd& out) {
+    return save_pages(captured, path, out, stop);
+  });
+  if (ok) {
+    ok = write(saved.state, [&](const fs::path& path, const base::Fd& out) {
+      return save_state(captured.state.get(), path, out);
+    });
   }
-  if (ok) ok = rest;
+  checking.wait();
+  if (ok) ok = checked;
   if (!ok) return base::fail(ok.error());
   undo.dismiss();
   return saved;
@@ -151,17 +148,17 @@ Result<SavedState> save_captured(const Captured& captured, const fs::path& vm_di
 Result<base::Fd> expand_pages(const fs::path& dir, const SavedState& saved, uint64_t memory_bytes) {
   auto overlay = make_overlay(dir, memory_bytes);
   if (!overlay) return overlay;
-  std::vector<state::PageRuns> sets;
-  for (const std::string& name : saved.pages) {
+  state::PageRuns runs(memory_bytes / state::kPageBytes);
+  for (const std::string& name : saved.pages | std::views::reverse) {
     const auto file = open_file(dir / name, O_RDONLY | O_NOFOLLOW);
     if (!file) return base::fail(file.error());
-    auto done = state::unpack_pages(file->get(), overlay->get(), memory_bytes, threads());
+    const auto done =
+        state::unpack_pages(file->get(), overlay->get(), memory_bytes, threads(), runs);
     if (!done) {
       return base::fail(done.error().code, (dir / name).string() + ": " + done.error().message);
     }
-    sets.push_back(std::move(*done));
+    runs = state::join({runs, *done}, memory_bytes / state::kPageBytes);
   }
-  const auto runs = state::join(sets, memory_bytes / state::kPageBytes);
   if (auto ok = state::append_page_list(overlay->get(), memory_bytes, runs); !ok) {
     return base::fail(ok.error());
   }

@@ -26,12 +26,16 @@ constexpr std::chrono::seconds kFreezeLimit{2};
 constexpr std::chrono::seconds kMustFreezeLimit{10};
 constexpr std::chrono::seconds kThawLimit{30};
 constexpr std::chrono::seconds kReleaseLimit{5};
+constexpr std::string_view kTakeState = "take the state of the microvm";
 
 }  // namespace
 
 Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureOptions& options,
                                           bool must_freeze, const Limits& limits,
                                           const StillWanted& still_wanted) {
+  // The guest's programs do not stand still for it.
+  auto prepared = host::PreparedCapture::make(dir, options);
+  if (!prepared) return base::fail(prepared.error());
   const auto frozen =
       session.agent.freeze(host::AgentClient::FreezeFor::state,
                            limits.within(must_freeze ? kMustFreezeLimit : kFreezeLimit));
@@ -43,8 +47,10 @@ Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureO
   Result<Captured> captured;
   if (still_wanted && !still_wanted(session)) {
     captured = base::fail(ErrorCode::busy, "microvm " + record.id + " is in use again");
+  } else if (auto ok = limits.check(kTakeState); !ok) {
+    captured = base::fail(ok.error());
   } else {
-    captured = host::capture(dir, *session.client, options, limits);
+    captured = prepared->take(*session.client);
   }
   if (captured && !options.run_on) return captured;
   if (!captured) static_cast<void>(run_on(session, NewTop::keep));

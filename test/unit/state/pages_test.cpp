@@ -141,16 +141,69 @@ TEST_CASE("pages: nothing changed, everything changed, only zeros") {
   check_round_trip({{0, page_of(0)}, {1, page_of(0)}, {99, page_of(0)}}, 100);
 }
 
-TEST_CASE("pages: a chain is unpacked oldest first") {
+TEST_CASE("pages: of a chain the newest counts, whether that comes first or last") {
   Pages expected = random_pages(500, 40, 1);
   const Pages newer = random_pages(500, 40, 2);
-  const auto overlay = overlay_of({}, 500);
-  for (const Pages& pages : {expected, newer}) {
-    const auto packed = packed_file(overlay_of(pages, 500).get());
-    REQUIRE(state::unpack_pages(packed.get(), overlay.get(), 500 * kPageBytes));
-  }
+  const base::Fd packed[] = {packed_file(overlay_of(expected, 500).get()),
+                             packed_file(overlay_of(newer, 500).get())};
   for (const auto& [page, bytes] : newer) expected[page] = bytes;
-  CHECK(pages_of(overlay.get()) == expected);
+  const auto upwards = overlay_of({}, 500);
+  for (const base::Fd& file : packed) {
+    REQUIRE(state::unpack_pages(file.get(), upwards.get(), 500 * kPageBytes));
+  }
+  CHECK(pages_of(upwards.get()) == expected);
+  for (const unsigned threads : {1u, 3u}) {
+    const auto downwards = overlay_of({}, 500);
+    const auto done =
+        state::unpack_pages(packed[1].get(), downwards.get(), 500 * kPageBytes, threads);
+    REQUIRE(done);
+    const auto below =
+        state::unpack_pages(packed[0].get(), downwards.get(), 500 * kPageBytes, threads, *done);
+    REQUIRE(below);
+    CHECK(pages_of(downwards.get()) == expected);
+    CHECK(state::join({*done, *below}, 500).page_count() == expected.size());
+  }
+}
+
+TEST_CASE("pages: a frame of covered pages is not looked at") {
+  auto bytes = small_packed();
+  bytes[60] ^= std::byte{1};  // in the frame
+  CHECK(unpack_error(bytes) == ErrorCode::corrupt);
+  const auto file = empty_file();
+  REQUIRE(sys::pwrite_full(file.get(), bytes, 0));
+  state::PageRuns covered(kSmallPages);
+  REQUIRE(covered.append(2, 4));
+  REQUIRE(covered.append(39, 1));
+  const auto overlay = overlay_of({}, kSmallPages);
+  const auto done =
+      state::unpack_pages(file.get(), overlay.get(), kSmallPages * kPageBytes, 1, covered);
+  REQUIRE(done);
+  CHECK(done->page_count() == 4);
+  CHECK(pages_of(overlay.get()).empty());
+}
+
+TEST_CASE("pages: what is missing of a run is told in order") {
+  using Missing = std::vector<std::pair<uint64_t, uint32_t>>;
+  state::PageRuns set(100);
+  for (const auto& [first, pages] : Missing{{2, 3}, {10, 1}, {20, 30}}) {
+    REQUIRE(set.append(first, pages));
+  }
+  const auto missing = [&](uint64_t first, uint32_t pages) {
+    Missing found;
+    REQUIRE(set.for_each_missing({first, pages}, [&](state::PageRun piece) -> Result<void> {
+      found.emplace_back(piece.first_page, piece.pages);
+      return {};
+    }));
+    return found;
+  };
+  CHECK(missing(0, 100) == Missing{{0, 2}, {5, 5}, {11, 9}, {50, 50}});
+  CHECK(missing(3, 2).empty());
+  CHECK(missing(3, 3) == Missing{{5, 1}});
+  CHECK(missing(1, 1) == Missing{{1, 1}});
+  CHECK(missing(50, 1) == Missing{{50, 1}});
+  CHECK(missing(49, 2) == Missing{{50, 1}});
+  set = state::PageRuns(100);
+  CHECK(missing(7, 9) == Missing{{7, 9}});
 }
 
 TEST_CASE("pages: every cut and every flipped bit is noticed") {
