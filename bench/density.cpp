@@ -1,7 +1,10 @@
-// What idle clones of one image cost in memory, at each of the given numbers of clones.
+// What idle clones of one image cost in memory, at each of the given numbers of clones. Many of
+// them, with tiny guests: test/kvm/density_bench.cpp.
 //   density DATA_DIRECTORY IMAGE COUNT...
 // A number for which the memory does not suffice is left out of the report.
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <thread>
 
 #include "microvm/runtime.hpp"
@@ -18,6 +21,7 @@ struct Memory {
   double rss_kib = 0;
   double pss_kib = 0;
   double guest_rss_kib = 0;
+  double private_beyond_guest_kib = 0;  // in this process alone
 };
 
 double kib_of(const std::string& line) {
@@ -37,6 +41,7 @@ Memory worker_memory(uint32_t pid) {
   for (std::string line; std::getline(lines, line);) {
     if (is_mapping_line(line)) guest = line.ends_with("/memory");
     if (line.starts_with("Pss:")) memory.pss_kib += kib_of(line);
+    if (!guest && line.starts_with("Private_")) memory.private_beyond_guest_kib += kib_of(line);
     if (!line.starts_with("Rss:")) continue;
     memory.rss_kib += kib_of(line);
     if (guest) memory.guest_rss_kib += kib_of(line);
@@ -44,6 +49,12 @@ Memory worker_memory(uint32_t pid) {
   if (memory.guest_rss_kib == 0)
     bench::fail("no guest memory in /proc/" + std::to_string(pid) + "/smaps: may it be read?");
   return memory;
+}
+
+// Of KVM and io_uring too, which are in the process: a thread for each VM that has run.
+double entries_of(uint32_t pid, const char* directory) {
+  const std::filesystem::directory_iterator entries("/proc/" + std::to_string(pid) + directory);
+  return static_cast<double>(std::distance(begin(entries), end(entries)));
 }
 
 double available_kib() {
@@ -65,13 +76,17 @@ bool launch_until(microvm::Runtime& runtime, const std::string& image, uint32_t 
 }
 
 bench::Json measure(const std::vector<microvm::Vm>& vms, double available_before_kib) {
-  bench::Series rss, pss, guest, beyond;
+  bench::Series rss, pss, guest, beyond, own, threads, files;
   for (const microvm::Vm& vm : vms) {
-    const Memory memory = worker_memory(need(vm.info()).worker_pid);
+    const uint32_t pid = need(vm.info()).worker_pid;
+    const Memory memory = worker_memory(pid);
     rss.add(memory.rss_kib);
     pss.add(memory.pss_kib);
     guest.add(memory.guest_rss_kib);
     beyond.add(memory.rss_kib - memory.guest_rss_kib);
+    own.add(memory.private_beyond_guest_kib);
+    threads.add(entries_of(pid, "/task"));
+    files.add(entries_of(pid, "/fd"));
   }
   const double used_kib = available_before_kib - available_kib();
   return {{"clones", vms.size()},
@@ -79,6 +94,9 @@ bench::Json measure(const std::vector<microvm::Vm>& vms, double available_before
           {"worker_pss_kib", pss.json()},
           {"guest_memory_rss_kib", guest.json()},
           {"rss_beyond_guest_memory_kib", beyond.json()},
+          {"private_beyond_guest_memory_kib", own.json()},
+          {"threads", threads.json()},
+          {"files", files.json()},
           {"machine_memory_per_clone_kib", used_kib / static_cast<double>(vms.size())}};
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string>
 
+#include "in_place_loop.hpp"
 #include "state/crc32c.hpp"
 #include "vmm/disk/disk_stack.hpp"
 #include "wire/bytes.hpp"
@@ -18,16 +19,33 @@ using namespace microvm::vmm;
 namespace {
 
 constexpr uint64_t kBaseBytes = 1u << 20;
+constexpr uint64_t kLayerBytes = 16u << 20;
 
-base::Fd make_file(uint64_t bytes) {
-  base::Fd file(::memfd_create("fuzz", MFD_CLOEXEC));
-  if (!file || ::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) std::abort();
-  return file;
-}
+// Made once: to make and open files takes longer than what is done with them.
+class File {
+ public:
+  explicit File(uint64_t bytes) : bytes_(static_cast<off_t>(bytes)) {
+    clear();
+    reader_.reset(
+        ::open(("/proc/self/fd/" + std::to_string(file_.get())).c_str(), O_RDONLY | O_CLOEXEC));
+    if (!reader_) std::abort();
+  }
+  // Zeros, as at the beginning of each run.
+  void clear() const {
+    if (::ftruncate(file_.get(), 0) != 0 || ::ftruncate(file_.get(), bytes_) != 0) std::abort();
+  }
+  [[nodiscard]] base::Fd reader() const { return copy(reader_); }
+  [[nodiscard]] base::Fd writer() const { return copy(file_); }
 
-base::Fd reopen_read_only(const base::Fd& file) {
-  return base::Fd(::open(("/proc/self/fd/" + std::to_string(file.get())).c_str(), O_RDONLY));
-}
+ private:
+  static base::Fd copy(const base::Fd& fd) {
+    return base::Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+  }
+
+  off_t bytes_;
+  base::Fd file_{::memfd_create("fuzz", MFD_CLOEXEC)};
+  base::Fd reader_;
+};
 
 // The sectors of the map as the input has them; `seal` gives them the checksums they need.
 wire::Bytes make_map(wire::ByteReader& in, bool seal) {
@@ -46,25 +64,26 @@ void put(const base::Fd& file, const wire::Bytes& bytes, off_t offset) {
   if (::pwrite(file.get(), bytes.data(), bytes.size(), offset) < 0) std::abort();
 }
 
-base::Fd make_layer(wire::ByteReader& in) {
+void make_layer(wire::ByteReader& in, const File& layer) {
   const auto flags = in.get<uint8_t>();
   LayerHeader header{.granule_bytes = in.get<uint32_t>(),
                      .virtual_bytes = in.get<uint32_t>(),
                      .lower_bytes = (flags & 1) != 0 ? kBaseBytes : in.get<uint64_t>()};
   if ((flags & 2) != 0) header.granule_bytes = 4096u << (header.granule_bytes % 5);
   if ((flags & 4) != 0) header.virtual_bytes &= 0x7f'fe00;
-  base::Fd file = make_file(16u << 20);
+  // Most disks are small: a walk through the map of a large one takes longer than all else.
+  if ((flags & 0x60) != 0) header.virtual_bytes &= 0x3ff'ffff;
+  const base::Fd file = layer.writer();
   wire::Bytes page = header.encode();
   if ((flags & 8) != 0) page[in.get<uint8_t>()] ^= std::byte{in.get<uint8_t>()};
   put(file, page, 0);
   put(file, make_map(in, (flags & 16) != 0), 4096);
-  return file;
 }
 
-void check_map(const base::Fd& base, const base::Fd& layer) {
+void check_map(const File& base, const File& layer) {
   std::vector<base::Fd> files;
-  files.push_back(reopen_read_only(base));
-  files.push_back(reopen_read_only(layer));
+  files.push_back(base.reader());
+  files.push_back(layer.reader());
   const auto stack = LayerStack::open(std::move(files), {.read_only = true});
   if (!stack) return;
   std::vector<Segment> segments;
@@ -72,7 +91,7 @@ void check_map(const base::Fd& base, const base::Fd& layer) {
   uint64_t total = 0;
   for (const Segment& segment : segments) {
     total += segment.length;
-    if (segment.fd >= 0 && segment.file_offset + segment.length > 16u << 20) std::abort();
+    if (segment.fd >= 0 && segment.file_offset + segment.length > kLayerBytes) std::abort();
   }
   if (total != stack->size_bytes()) std::abort();
 }
@@ -108,16 +127,18 @@ void use(sys::Loop& loop, DiskStack& disk, wire::ByteView seed) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const base::Fd base = make_file(kBaseBytes);
-  static const auto loop = std::move(*sys::Loop::create(sys::Loop::Backend::plain));
+  static const File base(kBaseBytes);
+  static const File layer(kLayerBytes);
+  static test::InPlaceLoop loop;
   const wire::ByteView all = std::as_bytes(std::span(data, size));
   wire::ByteReader in(all);
-  base::Fd layer = make_layer(in);
+  layer.clear();
+  make_layer(in, layer);
   check_map(base, layer);
   std::vector<base::Fd> files;
-  files.push_back(reopen_read_only(base));
-  files.push_back(std::move(layer));
-  auto disk = DiskStack::open(*loop, std::move(files), {});
-  if (disk) use(*loop, **disk, all);
+  files.push_back(base.reader());
+  files.push_back(layer.writer());
+  auto disk = DiskStack::open(loop, std::move(files), {});
+  if (disk) use(loop, **disk, all);
   return 0;
 }

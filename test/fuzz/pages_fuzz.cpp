@@ -6,7 +6,11 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <cstring>
+#include <map>
+#include <utility>
 
 #include "base/fd.hpp"
 #include "state/crc32c.hpp"
@@ -18,19 +22,28 @@ using namespace microvm;
 
 namespace {
 
-constexpr uint64_t kMemoryBytes = 1u << 20;
+// Four frames of the smallest size: what is unpacked and packed is what a run takes its time for.
+constexpr uint64_t kMemoryBytes = 4 * state::kMinFrameBytes;
+constexpr uint64_t kMemoryPages = kMemoryBytes / state::kPageBytes;
 constexpr size_t kHeaderBytes = 52;
 
-// Appends a frame of `raw_bytes` times `fill`; its entry.
-state::FrameEntry add_frame(wire::ByteWriter& frames, size_t raw_bytes, std::byte fill) {
+wire::Bytes compress(size_t raw_bytes, std::byte fill) {
   const wire::Bytes raw(raw_bytes, fill);
   wire::Bytes stored(ZSTD_compressBound(raw_bytes));
   const size_t size = ZSTD_compress(stored.data(), stored.size(), raw.data(), raw.size(), 1);
   if (ZSTD_isError(size) != 0) std::abort();
   stored.resize(size);
+  return stored;
+}
+
+// Appends a frame of `raw_bytes` times `fill`; its entry.
+state::FrameEntry add_frame(wire::ByteWriter& frames, size_t raw_bytes, std::byte fill) {
+  static std::map<std::pair<size_t, std::byte>, wire::Bytes> made;  // in earlier runs
+  wire::Bytes& stored = made[{raw_bytes, fill}];
+  if (stored.empty()) stored = compress(raw_bytes, fill);
   const uint64_t offset = kHeaderBytes + frames.bytes().size();
   frames.put_bytes(stored);
-  return {offset, static_cast<uint32_t>(size), state::crc32c(stored)};
+  return {offset, static_cast<uint32_t>(stored.size()), state::crc32c(stored)};
 }
 
 wire::Bytes sealed(uint64_t pages, uint64_t index_offset, uint32_t runs, wire::ByteView index) {
@@ -54,12 +67,12 @@ wire::Bytes make_packed(wire::ByteReader& in) {
   wire::ByteWriter index;
   uint64_t pages = 0;
   for (uint32_t i = 0; i < runs; ++i) {
-    const auto count = in.get<uint8_t>();
-    index.put(uint64_t{in.get<uint16_t>()} % 260);
-    index.put(uint32_t{count});
+    const uint32_t count = in.get<uint8_t>() % (kMemoryPages / 2);
+    index.put(uint64_t{in.get<uint8_t>()} % (kMemoryPages + 4));
+    index.put(count);
     pages += count;
   }
-  pages += in.get<uint8_t>() % 4 == 3 ? in.get<uint32_t>() % 300 : 0;
+  pages += in.get<uint8_t>() % 4 == 3 ? in.get<uint8_t>() % kMemoryPages : 0;
   wire::ByteWriter frames;
   for (uint64_t at = 0; at < pages * state::kPageBytes; at += state::kMinFrameBytes) {
     const uint64_t left = pages * state::kPageBytes - at;
@@ -80,16 +93,24 @@ wire::Bytes make_packed(wire::ByteReader& in) {
   return file;
 }
 
-base::Fd make_file(uint64_t bytes) {
-  base::Fd file(::memfd_create("fuzz", MFD_CLOEXEC));
-  if (!file || !state::make_sparse(file.get(), bytes)) std::abort();
-  return file;
-}
+// Made once and cut for each use: to make them takes longer than what is done with them.
+class File {
+ public:
+  const base::Fd& of_size(uint64_t bytes) const {
+    if (::ftruncate(file_.get(), 0) != 0 || !state::make_sparse(file_.get(), bytes)) std::abort();
+    return file_;
+  }
 
-wire::Bytes content_of(const base::Fd& overlay) {
-  wire::Bytes bytes(kMemoryBytes);
-  if (!sys::pread_full(overlay.get(), bytes, 0)) std::abort();
-  return bytes;
+ private:
+  base::Fd file_{::memfd_create("fuzz", MFD_CLOEXEC)};
+};
+
+// By memcmp: a loop of ours would be looked at, byte by byte, for what is compared.
+bool have_same_content(const base::Fd& one, const base::Fd& other) {
+  static std::array<wire::Bytes, 2> contents{wire::Bytes(kMemoryBytes), wire::Bytes(kMemoryBytes)};
+  if (!sys::pread_full(one.get(), contents[0], 0)) std::abort();
+  if (!sys::pread_full(other.get(), contents[1], 0)) std::abort();
+  return std::memcmp(contents[0].data(), contents[1].data(), kMemoryBytes) == 0;
 }
 
 uint64_t data_pages(const base::Fd& overlay) {
@@ -104,18 +125,21 @@ uint64_t data_pages(const base::Fd& overlay) {
 }
 
 void check_packed_again(const base::Fd& overlay, uint64_t pages) {
-  const base::Fd packed = make_file(0);
-  const auto result = state::pack_pages(overlay.get(), packed.get());
+  static const File packed_file, again_file;
+  const base::Fd& packed = packed_file.of_size(0);
+  const auto result =
+      state::pack_pages(overlay.get(), packed.get(), {.frame_bytes = state::kMinFrameBytes});
   if (!result || result->pages != pages) std::abort();
-  const base::Fd again = make_file(kMemoryBytes);
+  const base::Fd& again = again_file.of_size(kMemoryBytes);
   const auto count = state::unpack_pages(packed.get(), again.get(), kMemoryBytes);
   if (!count || count->page_count() != pages || data_pages(again) != pages) std::abort();
-  if (content_of(again) != content_of(overlay)) std::abort();
+  if (!have_same_content(again, overlay)) std::abort();
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const File input_file, overlay_file;
   wire::ByteReader in(std::as_bytes(std::span(data, size)));
   wire::Bytes bytes;
   if (in.get<uint8_t>() % 4 == 0) {
@@ -124,9 +148,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } else {
     bytes = make_packed(in);
   }
-  const base::Fd file = make_file(0);
+  const base::Fd& file = input_file.of_size(0);
   if (!sys::pwrite_full(file.get(), bytes, 0)) std::abort();
-  const base::Fd overlay = make_file(kMemoryBytes);
+  const base::Fd& overlay = overlay_file.of_size(kMemoryBytes);
   const auto count = state::unpack_pages(file.get(), overlay.get(), kMemoryBytes);
   if (!count) return 0;
   if (data_pages(overlay) != count->page_count()) std::abort();

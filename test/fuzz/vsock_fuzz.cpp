@@ -20,10 +20,11 @@ namespace {
 constexpr vmm::VsockLimits kLimits{.connections = 4, .window_bytes = 4096, .pending_resets = 4};
 constexpr uint32_t kHostPort = 1024;
 constexpr size_t kMaxData = 4096;
+constexpr size_t kMaxHostData = 1 << 16;
 
 class Session {
  public:
-  Session() : guest_(kLimits, 4, sys::Loop::Backend::plain) {
+  explicit Session(VsockGuest::Ground ground) : guest_(std::move(ground), kLimits, 4) {
     guest_.device().listen(kHostPort, [this](base::Fd fd) { ends_.push_back(std::move(fd)); });
   }
 
@@ -32,6 +33,7 @@ class Session {
     for (int i = 0; i < 3; ++i) guest_.loop->run_once(std::chrono::milliseconds(0));
     if (guest_.device().connections() > kLimits.connections) std::abort();
   }
+  VsockGuest::Ground leave() { return guest_.leave(); }
 
  private:
   void step(wire::ByteReader& in) {
@@ -95,16 +97,17 @@ class Session {
   }
 
   void host_write(wire::ByteReader& in) {
+    static const std::string data(kMaxHostData, 'h');
     const base::Fd* end = pick(in);
-    const std::string data(in.get<uint16_t>(), 'h');
-    if (end != nullptr)
-      (void)::send(end->get(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    const size_t count = in.get<uint16_t>();
+    if (end != nullptr) (void)::send(end->get(), data.data(), count, MSG_DONTWAIT | MSG_NOSIGNAL);
   }
 
   void host_read(wire::ByteReader& in) {
+    static std::string data(kMaxHostData, 0);
     const base::Fd* end = pick(in);
-    std::string data(in.get<uint16_t>(), 0);
-    if (end != nullptr) (void)::recv(end->get(), data.data(), data.size(), MSG_DONTWAIT);
+    const size_t count = in.get<uint16_t>();
+    if (end != nullptr) (void)::recv(end->get(), data.data(), count, MSG_DONTWAIT);
   }
 
   void host_close(wire::ByteReader& in) {
@@ -136,7 +139,11 @@ class Session {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static VsockGuest::Ground ground{.loop =
+                                       std::move(*sys::Loop::create(sys::Loop::Backend::plain))};
   wire::ByteReader in(std::as_bytes(std::span(data, size)));
-  Session().run(in);
+  Session session(std::move(ground));
+  session.run(in);
+  ground = session.leave();
   return 0;
 }

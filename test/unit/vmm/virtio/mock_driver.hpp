@@ -103,6 +103,14 @@ class MockRing {
     put16(setup.used + 2, index);
   }
 
+  // Its areas, as in new memory.
+  void clear() {
+    const std::vector<std::byte> zeros(16ul * setup.size + 8);  // the largest
+    for (const uint64_t area : {setup.descriptors, setup.available, setup.used}) {
+      (void)memory_.write_bytes(area, zeros);
+    }
+  }
+
   vmm::QueueSetup setup;
   uint16_t next_available = 0;
   uint16_t seen_used = 0;

@@ -34,9 +34,18 @@ class VsockGuest {
   static constexpr uint64_t kFeatures =
       vmm::kFeatureVersion1 | vmm::kFeatureEventIdx | vmm::VsockDevice::kFeatureStream;
 
+  // What a guest stands on, and can leave to the next one: where there are thousands of guests in a
+  // second, to make it anew is most of the work.
+  struct Ground {
+    vmm::GuestMemory memory = make_memory();
+    std::unique_ptr<sys::Loop> loop;
+  };
+
   explicit VsockGuest(vmm::VsockLimits limits = {}, uint16_t receive_buffers = kSize,
                       sys::Loop::Backend backend = sys::Loop::Backend::automatic)
-      : loop(std::move(*sys::Loop::create(backend))) {
+      : VsockGuest({.loop = std::move(*sys::Loop::create(backend))}, limits, receive_buffers) {}
+  VsockGuest(Ground ground, vmm::VsockLimits limits, uint16_t receive_buffers)
+      : memory(std::move(ground.memory)), loop(std::move(ground.loop)) {
     transport = make_transport(limits);
     start_driver(*transport, kFeatures, {&rx, &tx, &event});
     for (uint16_t i = 0; i < receive_buffers; ++i) offer_receive_buffer(i);
@@ -45,7 +54,18 @@ class VsockGuest {
     kick(rx, 0, 0);
     kick(event, 2, 0);
   }
-  ~VsockGuest() { transport->pause(); }
+  ~VsockGuest() {
+    if (transport) transport->pause();
+  }
+
+  // Ends the device. The rings are as in new memory.
+  Ground leave() {
+    transport->pause();
+    settle();
+    transport.reset();
+    for (MockRing* ring : {&rx, &tx, &event}) ring->clear();
+    return {std::move(memory), std::move(loop)};
+  }
 
   std::unique_ptr<vmm::MmioTransport> make_transport(vmm::VsockLimits limits) {
     return std::make_unique<vmm::MmioTransport>(
@@ -143,7 +163,7 @@ class VsockGuest {
     }
   }
 
-  vmm::GuestMemory memory = make_memory();
+  vmm::GuestMemory memory;
   std::unique_ptr<sys::Loop> loop;
   CountingIrq irq;
   MockRing rx{memory, 0x10000, kSize};
