@@ -1,6 +1,4 @@
 // Linux with its devices on PCI.
-#include <algorithm>
-
 #include "fixture.hpp"
 
 using namespace guest_test;
@@ -15,6 +13,7 @@ TEST_CASE("pci: a guest finds its devices there, with a message for each queue")
     CHECK(has(interrupts, name));
   }
   CHECK(has(interrupts, "PCI-MSIX"));
-  CHECK(shell(vm, "grep -c . /sys/bus/pci/devices/*/resource0 /dev/null | wc -l") != "");
-  CHECK(shell(vm, "dmesg | grep -ci 'error\\|conflict\\|BAR.*can' || true") == "0\n");
+  // What Linux says of windows and BARs that do not fit.
+  CHECK(shell(vm, "dmesg | grep -i pci | grep -i \"can't\\|conflict\\|error\\|failed\" || true") ==
+        "");
 }

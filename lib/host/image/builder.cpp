@@ -108,6 +108,7 @@ class Builder {
     machine_.kernel_dir = kernel->dir;
     machine_.memory_bytes = options_.memory_bytes;
     machine_.vcpus = options_.vcpus;
+    if (kernel->manifest.virtio_pci) machine_.transport = wire::TransportKind::pci;
     machine_.read_only_layers = {base_image->path(base_image->manifest.disk)};
 
     manifest_.info.config = std::move(plan.config);
@@ -160,6 +161,7 @@ class Builder {
     auto guest = boot_app(entry);
     if (!guest) return base::fail(guest.error());
     manifest_.info.boot_ms = (*guest)->boot_ms();
+    manifest_.transport = machine_.transport;
     manifest_.kernel_cmdline = (*guest)->kernel_cmdline();
     report("snapshot");
     if (auto warm = warm_up(**guest); !warm) return no_snapshot(**guest, warm.error());

@@ -26,6 +26,7 @@ struct Kernel {
   std::string release;
   Bytes vmlinux;
   std::vector<InitramfsModule> modules;
+  bool virtio_pci = false;
 };
 
 // What is kept of a package while it is read.
@@ -88,7 +89,8 @@ Result<Kernel> kernel_from_deb(const path& deb, const CallCheck& check) {
   if (!vmlinux) return fail(vmlinux.error());
   auto modules = package->modules.in_load_order(deb.string());
   if (!modules) return fail(modules.error());
-  return Kernel{package->release, std::move(*vmlinux), std::move(*modules)};
+  return Kernel{package->release, std::move(*vmlinux), std::move(*modules),
+                package->modules.has("virtio_pci")};
 }
 
 Result<Kernel> kernel_from_image(const path& file) {
@@ -96,7 +98,7 @@ Result<Kernel> kernel_from_image(const path& file) {
   if (!image) return fail(image.error());
   auto vmlinux = extract_vmlinux(std::move(*image), file.string());
   if (!vmlinux) return fail(vmlinux.error());
-  return Kernel{find_release(*vmlinux), std::move(*vmlinux), {}};
+  return Kernel{find_release(*vmlinux), std::move(*vmlinux), {}, false};
 }
 
 Result<bool> is_package(const path& file) {
@@ -135,8 +137,11 @@ Result<KernelInfo> store_kernel(const Store& store, const Kernel& kernel) {
   if (!entry) return fail(entry.error());
   const auto vmlinux = store_file(*entry, "vmlinux", kernel.vmlinux);
   if (!vmlinux) return fail(vmlinux.error());
-  KernelManifest manifest{
-      {kernel.release, vmlinux->sha256, vmlinux->size_bytes}, now_ms(), *vmlinux, {}};
+  KernelManifest manifest{{kernel.release, vmlinux->sha256, vmlinux->size_bytes},
+                          now_ms(),
+                          *vmlinux,
+                          {},
+                          kernel.virtio_pci};
   for (const auto& module : kernel.modules) {
     auto record = store_file(*entry, module.file, module.bytes);
     if (!record) return fail(record.error());

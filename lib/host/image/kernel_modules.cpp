@@ -23,6 +23,7 @@ struct Wanted {
 constexpr std::array kWanted = {Wanted{"virtio", true},
                                 Wanted{"virtio_ring", true},
                                 Wanted{"virtio_mmio", true},
+                                Wanted{"virtio_pci", false},
                                 Wanted{"virtio_blk", true},
                                 Wanted{"ext4", true},
                                 Wanted{"vsock", true},

@@ -32,6 +32,10 @@ class KernelModules {
 
   // Modules that are wanted, not built in and not there yet.
   [[nodiscard]] std::vector<std::string> missing() const;
+  // A module that was added, or built in.
+  [[nodiscard]] bool has(const std::string& name) const {
+    return modules_.contains(name) || builtin_.contains(name);
+  }
   // In load order, named "NN-name.ko". `what` stands in messages. Error: unsupported when the
   // kernel has not what a guest cannot do without.
   [[nodiscard]] Result<std::vector<InitramfsModule>> in_load_order(const std::string& what);

@@ -15,6 +15,7 @@
 #include "host/base/file_to_put.hpp"
 #include "microvm/cancel.hpp"
 #include "microvm/hooks.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm::host {
 
@@ -49,6 +50,7 @@ struct BuildMachine {
   std::filesystem::path writable_layer;                 // a new, empty file of the build
   uint64_t memory_bytes = 0;
   uint32_t vcpus = 1;
+  wire::TransportKind transport = wire::TransportKind::mmio;
 };
 
 struct SnapshotFiles {

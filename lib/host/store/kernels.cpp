@@ -11,13 +11,17 @@ using std::filesystem::path;
 
 namespace {
 
-bool same_modules(const KernelManifest& a, const KernelManifest& b) {
-  return std::ranges::equal(a.modules, b.modules, {}, &FileRecord::sha256, &FileRecord::sha256);
+// An older library may have kept fewer.
+bool has_no_others(const KernelManifest& kernel, const KernelManifest& than) {
+  return std::ranges::all_of(kernel.modules, [&](const FileRecord& module) {
+    return std::ranges::find(than.modules, module.sha256, &FileRecord::sha256) !=
+           than.modules.end();
+  });
 }
 
 Result<KernelManifest> already_imported(const path& dir, const KernelManifest& manifest) {
   auto existing = read_manifest(dir, parse_kernel_manifest);
-  if (!existing || same_modules(*existing, manifest)) return existing;
+  if (!existing || has_no_others(*existing, manifest)) return existing;
   return fail(ErrorCode::already_exists,
               "kernel " + manifest.info.name +
                   ": imported before with other modules; remove that one first");

@@ -112,6 +112,14 @@ ImageForm read_form(const Fields& in) {
   return text == "packed" ? ImageForm::packed : ImageForm::raw;
 }
 
+// Images of before had no other.
+wire::TransportKind read_transport(const Fields& in) {
+  if (!in.has("transport")) return wire::TransportKind::mmio;
+  const auto text = in.text("transport", 16);
+  if (text != "mmio" && text != "pci") in.report("transport", "is neither mmio nor pci");
+  return text == "pci" ? wire::TransportKind::pci : wire::TransportKind::mmio;
+}
+
 void read_info(const Fields& in, ImageInfo& info) {
   info.name = in.text("name", 128);
   info.version = in.text("version", 16);
@@ -157,12 +165,13 @@ Result<std::string> encode(const Json& document, const std::string& what, Parse 
 }  // namespace
 
 Result<std::string> encode_manifest(const KernelManifest& manifest) {
-  const Json document = {{"schema", kManifestSchema},
-                         {"name", manifest.info.name},
-                         {"digest", manifest.info.digest},
-                         {"imported_ms", manifest.imported_ms},
-                         {"vmlinux", to_json(manifest.vmlinux)},
-                         {"modules", to_json(manifest.modules)}};
+  Json document = {{"schema", kManifestSchema},
+                   {"name", manifest.info.name},
+                   {"digest", manifest.info.digest},
+                   {"imported_ms", manifest.imported_ms},
+                   {"vmlinux", to_json(manifest.vmlinux)},
+                   {"modules", to_json(manifest.modules)}};
+  if (manifest.virtio_pci) document.set("virtio_pci", 1);
   return encode(document, "kernel " + manifest.info.name, parse_kernel_manifest);
 }
 
@@ -200,6 +209,7 @@ Result<std::string> encode_manifest(const ImageManifest& manifest) {
                    {"form", form_name(manifest.form)},
                    {"memory_raw_bytes", manifest.memory_raw_bytes}};
   if (!info.has_app) document.set("has_app", 0);
+  if (manifest.transport == wire::TransportKind::pci) document.set("transport", "pci");
   if (manifest.working_set) document.set("working_set", to_json(*manifest.working_set));
   return encode(document, "image " + info.name, parse_image_manifest);
 }
@@ -211,6 +221,7 @@ Result<KernelManifest> parse_kernel_manifest(std::string_view text, const std::s
     manifest.imported_ms = static_cast<int64_t>(in.number("imported_ms", kMaxMilliseconds));
     manifest.vmlinux = read_record(in.child("vmlinux"));
     manifest.modules = read_records(in, "modules", kMaxModules);
+    manifest.virtio_pci = in.number_or("virtio_pci", 1, 0) == 1;
     manifest.info.size_bytes = manifest.vmlinux.size_bytes;
     if (!is_plain_file_name(manifest.info.name)) in.report("name", "is not a kernel release");
   });
@@ -235,6 +246,7 @@ Result<ImageManifest> parse_image_manifest(std::string_view text, const std::str
     manifest.disk_bytes = in.number("disk_bytes", kMaxFileBytes);
     manifest.ready_port = static_cast<uint16_t>(in.number("ready_port", 65535));
     manifest.kernel_cmdline = in.text("kernel_cmdline", kMaxCmdlineBytes);
+    manifest.transport = read_transport(in);
     manifest.layers = read_records(in, "layers", kMaxLayers);
     manifest.memory = read_record(in.child("memory"));
     manifest.state = read_record(in.child("state"));

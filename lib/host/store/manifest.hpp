@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "microvm/image.hpp"
+#include "wire/shape.hpp"
 
 namespace microvm::host {
 
@@ -29,6 +30,7 @@ struct KernelManifest {
   int64_t imported_ms = 0;          // Unix time; orders kernels of one store
   FileRecord vmlinux;               // "vmlinux"
   std::vector<FileRecord> modules;  // "NN-name.ko", in load order
+  bool virtio_pci = false;  // has the driver; not said of kernels imported by older libraries
 };
 
 struct BaseManifest {
@@ -43,9 +45,10 @@ struct ImageManifest {
   ImageInfo info;  // name, version, created, config …
   std::string kernel_digest;
   std::string base_digest;
-  uint64_t disk_bytes = 0;         // size of the virtual disk
-  uint16_t ready_port = 0;         // 0: ready when its hook says so, or the command has started
-  std::string kernel_cmdline;      // what the guest was booted with
+  uint64_t disk_bytes = 0;     // size of the virtual disk
+  uint16_t ready_port = 0;     // 0: ready when its hook says so, or the command has started
+  std::string kernel_cmdline;  // what the guest was booted with
+  wire::TransportKind transport = wire::TransportKind::mmio;  // and where it found its devices
   std::vector<FileRecord> layers;  // copy-on-write layers above the base, lowest first
   FileRecord memory;               // raw: sparse file; packed: zstd frames, sha256 set
   FileRecord state;                // device state; sha256 always set

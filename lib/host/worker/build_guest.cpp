@@ -31,10 +31,12 @@ constexpr std::chrono::milliseconds kEndIsKnown{200};
 // But for the clock, which depends on the host.
 constexpr const char* kCmdline =
     "console=ttyS0 quiet loglevel=4 reboot=a panic=-1 8250.nr_uarts=1 i8042.noaux i8042.nopnp "
-    "pci=off no_timer_check cryptomgr.notests init_on_free=1 rdinit=/init ";
+    "no_timer_check cryptomgr.notests init_on_free=1 rdinit=/init ";
 
-std::string cmdline_here() {
-  return kCmdline + clock_arguments(host_clocksource());
+// Without a PCI bus a kernel spends time on looking for one.
+std::string cmdline_here(wire::TransportKind transport) {
+  const char* bus = transport == wire::TransportKind::mmio ? "pci=off " : "";
+  return kCmdline + std::string(bus) + clock_arguments(host_clocksource());
 }
 
 // Of a guest that nobody else knows.
@@ -336,7 +338,8 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
                                                          const Limits& limits) {
   const Shape shape{.memory_bytes = machine.memory_bytes,
                     .vcpus = static_cast<uint16_t>(machine.vcpus),
-                    .disks = 1};
+                    .disks = 1,
+                    .transport = machine.transport};
   const Stopwatch clock;
   auto taken = take_worker(*host_, shape, limits, clock);
   if (!taken) return base::fail(taken.error());
@@ -362,7 +365,8 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::boot(const BuildMachine& machi
   const Limits limits(call_limits, kBootLimit);
   auto files = open_boot_files(host_->store, machine);
   if (!files) return base::fail(files.error());
-  wire::BootRequest request{.cmdline = cmdline_here(), .attachment = attachment(), .disks = {}};
+  wire::BootRequest request{
+      .cmdline = cmdline_here(machine.transport), .attachment = attachment(), .disks = {}};
   const std::vector<int> fds = wire::pack(files->boot_fds(), request);
   return launch(machine, std::move(*files), std::move(request), fds, limits);
 }

@@ -45,7 +45,8 @@ wire::RestoreFds<int> restore_fds(const ImageFiles& image, const StartPoint& poi
 Shape shape_of(const ImageManifest& manifest) {
   return {.memory_bytes = manifest.info.memory_bytes,
           .vcpus = static_cast<uint16_t>(manifest.info.vcpus),
-          .disks = 1};
+          .disks = 1,
+          .transport = manifest.transport};
 }
 
 Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limits& limits,

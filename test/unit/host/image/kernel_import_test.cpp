@@ -86,6 +86,43 @@ TEST_CASE("kernel import: a package gives the kernel and its modules in load ord
                                  "06-vmw_vsock_virtio_transport.ko", "07-virtio_rng.ko"});
 }
 
+TEST_CASE("kernel import: whether it has virtio_pci, as a module or built in") {
+  const auto has_it = [](const Files& files) {
+    Fixture fixture;
+    REQUIRE(import_kernel(fixture.store, fixture.file("k.deb", make_deb(files))));
+    return fixture.store.open_kernel("9.9.9-test")->manifest.virtio_pci;
+  };
+  auto files = package_files();
+  CHECK_FALSE(has_it(files));
+  files.emplace_back(module_path("virtio_pci"), fake_module("virtio_pci", "virtio_pci_modern_dev"));
+  files.emplace_back(module_path("virtio_pci_modern_dev"),
+                     fake_module("virtio_pci_modern_dev", ""));
+  CHECK(has_it(files));
+  files = package_files();
+  for (auto& [name, content] : files) {
+    if (!name.ends_with("modules.builtin")) continue;
+    const auto more = to_bytes("kernel/drivers/virtio/virtio_pci.ko\n");
+    content.insert(content.end(), more.begin(), more.end());
+  }
+  CHECK(has_it(files));
+}
+
+TEST_CASE("kernel import: one that an older library kept fewer modules of stays as it is") {
+  Fixture fixture;
+  auto files = package_files();
+  const auto first = import_kernel(fixture.store, fixture.file("k.deb", make_deb(files)));
+  REQUIRE(first);
+  files.emplace_back(module_path("virtio_pci"), fake_module("virtio_pci", ""));
+  const auto again = import_kernel(fixture.store, fixture.file("k.deb", make_deb(files)));
+  REQUIRE(again);
+  CHECK(again->digest == first->digest);
+  CHECK_FALSE(fixture.store.open_kernel("9.9.9-test")->manifest.virtio_pci);
+  std::erase_if(files, [](const auto& file) { return file.first == module_path("virtio-rng"); });
+  const auto others = import_kernel(fixture.store, fixture.file("k.deb", make_deb(files)));
+  REQUIRE_FALSE(others);
+  CHECK(others.error().code == ErrorCode::already_exists);
+}
+
 TEST_CASE("kernel import: again changes nothing") {
   Fixture fixture;
   const auto deb = fixture.file("k.deb", make_deb(package_files()));

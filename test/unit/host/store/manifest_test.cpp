@@ -131,6 +131,22 @@ TEST_CASE("manifest: a kernel's and a base's are read back") {
   CHECK(base_back->imported_ms == 5);
 }
 
+TEST_CASE("manifest: what a kernel has and an image was booted with; older ones do not say") {
+  KernelManifest kernel{{"6.1.0-cloud", kDigest, 9}, 5, {"vmlinux", 9, 9, kDigest}, {}};
+  CHECK_FALSE(parse_kernel_manifest(*encode_manifest(kernel), "k")->virtio_pci);
+  kernel.virtio_pci = true;
+  CHECK(parse_kernel_manifest(*encode_manifest(kernel), "k")->virtio_pci);
+
+  ImageManifest image = sample();
+  const auto before = *encode_manifest(image);
+  CHECK(before.find("transport") == std::string::npos);
+  CHECK(parse_image_manifest(before, "i")->transport == wire::TransportKind::mmio);
+  image.transport = wire::TransportKind::pci;
+  const auto text = *encode_manifest(image);
+  CHECK(parse_image_manifest(text, "i")->transport == wire::TransportKind::pci);
+  CHECK(error_of(replaced(text, "\"pci\"", "\"isa\"")).code == ErrorCode::corrupt);
+}
+
 TEST_CASE("manifest: damage is found and named") {
   const auto text = *encode_manifest(sample());
   for (size_t keep : {0ul, 1ul, text.size() / 2, text.size() - 3})
