@@ -58,6 +58,8 @@ void print_help() {
       "                      else ~/.local/share/libmicrovm)\n"
       "  -v, --version       Print the version\n"
       "  -h, --help          Print this help\n\n"
+      "MICROVM_TRACE=FILE in the environment (- is standard error) shows each step of a start, up\n"
+      "to the end of the first program, with its milliseconds.\n\n"
       "Exit status: 0 success, 1 failure, 2 wrong usage. 'run', 'exec' and 'shell' pass a guest\n"
       "command's own on (128 + signal when a signal ended it) and give 125 when microvm itself\n"
       "failed, or 128 + signal when one came before the command began.\n\n"

@@ -6,9 +6,11 @@
 #include <linux/kvm.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "vmm/kvm/page_count.hpp"
 #include "vmm/kvm/vcpu.hpp"
 #include "vmm/kvm/x86_64.hpp"
 #include "vmm/memory/guest_memory.hpp"
@@ -32,6 +34,8 @@ class Vm : public X86Vm {
   // One edge on the pin, by ioctl. For tests; devices have irqfds.
   Result<void> pulse_interrupt(uint32_t gsi);
 
+  // Those that are mapped for the guest; empty: this kernel does not count them.
+  [[nodiscard]] std::optional<PageCount> count_pages() const { return PageCount::open(fd_.get()); }
   [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:

@@ -4,7 +4,6 @@
 
 #include "state/working_set.hpp"
 #include "sys/file.hpp"
-#include "vmm/kvm/page_count.hpp"
 
 namespace microvm::vmm::snapshot {
 namespace {
@@ -74,7 +73,7 @@ void add_page(PageRanges& ranges, uint64_t offset) {
 // these again does not change its count. Where that cannot be told: all of them.
 PageRanges touched_by_guest(Machine& machine, const PageRanges& mapped) {
   if (!machine.vcpus().front()->vcpu().can_pre_fault()) return mapped;
-  const auto count = kvm::PageCount::open(machine.vm().fd());
+  const auto count = machine.vm().count_pages();
   if (!count) return mapped;
   PageRanges touched;
   for (const vmm::PageRange& range : mapped) {
