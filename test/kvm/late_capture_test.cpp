@@ -215,3 +215,27 @@ TEST_CASE("late capture: what does not go together with it is written at once") 
   CHECK(captured_quad(captured, kTouchedAddress) == 1);
   CHECK_FALSE(is_paused(worker.owner()));
 }
+
+// Over memory that has data everywhere, single pages are copied in a jailed worker too, and a
+// capture of such a clone has only what that clone wrote.
+TEST_CASE("capture: of a clone that copied pages only what it wrote") {
+  constexpr uint64_t kBytes = 64 << 20;
+  constexpr uint32_t kPieces = 400;
+  WorkerProcess worker;
+  worker.run(touching_guest(kPieces, 4 * kPage), {.memory_bytes = kBytes});
+  worker.kernel_log(50);
+  const auto first = capture(worker.owner(), {.list_pages = true});
+  const base::Fd memory = memory_file(std::string(kBytes, 'm'));
+  WorkerProcess clone;
+  REQUIRE(start_clone(clone, memory, {&first}, {.memory_bytes = kBytes}) == ErrorCode{});
+  clone.kernel_log(50);
+  const auto second = capture(clone.owner(), {.list_pages = true});
+  CHECK(second.reply.page_bytes < 128 * 1024);
+  WorkerProcess next;
+  REQUIRE(start_clone(next, memory, {&first, &second}, {.memory_bytes = kBytes}) == ErrorCode{});
+  next.kernel_log(50);
+  const auto all = capture(next.owner(), {.all_pages = true, .list_pages = true});
+  for (uint32_t i = 0; i < kPieces; ++i) {
+    REQUIRE(captured_quad(all, kTouchedAddress + uint64_t{i} * 4 * kPage) == 1);
+  }
+}
