@@ -16,6 +16,7 @@ namespace {
 constexpr std::chrono::seconds kShapeLimit{30};
 constexpr std::chrono::seconds kProbeLimit{30};
 constexpr uint32_t kShapeRequestId = 1;
+constexpr size_t kStartsAtOnce = 4;  // more only cost more
 
 template <class Reply>
 Result<Reply> expect(int control, uint32_t request_id, const Limits& limits,
@@ -86,6 +87,7 @@ Result<int> WorkerSpawner::program() {
     auto program = sys::executable_from_bytes("microvm-vmm", embedded_worker(), directory_);
     if (!program) return base::fail(program.error());
     program_ = std::move(*program);
+    places_.take(kStartsAtOnce);
   }
   return program_.get();
 }
@@ -106,9 +108,10 @@ Result<Worker> WorkerSpawner::start() {
   auto pair = sys::seqpacket_pair();
   if (!pair) return base::fail(pair.error());
   if (auto ok = sys::set_nonblocking(pair->first.get()); !ok) return base::fail(ok.error());
+  const auto worker_end = places_.put(std::move(pair->second));
   sys::SpawnOptions options;
   options.arguments = {"microvm-vmm"};
-  options.fds = {pair->second.get()};
+  options.fds = {worker_end.get()};
   static_assert(wire::kWorkerControlFd == 3);
   options.new_session = true;  // a Ctrl-C is the embedder's to act on
   auto process = sys::spawn(*program, options);

@@ -9,6 +9,7 @@
 #include "host/base/limits.hpp"
 #include "host/worker/child_process.hpp"
 #include "host/worker/reactor.hpp"
+#include "sys/fd_places.hpp"
 #include "sys/process.hpp"
 #include "wire/control.hpp"
 #include "wire/shape.hpp"
@@ -73,6 +74,7 @@ class WorkerSpawner {
   std::mutex mutex_;
   base::Fd program_;
   base::Fd kvm_;
+  sys::FdPlaces places_;  // for the workers' ends of their control sockets
 };
 
 // Opens /dev/kvm. Error kvm_unavailable, with what to do about it.

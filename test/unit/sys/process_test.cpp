@@ -98,26 +98,28 @@ TEST_CASE("process: the child has the fds it was given and no other") {
   }
 }
 
-// As before Linux 5.11: for this thread, and the children it makes.
-void refuse_close_on_exec_of_ranges() {
-  constexpr uint32_t kCloseOnExec = 4;
+// As before Linux 5.11 (close-on-exec) and 5.9 (unshare): for this thread, and the children it
+// makes.
+constexpr uint32_t kCloseOnExec = 4;
+constexpr uint32_t kUnshare = 2;
+void refuse_close_range(uint32_t flag) {
   const std::array filter = {
       sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
       sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 3, SYS_close_range},
       sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, args[2])},
-      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, kCloseOnExec},
+      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, flag},
       sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EINVAL},
       sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
   auto code = filter;  // the kernel's structure takes no const
   const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
   REQUIRE(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
   REQUIRE(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
-  REQUIRE(::syscall(SYS_close_range, 1'000'000, ~0U, kCloseOnExec) == -1);
+  REQUIRE(::syscall(SYS_close_range, 1'000'000, ~0U, flag) == -1);
 }
 
 TEST_CASE("process: without a call for it no fd leaks either, however many there are") {
   std::thread([] {
-    refuse_close_on_exec_of_ranges();
+    refuse_close_range(kCloseOnExec);
     std::vector<Fd> leaks;  // without close-on-exec
     for (int i = 0; i < 300; ++i) leaks.emplace_back(::open("/dev/null", O_RDONLY));
     leaks.emplace_back(::fcntl(leaks.front().get(), F_DUPFD, 900));
@@ -126,6 +128,32 @@ TEST_CASE("process: without a call for it no fd leaks either, however many there
         run_shell("ls /proc/$$/fd", {.environment = {"PATH=/usr/bin:/bin"}, .fds = {given->get()}});
     CHECK(fds == "0\n1\n2\n3\n");
     for (const Fd& leak : leaks) CHECK(::fcntl(leak.get(), F_GETFD) == 0);  // ours stay as they are
+  }).join();
+}
+
+// How large its table of files is, as it came from us.
+size_t table_of_child(const SpawnOptions& options = {}) {
+  const std::string lines =
+      run_shell("while read -r line; do echo $line; done </proc/$$/status", options);
+  const size_t at = lines.find("FDSize:");
+  REQUIRE(at != std::string::npos);
+  return std::stoul(lines.substr(at + 7));
+}
+
+TEST_CASE("process: the table of a child's files is as small as what it is given is low") {
+  const Fd low = std::move(*sys::memory_file("low"));
+  const Fd highest(::fcntl(low.get(), F_DUPFD_CLOEXEC, 900));
+  REQUIRE(highest);
+  CHECK(table_of_child({.fds = {low.get()}}) < 900);
+  CHECK(table_of_child({.fds = {highest.get()}}) > 900);
+  const std::string fds = run_shell(
+      "ls /proc/$$/fd", {.environment = {"PATH=/usr/bin:/bin"}, .fds = {low.get(), highest.get()}});
+  CHECK(fds == "0\n1\n2\n3\n4\n");
+  CHECK(::fcntl(highest.get(), F_GETFD) == FD_CLOEXEC);
+  std::thread([&] {
+    refuse_close_range(kUnshare);
+    CHECK(table_of_child({.fds = {low.get()}}) > 900);
+    CHECK(::fcntl(highest.get(), F_GETFD) == FD_CLOEXEC);
   }).join();
 }
 
