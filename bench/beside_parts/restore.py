@@ -110,15 +110,20 @@ def ours(setup, figures, turn, build):
         if not line.startswith("{"):
             continue
         told = json.loads(line)
-        us = {name: told[name]["p50"] for name in ("spawn_us", "shape_us", "request_to_reply_us", "request_to_first_byte_read_us", "minor_faults")}
-        values = {
-            "reply": us["request_to_reply_us"] / 1000,
-            "byte": us["request_to_first_byte_read_us"] / 1000,
-            "process": (us["spawn_us"] + us["shape_us"] + us["request_to_first_byte_read_us"]) / 1000,
-            "faults": us["minor_faults"],
+        byte = told["request_to_first_byte_read_us"]
+        series = {
+            "reply": in_ms(told["request_to_reply_us"]),
+            "byte": in_ms(byte),
+            "process": in_ms(told["spawn_us"], told["shape_us"], byte),
+            "faults": told["minor_faults"],
         }
         for name, what in names(told["memory_mib"]).items():
-            figures.add(turn, build.side, what, [values[name]], setup.each)
+            figures.add_told(turn, build.side, what, {"n": setup.each} | series[name])
+
+
+def in_ms(*parts):
+    """Of what follows each other."""
+    return {name: sum(part[name] for part in parts) / 1000 for name in ("p50", "min")}
 
 
 def calls_of_ours(setup, build):

@@ -55,11 +55,7 @@ def theirs(setup, figures, turn, image):
 def ours(setup, figures, turn, build):
     report = json.loads(build.bench("restore", IMAGE, setup.each))
     pooled, unpooled = report["pooled"], report["unpooled"]
-
-    def add(what, series):
-        figures.add(turn, build.side, what, [series["p50"]], series["n"])
-
-    add(WITHOUT, unpooled["run_to_first_exec_ms"])
-    add(POOLED, pooled["run_to_first_exec_ms"])
-    add(UP, pooled["run_to_first_exec_ms"])
-    add(EXITS, pooled["exits_until_first_exec"])
+    figures.add_told(turn, build.side, WITHOUT, unpooled["run_to_first_exec_ms"])
+    for what in (POOLED, UP):
+        figures.add_told(turn, build.side, what, pooled["run_to_first_exec_ms"])
+    figures.add_told(turn, build.side, EXITS, pooled["exits_until_first_exec"])

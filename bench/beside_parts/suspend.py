@@ -71,12 +71,8 @@ def resume(setup, image):
 def ours(setup, figures, turn, build):
     report = json.loads(build.bench("suspend", IMAGE, setup.each))
     disk, memory = report["from_disk"], report["from_memory"]
-
-    def add(what, series, unit=1):
-        figures.add(turn, build.side, what, [series["p50"] / unit], series["n"])
-
-    add(ACKNOWLEDGED, memory["acknowledged_us"], 1000)
-    add(DURABLE, disk["durable_us"], 1000)
-    add(RESUMED, disk["resume_to_first_exec_ms"])
-    add(FROM_MEMORY, memory["resume_to_first_exec_ms"])
-    add(BYTES, disk["stored_bytes"], 1024)
+    figures.add_told(turn, build.side, ACKNOWLEDGED, memory["acknowledged_us"], 1000)
+    figures.add_told(turn, build.side, DURABLE, disk["durable_us"], 1000)
+    figures.add_told(turn, build.side, RESUMED, disk["resume_to_first_exec_ms"])
+    figures.add_told(turn, build.side, FROM_MEMORY, memory["resume_to_first_exec_ms"])
+    figures.add_told(turn, build.side, BYTES, disk["stored_bytes"], 1024)

@@ -30,14 +30,15 @@ def measured():
     figures = Figures()
     for turn, (slow, slower) in enumerate(((1, 1), (10, 10), (1, 1), (10, 10), (10, 900))):
         figures.add(turn, "theirs", "start, ms", [10 * slow, 20 * slow, 30 * slow])
-        figures.add(turn, "ours", "start, ms", [5 * slower], n=3)
-    figures.add(0, "old", "start, ms", [10], n=3)
+        figures.add_told(turn, "ours", "start, ms", {"n": 3, "p50": 5000 * slower, "min": 2000 * slower}, 1000)
+    figures.add(0, "old", "start, ms", [10, 10, 10])
     figures.add(0, "ours", "faults", [0])
     figures.add(0, "theirs", "faults", [0])
-    for name, ours in (("a", 2), ("b", 8)):
-        figures.add(0, "ours", name, [ours])
-        figures.add(0, "theirs", name, [1])
-    figures.add_geometric_mean("mean", ["a", "b", "not measured"])
+    for name, ours in (("a, IO/s", 2), ("b, IO/s", 8)):
+        for turn in range(2):
+            figures.add(turn, "ours", name, [ours / (turn + 1)])
+            figures.add(turn, "theirs", name, [1 / (turn + 1)])
+    figures.add_geometric_mean("mean", ["a, IO/s", "b, IO/s", "not measured"])
     return figures.rows()
 
 
@@ -48,15 +49,17 @@ def rows_of_beside():
     expect("median of ours", (start["ours"]["p50"], start["ours"]["n"]), (50, 15))
     expect("ratio", start["ours_to_theirs"], 0.25)
     expect("ratio to the old build, which has one round", start["ours_to_old"], 0.5)
+    expect("best, and its ratio", (start["ours"]["best"], start["best_ours_to_theirs"]), (2, 0.2))
+    expect("best of rates", rows["a, IO/s"]["ours"]["best"], 2)
     expect("a ratio to nothing", "ours_to_theirs" in rows["faults"], False)
     expect("geometric mean", round(rows["mean"]["ours_to_theirs"], 9), 4)
 
 
 def beside_as_a_table():
     lines = table_of({"bench": "beside_start", "rows": measured()})
-    expect("heading", lines["beside_start"], ["theirs", "ours", "old", "ours/theirs", "ours/old", "n"])
-    expect("line", lines["start, ms"], ["200", "50", "10", "0.25", "0.50", "15"])
-    expect("line of a mean", lines["mean"], ["4.00"])
+    expect("heading", lines["beside_start"], ["theirs", "ours", "old", "/theirs", "/old", "best:theirs", "ours", "old", "/theirs", "/old", "n"])
+    expect("line", lines["start, ms"], ["200", "50", "10", "0.25", "0.50", "10", "2", "10", "0.20", "0.20", "15"])
+    expect("line of a mean", lines["mean"], ["4.00", "4.00"])
 
 
 def counts_beside_times():
