@@ -8,8 +8,8 @@ import subprocess
 import time
 
 BOOT = "console=ttyS0 quiet loglevel=4 panic=-1 reboot=k 8250.nr_uarts=1 i8042.noaux i8042.nopnp i8042.dumbkbd tsc=reliable"
-READY_SECONDS = 240  # of a boot; a machine shared by many emulators is slower
-ANSWER_SECONDS = 120
+READY_SECONDS = 900  # of a boot; a machine shared by many emulators took that long
+ANSWER_SECONDS = 300
 
 
 class Failed(Exception):

@@ -20,7 +20,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { kAppPort = 8080, kAppAttempts = 6000, kAppPauseUs = 10000 };
+enum { kAppPort = 8080, kAppAttempts = 60000, kAppPauseUs = 10000 };
 
 static void say(const char* text) {
   if (write(1, text, strlen(text)) < 0) exit(1);
@@ -93,7 +93,8 @@ static int app_answers(void) {
 /* The counter app, which the image of ours has too. Returns when it listens. */
 static void start_app(void) {
   static char* const kApp[] = {"/usr/bin/python3", "/server.py", NULL};
-  if (fork() == 0) {
+  pid_t app = fork();
+  if (app == 0) {
     int log = open("/run/app.log", O_WRONLY | O_CREAT, 0644);
     for (int fd = 1; fd < 3; fd++) dup2(log, fd);
     setenv("PORT", "8080", 1);
@@ -102,6 +103,7 @@ static void start_app(void) {
     _exit(127);
   }
   for (int attempt = 0; !app_answers(); attempt++) {
+    if (waitpid(app, NULL, WNOHANG) != 0) give_up("the app ended");
     if (attempt == kAppAttempts) give_up("the app does not answer");
     usleep(kAppPauseUs);
   }
