@@ -239,6 +239,24 @@ TEST_CASE("pool: no worker of it is left with less priority than others") {
   CHECK(own_priority() == std::set<int>{::getpriority(PRIO_PROCESS, 0)});
 }
 
+TEST_CASE("pool: who fills it finds it ready afterwards, also what the filler has begun") {
+  const auto reactor = Reactor::create();
+  REQUIRE(reactor);
+  WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+  pool.keep(kShape, 2);
+  for (int round = 0; round < 5; ++round) {
+    pool.fill_in_background(kShape);
+    std::this_thread::sleep_for(round * 1ms);
+    REQUIRE(pool.fill(kShape));
+    for (int i = 0; i < 2; ++i) {
+      const auto taken = pool.take(kShape, Limits::at_once());  // nothing is waited for
+      REQUIRE(taken);
+      CHECK(taken->pooled());
+      CHECK(priorities(taken->pid()) == own_priority());
+    }
+  }
+}
+
 TEST_CASE("pool: one that cannot be filled says so, once, and costs no start") {
   const auto reactor = Reactor::create();
   REQUIRE(reactor);

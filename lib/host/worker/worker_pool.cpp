@@ -86,8 +86,11 @@ std::optional<WorkerPool::Idle> WorkerPool::take_idle(const Shape& shape) {
   const std::scoped_lock lock(mutex_);
   const auto found = stock_.find(shape);
   if (found == stock_.end() || found->second.idle.empty()) return std::nullopt;
-  std::optional<Idle> idle(std::move(found->second.idle.back()));
-  found->second.idle.pop_back();
+  auto& all = found->second.idle;
+  auto chosen = std::ranges::find_if(all, [](const Idle& idle) { return idle.shaped; });
+  if (chosen == all.end()) chosen = all.begin();  // the one that was started first
+  std::optional<Idle> idle(std::move(*chosen));
+  all.erase(chosen);
   return idle;
 }
 
@@ -147,13 +150,44 @@ void WorkerPool::end_start(const Shape& shape, std::optional<Idle> idle) {
 Result<void> WorkerPool::fill(const Shape& shape, const Limits& limits) {
   for (;;) {
     if (auto ok = limits.check("start workers"); !ok) return ok;
-    if (!begin_start(shape)) return {};
+    if (!begin_start(shape)) return finish_started(shape, limits);
     auto worker = start(shape);
     if (!worker) {
       end_start(shape, std::nullopt);
       return base::fail(worker.error());
     }
     end_start(shape, Idle{.worker = std::move(*worker)});
+  }
+}
+
+std::optional<WorkerPool::Idle> WorkerPool::take_unfinished(const Shape& shape, bool& others) {
+  const std::scoped_lock lock(mutex_);
+  Stock& stock = stock_[shape];
+  others = stock.starting > 0;
+  const auto found =
+      std::ranges::find_if(stock.idle, [](const Idle& idle) { return !idle.shaped; });
+  if (found == stock.idle.end()) return std::nullopt;
+  std::optional<Idle> idle(std::move(*found));
+  stock.idle.erase(found);
+  ++stock.starting;
+  return idle;
+}
+
+// Also those that the filler has begun: who waits for them gives them the usual priority.
+Result<void> WorkerPool::finish_started(const Shape& shape, const Limits& limits) {
+  for (bool others = true;;) {
+    if (auto ok = limits.check("start workers"); !ok) return ok;
+    auto idle = take_unfinished(shape, others);
+    if (!idle && !others) return {};
+    if (!idle) {
+      std::this_thread::sleep_for(milliseconds(1));  // as long as a process takes to begin
+      continue;
+    }
+    const auto ready = make_ready(*idle, limits);
+    idle->shaped = ready.has_value();
+    const bool is_gone = !ready && ready.error().code == ErrorCode::vm_gone;
+    end_start(shape, is_gone ? std::nullopt : std::move(idle));
+    if (!ready) return ready;
   }
 }
 

@@ -59,7 +59,8 @@ class WorkerPool {
   Result<Worker> take(const Shape& shape, const Limits& limits);
   // Keeps at least `count` workers of the shape from now on.
   void keep(const Shape& shape, uint32_t count);
-  // Starts what is missing, on the caller's thread. What was started before an error stays.
+  // Starts what is missing, on the caller's thread, and returns when all have shaped themselves.
+  // What was started before an error stays.
   Result<void> fill(const Shape& shape, const Limits& limits = Limits({}));
   // The same, later, on the pool's own thread, which the first call starts: starting a process
   // takes milliseconds, which neither the caller's exec nor the reactor's replies shall wait for.
@@ -93,6 +94,8 @@ class WorkerPool {
   Result<Worker> start_slowly(const Shape& shape);
   std::optional<Idle> take_idle(const Shape& shape);
   Result<void> make_ready(Idle& idle, const Limits& limits) const;
+  std::optional<Idle> take_unfinished(const Shape& shape, bool& others);
+  Result<void> finish_started(const Shape& shape, const Limits& limits);
   bool begin_start(const Shape& shape);
   void end_start(const Shape& shape, std::optional<Idle> idle);
 
