@@ -38,7 +38,8 @@ class Theirs:
 
     def __init__(self, setup, kind, engine, options):
         self.kind = kind
-        self._machine = Process(setup.firecracker, setup.work, setup.options + options)
+        more = [option for option in options if option not in setup.options]
+        self._machine = Process(setup.firecracker, setup.work, setup.options + more)
         self.pid = self._machine.pid
         try:
             linux_guest.boot(self._machine, setup, "fio", MEMORY_MIB, engine=engine)
