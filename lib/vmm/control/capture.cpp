@@ -1,6 +1,8 @@
 // The requests that suspend, fork and checkpoints are made of.
 #include "vmm/snapshot/capture.hpp"
 
+#include <malloc.h>
+
 #include "vmm/control/jail.hpp"
 #include "vmm/control/worker.hpp"
 #include "vmm/disk/merge.hpp"
@@ -73,6 +75,8 @@ Worker::Outcome Worker::serve(Request& request, const wire::CaptureRequest& capt
   // One that was paused before stays so.
   const bool run_on = was_running && (capture.run_on || !captured);
   if (run_on) machine_->run();
+  // The lists of many pages leave holes in the heap of a worker that may now be idle for long.
+  loop_.post([] { ::malloc_trim(0); });
   if (was_running && !run_on) stand_for(request.from, NewLayers::pushed);
   if (!captured) return base::fail(captured.error());
   return Answer{
