@@ -40,8 +40,8 @@ class StreamEnd {
 // be given to another when that is through. One thread at a time.
 class Farewell {
  public:
-  // Waits for `patience` and as long as the limits allow at most. Where nothing may wait an errand does, and at its end the stream
-  // has ended too.
+  // Waits for `patience` and as long as the limits allow at most. Where nothing may wait an errand
+  // does, and at its end the stream has ended too.
   void say(const std::shared_ptr<Operation>& operation, StreamHome* home,
            std::chrono::milliseconds patience, const Limits& limits);
   // Until that is through.
