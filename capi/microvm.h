@@ -771,6 +771,7 @@ typedef struct mvm_suspend_options {
   uint32_t struct_size;
   // False: the call returns when the state is on the disk and the worker's memory is free. True:
   // when the guest has stopped; the rest goes on in the background and the state is `suspending`.
+  // What it did since it was last saved is then lost if its worker is killed before that is done.
   mvm_bool no_wait_durable;
 } mvm_suspend_options;
 
@@ -779,9 +780,9 @@ typedef struct mvm_suspend_times {
   uint32_t struct_size;
   uint32_t reserved;
   uint64_t pause_us;         // in the worker: to stop the guest and take its state
-  uint64_t acknowledged_us;  // … the suspend hook, the guest has stopped, its state is taken
+  uint64_t acknowledged_us;  // … the suspend hook, the guest has stopped
   uint64_t durable_us;       // … it is committed to the disk and the worker is gone
-  uint64_t changed_bytes;    // pages written by the guest since its worker was started
+  uint64_t changed_bytes;    // pages written since its worker started, its working set too
   uint64_t stored_bytes;     // on disk, compressed
 } mvm_suspend_times;
 

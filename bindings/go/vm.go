@@ -201,7 +201,8 @@ func (r *Runtime) RemoveVm(ctx context.Context, idOrName string) error {
 // SuspendOptions of Vm.Suspend; nil: the zero value.
 type SuspendOptions struct {
 	// False: Suspend returns when the state is on the disk and the worker's memory is free. True:
-	// when the guest has stopped; the rest goes on in the background, in VmStateSuspending.
+	// when the guest has stopped; the rest goes on in the background, in VmStateSuspending, and what
+	// it did since it was last saved is lost if its worker is killed before that is done.
 	NoWaitDurable bool
 }
 

@@ -10,7 +10,7 @@ namespace microvm {
 
 // Shared by copies. cancel() may be called from any thread and from a signal handler; every call
 // that was given the token then returns ErrorCode::cancelled as soon as it can leave nothing
-// behind.
+// behind, and so does every later one.
 class MICROVM_API CancelToken {
  public:
   CancelToken();

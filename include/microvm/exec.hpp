@@ -122,7 +122,8 @@ class MICROVM_API Exec {
 
   // Leaves the program running; further calls fail with busy. What it has not read within a second
   // of what was written may be lost, and so the end of stdin. Error: unsupported (an image of a
-  // version whose programs can not be left: rebuild it).
+  // version whose programs can not be left: rebuild it), cancelled (with a token that had fired
+  // nothing happens, and the program ends with its handle).
   Result<void> detach(const CallLimits& limits = {});
 
   // Discards output that was not read and waits for the end.

@@ -147,13 +147,14 @@ Result<base::Fd> executable_in_directory(int directory_fd, std::span<const std::
   return open_at(AT_FDCWD, path, O_RDONLY);
 }
 
-// plan.error: what the child met on its way to the program; then it is gone.
+// plan.error: what the child met on its way to the program; then it is gone, and so it is when it
+// did not come as far as files of its own.
 Result<Process> start_child(ChildPlan& plan) {
   int pidfd = -1;
   const pid_t pid = clone_blocked(plan, pidfd);
   if (pid < 0) return base::fail_errno("start process");
   Process process(pid, base::Fd(pidfd));
-  if (plan.error != 0) static_cast<void>(process.wait());
+  if (plan.error != 0 || plan.shares_fds) static_cast<void>(process.wait());
   return process;
 }
 

@@ -132,7 +132,7 @@ TEST_CASE("what a runtime, a microVM and a program cost their embedder") {
           with_vm.threads - with_runtime.threads, ", a program ",
           with_exec.threads - with_vm.threads);
   CHECK(with_runtime.fds - before.fds <= 6);
-  CHECK(with_vm.fds - with_runtime.fds <= 8);
+  CHECK(with_vm.fds - with_runtime.fds <= 12);  // four of them keep numbers for later children
   CHECK(with_exec.fds - with_vm.fds == 1);
   CHECK(with_runtime.threads - before.threads == 1);
   CHECK(with_vm.threads == with_runtime.threads);

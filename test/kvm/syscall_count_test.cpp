@@ -5,6 +5,7 @@
 #include <linux/futex.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <sys/syscall.h>
 
 #include <future>
@@ -156,6 +157,19 @@ TEST_CASE("start: who asked is answered before the guest's thread is woken") {
     worker.owner().call_for<wire::OkReply>(wire::PauseRequest{});
     CHECK(answers_before_it_wakes(worker, [&] { worker.owner().send(wire::ResumeRequest{}); }));
   }
+}
+
+TEST_CASE("start: one that outlives its owner does so when that dies before the answer") {
+  const auto saved = saved_guest({});
+  WorkerProcess worker;
+  worker.shape();
+  REQUIRE(::kill(worker.pid(), SIGSTOP) == 0);
+  worker.send_restore(saved.memory.get(), saved.state.get(), {}, false);
+  worker.owner().close();
+  REQUIRE(::kill(worker.pid(), SIGCONT) == 0);
+  CHECK_FALSE(worker.wait_exit(milliseconds(200)));
+  auto client = worker.connect();
+  CHECK_FALSE(client.call_for<wire::InfoReply>(wire::InfoRequest{}).paused);
 }
 
 TEST_CASE("start: what fails after the answer is the end of the vm, with its reason") {

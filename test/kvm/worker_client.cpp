@@ -242,8 +242,9 @@ wire::Message WorkerProcess::restore_with_working_set(int memory_fd, int state_f
   return owner_.call(request, fds).message;
 }
 
-void WorkerProcess::send_restore(int memory_fd, int state_fd, const std::vector<int>& overlays) {
-  wire::RestoreRequest request{.attachment = {"clone", true}, .disks = {}};
+void WorkerProcess::send_restore(int memory_fd, int state_fd, const std::vector<int>& overlays,
+                                 bool dies_with_owner) {
+  wire::RestoreRequest request{.attachment = {"clone", dies_with_owner}, .disks = {}};
   const auto fds = wire::pack({memory_fd, state_fd, vm_fds({}), overlays, {}}, request);
   owner_.send(request, fds);
 }

@@ -126,7 +126,8 @@ class WorkerProcess {
                         const Disks& disks = {}, const std::vector<int>& overlays = {});
   wire::Message restore_with_working_set(int memory_fd, int state_fd, int working_set_fd);
   // The request alone; whoever calls this does not ask for the reply.
-  void send_restore(int memory_fd, int state_fd, const std::vector<int>& overlays = {});
+  void send_restore(int memory_fd, int state_fd, const std::vector<int>& overlays = {},
+                    bool dies_with_owner = true);
   // Boots and fails the test when that fails.
   void run(const Code& guest, const TinyShape& shape = {}, bool dies_with_owner = true);
 

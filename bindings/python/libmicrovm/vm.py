@@ -104,7 +104,8 @@ class Vm(VmPrograms, VmTerminals, VmFiles):
     def suspend(self, *, wait_durable=True, timeout=None, cancel=None) -> values.SuspendTimes:
         """Stops the guest and keeps its state on the disk, until something resumes it.
 
-        With ``wait_durable=False`` returns as soon as the guest has stopped.
+        With ``wait_durable=False`` returns as soon as the guest has stopped; what it did since it was
+        last saved is then lost if its worker is killed before the rest is done.
         """
         options = {"wait_durable": wait_durable}
         return values.suspend_times(self._native.suspend(options, timeout, cancel))

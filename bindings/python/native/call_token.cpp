@@ -18,8 +18,9 @@ struct SpareTokens {
 };
 
 std::vector<CancelToken>& spare_tokens() {
-  static SpareTokens* const spare = new SpareTokens;
-  if (spare->process != process_number()) *spare = {process_number(), {}};
+  static SpareTokens* spare = new SpareTokens;
+  // Those of the parent are left alone: the child may have closed them, and have other files there.
+  if (spare->process != process_number()) spare = new SpareTokens{process_number(), {}};
   return spare->tokens;
 }
 

@@ -3,6 +3,7 @@
 
 #include "host/store/digest.hpp"
 #include "host/store/entries.hpp"
+#include "host/store/files.hpp"
 
 namespace microvm::host {
 
@@ -21,10 +22,21 @@ bool has_no_others(const KernelManifest& kernel, const KernelManifest& than) {
 
 Result<KernelManifest> already_imported(const path& dir, const KernelManifest& manifest) {
   auto existing = read_manifest(dir, parse_kernel_manifest);
-  if (!existing || has_no_others(*existing, manifest)) return existing;
-  return fail(ErrorCode::already_exists,
-              "kernel " + manifest.info.name +
-                  ": imported before with other modules; remove that one first");
+  if (!existing) return existing;
+  if (!has_no_others(*existing, manifest)) {
+    return fail(ErrorCode::already_exists,
+                "kernel " + manifest.info.name +
+                    ": imported before with other modules; remove that one first");
+  }
+  if (!manifest.virtio_pci || existing->virtio_pci || !has_no_others(manifest, *existing)) {
+    return existing;
+  }
+  // An older library did not say it of a driver that is built in.
+  existing->virtio_pci = true;
+  const auto text = encode_manifest(*existing);
+  if (!text) return fail(text.error());
+  if (auto ok = replace_file(dir / kManifestFile, *text); !ok) return fail(ok.error());
+  return existing;
 }
 
 Result<void> check_no_image_uses_kernel(const Store& store, const KernelManifest& kernel,

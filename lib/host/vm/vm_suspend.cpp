@@ -158,6 +158,10 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
   tell(VmEvent::Kind::suspending, cause, times.acknowledged_us);
   const Limits limits({&stop.token, {}});
   Result<void> done = host::write_captured(captured, *session->client, limits);
+  // Somebody else's request to the worker was in the way: who stops us has set the flag.
+  if (!done && done.error().code == ErrorCode::cancelled && !stop.flag) {
+    done = base::fail(ErrorCode::busy, done.error().message);
+  }
   Result<SavedState> saved;
   if (done) saved = host::save_captured(captured, dir, dir, &stop.flag, limits);
   if (done && !saved) done = base::fail(saved.error());
@@ -168,10 +172,11 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
   if (done) done = host::write_saved(dir, *saved);
   if (!done) {
     if (done.error().code == ErrorCode::cancelled) return done;  // the resume goes on from here
-    tell(VmEvent::Kind::runs_on, cause, 0, done.error().message);
+    const bool gone = done.error().code == ErrorCode::vm_gone;   // killed behind its answer
+    if (!gone) tell(VmEvent::Kind::runs_on, cause, 0, done.error().message);
     take_back(*session, cause, top);
     return base::fail(done.error().code,
-                      "suspend: " + done.error().message + "; the microvm runs on");
+                      "suspend: " + done.error().message + (gone ? "" : "; the microvm runs on"));
   }
   std::error_code ec;
   times.stored_bytes = std::filesystem::file_size(dir / saved->pages.back(), ec);

@@ -23,7 +23,11 @@ Result<wire::CaptureReply> as_captured(const ControlClient::Reply& reply) {
 // A layer that the record named and the worker has emptied by now was put there for somebody who
 // died: it stands in no disk.
 Result<void> drop_unused_layers(const fs::path& dir, VmRun& run, Captured& captured) {
-  const auto unused = [&](const std::string& name) { return !is_begun_layer(dir / name); };
+  // One that is missing is no such layer: whoever needs it names it.
+  const auto unused = [&](const std::string& name) {
+    std::error_code ec;
+    return fs::file_size(dir / name, ec) == 0 && !ec;
+  };
   if (std::erase_if(captured.layers, unused) == 0) return {};
   const std::string top = run.layers.back();
   run.layers = captured.layers;

@@ -18,7 +18,7 @@ namespace {
 constexpr std::string_view kStarting = "start the microvm";
 constexpr uint32_t kStartId = 2;
 constexpr uint32_t kLogsId = 3;
-constexpr uint32_t kInfoId = 4;
+constexpr uint32_t kInfoId = wire::kGreetingId - 1;  // a client of the Vm does not count so far
 constexpr std::chrono::seconds kLastWordsLimit{2};
 constexpr size_t kLastWordsLines = 3;
 
@@ -85,6 +85,7 @@ class Launch {
 
 Result<void> Launch::on_message(Received received) {
   auto& message = received.envelope.message;
+  if (received.out_of_fds) return base::fail(out_of_fds_error(kStarting));
   if (const auto* error = std::get_if<wire::ErrorReply>(&message)) {
     return base::fail(worker_error(*error));
   }
@@ -170,9 +171,14 @@ void Launch::mark_worker_steps() {
   if (!send_control(worker_.control(), {kInfoId, wire::InfoRequest{}}, {}, limits, kStarting)) {
     return;
   }
-  const auto received = receive_control(worker_.control(), limits, kStarting);
-  const auto* info = received ? std::get_if<wire::InfoReply>(&received->envelope.message) : nullptr;
-  if (info != nullptr) mark_steps(*clock_.trace(), info->steps);
+  for (;;) {
+    const auto received = receive_control(worker_.control(), limits, kStarting);
+    if (!received || received->state == Received::State::end) return;
+    if (received->envelope.request_id != kInfoId) continue;
+    const auto* info = std::get_if<wire::InfoReply>(&received->envelope.message);
+    if (info != nullptr) mark_steps(*clock_.trace(), info->steps);
+    return;
+  }
 }
 
 // Finds what stands behind a broken stream or a time that ran out.

@@ -185,8 +185,10 @@ Result<void> WorkerPool::finish_started(const Shape& shape, const Limits& limits
     }
     const auto ready = make_ready(*idle, limits);
     idle->shaped = ready.has_value();
-    const bool is_gone = !ready && ready.error().code == ErrorCode::vm_gone;
-    end_start(shape, is_gone ? std::nullopt : std::move(idle));
+    // It is kept where only the caller has given up: a worker answers once, and one that has
+    // refused or is stuck is of no use to anybody.
+    const bool gave_up = !limits.check("start workers");
+    end_start(shape, ready || gave_up ? std::move(idle) : std::nullopt);
     if (!ready) return ready;
   }
 }
@@ -270,7 +272,8 @@ void WorkerPool::fill_one(std::unique_lock<std::mutex>& lock, const Shape& shape
 
 // Without the lock: nobody is to wait for a thread of little priority.
 Result<Worker> WorkerPool::start_slowly(const Shape& shape) {
-  if (!usual_nice_) return start(shape);
+  // Asked each time: the process may have given up the right to raise it since.
+  if (!usual_nice_ || !priority_comes_back()) return start(shape);
   sys::set_own_nice(sys::kLowestPriority);
   auto worker = start(shape);
   sys::set_own_nice(*usual_nice_);
@@ -301,6 +304,7 @@ Result<void> WorkerPool::settle(const Shape& shape, uint32_t pid, const base::Fd
   const auto deadline = Clock::now() + kSettleLimit;
   for (;;) {
     const bool answered = is_readable(control.get(), kLookAgain);
+    std::list<Idle> broken;  // ended without the lock
     const std::scoped_lock lock(mutex_);
     Stock& stock = stock_[shape];
     const auto idle = find_idle(stock, pid);
@@ -308,7 +312,7 @@ Result<void> WorkerPool::settle(const Shape& shape, uint32_t pid, const base::Fd
     if (!answered && Clock::now() < deadline) continue;
     auto ready = make_ready(*idle, Limits::at_once());
     idle->shaped = ready.has_value();
-    if (!ready) stock.idle.erase(idle);
+    if (!ready) broken.splice(broken.end(), stock.idle, idle);
     return ready;
   }
 }

@@ -59,6 +59,7 @@ Worker::Outcome Worker::serve(Request& request, const wire::CaptureRequest& capt
   if (!layers) return base::fail(layers.error());
   end_unwritten(base::fail(ErrorCode::cancelled, "another capture of the vm was asked for"));
   const BusyMark mark(busy_);
+  loop_.flush_raised();  // the guest runs on while the capture is prepared
   const bool was_running = machine_->running();
   if (was_running && !capture.run_on && capture.list_pages && capture.write_later) {
     return capture_late(request, capture, std::move(*layers));

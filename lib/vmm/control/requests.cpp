@@ -155,12 +155,12 @@ void Worker::start(const Request& request, wire::VmFds<base::Fd> files,
                    const wire::Attachment& attachment) {
   start_received_ = request.received;
   stage_ = Stage::started;
+  dies_with_owner_ = attachment.dies_with_owner;  // the answer may find that the owner is gone
   reply(request.from, request.id, Answer{wire::OkReply{}, {}});
   steps_.answered = since_start(Clock::now());
   load_logs(files);
   machine_->run();
   log_keeper_.begin();
-  dies_with_owner_ = attachment.dies_with_owner;
   listener_ = std::move(files.listener);
   exit_record_ = std::move(files.exit_record);
   kernel_log_file_ = std::move(files.kernel_log);

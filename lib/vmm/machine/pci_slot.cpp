@@ -62,8 +62,12 @@ std::unique_ptr<Transport> PciSlot::make_transport(std::unique_ptr<Device> devic
   return made;
 }
 
+// One that was raised before may still be on its way to where the old message says, where the
+// driver does not hear of it any more. One too many does no harm.
 void PciSlot::route(uint16_t vector, const MsiMessage& message) {
+  const bool may_be_on_its_way = parts_.routes.in_table(index(vector));
   parts_.routes.set(index(vector), message);
+  if (may_be_on_its_way) parts_.routes.send(index(vector));
 }
 
 void PciSlot::raise(uint16_t vector) noexcept {

@@ -235,8 +235,10 @@ bool Queue::driver_wants_interrupt(uint16_t old_used, uint16_t new_used) const {
 // Its event index names what it waits for, which is what it has seen plus one or, at the end of a
 // batch, more. Without event indexes it lets us know nothing.
 bool Queue::driver_is_behind() const {
-  if (!running() || published_ == 0) return false;
-  if (!options_.event_idx) return driver_wants_interrupt(published_, published_);
+  if (!running()) return false;
+  if (!options_.event_idx) {
+    return published_ != 0 && driver_wants_interrupt(published_, published_);
+  }
   return driver_wants_interrupt(static_cast<uint16_t>(published_ - size_), published_);
 }
 

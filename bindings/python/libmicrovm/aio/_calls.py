@@ -360,7 +360,8 @@ class VmCalls:
     async def suspend(self, *, wait_durable: bool = True, timeout: Timeout = None) -> SuspendTimes:
         """Stops the guest and keeps its state on the disk, until something resumes it.
 
-        With ``wait_durable=False`` returns as soon as the guest has stopped.
+        With ``wait_durable=False`` returns as soon as the guest has stopped; what it did since it was
+        last saved is then lost if its worker is killed before the rest is done.
         """
         return await self._work.call(
             lambda left, token: self._sync.suspend(wait_durable=wait_durable, timeout=left, cancel=token),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from typing import Any, Optional
 
-from .. import _native, values, vm
+from .. import _native, errors, values, vm
 from .._typing import Data, Timeout
 from ..exec import ExecResult
 from ..values import ExitStatus, FileEvent, VmEnding
@@ -155,6 +156,8 @@ class Vm(VmCalls):
     def _hang_up(self, made: _native.Pty) -> None:
         try:
             self._native.close_pty(made.id(), _HANG_UP_SECONDS, None)
+        except errors.MicrovmError:  # the handle of the Vm was closed meanwhile, and the Vm may live on
+            made.signal(signal.SIGHUP, _HANG_UP_SECONDS, None)
         finally:
             made.close()
 
