@@ -330,15 +330,13 @@ func TestWhatIsToldMayMakeCalls(t *testing.T) {
 	within, cancel := context.WithTimeout(background, 10*time.Second)
 	defer cancel()
 	var rt *microvm.Runtime
-	var mutex sync.Mutex
-	told := 0
+	const calls = 48
+	told := make(chan struct{}, 2*calls)
 	rt = openRuntime(t, &microvm.RuntimeOptions{Log: func(line string) {
 		if _, err := rt.Vms(within); err != nil {
 			t.Error(line, err)
 		}
-		mutex.Lock()
-		defer mutex.Unlock()
-		told++
+		told <- struct{}{}
 	}})
 	damaged := filepath.Join(rt.DataDir(), "images", "bad", "1")
 	if err := os.MkdirAll(damaged, 0o700); err != nil {
@@ -347,7 +345,6 @@ func TestWhatIsToldMayMakeCalls(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(damaged, "manifest.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const calls = 48
 	var made sync.WaitGroup
 	for i := 0; i < calls; i++ {
 		made.Add(1)
@@ -359,9 +356,16 @@ func TestWhatIsToldMayMakeCalls(t *testing.T) {
 		}()
 	}
 	made.Wait()
-	rt.Close() // when all is told
-	if told != calls {
-		t.Error(told)
+	for i := 0; i < calls; i++ {
+		select {
+		case <-told:
+		case <-within.Done():
+			t.Fatal(i)
+		}
+	}
+	rt.Close()
+	if len(told) != 0 {
+		t.Error(len(told), "told twice")
 	}
 }
 

@@ -68,6 +68,15 @@ bool take_own_fds(ChildPlan& plan) {
   return !plan.shares_fds;
 }
 
+// The lowest number that is free says how many there are at least; what stands low is kept there
+// (fd_places.hpp). With few the copy costs nothing, and a tool like valgrind, which knows the
+// clone() of vfork() alone, can watch.
+bool have_many_files(int fd) {
+  constexpr int kMany = 256;
+  const base::Fd free(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  return free.get() >= kMany;
+}
+
 // Sources may stand where targets go, so first everything moves above the targets.
 bool place_fds(ChildPlan& plan) {
   const int count = static_cast<int>(plan.sources.size());
@@ -160,7 +169,7 @@ Result<Process> start_child(ChildPlan& plan) {
 
 Result<Process> try_to_spawn(int executable_fd, const SpawnOptions& options, int& error) {
   ChildPlan plan = make_plan(executable_fd, options);
-  plan.shares_fds = true;
+  plan.shares_fds = have_many_files(executable_fd);
   auto process = start_child(plan);
   if (process && plan.shares_fds) {  // the kernel, or a filter, has not that call
     plan = make_plan(executable_fd, options);
