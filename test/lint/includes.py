@@ -48,6 +48,7 @@ RULES = {
     "lib/host/idle": BASE + ["microvm", "host/base", "host/session/agent_client.hpp"],
     "lib/host/transfer": BASE + ["microvm", "host/base", "host/session", "host/store/files.hpp",
                                  "host/image/archive_reader.hpp"],
+    "lib/host/network": BASE + ["sys", "microvm", "host/base", "host/store"],
     "lib/host/worker": BASE + ["sys", "state", "microvm", "host/base", "host/store", "host/saved",
                                "host/session", "host/image"],
     "lib/host/vm": BASE + ["sys", "state", "microvm", "host/base", "host/store", "host/saved",
