@@ -27,6 +27,7 @@ struct Kernel {
   Bytes vmlinux;
   std::vector<InitramfsModule> modules;
   bool virtio_pci = false;
+  bool virtio_net = false;
 };
 
 // What is kept of a package while it is read.
@@ -90,7 +91,7 @@ Result<Kernel> kernel_from_deb(const path& deb, const CallCheck& check) {
   auto modules = package->modules.in_load_order(deb.string());
   if (!modules) return fail(modules.error());
   return Kernel{package->release, std::move(*vmlinux), std::move(*modules),
-                package->modules.has("virtio_pci")};
+                package->modules.has("virtio_pci"), package->modules.has("virtio_net")};
 }
 
 Result<Kernel> kernel_from_image(const path& file) {
@@ -98,7 +99,7 @@ Result<Kernel> kernel_from_image(const path& file) {
   if (!image) return fail(image.error());
   auto vmlinux = extract_vmlinux(std::move(*image), file.string());
   if (!vmlinux) return fail(vmlinux.error());
-  return Kernel{find_release(*vmlinux), std::move(*vmlinux), {}, false};
+  return Kernel{find_release(*vmlinux), std::move(*vmlinux), {}};
 }
 
 Result<bool> is_package(const path& file) {
@@ -141,7 +142,8 @@ Result<KernelInfo> store_kernel(const Store& store, const Kernel& kernel) {
                           now_ms(),
                           *vmlinux,
                           {},
-                          kernel.virtio_pci};
+                          kernel.virtio_pci,
+                          kernel.virtio_net};
   for (const auto& module : kernel.modules) {
     auto record = store_file(*entry, module.file, module.bytes);
     if (!record) return fail(record.error());

@@ -172,6 +172,7 @@ Result<std::string> encode_manifest(const KernelManifest& manifest) {
                    {"vmlinux", to_json(manifest.vmlinux)},
                    {"modules", to_json(manifest.modules)}};
   if (manifest.virtio_pci) document.set("virtio_pci", 1);
+  if (manifest.virtio_net) document.set("virtio_net", 1);
   return encode(document, "kernel " + manifest.info.name, parse_kernel_manifest);
 }
 
@@ -222,6 +223,7 @@ Result<KernelManifest> parse_kernel_manifest(std::string_view text, const std::s
     manifest.vmlinux = read_record(in.child("vmlinux"));
     manifest.modules = read_records(in, "modules", kMaxModules);
     manifest.virtio_pci = in.number_or("virtio_pci", 1, 0) == 1;
+    manifest.virtio_net = in.number_or("virtio_net", 1, 0) == 1;
     manifest.info.size_bytes = manifest.vmlinux.size_bytes;
     if (!is_plain_file_name(manifest.info.name)) in.report("name", "is not a kernel release");
   });

@@ -30,7 +30,9 @@ struct KernelManifest {
   int64_t imported_ms = 0;          // Unix time; orders kernels of one store
   FileRecord vmlinux;               // "vmlinux"
   std::vector<FileRecord> modules;  // "NN-name.ko", in load order
-  bool virtio_pci = false;  // has the driver; not said of kernels imported by older libraries
+  // Has the driver; not said of kernels imported by older libraries.
+  bool virtio_pci = false;
+  bool virtio_net = false;
 };
 
 struct BaseManifest {

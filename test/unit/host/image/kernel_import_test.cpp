@@ -107,6 +107,27 @@ TEST_CASE("kernel import: whether it has virtio_pci, as a module or built in") {
   CHECK(has_it(files));
 }
 
+TEST_CASE("kernel import: virtio_net comes after what it depends on, of a kernel that has it") {
+  Fixture fixture;
+  auto files = package_files();
+  files.emplace_back(module_path("virtio_net"), fake_module("virtio_net", "net_failover,virtio"));
+  files.emplace_back(module_path("net_failover"), fake_module("net_failover", "failover"));
+  files.emplace_back(module_path("failover"), fake_module("failover", ""));
+  REQUIRE(import_kernel(fixture.store, fixture.file("k.deb", make_deb(files))));
+  const auto kernel = fixture.store.open_kernel("9.9.9-test");
+  REQUIRE(kernel);
+  CHECK(kernel->manifest.virtio_net);
+  const auto names = module_files(*kernel);
+  REQUIRE(names.size() > 6);
+  CHECK(std::vector(names.begin() + 3, names.begin() + 7) ==
+        std::vector<std::string>{"03-virtio_blk.ko", "04-failover.ko", "05-net_failover.ko",
+                                 "06-virtio_net.ko"});
+
+  Fixture other;
+  REQUIRE(import_kernel(other.store, other.file("k.deb", make_deb(package_files()))));
+  CHECK_FALSE(other.store.open_kernel("9.9.9-test")->manifest.virtio_net);
+}
+
 TEST_CASE("kernel import: one that an older library kept fewer modules of stays as it is") {
   Fixture fixture;
   auto files = package_files();
@@ -244,6 +265,7 @@ TEST_CASE("kernel import: stock Debian packages") {
     const auto kernel = fixture.store.open_kernel(info->digest);
     REQUIRE(kernel);
     CHECK(kernel->manifest.modules.size() >= 7);
+    CHECK(kernel->manifest.virtio_net);
     CHECK(make_initramfs(to_bytes("agent"), *kernel));
   }
 }
