@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
@@ -141,6 +142,7 @@ std::vector<sock_filter> build_filter() {
   filter.allow_if(SYS_ioctl, 1, kTypeMask, KVMIO << 8);
   filter.allow_if(SYS_ioctl, 1, ~0u, static_cast<uint32_t>(sys::kPageMapScan));
   filter.allow_if(SYS_ioctl, 1, ~0u, FIONREAD);  // vsock streams
+  filter.allow_if(SYS_ioctl, 1, ~0u, TUNSETOFFLOAD);
   for (const uint32_t number : kAllowed) filter.allow(number);
   // Not the commands by which an fd sends signals, to any process of the same user.
   for (const uint32_t command : std::to_array<uint32_t>({F_DUPFD_CLOEXEC, F_GETFL, F_SETFL})) {
