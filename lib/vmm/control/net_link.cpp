@@ -15,10 +15,12 @@ constexpr size_t kMaxSaid = 1024;
 
 }  // namespace
 
-NetLink::NetLink(sys::Loop& loop, base::Fd starter, Tell tell)
+NetLink::NetLink(sys::Loop& loop, base::Fd starter, Tell tell,
+                 std::chrono::milliseconds start_limit)
     : loop_(loop),
       starter_(std::move(starter)),
       tell_(std::move(tell)),
+      start_limit_(start_limit),
       self_(std::make_shared<NetLink*>(this)) {}
 
 NetLink::~NetLink() {
@@ -29,10 +31,9 @@ NetLink::~NetLink() {
 std::unique_ptr<NetDevice> NetLink::make_device() {
   auto device = std::make_unique<NetDevice>(
       loop_, wire::NetworkKind::user,
-      NetDevice::Callbacks{
-          .want_tap = [this] { return want_tap(); },
-          .first_packet = [this](wire::ByteView frame) { return give(frame); },
-          .tap_lost = [this](const Error& error) { end(Event::What::ended, error); }});
+      NetDevice::Callbacks{.want_tap = [this] { return want_tap(); },
+                           .first_packet = [this](wire::ByteView frame) { return give(frame); },
+                           .tap_lost = [this](const Error&) { on_tap_lost(); }});
   device_ = device.get();
   return device;
 }
@@ -60,7 +61,7 @@ Result<void> NetLink::start() {
   ++starts_;
   started_ = Clock::now();
   watch_ = loop_.watch(wire_.get(), POLLIN, [this](uint32_t) { on_readable(); });
-  limit_ = loop_.after(kStartLimit, [this] {
+  limit_ = loop_.after(start_limit_, [this] {
     limit_ = 0;
     end(Event::What::failed, {ErrorCode::deadline_exceeded, "microvm-net did not come up in time"});
   });
@@ -108,6 +109,11 @@ void NetLink::on_up(base::Fd tap) {
   loop_.cancel(std::exchange(limit_, 0));
   device_->connect(std::move(tap));
   tell_({Event::What::up, 0, {}});
+}
+
+// It holds the tap as long as it lives; which end is seen first is chance.
+void NetLink::on_tap_lost() {
+  if (wire_) end(Event::What::ended, why_it_ended());
 }
 
 Error NetLink::why_it_ended() const {

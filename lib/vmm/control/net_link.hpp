@@ -28,7 +28,8 @@ class NetLink {
   static constexpr std::chrono::milliseconds kStartLimit{5000};
 
   // `starter`: see net_starter.hpp; none: nothing can be started, and the guest has no network.
-  NetLink(sys::Loop& loop, base::Fd starter, Tell tell);
+  NetLink(sys::Loop& loop, base::Fd starter, Tell tell,
+          std::chrono::milliseconds start_limit = kStartLimit);
   ~NetLink();
 
   // A device whose frames come here. It lives longer than the link is used.
@@ -45,6 +46,7 @@ class NetLink {
   void on_readable();
   [[nodiscard]] bool take(const wire::NetMessage& message, std::vector<base::Fd>& fds);
   void on_up(base::Fd tap);
+  void on_tap_lost();
   void end(Event::What what, const Error& error);
   void close();
   [[nodiscard]] Error why_it_ended() const;
@@ -52,6 +54,7 @@ class NetLink {
   sys::Loop& loop_;
   base::Fd starter_;
   Tell tell_;
+  const std::chrono::milliseconds start_limit_;
   NetDevice* device_ = nullptr;
   base::Fd wire_;
   sys::Loop::WatchId watch_ = 0;

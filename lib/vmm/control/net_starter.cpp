@@ -91,8 +91,9 @@ class Starter {
  private:
   void serve_worker() {
     OneFd asked;
-    if (!receive_one(kWorkerFd, asked, 0)) ::_exit(0);
+    const bool worker_is_there = receive_one(kWorkerFd, asked, 0);
     end_program();
+    if (!worker_is_there) ::_exit(0);
     if (asked.fd < 0) return;
     if (!start(asked.fd)) end_program();
     ::close(asked.fd);
@@ -126,6 +127,7 @@ class Starter {
     for (int i = 0; i < 3; ++i) ::dup2(sources[static_cast<size_t>(i)], wire::kNetWorkerFd + i);
     ::signal(SIGPIPE, SIG_DFL);
     ::signal(SIGXFSZ, SIG_DFL);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);  // it also ends with the net wire
     char name[] = "microvm-net";
     std::array<char*, 2> arguments{name, nullptr};
     std::array<char*, 1> environment{nullptr};
