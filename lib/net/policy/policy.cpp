@@ -10,7 +10,7 @@ namespace {
 
 using Kind = ShownName::Kind;
 using Target = wire::NetworkRule::Target;
-using Verdict = Judgement::Verdict;
+using Verdict = Ruling::Verdict;
 
 constexpr const char* kNoRule = "otherwise";
 
@@ -28,7 +28,7 @@ bool denies(const wire::NetworkRule& rule) {
   return rule.verdict == wire::Verdict::deny;
 }
 
-bool has_port(const wire::NetworkRule& rule, const Flow& flow) {
+bool has_port(const wire::NetworkRule& rule, const FlowFacts& flow) {
   if (rule.ports.empty()) return true;
   if (flow.protocol == wire::FlowProtocol::icmp) return false;
   return std::any_of(rule.ports.begin(), rule.ports.end(), [&](const wire::PortRange& ports) {
@@ -36,7 +36,7 @@ bool has_port(const wire::NetworkRule& rule, const Flow& flow) {
   });
 }
 
-bool has_protocol(const wire::NetworkRule& rule, const Flow& flow) {
+bool has_protocol(const wire::NetworkRule& rule, const FlowFacts& flow) {
   return rule.protocol == wire::FlowProtocol::any || rule.protocol == flow.protocol;
 }
 
@@ -72,14 +72,14 @@ bool is_target(const wire::NetworkRule& rule, const Address& address, const Host
 }
 
 // What is inside an address is denied with it, and not allowed by it.
-Fit fit_address(const wire::NetworkRule& rule, const Flow& flow, const HostAddresses& host) {
+Fit fit_address(const wire::NetworkRule& rule, const FlowFacts& flow, const HostAddresses& host) {
   if (!denies(rule)) return fit_if(is_target(rule, flow.address, host));
   const auto forms = forms_of(flow.address);
   return fit_if(std::any_of(forms.begin(), forms.end(),
                             [&](const Address& form) { return is_target(rule, form, host); }));
 }
 
-bool is_enough_without_name(const wire::NetworkRule& rule, const Flow& flow) {
+bool is_enough_without_name(const wire::NetworkRule& rule, const FlowFacts& flow) {
   if (denies(rule) || flow.protocol == wire::FlowProtocol::icmp) return true;
   if (rule.ports.empty()) return false;
   const bool is_udp_meant =
@@ -88,7 +88,7 @@ bool is_enough_without_name(const wire::NetworkRule& rule, const Flow& flow) {
          std::find(kWebPorts.begin(), kWebPorts.end(), flow.port) == kWebPorts.end();
 }
 
-Fit fit_shown(const wire::NetworkRule& rule, const Flow& flow, bool is_known) {
+Fit fit_shown(const wire::NetworkRule& rule, const FlowFacts& flow, bool is_known) {
   switch (flow.shown.kind) {
     case Kind::name:
       return fit_if(has_name(rule, flow.shown.name));
@@ -103,7 +103,7 @@ Fit fit_shown(const wire::NetworkRule& rule, const Flow& flow, bool is_known) {
   return Fit::if_named;
 }
 
-Fit fit_domain(const wire::NetworkRule& rule, const Flow& flow, const HostAddresses& host) {
+Fit fit_domain(const wire::NetworkRule& rule, const FlowFacts& flow, const HostAddresses& host) {
   const bool is_known = std::any_of(flow.known_as.begin(), flow.known_as.end(),
                                     [&](const std::string& name) { return has_name(rule, name); });
   if (!denies(rule) && (!is_known || !host.leaves_to_internet(flow.address))) return Fit::no;
@@ -111,7 +111,7 @@ Fit fit_domain(const wire::NetworkRule& rule, const Flow& flow, const HostAddres
   return fit_if(is_known && is_enough_without_name(rule, flow));
 }
 
-Fit fit(const wire::NetworkRule& rule, const Flow& flow, const HostAddresses& host) {
+Fit fit(const wire::NetworkRule& rule, const FlowFacts& flow, const HostAddresses& host) {
   if (!has_protocol(rule, flow) || !has_port(rule, flow)) return Fit::no;
   switch (rule.target) {
     case Target::any:
@@ -126,19 +126,20 @@ Fit fit(const wire::NetworkRule& rule, const Flow& flow, const HostAddresses& ho
   return Fit::no;
 }
 
-bool is_allowed_otherwise(wire::Otherwise otherwise, const Flow& flow, const HostAddresses& host) {
+bool is_allowed_otherwise(wire::Otherwise otherwise, const FlowFacts& flow,
+                          const HostAddresses& host) {
   if (otherwise != wire::Otherwise::internet) return otherwise == wire::Otherwise::allow;
   return host.leaves_to_internet(flow.address);
 }
 
-Judgement judgement(bool allows, std::string reason) {
+Ruling ruling(bool allows, std::string reason) {
   return {.verdict = allows ? Verdict::allow : Verdict::deny, .reason = std::move(reason)};
 }
 
 }  // namespace
 
 // A rule that may fit matters only if its verdict is another than what counts without it.
-Judgement Policy::judge(const Flow& flow, const HostAddresses& host) const {
+Ruling Policy::judge(const FlowFacts& flow, const HostAddresses& host) const {
   const wire::NetworkRule* certain = nullptr;
   const wire::NetworkRule* may_allow = nullptr;
   const wire::NetworkRule* may_deny = nullptr;
@@ -154,15 +155,15 @@ Judgement Policy::judge(const Flow& flow, const HostAddresses& host) const {
   const bool allows =
       certain != nullptr ? !denies(*certain) : is_allowed_otherwise(setup_.otherwise, flow, host);
   const wire::NetworkRule* other = allows ? may_deny : may_allow;
-  if (other == nullptr) return judgement(allows, certain != nullptr ? certain->text : kNoRule);
-  if (flow.shown.kind == Kind::undecidable) return judgement(false, "no readable name");
+  if (other == nullptr) return ruling(allows, certain != nullptr ? certain->text : kNoRule);
+  if (flow.shown.kind == Kind::undecidable) return ruling(false, "no readable name");
   return {.verdict = Verdict::needs_name, .reason = other->text};
 }
 
-Judgement Policy::judge_again(const Flow& flow, const HostAddresses& host) const {
-  Judgement judged = judge(flow, host);
-  if (judged.verdict == Verdict::needs_name) judged.verdict = Verdict::deny;
-  return judged;
+Ruling Policy::judge_again(const FlowFacts& flow, const HostAddresses& host) const {
+  Ruling ruled = judge(flow, host);
+  if (ruled.verdict == Verdict::needs_name) ruled.verdict = Verdict::deny;
+  return ruled;
 }
 
 bool Policy::has_domains() const {

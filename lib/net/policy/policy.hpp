@@ -24,7 +24,7 @@
 namespace microvm::net {
 
 // A flow as far as it is known.
-struct Flow {
+struct FlowFacts {
   wire::FlowProtocol protocol = wire::FlowProtocol::tcp;
   Address address{};  // that the guest wants
   uint16_t port = 0;
@@ -34,7 +34,7 @@ struct Flow {
   ShownName shown;  // TCP
 };
 
-struct Judgement {
+struct Ruling {
   // needs_name: it depends on what the flow shows. It may be let in, but nothing of it may go out
   // before it is judged again with what it shows.
   enum class Verdict : uint8_t { deny, allow, needs_name };
@@ -49,10 +49,10 @@ class Policy {
  public:
   explicit Policy(wire::NetworkSetup setup) : setup_(std::move(setup)) {}
 
-  [[nodiscard]] Judgement judge(const Flow& flow, const HostAddresses& host) const;
+  [[nodiscard]] Ruling judge(const FlowFacts& flow, const HostAddresses& host) const;
   // Of a flow whose first bytes have gone out: if it depends on a name that nobody has looked at,
   // it is over.
-  [[nodiscard]] Judgement judge_again(const Flow& flow, const HostAddresses& host) const;
+  [[nodiscard]] Ruling judge_again(const FlowFacts& flow, const HostAddresses& host) const;
 
   // Whether any verdict depends on names.
   [[nodiscard]] bool has_domains() const;

@@ -10,7 +10,7 @@ using namespace microvm::test;
 using Kind = ShownName::Kind;
 using Protocol = wire::FlowProtocol;
 using Rules = std::vector<std::string>;
-using Verdict = Judgement::Verdict;
+using Verdict = Ruling::Verdict;
 using wire::Otherwise;
 
 namespace {
@@ -18,14 +18,14 @@ namespace {
 const HostAddresses kHost({address("203.0.113.7"), address("127.0.0.1"), address("192.168.5.5")});
 const std::string kWeb = "198.51.100.1";  // of the internet
 
-Flow flow_to(const std::string& to, uint16_t port, Protocol protocol = Protocol::tcp) {
+FlowFacts flow_to(const std::string& to, uint16_t port, Protocol protocol = Protocol::tcp) {
   return {.protocol = protocol, .address = address(to), .port = port, .known_as = {}, .shown = {}};
 }
 
 // A flow to what the guest knows as `known_as`, which shows a name, or `<kind>`.
-Flow named(const std::vector<std::string>& known_as, const std::string& shows, uint16_t port = 443,
-           const std::string& to = kWeb) {
-  Flow flow = flow_to(to, port);
+FlowFacts named(const std::vector<std::string>& known_as, const std::string& shows,
+                uint16_t port = 443, const std::string& to = kWeb) {
+  FlowFacts flow = flow_to(to, port);
   flow.known_as = known_as;
   flow.shown = {.kind = Kind::name, .name = shows};
   if (shows == "<more>") flow.shown = {.kind = Kind::more, .name = {}};
@@ -35,8 +35,9 @@ Flow named(const std::vector<std::string>& known_as, const std::string& shows, u
   return flow;
 }
 
-Flow udp(const std::vector<std::string>& known_as, uint16_t port, const std::string& to = kWeb) {
-  Flow flow = flow_to(to, port, Protocol::udp);
+FlowFacts udp(const std::vector<std::string>& known_as, uint16_t port,
+              const std::string& to = kWeb) {
+  FlowFacts flow = flow_to(to, port, Protocol::udp);
   flow.known_as = known_as;
   return flow;
 }
@@ -49,7 +50,7 @@ struct PolicyRow {
   const char* what;
   Rules rules;
   Otherwise otherwise;
-  Flow flow;
+  FlowFacts flow;
   Verdict verdict;
 };
 
@@ -263,7 +264,7 @@ TEST_CASE("policy: a name is waited for only where it changes the verdict") {
   CHECK(verdict({"deny tcp example.org 80-80"}, Otherwise::internet) == kAllow);
   // An exception to a denied domain, and the other way round.
   const Rules exception{"allow any a.example.org", "deny any *.example.org"};
-  const Flow a = named({"a.example.org"}, "a.example.org");
+  const FlowFacts a = named({"a.example.org"}, "a.example.org");
   CHECK(policy(exception).judge(a, kHost).verdict == kAllow);
   CHECK(policy(exception).judge(named({"a.example.org"}, "b.example.org"), kHost).verdict == kDeny);
 }
@@ -278,8 +279,8 @@ TEST_CASE("policy: the reason is the rule that counted") {
 }
 
 TEST_CASE("policy: an open flow under new rules") {
-  const Flow unread = named({"example.org"}, "<more>");
-  const Flow read = named({"example.org"}, "example.org");
+  const FlowFacts unread = named({"example.org"}, "<more>");
+  const FlowFacts read = named({"example.org"}, "example.org");
   CHECK(policy({}).judge_again(unread, kHost).verdict == kAllow);
   CHECK(policy({"allow any example.org"}, Otherwise::deny).judge_again(read, kHost).verdict ==
         kAllow);
