@@ -205,9 +205,13 @@ void NetworkUnderTest::from_wire() {
   if (pair->admitted) admitted_.push_back(*pair);
 }
 
-size_t NetworkUnderTest::pairs_admitted() {
-  const std::lock_guard lock(mutex_);
-  return admitted_.size();
+size_t NetworkUnderTest::pairs_admitted(size_t expected) {
+  const auto count = [this] {
+    const std::lock_guard lock(mutex_);
+    return admitted_.size();
+  };
+  for (int i = 0; i < 200 && count() != expected; ++i) ::usleep(10'000);
+  return count();
 }
 
 base::Fd NetworkUnderTest::guest_socket(net::space::SocketType type) {

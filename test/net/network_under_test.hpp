@@ -55,7 +55,8 @@ class NetworkUnderTest {
   void send_as_guest(std::span<const uint8_t> frame);
   // Straight into microvm-net's tap: what a worker could do that has gone bad.
   void send_past_the_worker(std::span<const uint8_t> frame);
-  [[nodiscard]] size_t pairs_admitted();
+  // As the worker knows them, once they are so many or after a while.
+  [[nodiscard]] size_t pairs_admitted(size_t expected);
   // The worker's end.
   void let_worker_die();
   [[nodiscard]] const std::string& home() const { return home_; }

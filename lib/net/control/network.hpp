@@ -4,6 +4,8 @@
 #include <memory>
 
 #include "base/error.hpp"
+#include "net/control/host_address_watch.hpp"
+#include "net/control/management.hpp"
 #include "net/control/worker_link.hpp"
 #include "net/flow/echoes.hpp"
 #include "net/flow/tcp_flows.hpp"
@@ -30,8 +32,11 @@ class Network {
 
  private:
   Result<void> prepare();
+  void make_flows();
   void first_packet(FrameView frame);
   void tell(const wire::UdpPair& pair);
+  Result<void> change_setup(wire::NetworkSetup setup);
+  void judge_again();
 
   sys::Loop& loop_;
   NetworkFds fds_;
@@ -39,7 +44,9 @@ class Network {
   space::PrivateNetwork private_network_;
   wire::NetStatus status_;
   FlowLog log_;
-  std::unique_ptr<Judge> judge_;
+  Judge judge_{{}};
+  HostAddressWatch host_addresses_;
+  Management management_;
   std::unique_ptr<GuestLink> link_;
   std::unique_ptr<Admission> admission_;
   Pace pace_;
