@@ -42,6 +42,7 @@ RULES = {
     "lib/net/policy": BASE + ["net/names"],
     "lib/net/space": BASE + ["sys"],
     "lib/net/flow": BASE + ["sys", "net/names", "net/policy", "net/space"],
+    "lib/net/resolve": BASE + ["sys", "net/dns", "net/flow", "net/policy", "net/space"],
     "lib/net/control": BASE + ["sys", "net"],
     "lib/net": BASE + ["sys", "net/control"],
     "lib/host/base": BASE + ["microvm"],

@@ -80,7 +80,7 @@ TEST_CASE("management: what is no setup changes nothing") {
 
 TEST_CASE("management: the log tells of flows from when it was asked for") {
   if (!enter_test_host()) return;
-  NetworkOptions options{allow_all(), {}};
+  NetworkOptions options{.setup = allow_all()};
   options.setup.rules.push_back(prefix_rule(wire::Verdict::deny, "9.9.9.9"));
   NetworkUnderTest network(options);
   const base::Fd log = network.management();
@@ -114,7 +114,7 @@ TEST_CASE("management: the log tells of flows from when it was asked for") {
 
 TEST_CASE("management: limits of flows hold, and are counted") {
   if (!enter_test_host()) return;
-  NetworkOptions options{allow_all(), {}};
+  NetworkOptions options{.setup = allow_all()};
   options.setup.limits.open_flows = 2;
   NetworkUnderTest network(options);
   const auto there = endpoint("93.184.216.34", 80);

@@ -114,7 +114,8 @@ void NetworkUnderTest::start_process(const NetworkOptions& options) {
   const base::Fd program(::open(program_path(), O_RDONLY | O_CLOEXEC));
   const base::Fd home(::open(home_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   sys::SpawnOptions spawn;
-  spawn.arguments = {"microvm-net"};
+  spawn.arguments = {"microvm-net", "--resolv-conf=" + home_ + "/resolv.conf"};
+  write_resolv_conf(options.resolv_conf);
   spawn.arguments.insert(spawn.arguments.end(), options.arguments.begin(), options.arguments.end());
   spawn.fds = {wires->second.get(), channel->second.get(), home.get()};
   spawn.standard_error = STDERR_FILENO;
@@ -147,10 +148,11 @@ void NetworkUnderTest::wait_until_up() {
 }
 
 void NetworkUnderTest::carry() {
-  std::array<pollfd, 4> all{{{end_.get(), POLLIN, 0},
+  std::array<pollfd, 5> all{{{end_.get(), POLLIN, 0},
                              {guest_tap_.fd.get(), POLLIN, 0},
                              {net_tap_.get(), POLLIN, 0},
-                             {wire_.get(), POLLIN, 0}}};
+                             {wire_.get(), POLLIN, 0},
+                             {starter_.get(), POLLIN, 0}}};
   std::vector<uint8_t> frame(wire::kMaxFrameBytes);
   while (::poll(all.data(), all.size(), -1) > 0 && all[0].revents == 0) {
     if (all[1].revents != 0) from_guest();
@@ -162,6 +164,8 @@ void NetworkUnderTest::carry() {
     }
     if (all[3].revents != 0) from_wire();
     if ((all[3].revents & POLLHUP) != 0) all[3].fd = -1;
+    if (all[4].revents != 0) serve_as_starter();
+    if ((all[4].revents & POLLHUP) != 0) all[4].fd = -1;
   }
 }
 
@@ -203,6 +207,19 @@ void NetworkUnderTest::from_wire() {
     return other.guest == pair->guest && other.remote == pair->remote;
   });
   if (pair->admitted) admitted_.push_back(*pair);
+}
+
+void NetworkUnderTest::write_resolv_conf(const std::string& text) {
+  REQUIRE(sys::write_file_atomic(home_fd_.get(), "resolv.conf", std::as_bytes(std::span(text))));
+}
+
+void NetworkUnderTest::serve_as_starter() {
+  const auto request = sys::receive_message(starter_.get());
+  if (!request) return;
+  const auto file = sys::open_at(home_fd_.get(), "resolv.conf", O_RDONLY);
+  const int fd = file ? file->get() : -1;
+  static_cast<void>(
+      sys::send_message(starter_.get(), request->bytes, std::span(&fd, file ? 1 : 0)));
 }
 
 size_t NetworkUnderTest::pairs_admitted(size_t expected) {

@@ -21,7 +21,8 @@ namespace microvm::test {
 
 struct NetworkOptions {
   wire::NetworkSetup setup;
-  std::vector<std::string> arguments;  // of microvm-net
+  std::vector<std::string> arguments{};  // of microvm-net
+  std::string resolv_conf{};             // the host's
 };
 
 // A rule as the library compiles them: of a prefix, "127.0.0.0/8"; ports: none is all.
@@ -32,7 +33,7 @@ wire::NetworkSetup allow_all();
 class NetworkUnderTest {
  public:
   // In the test host: see enter_test_host().
-  explicit NetworkUnderTest(const NetworkOptions& options = {allow_all(), {}});
+  explicit NetworkUnderTest(const NetworkOptions& options = {.setup = allow_all()});
   ~NetworkUnderTest();
   NetworkUnderTest(const NetworkUnderTest&) = delete;
   NetworkUnderTest& operator=(const NetworkUnderTest&) = delete;
@@ -51,6 +52,8 @@ class NetworkUnderTest {
   base::Fd management();
 
   [[nodiscard]] const sys::Process& process() const { return process_; }
+  // The host's file; microvm-net sees it when it asks its starter.
+  void write_resolv_conf(const std::string& text);
   // Puts a frame of the guest's (with virtio-net header) where its kernel would.
   void send_as_guest(std::span<const uint8_t> frame);
   // Straight into microvm-net's tap: what a worker could do that has gone bad.
@@ -68,6 +71,7 @@ class NetworkUnderTest {
   void carry();
   void from_guest();
   void from_wire();
+  void serve_as_starter();
   void pass_on(std::span<const uint8_t> frame);
 
   std::string home_;

@@ -18,9 +18,9 @@ Result<wire::NetworkSetup> read_setup(int home) {
 
 }  // namespace
 
-Network::Network(sys::Loop& loop, NetworkFds fds)
+Network::Network(sys::Loop& loop, NetworkOrigin origin)
     : loop_(loop),
-      fds_(std::move(fds)),
+      origin_(std::move(origin)),
       host_addresses_(loop,
                       [this](HostAddresses addresses) {
                         judge_.set_host_addresses(std::move(addresses));
@@ -42,11 +42,11 @@ Result<void> Network::start() {
   if (!prepared) {
     const Error& error = prepared.error();
     const wire::NetFailed failed{static_cast<uint32_t>(error.code), error.message};
-    static_cast<void>(sys::send_message(fds_.worker.get(), wire::encode_net(failed)));
+    static_cast<void>(sys::send_message(origin_.worker.get(), wire::encode_net(failed)));
     return prepared;
   }
   worker_ = std::make_unique<WorkerLink>(
-      loop_, std::move(fds_.worker),
+      loop_, std::move(origin_.worker),
       WorkerLink::Callbacks{[this](FrameView frame) { first_packet(frame); },
                             [this] { loop_.stop(); }});
   const int tap = private_network_.tap.fd.get();
@@ -56,11 +56,11 @@ Result<void> Network::start() {
 
 Result<void> Network::prepare() {
   // Before the file is read: whoever changes it later finds somebody to tell.
-  if (auto ok = management_.listen(fds_.home.get()); !ok) return ok;
-  auto setup = read_setup(fds_.home.get());
+  if (auto ok = management_.listen(origin_.home.get()); !ok) return ok;
+  auto setup = read_setup(origin_.home.get());
   if (!setup) return base::fail(setup.error());
   judge_.set_policy(std::move(*setup));
-  fds_.home.reset();
+  origin_.home.reset();
   if (auto ok = host_addresses_.start(); !ok) return ok;
   if (auto ok = space::enter_user_namespace(); !ok) return ok;
   auto made = space_thread_.start([this] {
@@ -83,12 +83,16 @@ void Network::make_flows() {
   udp_ = std::make_unique<UdpPairs>(loop_, space_thread_, *link_, *admission_, pace_,
                                     [this](const wire::UdpPair& pair) { tell(pair); });
   echoes_ = std::make_unique<Echoes>(loop_, *link_, *admission_, pace_);
+  dns_ = std::make_unique<DnsService>(loop_, space_thread_, *link_, judge_, log_, status_,
+                                      std::move(origin_.starter),
+                                      read_resolv_conf(origin_.resolv_conf));
 }
 
 Result<void> Network::change_setup(wire::NetworkSetup setup) {
   judge_.set_policy(std::move(setup));
   admission_->renew_limits();
   pace_.set_limit(judge_.limits().bytes_per_second);
+  dns_->renew();
   judge_again();
   return {};
 }
@@ -103,7 +107,7 @@ void Network::judge_again() {
 
 void Network::first_packet(FrameView frame) {
   const auto packet = read_first_packet(frame);
-  if (!packet) return;
+  if (!packet || dns_->first_packet(*packet, frame)) return;
   switch (packet->protocol) {
     case wire::FlowProtocol::tcp:
       return tcp_->first_packet(*packet, frame);

@@ -14,6 +14,7 @@ class Judge {
 
   void set_policy(wire::NetworkSetup setup) { policy_ = Policy(std::move(setup)); }
   void set_host_addresses(HostAddresses addresses) { host_ = std::move(addresses); }
+  [[nodiscard]] bool has_domains() const { return policy_.has_domains(); }
   [[nodiscard]] LearnedNames& learned() { return learned_; }
   [[nodiscard]] const wire::NetworkLimits& limits() const { return policy_.limits(); }
 
