@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -46,6 +47,7 @@ void settle_process() {
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   ::signal(SIGPIPE, SIG_IGN);
   ::mallopt(M_ARENA_MAX, 1);
+  ::umask(077);  // the management socket is for us, and for root
   raise_fd_limit();
   pthread_setname_np(pthread_self(), "microvm-net");
 }

@@ -41,7 +41,7 @@ RULES = {
     "lib/net/dns": BASE + ["net/names"],
     "lib/net/policy": BASE + ["net/names"],
     "lib/net/space": BASE + ["sys"],
-    "lib/net/flow": BASE + ["sys", "net/space"],
+    "lib/net/flow": BASE + ["sys", "net/names", "net/policy", "net/space"],
     "lib/net/control": BASE + ["sys", "net"],
     "lib/net": BASE + ["sys", "net/control"],
     "lib/host/base": BASE + ["microvm"],

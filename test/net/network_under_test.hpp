@@ -39,6 +39,7 @@ class NetworkUnderTest {
 
   // A blocking socket in the guest, whose reads and writes give up after 5 seconds.
   base::Fd guest_socket(net::space::SocketType type);
+  base::Fd guest_ping_socket(bool is_ipv6);
   // Connects one to there; the errno, or 0.
   int connect_guest(int socket, const wire::NetEndpoint& to);
 
@@ -54,7 +55,8 @@ class NetworkUnderTest {
   void send_as_guest(std::span<const uint8_t> frame);
   // Straight into microvm-net's tap: what a worker could do that has gone bad.
   void send_past_the_worker(std::span<const uint8_t> frame);
-  [[nodiscard]] size_t pairs_admitted();
+  // As the worker knows them, once they are so many or after a while.
+  [[nodiscard]] size_t pairs_admitted(size_t expected);
   // The worker's end.
   void let_worker_die();
   [[nodiscard]] const std::string& home() const { return home_; }
@@ -75,6 +77,8 @@ class NetworkUnderTest {
   sys::Process process_;
   base::Fd net_tap_;
   net::space::SpaceThread guest_space_;
+  base::Fd guest_ping4_;
+  base::Fd guest_ping6_;
   net::space::Tap guest_tap_;
   std::mutex mutex_;
   std::vector<wire::UdpPair> admitted_;
