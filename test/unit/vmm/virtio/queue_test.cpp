@@ -171,6 +171,24 @@ TEST_CASE("queue: interrupts and kicks by event index") {
   CHECK(t.queue.allow_kicks());
 }
 
+TEST_CASE("queue: a driver is behind until it waits for what comes next, also where indexes wrap") {
+  for (const uint16_t used : {uint16_t{0}, uint16_t{7}, uint16_t{0xffff}}) {
+    Fixture t({.event_idx = true, .indirect = true});
+    t.ring.wind_to(used);
+    REQUIRE(t.start({.next_available = used, .next_used = used}));
+    t.ring.set_interrupt_event(used);
+    CHECK_FALSE(t.queue.driver_is_behind());
+    t.ring.describe(0, {kData, 8, kWrite});
+    t.ring.offer(0);
+    REQUIRE(t.queue.pop(t.chain) == Queue::Pop::chain);
+    t.queue.push(0, 0);
+    t.queue.show_used();
+    CHECK(t.queue.driver_is_behind());
+    t.ring.set_interrupt_event(static_cast<uint16_t>(used + 1));
+    CHECK_FALSE(t.queue.driver_is_behind());
+  }
+}
+
 TEST_CASE("queue: a driver that breaks the rules breaks its queue") {
   struct Case {
     const char* name;

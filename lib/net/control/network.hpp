@@ -1,0 +1,47 @@
+// All of microvm-net: one Vm's network, from its start to the end of its worker.
+#pragma once
+
+#include <memory>
+
+#include "base/error.hpp"
+#include "net/control/worker_link.hpp"
+#include "net/flow/tcp_flows.hpp"
+#include "net/space/private_network.hpp"
+#include "net/space/space_thread.hpp"
+#include "wire/network_setup.hpp"
+
+namespace microvm::net {
+
+struct NetworkFds {
+  base::Fd worker;
+  base::Fd starter;
+  base::Fd home;  // the Vm's directory
+};
+
+class Network {
+ public:
+  Network(sys::Loop& loop, NetworkFds fds);
+
+  // Makes the private network, tells the worker, and gives up what is not needed any more. An
+  // error was told to the worker.
+  Result<void> start();
+
+ private:
+  Result<void> prepare();
+  void first_packet(FrameView frame);
+
+  sys::Loop& loop_;
+  NetworkFds fds_;
+  space::SpaceThread space_thread_;
+  space::PrivateNetwork private_network_;
+  wire::NetStatus status_;
+  FlowLog log_;
+  std::unique_ptr<Judge> judge_;
+  std::unique_ptr<GuestLink> link_;
+  std::unique_ptr<Admission> admission_;
+  Pace pace_;
+  std::unique_ptr<TcpFlows> tcp_;
+  std::unique_ptr<WorkerLink> worker_;
+};
+
+}  // namespace microvm::net

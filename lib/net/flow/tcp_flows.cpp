@@ -1,0 +1,195 @@
+#include "net/flow/tcp_flows.hpp"
+
+#include <poll.h>
+
+#include <cerrno>
+#include <vector>
+
+namespace microvm::net {
+namespace {
+
+constexpr auto kProtocol = wire::FlowProtocol::tcp;
+constexpr std::chrono::seconds kGuestHandshake{15};
+constexpr size_t kLongestSyn = 2048;
+
+FlowKey key_of(const Packet& packet) {
+  return {packet.guest.port, packet.remote};
+}
+
+Frame refusal(const Packet& syn, int error) {
+  switch (error) {
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ETIMEDOUT:
+    case EADDRNOTAVAIL:
+      return unreachable(syn, Unreachable::host);
+    default:
+      return reset_of(syn);
+  }
+}
+
+base::Fd open_outside(const wire::NetEndpoint& remote) {
+  base::Fd socket(::socket(is_ipv4(remote) ? AF_INET : AF_INET6,
+                           SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  // Of a peer that went without a word we hear some day, and the flow has an end.
+  const int on = 1;
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  return socket;
+}
+
+// 0, EINPROGRESS, or what is wrong.
+int begin_connect(const base::Fd& socket, const wire::NetEndpoint& remote) {
+  const SocketAddress address = socket_address(remote);
+  if (!socket) return EMFILE;
+  return ::connect(socket.get(), address.raw(), address.size) == 0 ? 0 : errno;
+}
+
+int connect_error(const base::Fd& socket) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+  return error;
+}
+
+}  // namespace
+
+TcpFlows::TcpFlows(sys::Loop& loop, space::SpaceThread& space, GuestLink& link,
+                   Admission& admission, Pace& pace)
+    : loop_(loop),
+      link_(link),
+      admission_(admission),
+      pace_(pace),
+      listeners_(loop, space,
+                 [this](const wire::NetEndpoint& remote, const wire::NetEndpoint& guest,
+                        base::Fd& socket) { return accepted(remote, guest, socket); }) {}
+
+TcpFlows::~TcpFlows() {
+  while (!opening_.empty()) forget(FlowKey(opening_.begin()->first));
+}
+
+void TcpFlows::first_packet(const Packet& syn, FrameView frame) {
+  const FlowKey key = key_of(syn);
+  if (const auto found = opening_.find(key); found != opening_.end()) {
+    if (found->second.is_let_in) link_.let_in(frame);  // the first may have been lost
+    return;
+  }
+  // The guest has begun anew: the kernel finds out whether the old connection still counts.
+  if (open_.contains(key)) return link_.let_in(frame);
+  if (frame.size() > kLongestSyn) return;
+  auto admitted = admission_.admit(kProtocol, syn.remote);
+  if (!admitted) return link_.answer(reset_of(syn));
+  open(syn, frame, std::move(*admitted));
+}
+
+void TcpFlows::open(const Packet& syn, FrameView frame, Admitted admitted) {
+  const FlowKey key = key_of(syn);
+  Opening opening{std::move(admitted), {frame.begin(), frame.end()}, open_outside(syn.remote)};
+  const int error = begin_connect(opening.outside, syn.remote);
+  const int socket = opening.outside.get();
+  Opening& kept = opening_.emplace(key, std::move(opening)).first->second;
+  if (error == 0) return let_in(key, kept);
+  if (error != EINPROGRESS) return fail(key, error);
+  kept.watch = loop_.watch(socket, POLLOUT, [this, key](uint32_t) { on_connected(key); });
+}
+
+void TcpFlows::on_connected(const FlowKey& key) {
+  const auto found = opening_.find(key);
+  if (found == opening_.end()) return;
+  Opening& opening = found->second;
+  loop_.unwatch(std::exchange(opening.watch, 0));
+  if (const int error = connect_error(opening.outside); error != 0) return fail(key, error);
+  let_in(key, opening);
+}
+
+void TcpFlows::let_in(const FlowKey& key, Opening& opening) {
+  if (!listeners_.add(key.remote)) return fail(key, EMFILE);
+  opening.is_let_in = true;
+  opening.timer = loop_.after(kGuestHandshake, [this, key] { forget(key); });
+  link_.let_in(opening.frame);
+}
+
+void TcpFlows::fail(const FlowKey& key, int error) {
+  const Judgement& judgement = opening_.at(key).admitted.judgement;
+  if (error == EMFILE || error == ENFILE) {
+    admission_.refused_by_limit(kProtocol, key.remote, judgement, "no more files can be open");
+  } else {
+    admission_.failed(kProtocol, key.remote, judgement, error);
+  }
+  refuse(key, error);
+}
+
+void TcpFlows::refuse(const FlowKey& key, int error) {
+  if (const auto syn = read_first_packet(opening_.at(key).frame)) {
+    link_.answer(refusal(*syn, error));
+  }
+  forget(key);
+}
+
+void TcpFlows::forget(const FlowKey& key) {
+  const auto found = opening_.find(key);
+  if (found == opening_.end()) return;
+  Opening opening = std::move(found->second);
+  opening_.erase(found);
+  if (opening.watch != 0) loop_.unwatch(opening.watch);
+  if (opening.timer != 0) loop_.cancel(opening.timer);
+  if (opening.is_let_in) listeners_.remove(key.remote);
+}
+
+bool TcpFlows::accepted(const wire::NetEndpoint& remote, const wire::NetEndpoint& guest,
+                        base::Fd& socket) {
+  const FlowKey key{guest.port, remote};
+  const auto found = opening_.find(key);
+  if (found == opening_.end() || !found->second.is_let_in) return false;
+  if (guest != guest_endpoint(!is_ipv4(remote), guest.port)) return false;
+  Opening& opening = found->second;
+  Open flow{std::move(opening.admitted), {}};
+  base::Fd outside = std::move(opening.outside);
+  forget(key);
+  admission_.opened(kProtocol, remote, flow.admitted.judgement);
+  start_relay(key, open_.insert_or_assign(key, std::move(flow)).first->second, std::move(socket),
+              std::move(outside));
+  return true;
+}
+
+void TcpFlows::start_relay(const FlowKey& key, Open& flow, base::Fd guest, base::Fd outside) {
+  Relay::Callbacks callbacks;
+  callbacks.ended = [this, key](int error) { ended(key, error); };
+  callbacks.moved = [this](FlowBytes moved) { admission_.count(moved); };
+  if (flow.admitted.judgement.answer == Judgement::Answer::by_name) {
+    callbacks.first_bytes = [this, key](FrameView bytes) {
+      return admission_.judge_first_bytes(key.remote, bytes, open_.at(key).admitted.judgement);
+    };
+  }
+  flow.relay = std::make_unique<Relay>(loop_, pipes_, pace_, std::move(guest), std::move(outside),
+                                       std::move(callbacks));
+}
+
+void TcpFlows::ended(const FlowKey& key, int error) {
+  const auto found = open_.find(key);
+  if (found == open_.end()) return;
+  const Judgement& judgement = found->second.admitted.judgement;
+  if (error == EACCES) admission_.refused_by_rule(kProtocol, key.remote, judgement);
+  admission_.ended(kProtocol, key.remote, judgement, found->second.relay->bytes());
+  open_.erase(found);
+}
+
+void TcpFlows::judge_again() {
+  std::vector<FlowKey> forbidden;
+  const auto is_forbidden = [this](const FlowKey& key) {
+    return admission_.judge_again(kProtocol, key.remote).answer == Judgement::Answer::refuse;
+  };
+  for (const auto& [key, opening] : opening_) {
+    if (is_forbidden(key)) forbidden.push_back(key);
+  }
+  for (const FlowKey& key : forbidden) refuse(key, ECONNREFUSED);
+  forbidden.clear();
+  for (const auto& [key, flow] : open_) {
+    if (is_forbidden(key)) forbidden.push_back(key);
+  }
+  for (const FlowKey& key : forbidden) {
+    open_.at(key).relay->reset();
+    ended(key, EACCES);
+  }
+}
+
+}  // namespace microvm::net
