@@ -31,6 +31,9 @@ struct KernelManifest {
   FileRecord vmlinux;               // "vmlinux"
   std::vector<FileRecord> modules;  // "NN-name.ko", in load order
   bool virtio_pci = false;  // has the driver; not said of kernels imported by older libraries
+  // "modules.ext4": all modules (host/image/modules_disk.hpp). A kernel that came without any, or
+  // was imported by an older library, has none.
+  std::optional<FileRecord> modules_disk;
 };
 
 struct BaseManifest {
@@ -54,6 +57,8 @@ struct ImageManifest {
   FileRecord state;                // device state; sha256 always set
   // What its clones touch first (state/working_set.hpp); an image may have none.
   std::optional<FileRecord> working_set;
+  // The disk of its kernel's entry that its microVMs have as their second one; none: they have one.
+  std::optional<FileRecord> modules_disk;
   ImageForm form = ImageForm::raw;
   // Only when packed: what unpacking must give back.
   uint64_t memory_raw_bytes = 0;
