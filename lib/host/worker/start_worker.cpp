@@ -34,6 +34,7 @@ wire::RestoreFds<int> restore_fds(const ImageFiles& image, const StartPoint& poi
   add_fds(layers, image.layers);
   add_fds(layers, point.layers);
   layers.push_back(vm.layer.get());
+  if (image.modules_disk) fds.vm.disks.push_back({image.modules_disk.get()});
   if (has_working_set(image, point)) fds.working_set = image.working_set.get();
   if (vm.kept_logs) fds.vm.kept_logs = vm.kept_logs.get();
   fds.vm.leases = {image.image.in_use.get(), image.base.in_use.get()};
@@ -45,7 +46,7 @@ wire::RestoreFds<int> restore_fds(const ImageFiles& image, const StartPoint& poi
 Shape shape_of(const ImageManifest& manifest) {
   return {.memory_bytes = manifest.info.memory_bytes,
           .vcpus = static_cast<uint16_t>(manifest.info.vcpus),
-          .disks = 1,
+          .disks = static_cast<uint16_t>(manifest.modules_disk ? 2 : 1),
           .transport = manifest.transport};
 }
 
@@ -74,6 +75,7 @@ Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start) {
   wire::RestoreRequest request;
   request.attachment = {start.record.id, start.record.dies_with_owner};
   request.disks = {{.hold_when_full = true}};
+  if (start.image.modules_disk) request.disks.push_back({.read_only = true});
   const std::vector<int> fds =
       wire::pack(restore_fds(start.image, start.point, start.files), request);
   auto lock = sys::duplicate(start.files.exit_record.get(), "keep the microvm's lock");
