@@ -158,7 +158,7 @@ wire::Bytes make_query(const DnsQuery& query, uint16_t id, bool with_edns) {
 wire::Bytes make_reply(const DnsQuery& query, const DnsAnswer& answer, std::chrono::seconds age,
                        size_t max_bytes) {
   const size_t opt_bytes = query.has_edns ? kOptBytes : 0;
-  if (answer.message.size() + opt_bytes > max_bytes) {
+  if (answer.is_cut || answer.message.size() + opt_bytes > max_bytes) {
     return without_records(query, answer.error, kTruncated);
   }
   const auto theirs = read_dns_header(answer.message).value_or(DnsHeader{});

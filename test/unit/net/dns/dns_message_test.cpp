@@ -182,6 +182,10 @@ TEST_CASE("dns answer: of one that is cut only the question is read") {
   REQUIRE(answer);
   CHECK(answer->is_cut);
   CHECK(answer->addresses.empty());
+  const auto again =
+      parse_answer(make_reply(query_for("a.example"), *answer, 0s, 512), query_for("a.example"));
+  REQUIRE(again);
+  CHECK(again->is_cut);
 }
 
 TEST_CASE("dns answer: EDNS adds bits to the error") {
