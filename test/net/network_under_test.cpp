@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -39,7 +40,6 @@ net::space::NetPrefix prefix_of(const Address& address, uint8_t bits) {
 // As the agent does it inside.
 Result<net::space::Tap> set_up_guest() {
   static_cast<void>(net::space::set_sysctl("net/ipv6/conf/default/accept_dad", "0"));
-  static_cast<void>(net::space::set_sysctl("net/ipv4/ping_group_range", "0 4294967294"));
   auto tap = net::space::make_tap("eth0");
   if (!tap) return tap;
   NetlinkBatch batch;
@@ -127,6 +127,9 @@ void NetworkUnderTest::start_process(const NetworkOptions& options) {
 
 void NetworkUnderTest::start_guest() {
   auto made = guest_space_.start([this] {
+    static_cast<void>(net::space::set_sysctl("net/ipv4/ping_group_range", "0 0"));
+    guest_ping4_ = base::Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMP));
+    guest_ping6_ = base::Fd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMPV6));
     return set_up_guest().map([this](net::space::Tap tap) { guest_tap_ = std::move(tap); });
   });
   REQUIRE_MESSAGE(made, made.error().message);
@@ -215,6 +218,12 @@ base::Fd NetworkUnderTest::guest_socket(net::space::SocketType type) {
   ::setsockopt(socket->get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   ::setsockopt(socket->get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   return std::move(*socket);
+}
+
+base::Fd NetworkUnderTest::guest_ping_socket(bool is_ipv6) {
+  base::Fd socket(::dup((is_ipv6 ? guest_ping6_ : guest_ping4_).get()));
+  REQUIRE(socket);
+  return socket;
 }
 
 int NetworkUnderTest::connect_guest(int socket, const wire::NetEndpoint& to) {

@@ -39,6 +39,7 @@ class NetworkUnderTest {
 
   // A blocking socket in the guest, whose reads and writes give up after 5 seconds.
   base::Fd guest_socket(net::space::SocketType type);
+  base::Fd guest_ping_socket(bool is_ipv6);
   // Connects one to there; the errno, or 0.
   int connect_guest(int socket, const wire::NetEndpoint& to);
 
@@ -75,6 +76,8 @@ class NetworkUnderTest {
   sys::Process process_;
   base::Fd net_tap_;
   net::space::SpaceThread guest_space_;
+  base::Fd guest_ping4_;
+  base::Fd guest_ping6_;
   net::space::Tap guest_tap_;
   std::mutex mutex_;
   std::vector<wire::UdpPair> admitted_;

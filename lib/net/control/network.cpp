@@ -54,6 +54,9 @@ Result<void> Network::prepare() {
   admission_->set_limits(setup->limits);
   pace_.set_limit(setup->limits.bytes_per_second);
   tcp_ = std::make_unique<TcpFlows>(loop_, space_thread_, *link_, *admission_, pace_);
+  udp_ = std::make_unique<UdpPairs>(loop_, space_thread_, *link_, *admission_, pace_,
+                                    [this](const wire::UdpPair& pair) { tell(pair); });
+  echoes_ = std::make_unique<Echoes>(loop_, *link_, *admission_, pace_);
   fds_.home.reset();
   return {};
 }
@@ -61,7 +64,18 @@ Result<void> Network::prepare() {
 void Network::first_packet(FrameView frame) {
   const auto packet = read_first_packet(frame);
   if (!packet) return;
-  if (packet->protocol == wire::FlowProtocol::tcp) return tcp_->first_packet(*packet, frame);
+  switch (packet->protocol) {
+    case wire::FlowProtocol::tcp:
+      return tcp_->first_packet(*packet, frame);
+    case wire::FlowProtocol::udp:
+      return udp_->first_packet(*packet, frame);
+    default:
+      return echoes_->request(*packet);
+  }
+}
+
+void Network::tell(const wire::UdpPair& pair) {
+  static_cast<void>(worker_->send(pair));
 }
 
 }  // namespace microvm::net

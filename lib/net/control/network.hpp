@@ -5,7 +5,9 @@
 
 #include "base/error.hpp"
 #include "net/control/worker_link.hpp"
+#include "net/flow/echoes.hpp"
 #include "net/flow/tcp_flows.hpp"
+#include "net/flow/udp_pairs.hpp"
 #include "net/space/private_network.hpp"
 #include "net/space/space_thread.hpp"
 #include "wire/network_setup.hpp"
@@ -29,6 +31,7 @@ class Network {
  private:
   Result<void> prepare();
   void first_packet(FrameView frame);
+  void tell(const wire::UdpPair& pair);
 
   sys::Loop& loop_;
   NetworkFds fds_;
@@ -41,6 +44,8 @@ class Network {
   std::unique_ptr<Admission> admission_;
   Pace pace_;
   std::unique_ptr<TcpFlows> tcp_;
+  std::unique_ptr<UdpPairs> udp_;
+  std::unique_ptr<Echoes> echoes_;
   std::unique_ptr<WorkerLink> worker_;
 };
 

@@ -20,7 +20,7 @@ std::optional<Admitted> Admission::admit(wire::FlowProtocol protocol,
     refused_by_rule(protocol, remote, judgement);
     return {};
   }
-  if (status_.flows_open >= limits_.open_flows) {
+  if (!has_room()) {
     refused_by_limit(protocol, remote, std::move(judgement), "limit of open flows");
     return {};
   }
@@ -29,6 +29,11 @@ std::optional<Admitted> Admission::admit(wire::FlowProtocol protocol,
     return {};
   }
   return Admitted{std::move(judgement), FlowPlace(*this)};
+}
+
+bool Admission::may_stay(const Admitted&, wire::FlowProtocol protocol,
+                         const wire::NetEndpoint& remote) {
+  return judge_.judge(protocol, remote).answer != Judgement::Answer::refuse;
 }
 
 bool Admission::is_too_soon() {

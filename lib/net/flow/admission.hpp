@@ -31,6 +31,9 @@ class FlowPlace {
   Admission* admission_ = nullptr;
 };
 
+// Why a flow is refused where this process, or the host, has no more of them.
+inline constexpr const char* kNoMoreFiles = "limit of open files";
+
 struct Admitted {
   Judgement judgement;
   FlowPlace place;
@@ -45,10 +48,10 @@ class Admission {
 
   // None: refused, counted and told.
   std::optional<Admitted> admit(wire::FlowProtocol protocol, const wire::NetEndpoint& remote);
-  // Of a flow that was let in: as the policy is now.
-  Judgement judge_again(wire::FlowProtocol protocol, const wire::NetEndpoint& remote) {
-    return judge_.judge(protocol, remote);
-  }
+  [[nodiscard]] bool has_room() const { return status_.flows_open < limits_.open_flows; }
+  // Of a flow that was let in: whether the policy of now allows it as well.
+  [[nodiscard]] bool may_stay(const Admitted& admitted, wire::FlowProtocol protocol,
+                              const wire::NetEndpoint& remote);
   NameAnswer judge_first_bytes(const wire::NetEndpoint& remote, FrameView bytes, Judgement& about) {
     return judge_.judge_first_bytes(remote, bytes, about);
   }

@@ -8,7 +8,7 @@
 namespace microvm::net {
 namespace {
 
-constexpr auto kProtocol = wire::FlowProtocol::tcp;
+constexpr auto kTcp = wire::FlowProtocol::tcp;
 constexpr std::chrono::seconds kGuestHandshake{15};
 constexpr size_t kLongestSyn = 2048;
 
@@ -76,7 +76,7 @@ void TcpFlows::first_packet(const Packet& syn, FrameView frame) {
   // The guest has begun anew: the kernel finds out whether the old connection still counts.
   if (open_.contains(key)) return link_.let_in(frame);
   if (frame.size() > kLongestSyn) return;
-  auto admitted = admission_.admit(kProtocol, syn.remote);
+  auto admitted = admission_.admit(kTcp, syn.remote);
   if (!admitted) return link_.answer(reset_of(syn));
   open(syn, frame, std::move(*admitted));
 }
@@ -111,9 +111,9 @@ void TcpFlows::let_in(const FlowKey& key, Opening& opening) {
 void TcpFlows::fail(const FlowKey& key, int error) {
   const Judgement& judgement = opening_.at(key).admitted.judgement;
   if (error == EMFILE || error == ENFILE) {
-    admission_.refused_by_limit(kProtocol, key.remote, judgement, "no more files can be open");
+    admission_.refused_by_limit(kTcp, key.remote, judgement, kNoMoreFiles);
   } else {
-    admission_.failed(kProtocol, key.remote, judgement, error);
+    admission_.failed(kTcp, key.remote, judgement, error);
   }
   refuse(key, error);
 }
@@ -145,7 +145,7 @@ bool TcpFlows::accepted(const wire::NetEndpoint& remote, const wire::NetEndpoint
   Open flow{std::move(opening.admitted), {}};
   base::Fd outside = std::move(opening.outside);
   forget(key);
-  admission_.opened(kProtocol, remote, flow.admitted.judgement);
+  admission_.opened(kTcp, remote, flow.admitted.judgement);
   start_relay(key, open_.insert_or_assign(key, std::move(flow)).first->second, std::move(socket),
               std::move(outside));
   return true;
@@ -168,23 +168,20 @@ void TcpFlows::ended(const FlowKey& key, int error) {
   const auto found = open_.find(key);
   if (found == open_.end()) return;
   const Judgement& judgement = found->second.admitted.judgement;
-  if (error == EACCES) admission_.refused_by_rule(kProtocol, key.remote, judgement);
-  admission_.ended(kProtocol, key.remote, judgement, found->second.relay->bytes());
+  if (error == EACCES) admission_.refused_by_rule(kTcp, key.remote, judgement);
+  admission_.ended(kTcp, key.remote, judgement, found->second.relay->bytes());
   open_.erase(found);
 }
 
 void TcpFlows::judge_again() {
   std::vector<FlowKey> forbidden;
-  const auto is_forbidden = [this](const FlowKey& key) {
-    return admission_.judge_again(kProtocol, key.remote).answer == Judgement::Answer::refuse;
-  };
   for (const auto& [key, opening] : opening_) {
-    if (is_forbidden(key)) forbidden.push_back(key);
+    if (!admission_.may_stay(opening.admitted, kTcp, key.remote)) forbidden.push_back(key);
   }
   for (const FlowKey& key : forbidden) refuse(key, ECONNREFUSED);
   forbidden.clear();
   for (const auto& [key, flow] : open_) {
-    if (is_forbidden(key)) forbidden.push_back(key);
+    if (!admission_.may_stay(flow.admitted, kTcp, key.remote)) forbidden.push_back(key);
   }
   for (const FlowKey& key : forbidden) {
     open_.at(key).relay->reset();
