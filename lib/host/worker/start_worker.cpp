@@ -5,6 +5,8 @@
 #include "host/store/files.hpp"
 #include "host/worker/admission.hpp"
 #include "sys/file.hpp"
+#include "sys/socket.hpp"
+#include "wire/net.hpp"
 #include "wire/start_fds.hpp"
 
 namespace microvm::host {
@@ -41,12 +43,22 @@ wire::RestoreFds<int> restore_fds(const ImageFiles& image, const StartPoint& poi
   return fds;
 }
 
+// It sleeps until the guest's first packet; without a home it is not needed, and ends.
+Result<void> send_home(base::Fd starter, int home) {
+  if (!starter || home < 0) return {};
+  const auto sent = sys::send_message(starter.get(), wire::encode_net(wire::NetOk{}), {&home, 1});
+  if (sent) return {};
+  return base::fail(sent.error().code,
+                    "what starts the network has ended: " + sent.error().message);
+}
+
 }  // namespace
 
 Shape shape_of(const ImageManifest& manifest) {
   return {.memory_bytes = manifest.info.memory_bytes,
           .vcpus = static_cast<uint16_t>(manifest.info.vcpus),
           .disks = static_cast<uint16_t>(manifest.modules_disk ? 2 : 1),
+          .nets = manifest.nets,
           .transport = manifest.transport};
 }
 
@@ -63,6 +75,7 @@ Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limi
 
 Result<StartedGuest> start_guest(GuestStart start) {
   auto& [worker, refill, times] = start.taken;
+  if (auto ok = send_home(worker.take_home(), start.home); !ok) return base::fail(ok.error());
   auto doorbell = launch_guest(worker, std::move(start.request), start.fds,
                                std::move(start.identity), start.limits, start.clock, times);
   if (!doorbell) return base::fail(doorbell.error());
@@ -78,12 +91,14 @@ Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start) {
   if (start.image.modules_disk) request.disks.push_back({.read_only = true});
   const std::vector<int> fds =
       wire::pack(restore_fds(start.image, start.point, start.files), request);
+          .nets = manifest.nets,
   auto lock = sys::duplicate(start.files.exit_record.get(), "keep the microvm's lock");
   if (!lock) return base::fail(lock.error());
   auto guest = start_guest({.taken = std::move(start.taken),
                             .request = std::move(request),
                             .fds = fds,
                             .identity = std::move(start.identity),
+                            .home = is_user ? start.files.home.get() : -1,
                             .limits = start.limits,
                             .clock = start.clock});
   if (!guest) return base::fail(guest.error());
