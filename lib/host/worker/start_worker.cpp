@@ -89,9 +89,11 @@ Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start) {
   request.attachment = {start.record.id, start.record.dies_with_owner};
   request.disks = {{.hold_when_full = true}};
   if (start.image.modules_disk) request.disks.push_back({.read_only = true});
-  const std::vector<int> fds =
-      wire::pack(restore_fds(start.image, start.point, start.files), request);
-          .nets = manifest.nets,
+  const bool is_user = start.record.network.mode == NetworkMode::user;
+  if (is_user) request.network = wire::NetworkKind::user;
+  auto to_pack = restore_fds(start.image, start.point, start.files);
+  if (start.tap >= 0) to_pack.vm.tap = start.tap;
+  const std::vector<int> fds = wire::pack(to_pack, request);
   auto lock = sys::duplicate(start.files.exit_record.get(), "keep the microvm's lock");
   if (!lock) return base::fail(lock.error());
   auto guest = start_guest({.taken = std::move(start.taken),
