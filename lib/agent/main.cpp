@@ -28,6 +28,7 @@ Outcome<void> prepare_guest() {
   guest.stop_machine = stop_machine;
   guest.root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (guest.root_fd < 0) return fail_errno("/");
+  guest.network.come_up(guest.root_fd, "/dev/shm");
   // For the programs' signs to the idle policy; an image without /run is one that gives none.
   static_cast<void>(mkdir("/run/microvm", 0755));
   if (mkdir(kProgramCgroup, 0755) != 0) return fail_errno(kProgramCgroup);

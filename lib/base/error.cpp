@@ -67,7 +67,29 @@ ErrorCode code_for(int err) {
   }
 }
 
+std::string in_one_line(const std::string& text) {
+  std::string line;
+  for (const char c : text) {
+    if (c == '\n') {
+      line += "\\n";
+    } else if (c == '\r') {
+      line += "\\r";
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
+
 }  // namespace
+
+Failure fail(Error error) {
+  const bool may_have_lines = error.code == ErrorCode::build_failed;
+  if (!may_have_lines && error.message.find_first_of("\n\r") != std::string::npos) {
+    error.message = in_one_line(error.message);
+  }
+  return Failure(std::move(error));
+}
 
 Failure fail_errno(const std::string& what, int err) {
   return fail(code_for(err), what + ": " + strerrordesc_np(err));

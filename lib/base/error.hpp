@@ -11,13 +11,12 @@ namespace microvm::base {
 
 using Failure = tl::unexpected<Error>;
 
-[[nodiscard]] inline Failure fail(ErrorCode code, std::string message) {
-  return Failure(Error{code, std::move(message)});
-}
+// Line breaks of what the caller or the guest named become "\\n" and "\\r", so that the message is
+// one line; but for build_failed, whose last output has lines.
+[[nodiscard]] Failure fail(Error error);
 
-// Passes an error on: `if (!r) return fail(r.error());`
-[[nodiscard]] inline Failure fail(Error error) {
-  return Failure(std::move(error));
+[[nodiscard]] inline Failure fail(ErrorCode code, std::string message) {
+  return fail(Error{code, std::move(message)});
 }
 
 // "<what>: <strerror(err)>", with the code that fits err (ENOSPC → out_of_disk, …).

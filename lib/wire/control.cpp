@@ -65,6 +65,8 @@ template <>
 constexpr uint16_t kType<ExitEvent> = 129;
 template <>
 constexpr uint16_t kType<DiskErrorEvent> = 130;
+template <>
+constexpr uint16_t kType<NetworkEvent> = 131;
 
 constexpr size_t kHeaderBytes = 8;
 constexpr size_t kMaxCmdline = 2048;
@@ -88,6 +90,14 @@ void disks(C& c, M& m) {
   });
 }
 
+// What boots and restores got after version 1.
+template <class C, class M>
+void added_to_starts(C& c, M& m) {
+  if (!c.grows()) return;
+  c.flag(m.kept_logs);
+  c.choice(m.network, NetworkKind::tap);
+}
+
 template <class C, class M>
 void start_steps(C& c, M& m) {
   c.object(m, [](C& inner, auto& steps) {
@@ -95,6 +105,17 @@ void start_steps(C& c, M& m) {
          {&steps.received_at_ns, &steps.devices, &steps.state, &steps.memory, &steps.applied,
           &steps.pages, &steps.answered, &steps.entered, &steps.rang}) {
       inner.number(*step);
+    }
+  });
+}
+
+template <class C, class M>
+void net_counters(C& c, M& m) {
+  c.object(m, [](C& inner, auto& net) {
+    for (auto* counter : {&net.frames_from_guest, &net.bytes_from_guest, &net.frames_to_guest,
+                          &net.bytes_to_guest, &net.malformed, &net.spoofed, &net.no_network,
+                          &net.overrun, &net.unwanted, &net.starts}) {
+      inner.number(*counter);
     }
   });
 }
@@ -118,13 +139,13 @@ void fields(C& c, M& m) {
     c.text(m.cmdline, kMaxCmdline);
     attachment(c, m.attachment);
     disks(c, m.disks);
-    if (c.grows()) c.flag(m.kept_logs);
+    added_to_starts(c, m);
   } else if constexpr (Is<RestoreRequest, M>) {
     attachment(c, m.attachment);
     disks(c, m.disks);
     c.number(m.overlays);
     c.flag(m.working_set);
-    if (c.grows()) c.flag(m.kept_logs);
+    added_to_starts(c, m);
   } else if constexpr (Is<ConnectRequest, M>) {
     c.number(m.port);
   } else if constexpr (Is<CaptureRequest, M>) {
@@ -146,6 +167,10 @@ void fields(C& c, M& m) {
       c.number(m.from);
     }
   } else if constexpr (Is<ErrorReply, M> || Is<DiskErrorEvent, M>) {
+    c.number(m.code);
+    c.text(m.message, kMaxText);
+  } else if constexpr (Is<NetworkEvent, M>) {
+    c.choice(m.what, NetworkEvent::What::ended);
     c.number(m.code);
     c.text(m.message, kMaxText);
   } else if constexpr (Is<LogsReply, M>) {
@@ -171,7 +196,10 @@ void fields(C& c, M& m) {
     c.number(m.exits);
     c.number(m.start_to_run_ns);
     c.number(m.devices_needing_reset);
-    if (c.grows()) start_steps(c, m.steps);
+    if (c.grows()) {
+      start_steps(c, m.steps);
+      net_counters(c, m.net);
+    }
   } else if constexpr (Is<ExitEvent, M>) {
     exit_fields(c, m);
   } else if constexpr (Is<SmpProbeRequest, M>) {
@@ -205,7 +233,7 @@ Result<ByteView> body_of(uint16_t version, ByteView bytes) {
 template <class T>
 constexpr uint16_t type_in(uint16_t version) {
   constexpr bool is_newer = std::same_as<T, VersionsReply> || std::same_as<T, LogsReply> ||
-                            std::same_as<T, WriteCaptureRequest>;
+                            std::same_as<T, WriteCaptureRequest> || std::same_as<T, NetworkEvent>;
   return version == 1 && is_newer ? 0 : kType<T>;
 }
 

@@ -44,7 +44,8 @@ inline constexpr uint32_t kClockPort = 1027;
 // ---- requests, in the order a worker sees them -------------------------------------------------
 
 // Creates the VM, its memory slots, interrupt chips, vCPUs and device eventfds, so that a pooled
-// worker has nothing left to create. fds: [/dev/kvm].
+// worker has nothing left to create. fds: [/dev/kvm], and with nets also [the program microvm-net,
+// a SOCK_SEQPACKET on which its home will come: net_starter.hpp].
 struct ShapeRequest {
   Shape shape;
 };
@@ -68,6 +69,13 @@ struct DiskSpec {
   uint16_t layers = 0;          // number of fds, base first
 };
 
+// What the guest's network device is connected to.
+enum class NetworkKind : uint8_t {
+  none = 0,  // nothing: the link is down
+  user = 1,  // microvm-net, which is started at the guest's first frame
+  tap = 2,   // the tap that comes with the request
+};
+
 // How a Vm outlives or follows its owner, and what it leaves on disk.
 struct Attachment {
   std::string vm_id;
@@ -82,6 +90,7 @@ struct BootRequest {
   Attachment attachment;
   std::vector<DiskSpec> disks;
   bool kept_logs = false;  // see start_fds.hpp
+  NetworkKind network = NetworkKind::none;
 };
 
 // Start from a snapshot: memory is mapped private, so the file is shared by all clones. An overlay
@@ -93,6 +102,7 @@ struct RestoreRequest {
   uint16_t overlays = 0;
   bool working_set = false;  // see WorkingSetRequest
   bool kept_logs = false;    // see start_fds.hpp
+  NetworkKind network = NetworkKind::none;
 };
 
 // Opens a byte stream to a vsock port of the guest. Reply: OkReply with one fd, a SOCK_STREAM end.
@@ -224,6 +234,23 @@ struct StartSteps {
   uint64_t rang = 0;     // its agent
 };
 
+// What went through the guest's network device since the start, virtio headers not counted.
+struct NetCounters {
+  uint64_t frames_from_guest = 0;
+  uint64_t bytes_from_guest = 0;
+  uint64_t frames_to_guest = 0;
+  uint64_t bytes_to_guest = 0;
+  // Of the guest, dropped:
+  uint64_t malformed = 0;
+  uint64_t spoofed = 0;     // another MAC or address than the guest's own
+  uint64_t no_network = 0;  // the link was down, or microvm-net could not be started
+  uint64_t overrun = 0;     // the tap, or microvm-net, had no room
+  // To the guest, dropped: what its driver has not agreed to take.
+  uint64_t unwanted = 0;
+  uint64_t starts = 0;  // of microvm-net
+  friend bool operator==(const NetCounters&, const NetCounters&) = default;
+};
+
 struct InfoReply {
   uint32_t worker_pid = 0;
   bool paused = false;
@@ -233,6 +260,7 @@ struct InfoReply {
   uint64_t start_to_run_ns = 0;  // Boot/Restore request received → first KVM_RUN
   uint64_t devices_needing_reset = 0;
   StartSteps steps{};  // since version 2; an older worker tells of none
+  NetCounters net{};   // likewise, and added later
 };
 
 // The guest's agent connected to the doorbell. One fd: the stream. Sent to the owner, or to the
@@ -243,6 +271,18 @@ struct AgentEvent {};
 // example. The guest saw an I/O error and goes on with what it makes of it. Sent once, for the
 // first time.
 struct DiskErrorEvent {
+  uint32_t code = 0;  // microvm::ErrorCode
+  std::string message;
+};
+
+// The network of a running guest changed. Not in version 1.
+struct NetworkEvent {
+  enum class What : uint8_t {
+    up = 0,      // microvm-net is there
+    failed = 1,  // it could not be started; with the guest's next frame it is tried again
+    ended = 2,   // it went away, and the guest's connections with it; likewise. Or the tap did
+  };
+  What what = What::up;
   uint32_t code = 0;  // microvm::ErrorCode
   std::string message;
 };
@@ -280,8 +320,8 @@ using Message =
                  SnapshotRequest, CaptureRequest, WriteCaptureRequest, MergeRequest,
                  WorkingSetRequest, PauseRequest, ResumeRequest, LogsRequest, InfoRequest,
                  TerminateRequest, OkReply, ErrorReply, SnapshotReply, CaptureReply, InfoReply,
-                 AgentEvent, ExitEvent, DiskErrorEvent, VersionsReply, LogsReply, SmpProbeRequest,
-                 SmpProbeReply, UnknownMessage>;
+                 AgentEvent, ExitEvent, DiskErrorEvent, NetworkEvent, VersionsReply, LogsReply,
+                 SmpProbeRequest, SmpProbeReply, UnknownMessage>;
 
 struct Envelope {
   uint32_t request_id = 0;

@@ -13,7 +13,7 @@ inline constexpr uint64_t kMemoryStep = uint64_t{2} << 20;  // memory is a multi
 inline constexpr uint64_t kMaxMemoryBytes = uint64_t{1} << 40;
 inline constexpr uint16_t kMaxVcpus = 64;
 inline constexpr uint16_t kMaxDisks = 4;
-inline constexpr uint16_t kMaxNets = 0;  // no device for them yet
+inline constexpr uint16_t kMaxNets = 1;
 
 // How the guest reaches its virtio devices.
 enum class TransportKind : uint8_t { mmio = 0, pci = 1 };

@@ -27,6 +27,7 @@ void visit(Visitor& v, Fds& fds) {
   for (auto& layers : fds.vm.disks) v.list(layers);
   if constexpr (Restores<Fds>) v.maybe(fds.working_set);
   v.maybe(fds.vm.kept_logs);
+  v.maybe(fds.vm.tap);
   v.rest(fds.vm.leases);
 }
 
@@ -62,16 +63,19 @@ struct Unpacker {
   }
 };
 
-void announce(const VmFds<int>& fds, std::vector<DiskSpec>& disks) {
-  disks.resize(fds.disks.size());
-  for (size_t i = 0; i < disks.size(); ++i) {
-    disks[i].layers = static_cast<uint16_t>(fds.disks[i].size());
+// In a request of either kind.
+void announce(const VmFds<int>& fds, auto& request) {
+  request.disks.resize(fds.disks.size());
+  for (size_t i = 0; i < fds.disks.size(); ++i) {
+    request.disks[i].layers = static_cast<uint16_t>(fds.disks[i].size());
   }
+  request.kept_logs = fds.kept_logs.has_value();
+  if (fds.tap) request.network = NetworkKind::tap;
 }
 
 // Bounds what is made room for before any fd is looked at.
-Result<void> make_room(const std::vector<DiskSpec>& disks, VmFds<base::Fd>& fds) {
-  for (const DiskSpec& disk : disks) {
+Result<void> make_room(const auto& request, VmFds<base::Fd>& fds) {
+  for (const DiskSpec& disk : request.disks) {
     if (disk.layers == 0 || disk.layers > kMaxLayers) {
       return base::fail(ErrorCode::invalid_argument, "a disk of " + std::to_string(disk.layers) +
                                                          " layers: give 1 to " +
@@ -79,6 +83,8 @@ Result<void> make_room(const std::vector<DiskSpec>& disks, VmFds<base::Fd>& fds)
     }
     fds.disks.emplace_back(disk.layers);
   }
+  if (request.kept_logs) fds.kept_logs.emplace();
+  if (request.network == NetworkKind::tap) fds.tap.emplace();
   return {};
 }
 
@@ -105,23 +111,20 @@ std::vector<int> pack_all(const Fds& fds) {
 }  // namespace
 
 std::vector<int> pack(const BootFds<int>& fds, BootRequest& request) {
-  announce(fds.vm, request.disks);
-  request.kept_logs = fds.vm.kept_logs.has_value();
+  announce(fds.vm, request);
   return pack_all(fds);
 }
 
 std::vector<int> pack(const RestoreFds<int>& fds, RestoreRequest& request) {
-  announce(fds.vm, request.disks);
+  announce(fds.vm, request);
   request.overlays = static_cast<uint16_t>(fds.overlays.size());
   request.working_set = fds.working_set.has_value();
-  request.kept_logs = fds.vm.kept_logs.has_value();
   return pack_all(fds);
 }
 
 Result<BootFds<base::Fd>> unpack(const BootRequest& request, std::vector<base::Fd> received) {
   BootFds<base::Fd> fds;
-  if (request.kept_logs) fds.vm.kept_logs.emplace();
-  if (auto ok = make_room(request.disks, fds.vm); !ok) return base::fail(ok.error());
+  if (auto ok = make_room(request, fds.vm); !ok) return base::fail(ok.error());
   return fill(std::move(fds), std::move(received));
 }
 
@@ -134,8 +137,7 @@ Result<RestoreFds<base::Fd>> unpack(const RestoreRequest& request, std::vector<b
   RestoreFds<base::Fd> fds;
   fds.overlays.resize(request.overlays);
   if (request.working_set) fds.working_set.emplace();
-  if (request.kept_logs) fds.vm.kept_logs.emplace();
-  if (auto ok = make_room(request.disks, fds.vm); !ok) return base::fail(ok.error());
+  if (auto ok = make_room(request, fds.vm); !ok) return base::fail(ok.error());
   return fill(std::move(fds), std::move(received));
 }
 

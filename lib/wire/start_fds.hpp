@@ -24,6 +24,9 @@ struct VmFds {
   std::vector<Handle> leases;              // locked files: they say that the Vm lives
   // Where the worker keeps its logs while it runs (state/kept_logs.hpp), read-write.
   std::optional<Handle> kept_logs = {};
+  // NetworkKind::tap: non-blocking, IFF_NO_PI, a virtio-net header of 12 bytes; its offloads are
+  // the worker's to set.
+  std::optional<Handle> tap = {};
 };
 
 template <class Handle>
@@ -43,7 +46,8 @@ struct RestoreFds {
 };
 
 // In the order of the wire. What the request says of them is filled in: the layers of each disk,
-// where fewer disks than there are files for are added with the usual flags, overlays, working set.
+// where fewer disks than there are files for are added with the usual flags, overlays, working set,
+// and that the network is a tap when there is one.
 [[nodiscard]] std::vector<int> pack(const BootFds<int>& fds, BootRequest& request);
 [[nodiscard]] std::vector<int> pack(const RestoreFds<int>& fds, RestoreRequest& request);
 

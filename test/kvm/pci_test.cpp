@@ -137,6 +137,27 @@ TEST_CASE("pci: an interrupt is the message that the guest named, once its vecto
   CHECK(guest.ends());
 }
 
+// What was raised for the old place may be on its way there: it comes to the new one as well.
+TEST_CASE("pci: a message that is moved takes along what may be on its way") {
+  constexpr MsiMessage kMoved{kEndsGuest.address, kEndsGuest.data + 1};
+  PciMachine guest;
+  set_up(guest, kEndsGuest);
+  guest.mask(1, false);
+  SUBCASE("once it is in KVM's table") {
+    const auto end = std::chrono::steady_clock::now() + 4 * MsiRoutes::kSettleTime;
+    while (std::chrono::steady_clock::now() < end) guest.loop->run_once(5ms);
+    REQUIRE_FALSE(guest.has_ended);
+    guest.set_message(1, kMoved);
+    CHECK(guest.ends());
+  }
+  SUBCASE("and before that, when each is sent by a call, nothing is") {
+    guest.set_message(1, kMoved);
+    CHECK(guest.goes_on());
+    guest.answer_request();
+    CHECK(guest.ends());
+  }
+}
+
 TEST_CASE("pci: a message to no interrupt controller goes nowhere") {
   PciMachine guest;
   set_up(guest, {0x1000, kEndsGuest.data});

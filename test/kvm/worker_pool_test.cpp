@@ -2,7 +2,15 @@
 #include "host/worker/worker_pool.hpp"
 
 #include <doctest/doctest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
 
 #include <filesystem>
 #include <fstream>
@@ -65,6 +73,37 @@ std::set<int> priorities(uint32_t pid) {
 
 std::set<int> own_priority() {
   return {::getpriority(PRIO_PROCESS, 0)};
+}
+
+// As if the process had given up the right to it, with all of its threads.
+bool give_up_raising() {
+  const auto own = static_cast<uint32_t>(::getpriority(PRIO_PROCESS, 0));
+  std::array filter = {sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
+                       sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 3, SYS_setpriority},
+                       sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, args[2])},
+                       sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, own},
+                       sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EACCES},
+                       sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+  const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0;
+}
+
+// In a process of its own: of the workers that the pool starts before and after.
+bool usual_priority_after_giving_up() {
+  const auto reactor = Reactor::create();
+  if (!reactor) return false;
+  WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+  pool.keep(kShape, 1);
+  for (const bool given_up : {false, true}) {
+    if (given_up && !give_up_raising()) return false;
+    const size_t before = children();
+    pool.fill_in_background(kShape);
+    if (!comes_to_rest_at(before + 1)) return false;
+    const auto taken = pool.take(kShape, Limits({nullptr, 30s}));
+    if (!taken || priorities(taken->pid()) != own_priority()) return false;
+  }
+  return true;
 }
 
 // What a pool says of its troubles.
@@ -275,6 +314,30 @@ TEST_CASE("pool: one that cannot be filled says so, once, and costs no start") {
   CHECK(told[0].message.starts_with("fill the pool: "));
   pool.keep(kShape, 1);
   CHECK(pool.take(kShape, Limits(CallLimits{})));
+}
+
+TEST_CASE("pool: a worker that has refused its shape is not kept") {
+  const auto reactor = Reactor::create();
+  REQUIRE(reactor);
+  WorkerPool pool(std::make_shared<WorkerSpawner>(), **reactor);
+  constexpr Shape kImpossible{.memory_bytes = 1, .vcpus = 1};
+  pool.keep(kImpossible, 1);
+  const size_t before = children();
+  for (int i = 0; i < 2; ++i) {
+    const auto filled = pool.fill(kImpossible, Limits({nullptr, 10s}));
+    CHECK(filled.error().code == ErrorCode::invalid_argument);
+    CHECK(wait_for_children(before));
+  }
+  CHECK(pool.take(kImpossible, Limits({nullptr, 10s})).error().code == ErrorCode::invalid_argument);
+}
+
+TEST_CASE("pool: one that may not raise priorities any more starts workers with the usual one") {
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) ::_exit(usual_priority_after_giving_up() ? 0 : 1);
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
 }
 
 TEST_CASE("pool: filling it obeys its limits; what was started stays") {

@@ -12,8 +12,8 @@
 #include "agent/base/kernel_log.hpp"
 #include "agent/boot/modules.hpp"
 #include "agent/boot/mounts.hpp"
-#include "agent/boot/network.hpp"
 #include "agent/boot/root_disk.hpp"
+#include "agent/network/loopback.hpp"
 
 namespace microvm::agent {
 namespace {

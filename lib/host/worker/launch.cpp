@@ -108,6 +108,7 @@ Result<void> Launch::on_message(Received received) {
     agent_ = std::move(received.fds[0]);
     return {};
   }
+  if (std::holds_alternative<wire::NetworkEvent>(message)) return {};  // the guest lives without
   return base::fail(ErrorCode::protocol,
                     std::string(kStarting) + ": unexpected message of the worker");
 }

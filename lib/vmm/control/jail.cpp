@@ -1,6 +1,7 @@
 #include "vmm/control/jail.hpp"
 
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -94,6 +95,7 @@ sys::SeccompFilter build_filter() {
   filter.allow_if(SYS_ioctl, 1, kTypeMask, KVMIO << 8);
   filter.allow_if(SYS_ioctl, 1, ~0u, static_cast<uint32_t>(sys::kPageMapScan));
   filter.allow_if(SYS_ioctl, 1, ~0u, FIONREAD);  // vsock streams
+  filter.allow_if(SYS_ioctl, 1, ~0u, TUNSETOFFLOAD);
   for (const uint32_t number : kAllowed) filter.allow(number);
   // Not the commands by which an fd sends signals, to any process of the same user.
   for (const uint32_t command : std::to_array<uint32_t>({F_DUPFD_CLOEXEC, F_GETFL, F_SETFL})) {

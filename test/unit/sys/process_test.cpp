@@ -102,19 +102,20 @@ TEST_CASE("process: the child has the fds it was given and no other") {
 // makes.
 constexpr uint32_t kCloseOnExec = 4;
 constexpr uint32_t kUnshare = 2;
-void refuse_close_range(uint32_t flag) {
+constexpr uint32_t kInvalid = SECCOMP_RET_ERRNO | EINVAL;
+void refuse_close_range(uint32_t flag, uint32_t answer = kInvalid) {
   const std::array filter = {
       sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
       sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 3, SYS_close_range},
       sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, args[2])},
       sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, flag},
-      sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EINVAL},
+      sock_filter{BPF_RET | BPF_K, 0, 0, answer},
       sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
   auto code = filter;  // the kernel's structure takes no const
   const sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
   REQUIRE(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
   REQUIRE(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
-  REQUIRE(::syscall(SYS_close_range, 1'000'000, ~0U, flag) == -1);
+  if (answer == kInvalid) REQUIRE(::syscall(SYS_close_range, 1'000'000, ~0U, flag) == -1);
 }
 
 TEST_CASE("process: without a call for it no fd leaks either, however many there are") {
@@ -158,6 +159,24 @@ TEST_CASE("process: of many files a child's table has those up to what it is giv
     CHECK(table_of_child({.fds = {low.get()}}) > 900);
     CHECK(::fcntl(highest.get(), F_GETFD) == FD_CLOEXEC);
   }).join();
+}
+
+// Children of this process that have ended and that nobody has reaped.
+bool has_zombies() {
+  siginfo_t ended{};
+  return ::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid != 0;
+}
+
+TEST_CASE("process: a child that is killed before it has files of its own is reaped") {
+  REQUIRE_FALSE(has_zombies());
+  const Fd low = std::move(*sys::memory_file("low"));
+  std::vector<Fd> many;
+  for (int i = 0; i < 300; ++i) many.emplace_back(::fcntl(low.get(), F_DUPFD_CLOEXEC, 3));
+  std::thread([] {
+    refuse_close_range(kUnshare, SECCOMP_RET_KILL_PROCESS);
+    CHECK(run_shell("echo here") == "here\n");  // by the way without that call
+  }).join();
+  CHECK_FALSE(has_zombies());
 }
 
 TEST_CASE("process: fds that stand where others must go") {

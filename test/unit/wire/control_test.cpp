@@ -71,6 +71,7 @@ std::vector<Bytes> all_messages() {
   }
   all.push_back(encoded(70, VersionsReply{1, 2}));
   all.push_back(encoded(71, LogsReply{1, 2, 3}));
+  all.push_back(encoded(0, NetworkEvent{NetworkEvent::What::ended, 9, "microvm-net went away"}));
   return all;
 }
 
@@ -223,6 +224,36 @@ TEST_CASE("control: a shape's transport is told in version 2 only") {
   const auto read = decode(older);
   REQUIRE(read);
   CHECK(std::get<ShapeRequest>(read->message).shape.transport == TransportKind::mmio);
+}
+
+TEST_CASE("control: what is told of the network is told in version 2 only") {
+  BootRequest boot;
+  boot.network = NetworkKind::user;
+  CHECK(round_trip(boot, 2).network == NetworkKind::user);
+  CHECK(round_trip(boot, 1).network == NetworkKind::none);
+  RestoreRequest restore;
+  restore.network = NetworkKind::tap;
+  CHECK(round_trip(restore, 2).network == NetworkKind::tap);
+  Bytes unknown = encoded(1, restore);
+  unknown.back() = std::byte{3};
+  CHECK_FALSE(decode(unknown));
+  Bytes older = encoded(1, restore);  // of a library that knew no networks
+  older.pop_back();
+  older[8] = std::byte(std::to_integer<uint8_t>(older[8]) - 1);  // the length of the object
+  const auto read = decode(older);
+  REQUIRE(read);
+  CHECK(std::get<RestoreRequest>(read->message).network == NetworkKind::none);
+
+  const NetworkEvent event{NetworkEvent::What::failed, 9, "no tun"};
+  CHECK(round_trip(event, 2).what == NetworkEvent::What::failed);
+  CHECK(round_trip(event, 2).code == 9);
+  CHECK(round_trip(event, 2).message == "no tun");
+  CHECK(encode({0, event, 1}).error().code == ErrorCode::unsupported);
+
+  InfoReply info;
+  info.net = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+  CHECK(round_trip(info, 2).net == info.net);
+  CHECK(round_trip(info, 1).net == NetCounters{});
 }
 
 TEST_CASE("control: what a life used is told in version 2 only") {

@@ -67,5 +67,6 @@ TEST_CASE("shape: every field has its bounds, and the message says what to give"
   CHECK(problem_with(&Shape::disks, 0).empty());
   CHECK(problem_with(&Shape::disks, kMaxDisks).empty());
   CHECK(problem_with(&Shape::disks, kMaxDisks + 1) == "5 disks: give at most 4");
-  CHECK(problem_with(&Shape::nets, kMaxNets + 1) == "1 nets: give at most 0");
+  CHECK(problem_with(&Shape::nets, kMaxNets).empty());
+  CHECK(problem_with(&Shape::nets, kMaxNets + 1) == "2 nets: give at most 1");
 }

@@ -59,6 +59,7 @@ VmFds<int> vm_fds(Files& files) {
   fds.disks = {files.add(2), files.add(3)};
   fds.leases = files.add(2);
   fds.kept_logs = files.add();
+  fds.tap = files.add();
   return fds;
 }
 
@@ -72,13 +73,15 @@ void check_same(const VmFds<base::Fd>& got, const VmFds<int>& sent) {
   CHECK(same(got.leases, sent.leases));
   REQUIRE(got.kept_logs.has_value() == sent.kept_logs.has_value());
   if (sent.kept_logs) CHECK(same(*got.kept_logs, *sent.kept_logs));
+  REQUIRE(got.tap.has_value() == sent.tap.has_value());
+  if (sent.tap) CHECK(same(*got.tap, *sent.tap));
 }
 
 RestoreFds<int> restore_fds(Files& files) {
   return {files.add(), files.add(), vm_fds(files), files.add(2), files.add()};
 }
 
-constexpr size_t kRestoreFds = 6 + 2 + 5 + 2;  // without leases
+constexpr size_t kRestoreFds = 6 + 2 + 5 + 3;  // without leases
 
 }  // namespace
 
@@ -123,6 +126,22 @@ TEST_CASE("start fds: the order is the one that every worker knows") {
   BootRequest boot;
   CHECK(pack(BootFds<int>{10, 11, vm}, boot) ==
         std::vector<int>{10, 11, 12, 13, 14, 15, 18, 19, 20, 22, 23});
+}
+
+TEST_CASE("start fds: a tap is the network, and without one there is that which was asked for") {
+  Files files;
+  BootFds<int> fds{files.add(), files.add(), vm_fds(files)};
+  BootRequest request;
+  static_cast<void>(pack(fds, request));
+  CHECK(request.network == NetworkKind::tap);
+  fds.vm.tap.reset();
+  for (const NetworkKind kind : {NetworkKind::none, NetworkKind::user}) {
+    request.network = kind;
+    const auto got = unpack(request, received(pack(fds, request)));
+    REQUIRE(got);
+    CHECK(request.network == kind);
+    CHECK_FALSE(got->vm.tap.has_value());
+  }
 }
 
 TEST_CASE("start fds: packing keeps what the request says of its disks") {

@@ -136,6 +136,9 @@ TEST_CASE("manifest: what a kernel has and an image was booted with; older ones 
   CHECK_FALSE(parse_kernel_manifest(*encode_manifest(kernel), "k")->virtio_pci);
   kernel.virtio_pci = true;
   CHECK(parse_kernel_manifest(*encode_manifest(kernel), "k")->virtio_pci);
+  CHECK_FALSE(parse_kernel_manifest(*encode_manifest(kernel), "k")->virtio_net);
+  kernel.virtio_net = true;
+  CHECK(parse_kernel_manifest(*encode_manifest(kernel), "k")->virtio_net);
 
   ImageManifest image = sample();
   const auto before = *encode_manifest(image);

@@ -29,13 +29,15 @@ Store open_store(const test::TempDir& dir) {
   return *store;
 }
 
-void add_kernel(const Store& store, const std::string& name, int64_t imported_ms = 1) {
+void add_kernel(const Store& store, const std::string& name, int64_t imported_ms = 1,
+                bool virtio_pci = false) {
   auto entry = store.new_entry();
   REQUIRE(entry);
   REQUIRE(entry->write_file("vmlinux", name));
   const auto digest = digest_of(name);
   KernelManifest manifest{
       {name, digest, name.size()}, imported_ms, {"vmlinux", name.size(), name.size(), digest}, {}};
+  manifest.virtio_pci = virtio_pci;
   REQUIRE(store.commit_kernel(std::move(*entry), manifest));
 }
 
@@ -154,6 +156,19 @@ TEST_CASE("store: kernels are found by name, digest, or as the newest") {
   CHECK(store.open_kernel("k1")->manifest.info.digest == digest_of("k1"));
   CHECK(store.open_kernel(digest_of("k1"))->manifest.info.name == "k1");
   CHECK(entries_in_tmp(store) == 0);
+}
+
+TEST_CASE("store: a kernel that an older library imported has its PCI driver by importing again") {
+  test::TempDir dir;
+  const auto store = open_store(dir);
+  const auto has_pci = [&] { return store.open_kernel("k1")->manifest.virtio_pci; };
+  add_kernel(store, "k1", 1, false);
+  CHECK_FALSE(has_pci());
+  add_kernel(store, "k1", 2, true);
+  CHECK(has_pci());
+  CHECK(store.open_kernel("k1")->manifest.imported_ms == 1);
+  add_kernel(store, "k1", 3, false);  // by that library again
+  CHECK(has_pci());
 }
 
 TEST_CASE("store: a kernel goes only when no image and nobody needs it") {

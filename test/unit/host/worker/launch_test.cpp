@@ -32,7 +32,8 @@ sys::Process idle_process() {
 
 // A launch, and the worker's end and the guest's, which the test plays.
 struct Launching {
-  explicit Launching(Limits within = launch_limits()) {
+  explicit Launching(Limits within = launch_limits(), std::shared_ptr<StartTrace> trace = nullptr)
+      : clock(std::move(trace)) {
     auto sockets = sys::seqpacket_pair();
     REQUIRE(sockets);
     REQUIRE(sys::set_nonblocking(sockets->first.get()));
@@ -64,6 +65,11 @@ struct Launching {
     REQUIRE(writer.write(pair->first.get(), FrameType::hello, hello, launch_limits(), "test"));
     return std::move(pair->first);
   }
+  void say_ready(const base::Fd& guest) {
+    FrameWriter writer;
+    const auto ready = encode_message(microvm_agent_Ready{});
+    REQUIRE(writer.write(guest.get(), FrameType::ready, ready, launch_limits(), "test"));
+  }
   std::string take_seed(const base::Fd& guest) {
     FrameReader reader;
     const auto frame = reader.read(guest.get(), launch_limits(), "test");
@@ -89,10 +95,36 @@ TEST_CASE("launch: an agent that hangs up and rings again is waited for") {
   first.reset();
   const base::Fd second = t.ring();
   CHECK(t.take_seed(second) != seed);
-  FrameWriter writer;
-  const auto ready = encode_message(microvm_agent_Ready{});
-  REQUIRE(writer.write(second.get(), FrameType::ready, ready, launch_limits(), "test"));
+  t.say_ready(second);
   CHECK(t.launched.get());
+}
+
+TEST_CASE("launch: what a trace asks of the worker leaves nothing behind, whatever comes between") {
+  const auto file = sys::memory_file("trace");
+  REQUIRE(file);
+  auto copy = sys::duplicate(file->get(), "trace");
+  REQUIRE(copy);
+  const auto trace =
+      std::make_shared<StartTrace>(std::make_shared<TraceFile>(std::move(*copy)), "start");
+  Launching t(launch_limits(), trace);
+  const base::Fd guest = t.ring();
+  t.take_seed(guest);
+  t.say_ready(guest);
+  const auto asked = receive_control(t.control.get(), launch_limits(), "test");
+  REQUIRE(asked);
+  CHECK(std::holds_alternative<wire::InfoRequest>(asked->envelope.message));
+  t.say({0, wire::AgentEvent{}}, {guest.get()});
+  wire::InfoReply info;
+  info.steps = {.received_at_ns = 1, .entered = 2};
+  t.say({asked->envelope.request_id, info}, {});
+  REQUIRE(t.launched.get());
+  const auto left = receive_control(t.worker->control(), Limits({}, 20ms), "test");
+  CHECK(left.error().code == ErrorCode::deadline_exceeded);
+  trace->write_out();
+  const auto written =
+      sys::read_file(AT_FDCWD, "/proc/self/fd/" + std::to_string(file->get()), 64 * 1024);
+  REQUIRE(written);
+  CHECK(wire::as_text(*written).find("worker: KVM_RUN") != std::string_view::npos);
 }
 
 TEST_CASE("launch: one that hangs up and does not is the end of the time, or of the guest") {

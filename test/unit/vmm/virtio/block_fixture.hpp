@@ -29,7 +29,11 @@ struct BlockHeader {
   uint64_t sector = 0;
 };
 
-struct BlockFixture {
+// Behind either transport.
+template <class Bus>
+struct BlockFixture : Bus {
+  using Bus::irq;
+  using Bus::transport;
   explicit BlockFixture(bool read_only = false, std::unique_ptr<sys::Loop> given = nullptr,
                         vmm::WhenFull full = vmm::WhenFull::fail)
       : when_full(full), loop(given ? std::move(given) : std::move(*sys::Loop::create())) {
@@ -38,6 +42,7 @@ struct BlockFixture {
     options.read_only = read_only;
     renew();
   }
+  ~BlockFixture() { transport.reset(); }
   void renew() {
     transport.reset();
     auto disk = vmm::DiskStack::open(*loop, files.open_all(names, options.read_only), options);
@@ -47,7 +52,7 @@ struct BlockFixture {
         [this](base::LogLevel, std::string_view line) { log.emplace_back(line); },
         [this](int error) { failures.push_back(error); });
     block = made.get();
-    transport = std::make_unique<vmm::MmioTransport>(memory, *loop, irq, std::move(made), nullptr);
+    this->put(memory, *loop, std::move(made), nullptr);
   }
   void start() { start(kFeatures | (options.read_only ? 0 : kRangeFeatures)); }
   void start(uint64_t features) {
@@ -104,7 +109,7 @@ struct BlockFixture {
   template <class T>
   T config(uint64_t offset) {
     T value{};
-    transport->read(kConfig + offset, std::as_writable_bytes(std::span(&value, 1)));
+    transport->read(Bus::kConfigAt + offset, std::as_writable_bytes(std::span(&value, 1)));
     return value;
   }
 
@@ -112,14 +117,12 @@ struct BlockFixture {
   vmm::GuestMemory memory = make_memory();
   DiskFiles files;
   std::unique_ptr<sys::Loop> loop;
-  CountingIrq irq;
   MockRing ring{memory, 0x10000, 256};
   std::vector<std::string> names;
   vmm::DiskOptions options;
   std::vector<std::string> log;
   std::vector<int> failures;
   BlockDevice* block = nullptr;
-  std::unique_ptr<vmm::MmioTransport> transport;
   uint32_t last_written = 0;
 };
 

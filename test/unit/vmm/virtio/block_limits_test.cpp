@@ -11,7 +11,7 @@ using namespace microvm::test;
 
 namespace {
 
-using Fixture = BlockFixture;
+using Fixture = BlockFixture<OnMmio>;
 using Header = BlockHeader;
 
 struct Range {

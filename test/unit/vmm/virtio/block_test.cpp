@@ -15,7 +15,7 @@ using vmm::BlockDevice;
 
 namespace {
 
-using Fixture = BlockFixture;
+using Fixture = BlockFixture<OnMmio>;
 using Header = BlockHeader;
 
 class FullDisk : public ForwardingLoop {
@@ -43,8 +43,9 @@ void run_for(sys::Loop& loop, std::chrono::milliseconds time) {
   while (std::chrono::steady_clock::now() < end) loop.run_once(std::chrono::milliseconds(5));
 }
 
+template <class Bus>
 void check_many_requests(sys::Loop::Backend backend) {
-  Fixture t(false, std::move(*sys::Loop::create(backend)));
+  BlockFixture<Bus> t(false, std::move(*sys::Loop::create(backend)));
   t.start();
   constexpr uint16_t kCount = 80;
   for (uint16_t slot = 0; slot < kCount; ++slot) {
@@ -72,22 +73,22 @@ void check_many_requests(sys::Loop::Backend backend) {
 
 }  // namespace
 
-TEST_CASE("block: configuration space") {
-  Fixture t;
-  CHECK(t.config<uint64_t>(0) == kBase / 512);
-  CHECK(t.config<uint32_t>(12) == 254);  // seg_max
-  CHECK(t.config<uint32_t>(20) == 512);
-  CHECK(t.config<uint8_t>(24) == 3);   // 4 KiB physical
-  CHECK(t.config<uint32_t>(40) == 1);  // max_discard_seg
-  CHECK(t.config<uint8_t>(56) == 1);
+TEST_CASE_TEMPLATE("block: configuration space", Bus, OnMmio, OnPci) {
+  BlockFixture<Bus> t;
+  CHECK(t.template config<uint64_t>(0) == kBase / 512);
+  CHECK(t.template config<uint32_t>(12) == 254);  // seg_max
+  CHECK(t.template config<uint32_t>(20) == 512);
+  CHECK(t.template config<uint8_t>(24) == 3);   // 4 KiB physical
+  CHECK(t.template config<uint32_t>(40) == 1);  // max_discard_seg
+  CHECK(t.template config<uint8_t>(56) == 1);
   CHECK((t.block->features() & (1u << 5)) == 0);
-  Fixture read_only(true);
+  BlockFixture<Bus> read_only(true);
   CHECK((read_only.block->features() & (1u << 5)) != 0);
   CHECK((read_only.block->features() & (1u << 13 | 1u << 14)) == 0);
 }
 
-TEST_CASE("block: reads, writes, flushes and the id") {
-  Fixture t;
+TEST_CASE_TEMPLATE("block: reads, writes, flushes and the id", Bus, OnMmio, OnPci) {
+  BlockFixture<Bus> t;
   t.start();
   CHECK(t.read(8, 4096) == slice(pattern(kBase, 1), 4096, 4096));
   CHECK(t.write(9, pattern(1024, 2)) == kOk);
@@ -134,9 +135,9 @@ TEST_CASE("block: buffers cut in odd places") {
   CHECK(t.read(100, 512) == payload);
 }
 
-TEST_CASE("block: many requests in flight, interrupts in batches") {
-  check_many_requests(sys::Loop::Backend::plain);
-  check_many_requests(sys::Loop::Backend::automatic);
+TEST_CASE_TEMPLATE("block: many requests in flight, interrupts in batches", Bus, OnMmio, OnPci) {
+  check_many_requests<Bus>(sys::Loop::Backend::plain);
+  check_many_requests<Bus>(sys::Loop::Backend::automatic);
 }
 
 TEST_CASE("block: discard and write zeroes") {
@@ -168,8 +169,8 @@ TEST_CASE("block: discard and write zeroes") {
   CHECK(send(kWriteZeroes, {0, 0, 0}) == kIoError);
 }
 
-TEST_CASE("block: what the driver did not negotiate is not served") {
-  Fixture t;
+TEST_CASE_TEMPLATE("block: what the driver did not negotiate is not served", Bus, OnMmio, OnPci) {
+  BlockFixture<Bus> t;
   t.start(kFeatures);
   (void)t.memory.write_bytes(kData, Data(16));
   CHECK(t.request({kDiscard, 0, 0}, 16) == kUnsupported);
@@ -177,11 +178,11 @@ TEST_CASE("block: what the driver did not negotiate is not served") {
   CHECK(t.read(0, 512) == slice(pattern(kBase, 1), 0, 512));
 }
 
-TEST_CASE("block: a request without header or status needs a reset") {
+TEST_CASE_TEMPLATE("block: a request without header or status needs a reset", Bus, OnMmio, OnPci) {
   for (const auto& buffers :
        {std::vector<Descriptor>{{kHeaders, 16}}, std::vector<Descriptor>{{kHeaders, 1, kWrite}},
         std::vector<Descriptor>{{kHeaders, 15}, {kHeaders + 16, 1, kWrite}}}) {
-    Fixture t;
+    BlockFixture<Bus> t;
     t.start();
     t.ring.describe_chain(0, buffers);
     t.ring.offer(0);
@@ -265,9 +266,9 @@ TEST_CASE("block: a flush that can never succeed is not held, nor is what came b
   CHECK(t.block->check_held());
 }
 
-TEST_CASE("block: a disk may go while requests wait for room") {
-  Fixture t(false, std::make_unique<FullDisk>(std::move(*sys::Loop::create())),
-            vmm::WhenFull::hold);
+TEST_CASE_TEMPLATE("block: a disk may go while requests wait for room", Bus, OnMmio, OnPci) {
+  BlockFixture<Bus> t(false, std::make_unique<FullDisk>(std::move(*sys::Loop::create())),
+                      vmm::WhenFull::hold);
   t.start();
   t.offer(0, {kOut, 0, 9}, 512, false);
   t.transport->kick(0);
@@ -277,8 +278,8 @@ TEST_CASE("block: a disk may go while requests wait for room") {
   CHECK(t.loop->io_in_flight() == 0);
 }
 
-TEST_CASE("block: reset and removal with I/O in flight") {
-  Fixture t;
+TEST_CASE_TEMPLATE("block: reset and removal with I/O in flight", Bus, OnMmio, OnPci) {
+  BlockFixture<Bus> t;
   t.start();
   for (uint16_t slot = 0; slot < 20; ++slot) {
     t.offer(slot, {slot % 2 == 0 ? kOut : kIn, 0, slot * 8ul + 1}, 512, slot % 2 != 0);
@@ -305,8 +306,9 @@ TEST_CASE("block: reset and removal with I/O in flight") {
   }
 }
 
-TEST_CASE("block: a snapshot in mid-life goes on, with the same disk only") {
-  Fixture t;
+TEST_CASE_TEMPLATE("block: a snapshot in mid-life goes on, with the same disk only", Bus, OnMmio,
+                   OnPci) {
+  BlockFixture<Bus> t;
   t.start();
   CHECK(t.write(4, pattern(512, 4)) == kOk);
   for (uint16_t slot = 1; slot < 10; ++slot) {

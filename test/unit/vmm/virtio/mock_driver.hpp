@@ -290,6 +290,7 @@ inline void start_driver(vmm::Transport& transport, uint64_t features,
 // A device behind either transport, for TEST_CASE_TEMPLATE: what interrupts it sent is asked the
 // same way.
 struct OnMmio {
+  static constexpr uint64_t kConfigAt = vmm::mmio::kConfig;
   void put(vmm::GuestMemory& memory, sys::Loop& loop, std::unique_ptr<vmm::Device> device,
            base::LogSink log) {
     transport =
@@ -303,6 +304,7 @@ struct OnMmio {
   std::unique_ptr<vmm::Transport> transport;
 };
 struct OnPci {
+  static constexpr uint64_t kConfigAt = vmm::pci::kDeviceAt;
   static constexpr uint32_t kAddress = 0xd100'8000;
   void put(vmm::GuestMemory& memory, sys::Loop& loop, std::unique_ptr<vmm::Device> device,
            base::LogSink log) {

@@ -9,13 +9,15 @@
 using namespace microvm;
 using namespace microvm::test;
 
-TEST_CASE("rng: fills buffers with fresh bytes, at most a page per request") {
+TEST_CASE_TEMPLATE("rng: fills buffers with fresh bytes, at most a page per request", Bus, OnMmio,
+                   OnPci) {
   vmm::GuestMemory memory = make_memory();
   auto loop = std::move(*sys::Loop::create());
-  CountingIrq irq;
   MockRing ring(memory, 0x10000, 64);
-  vmm::MmioTransport transport(memory, *loop, irq, std::make_unique<vmm::RngDevice>(), nullptr);
-  start_driver(transport, vmm::kFeatureVersion1, {&ring});
+  Bus bus;
+  bus.put(memory, *loop, std::make_unique<vmm::RngDevice>(), nullptr);
+  start_driver(*bus.transport, vmm::kFeatureVersion1, {&ring});
+  bus.acknowledge(bus.interrupts());
 
   constexpr uint64_t kData = 0x100000;
   ring.describe_chain(0, {{kData, 32, kWrite}, {kData + 4096, 32, kWrite}});
@@ -24,8 +26,9 @@ TEST_CASE("rng: fills buffers with fresh bytes, at most a page per request") {
   for (const uint16_t head : std::initializer_list<uint16_t>{0, 2, 4}) {
     ring.offer(head);
   }
-  transport.kick(0);
-  CHECK(irq.count == 1);
+  const int before = bus.irq.count;
+  bus.transport->kick(0);
+  CHECK(bus.irq.count == before + 1);
   CHECK(ring.take_used() == UsedElement{0, 64});
   CHECK(ring.take_used() == UsedElement{2, 4096});
   CHECK(ring.take_used() == UsedElement{4, 0});

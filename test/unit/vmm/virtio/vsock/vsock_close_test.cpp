@@ -226,21 +226,22 @@ TEST_CASE("vsock: hostile packets end their connection and nothing else") {
   CHECK(read_some(t.host) == "alive");
 }
 
-TEST_CASE("vsock: a packet shorter than its header, and a receive buffer too small") {
+TEST_CASE_TEMPLATE("vsock: a packet shorter than its header, and a receive buffer too small", Bus,
+                   OnMmio, OnPci) {
   SUBCASE("packet") {
-    VsockGuest t;
+    VsockGuestOn<Bus> t;
     t.send_chain({{VsockGuest::kTxData, 43}});
     CHECK(t.transport->needs_reset());
   }
   SUBCASE("receive buffer") {
-    VsockGuest t({}, 0);
+    VsockGuestOn<Bus> t({}, 0);
     t.rx.describe(0, {VsockGuest::kRxData, 43, kWrite});
     t.rx.offer(0);
     t.send(VsockOp::request, 1, 2);
     CHECK(t.transport->needs_reset());
   }
   SUBCASE("buffers of the wrong direction") {
-    VsockGuest t;
+    VsockGuestOn<Bus> t;
     t.send_chain({{VsockGuest::kTxData, 4096, kWrite}});
     CHECK(t.transport->needs_reset());
   }
@@ -275,8 +276,9 @@ TEST_CASE("vsock: connections that come and go cost no memory without receive bu
   CHECK(::mallinfo2().uordblks < before + 64 * 1024);
 }
 
-TEST_CASE("vsock: a driver's reset ends everything, and the next driver starts clean") {
-  Open t;
+TEST_CASE_TEMPLATE("vsock: a driver's reset ends everything, and the next driver starts clean", Bus,
+                   OnMmio, OnPci) {
+  ConnectedVsockGuestOn<Bus> t;
   std::optional<ErrorCode> code;
   t.device().connect(77, [&](Result<Fd> done) { code = done.error().code; });
   t.send_op(VsockOp::rw, "before");
@@ -297,8 +299,8 @@ TEST_CASE("vsock: a driver's reset ends everything, and the next driver starts c
   CHECK(t.wait_packet()->op == VsockOp::response);
 }
 
-TEST_CASE("vsock: reset_connections ends them and sends the event") {
-  Open t;
+TEST_CASE_TEMPLATE("vsock: reset_connections ends them and sends the event", Bus, OnMmio, OnPci) {
+  ConnectedVsockGuestOn<Bus> t;
   t.device().reset_connections();
   CHECK(t.device().connections() == 0);
   t.settle();
@@ -308,8 +310,9 @@ TEST_CASE("vsock: reset_connections ends them and sends the event") {
   CHECK(t.wait_packet()->op == VsockOp::rst);
 }
 
-TEST_CASE("vsock: a restored device resets the transport and goes on with new ports") {
-  Open t;
+TEST_CASE_TEMPLATE("vsock: a restored device resets the transport and goes on with new ports", Bus,
+                   OnMmio, OnPci) {
+  ConnectedVsockGuestOn<Bus> t;
   t.device().connect(77, [](Result<Fd>) {});
   const uint32_t before = t.wait_packet()->src_port;
   t.transport->pause();
@@ -328,7 +331,7 @@ TEST_CASE("vsock: a restored device resets the transport and goes on with new po
     CHECK_FALSE(t.event.take_used());
   }
   SUBCASE("the clone has none of its connections") {
-    t.transport = t.make_transport({});
+    t.renew({});
     REQUIRE(t.transport->restore(*in, 0));
     CHECK_FALSE(t.event.take_used());
     CHECK(t.device().connections() == 0);
@@ -344,8 +347,9 @@ TEST_CASE("vsock: a restored device resets the transport and goes on with new po
   }
 }
 
-TEST_CASE("vsock: what the guest asks for waits until it has handled the transport reset") {
-  Open t;
+TEST_CASE_TEMPLATE("vsock: what the guest asks for waits until it has handled the transport reset",
+                   Bus, OnMmio, OnPci) {
+  ConnectedVsockGuestOn<Bus> t;
   // As in Linux: with others there, the buffer of a handled event comes back without a kick.
   for (uint16_t i = 1; i < 8; ++i) {
     t.event.describe(i, {VsockGuest::kEventData + 8u * i, 8, kWrite});
@@ -361,7 +365,7 @@ TEST_CASE("vsock: what the guest asks for waits until it has handled the transpo
   REQUIRE(in);
   std::vector<Fd> accepted;
   const auto restore = [&](vmm::VsockLimits limits) {
-    t.transport = t.make_transport(limits);
+    t.renew(limits);
     REQUIRE(t.transport->restore(*in, 0));
     t.device().listen(kListened, [&](Fd fd) { accepted.push_back(std::move(fd)); });
     t.transport->resume();

@@ -24,34 +24,36 @@ inline size_t write_some(const base::Fd& fd, std::string_view data) {
 }
 
 // A guest that has opened one connection to a host port.
-struct ConnectedVsockGuest : VsockGuest {
+template <class Bus>
+struct ConnectedVsockGuestOn : VsockGuestOn<Bus> {
   static constexpr uint32_t kHostPort = 1024;
   static constexpr uint32_t kGuestPort = 5000;
 
-  explicit ConnectedVsockGuest(vmm::VsockLimits limits = {}, uint32_t guest_room = 64 * 1024,
-                               sys::Loop::Backend backend = sys::Loop::Backend::automatic)
-      : VsockGuest(limits, kSize, backend) {
-    device().listen(kHostPort, [this](base::Fd fd) { host = std::move(fd); });
-    auto request = header(vmm::VsockOp::request, kGuestPort, kHostPort);
+  explicit ConnectedVsockGuestOn(vmm::VsockLimits limits = {}, uint32_t guest_room = 64 * 1024,
+                                 sys::Loop::Backend backend = sys::Loop::Backend::automatic)
+      : VsockGuestOn<Bus>(limits, VsockGuestOn<Bus>::kSize, backend) {
+    this->device().listen(kHostPort, [this](base::Fd fd) { host = std::move(fd); });
+    auto request = this->header(vmm::VsockOp::request, kGuestPort, kHostPort);
     request.buf_alloc = guest_room;
-    send(request);
-    const auto answer = wait_packet();
+    this->send(request);
+    const auto answer = this->wait_packet();
     REQUIRE(answer);
     CHECK(answer->op == vmm::VsockOp::response);
     CHECK(answer->src_port == kHostPort);
     CHECK(answer->dst_port == kGuestPort);
-    settle();
+    this->settle();
     REQUIRE(host);
   }
   void send_op(vmm::VsockOp op, std::string_view data = {}) {
-    send(op, kGuestPort, kHostPort, data);
+    this->send(op, kGuestPort, kHostPort, data);
   }
   void send_shutdown(uint32_t flags) {
-    auto shutdown = header(vmm::VsockOp::shutdown, kGuestPort, kHostPort);
+    auto shutdown = this->header(vmm::VsockOp::shutdown, kGuestPort, kHostPort);
     shutdown.flags = flags;
-    send(shutdown);
+    this->send(shutdown);
   }
   base::Fd host;
 };
+using ConnectedVsockGuest = ConnectedVsockGuestOn<OnMmio>;
 
 }  // namespace microvm::test

@@ -24,8 +24,11 @@ struct VsockPacket {
   std::string data;
 };
 
-class VsockGuest {
+// Behind either transport.
+template <class Bus>
+class VsockGuestOn : public Bus {
  public:
+  using Bus::transport;
   static constexpr uint16_t kSize = 16;
   static constexpr uint32_t kBufferBytes = 4096;
   static constexpr uint64_t kRxData = 0x100000;
@@ -41,12 +44,12 @@ class VsockGuest {
     std::unique_ptr<sys::Loop> loop;
   };
 
-  explicit VsockGuest(vmm::VsockLimits limits = {}, uint16_t receive_buffers = kSize,
-                      sys::Loop::Backend backend = sys::Loop::Backend::automatic)
-      : VsockGuest({.loop = std::move(*sys::Loop::create(backend))}, limits, receive_buffers) {}
-  VsockGuest(Ground ground, vmm::VsockLimits limits, uint16_t receive_buffers)
+  explicit VsockGuestOn(vmm::VsockLimits limits = {}, uint16_t receive_buffers = kSize,
+                        sys::Loop::Backend backend = sys::Loop::Backend::automatic)
+      : VsockGuestOn({.loop = std::move(*sys::Loop::create(backend))}, limits, receive_buffers) {}
+  VsockGuestOn(Ground ground, vmm::VsockLimits limits, uint16_t receive_buffers)
       : memory(std::move(ground.memory)), loop(std::move(ground.loop)) {
-    transport = make_transport(limits);
+    renew(limits);
     start_driver(*transport, kFeatures, {&rx, &tx, &event});
     for (uint16_t i = 0; i < receive_buffers; ++i) offer_receive_buffer(i);
     event.describe(0, {kEventData, 8, kWrite});
@@ -54,8 +57,9 @@ class VsockGuest {
     kick(rx, 0, 0);
     kick(event, 2, 0);
   }
-  ~VsockGuest() {
+  ~VsockGuestOn() {
     if (transport) transport->pause();
+    transport.reset();
   }
 
   // Ends the device. The rings are as in new memory.
@@ -67,9 +71,9 @@ class VsockGuest {
     return {std::move(memory), std::move(loop)};
   }
 
-  std::unique_ptr<vmm::MmioTransport> make_transport(vmm::VsockLimits limits) {
-    return std::make_unique<vmm::MmioTransport>(
-        memory, *loop, irq, std::make_unique<vmm::VsockDevice>(*loop, limits), base::LogSink());
+  // A new device, in place of the one there is.
+  void renew(vmm::VsockLimits limits) {
+    this->put(memory, *loop, std::make_unique<vmm::VsockDevice>(*loop, limits), base::LogSink());
   }
   vmm::VsockDevice& device() { return static_cast<vmm::VsockDevice&>(transport->device()); }
 
@@ -165,14 +169,13 @@ class VsockGuest {
 
   vmm::GuestMemory memory;
   std::unique_ptr<sys::Loop> loop;
-  CountingIrq irq;
   MockRing rx{memory, 0x10000, kSize};
   MockRing tx{memory, 0x20000, kSize};
   MockRing event{memory, 0x30000, kSize};
-  std::unique_ptr<vmm::MmioTransport> transport;
 
  private:
   uint16_t tx_slot_ = 0;
 };
+using VsockGuest = VsockGuestOn<OnMmio>;
 
 }  // namespace microvm::test

@@ -57,8 +57,8 @@ struct Connecting : VsockGuest {
 
 }  // namespace
 
-TEST_CASE("vsock: the guest connects and bytes go both ways") {
-  Open t;
+TEST_CASE_TEMPLATE("vsock: the guest connects and bytes go both ways", Bus, OnMmio, OnPci) {
+  ConnectedVsockGuestOn<Bus> t;
   t.send_op(VsockOp::rw, "hello host");
   CHECK(read_some(t.host) == "hello host");
   CHECK(write_some(t.host, "hello guest") == 11);
@@ -128,8 +128,8 @@ TEST_CASE("vsock: the host's connect is refused, times out, has no driver, is on
   }
 }
 
-TEST_CASE("vsock: 1 MiB to the host through a small window") {
-  Open t({.window_bytes = 8192});
+TEST_CASE_TEMPLATE("vsock: 1 MiB to the host through a small window", Bus, OnMmio, OnPci) {
+  ConnectedVsockGuestOn<Bus> t({.window_bytes = 8192});
   const std::string data = pattern(1 << 20);
   std::string got;
   size_t sent = 0;
@@ -152,9 +152,9 @@ TEST_CASE("vsock: 1 MiB to the host through a small window") {
   CHECK((got == data));
 }
 
-TEST_CASE("vsock: 1 MiB to the guest through a small credit") {
+TEST_CASE_TEMPLATE("vsock: 1 MiB to the guest through a small credit", Bus, OnMmio, OnPci) {
   constexpr uint32_t kRoom = 6000;
-  Open t({}, kRoom);
+  ConnectedVsockGuestOn<Bus> t({}, kRoom);
   const std::string data = pattern(1 << 20);
   std::string got;
   size_t written = 0;
@@ -229,8 +229,9 @@ TEST_CASE("vsock: a host that stops reading costs one window, and overspending t
   }
 }
 
-TEST_CASE("vsock: without receive buffers data waits, and goes on when there are some") {
-  VsockGuest t({}, 1);
+TEST_CASE_TEMPLATE("vsock: without receive buffers data waits, and goes on when there are some",
+                   Bus, OnMmio, OnPci) {
+  VsockGuestOn<Bus> t({}, 1);
   Fd host;
   t.device().listen(kListened, [&](Fd fd) { host = std::move(fd); });
   t.send(VsockOp::request, kGuestPort, kListened);
