@@ -11,6 +11,7 @@
 #include "microvm/cancel.hpp"
 #include "microvm/error.hpp"
 #include "microvm/hooks.hpp"
+#include "microvm/network.hpp"
 
 namespace microvm {
 

@@ -219,18 +219,28 @@ void WorkerProcess::keep_logs() {
   files_.kept_logs = memory_file();
 }
 
+namespace {
+
+std::vector<wire::DiskSpec> specs_of(const WorkerProcess::Disks& disks) {
+  std::vector<wire::DiskSpec> specs(disks.size());
+  for (size_t i = 0; i < disks.size(); ++i) specs[i].read_only = disks[i].size() == 1;
+  return specs;
+}
+
+}  // namespace
+
 wire::Message WorkerProcess::boot(const Code& guest, bool dies_with_owner, const Disks& disks) {
   const auto kernel = guest.elf();
   const auto initramfs = memory_file("nothing a tiny guest would look at");
   wire::BootRequest request{
-      .cmdline = "quiet", .attachment = {"tiny", dies_with_owner}, .disks = {}};
+      .cmdline = "quiet", .attachment = {"tiny", dies_with_owner}, .disks = specs_of(disks)};
   const auto fds = wire::pack({kernel.get(), initramfs.get(), vm_fds(disks)}, request);
   return owner_.call(request, fds).message;
 }
 
 wire::Message WorkerProcess::restore(int memory_fd, int state_fd, bool dies_with_owner,
                                      const Disks& disks, const std::vector<int>& overlays) {
-  wire::RestoreRequest request{.attachment = {"clone", dies_with_owner}, .disks = {}};
+  wire::RestoreRequest request{.attachment = {"clone", dies_with_owner}, .disks = specs_of(disks)};
   const auto fds = wire::pack({memory_fd, state_fd, vm_fds(disks), overlays, {}}, request);
   return owner_.call(request, fds).message;
 }

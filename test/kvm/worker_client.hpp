@@ -119,7 +119,7 @@ class WorkerProcess {
   [[nodiscard]] ControlClient connect() const;
 
   void shape(const TinyShape& shape = {});
-  // A disk: its layers, base first, the last of them writable.
+  // A disk: its layers, base first, the last of them writable. One of a base alone is read-only.
   using Disks = std::vector<std::vector<int>>;
   wire::Message boot(const Code& guest, bool dies_with_owner = true, const Disks& disks = {});
   wire::Message restore(int memory_fd, int state_fd, bool dies_with_owner = true,

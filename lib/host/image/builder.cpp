@@ -109,6 +109,8 @@ class Builder {
     machine_.memory_bytes = options_.memory_bytes;
     machine_.vcpus = options_.vcpus;
     if (kernel->manifest.virtio_pci) machine_.transport = wire::TransportKind::pci;
+    manifest_.modules_disk = kernel->manifest.modules_disk;
+    if (manifest_.modules_disk) machine_.modules_disk = kernel->path(*manifest_.modules_disk);
     machine_.read_only_layers = {base_image->path(base_image->manifest.disk)};
 
     manifest_.info.config = std::move(plan.config);

@@ -239,6 +239,7 @@ struct VmStepRunner::Files {
   explicit Files(TempEntry entry) : scratch(std::move(entry)) {}
   Result<void> make_scratch_files();
   Result<void> open_read_only_layers(const BuildMachine& machine);
+  Result<void> open_modules_disk(const BuildMachine& machine);
 
   [[nodiscard]] wire::VmFds<int> vm_fds() const {
     wire::VmFds<int> fds{.listener = listener.get(),
@@ -248,7 +249,13 @@ struct VmStepRunner::Files {
                          .disks = {{}},
                          .leases = {}};
     for (const base::Fd& layer : layers) fds.disks[0].push_back(layer.get());
+    if (modules_disk) fds.disks.push_back({modules_disk.get()});
     return fds;
+  }
+  [[nodiscard]] std::vector<wire::DiskSpec> disk_specs() const {
+    std::vector<wire::DiskSpec> disks = {{}};
+    if (modules_disk) disks.push_back({.read_only = true});
+    return disks;
   }
   [[nodiscard]] wire::BootFds<int> boot_fds() const {
     return {.vmlinux = first.get(), .initramfs = second.get(), .vm = vm_fds()};
@@ -269,6 +276,7 @@ struct VmStepRunner::Files {
   base::Fd kernel_log;
   base::Fd app_log;
   std::vector<base::Fd> layers;
+  base::Fd modules_disk;  // if the kernel has one
 };
 
 Result<void> VmStepRunner::Files::make_scratch_files() {
@@ -296,6 +304,11 @@ Result<void> VmStepRunner::Files::open_read_only_layers(const BuildMachine& mach
   return {};
 }
 
+Result<void> VmStepRunner::Files::open_modules_disk(const BuildMachine& machine) {
+  if (machine.modules_disk.empty()) return {};
+  return open_into(machine.modules_disk, O_RDONLY, modules_disk);
+}
+
 Result<VmStepRunner::Files> VmStepRunner::open_boot_files(const Store& store,
                                                           const BuildMachine& machine) {
   // Kernels stand in directories named by their digests.
@@ -309,6 +322,7 @@ Result<VmStepRunner::Files> VmStepRunner::open_boot_files(const Store& store,
   if (ok) ok = make_initramfs_file(*kernel, files.second);
   if (ok) ok = files.make_scratch_files();
   if (ok) ok = files.open_read_only_layers(machine);
+  if (ok) ok = files.open_modules_disk(machine);
   if (ok) ok = open_into(machine.writable_layer, O_RDWR, top);
   if (!ok) return base::fail(ok.error());
   files.layers.push_back(std::move(top));
@@ -325,6 +339,7 @@ Result<VmStepRunner::Files> VmStepRunner::open_snapshot_files(const Store& store
   if (ok) ok = open_into(snapshot.state, O_RDONLY, files.second);
   if (ok) ok = files.make_scratch_files();
   if (ok) ok = files.open_read_only_layers(machine);
+  if (ok) ok = files.open_modules_disk(machine);
   if (!ok) return base::fail(ok.error());
   auto top = files.scratch.create_file("disk.layer");
   if (!top) return base::fail(top.error());
@@ -338,7 +353,7 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
                                                          const Limits& limits) {
   const Shape shape{.memory_bytes = machine.memory_bytes,
                     .vcpus = static_cast<uint16_t>(machine.vcpus),
-                    .disks = 1,
+                    .disks = static_cast<uint16_t>(machine.modules_disk.empty() ? 1 : 2),
                     .transport = machine.transport};
   const Stopwatch clock;
   auto taken = take_worker(*host_, shape, limits, clock);
@@ -365,8 +380,9 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::boot(const BuildMachine& machi
   const Limits limits(call_limits, kBootLimit);
   auto files = open_boot_files(host_->store, machine);
   if (!files) return base::fail(files.error());
-  wire::BootRequest request{
-      .cmdline = cmdline_here(machine.transport), .attachment = attachment(), .disks = {}};
+  wire::BootRequest request{.cmdline = cmdline_here(machine.transport),
+                            .attachment = attachment(),
+                            .disks = files->disk_specs()};
   const std::vector<int> fds = wire::pack(files->boot_fds(), request);
   return launch(machine, std::move(*files), std::move(request), fds, limits);
 }
@@ -377,7 +393,7 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::restore(const BuildMachine& ma
   const Limits limits(call_limits, kBootLimit);
   auto files = open_snapshot_files(host_->store, machine, snapshot);
   if (!files) return base::fail(files.error());
-  wire::RestoreRequest request{.attachment = attachment(), .disks = {}};
+  wire::RestoreRequest request{.attachment = attachment(), .disks = files->disk_specs()};
   const std::vector<int> fds = wire::pack(files->restore_fds(), request);
   return launch(machine, std::move(*files), std::move(request), fds, limits);
 }

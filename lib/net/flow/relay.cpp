@@ -1,0 +1,178 @@
+#include "net/flow/relay.hpp"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "net/flow/listeners.hpp"
+
+namespace microvm::net {
+namespace {
+
+constexpr uint64_t kChunkBytes = 256 * 1024;
+constexpr int kChunksPerTurn = 4;  // others are to have theirs
+constexpr size_t kMostFirstBytes = 16 * 1024;
+constexpr unsigned kSplice = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
+
+int error_of(int socket) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  return ::getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
+}
+
+void set_option(int socket, int level, int option, int value) {
+  ::setsockopt(socket, level, option, &value, sizeof value);
+}
+
+}  // namespace
+
+Relay::Relay(sys::Loop& loop, PipeStock& pipes, Pace& pace, base::Fd guest, base::Fd outside,
+             Callbacks callbacks)
+    : loop_(loop),
+      pipes_(pipes),
+      pace_(pace),
+      callbacks_(std::move(callbacks)),
+      guest_{std::move(guest)},
+      outside_{std::move(outside)} {
+  // What is put together to packets was so by who sent it.
+  for (Side* side : {&guest_, &outside_}) {
+    set_option(side->socket.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+    side->watch = loop_.watch(side->socket.get(), POLLIN,
+                              [this, side](uint32_t events) { on_events(*side, events); });
+  }
+}
+
+Relay::~Relay() {
+  for (const Side* side : {&guest_, &outside_}) loop_.unwatch(side->watch);
+  for (Direction* direction : {&from_guest_, &to_guest_}) {
+    if (direction->pace_waiter != 0) pace_.cancel(direction->pace_waiter);
+    if (direction->pipe.in && direction->in_pipe == 0) pipes_.give_back(std::move(direction->pipe));
+  }
+}
+
+void Relay::reset() {
+  for (const Side* side : {&guest_, &outside_}) {
+    const linger now{1, 0};
+    ::setsockopt(side->socket.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  }
+}
+
+void Relay::on_events(Side& side, uint32_t events) {
+  if ((events & (POLLERR | POLLHUP)) != 0) {
+    if (const int error = error_of(side.socket.get()); error != 0) return finish(error);
+  }
+  guest_has_news_ = &side == &guest_ && (events & POLLIN) != 0;
+  step();
+}
+
+void Relay::step() {
+  for (Direction* direction : {&from_guest_, &to_guest_}) {
+    if (const int error = pump(*direction); error != 0) return finish(error);
+  }
+  if (from_guest_.done && to_guest_.done) return finish(0);
+  watch_again();
+}
+
+int Relay::pump(Direction& direction) {
+  for (int chunk = 0; chunk < kChunksPerTurn && !direction.done; ++chunk) {
+    if (direction.in_pipe == 0) {
+      if (const int error = fill(direction); error != 0) return error;
+    }
+    if (direction.in_pipe == 0) break;
+    if (const int error = drain(direction); error != 0) return error;
+    if (direction.in_pipe != 0) break;
+  }
+  if (direction.in_pipe == 0 && direction.pipe.in) pipes_.give_back(std::move(direction.pipe));
+  return 0;
+}
+
+// Into the pipe, which is empty.
+int Relay::fill(Direction& direction) {
+  if (direction.pace_waiter != 0) return 0;
+  if (&direction == &from_guest_ && !may_pass()) return refused_ ? EACCES : 0;
+  const uint64_t allowed = pace_.allowed();
+  if (allowed == 0) {
+    wait_for_pace(direction);
+    return 0;
+  }
+  if (!direction.pipe.in) direction.pipe = pipes_.take();
+  if (!direction.pipe.in) return EMFILE;
+  const ssize_t got = ::splice(direction.from.socket.get(), nullptr, direction.pipe.in.get(),
+                               nullptr, std::min(allowed, kChunkBytes), kSplice);
+  if (got < 0) return errno == EAGAIN || errno == EINTR ? 0 : errno;
+  direction.in_pipe = static_cast<size_t>(got);
+  if (got != 0) return 0;
+  direction.done = true;
+  // One that is gone already is seen by its own events.
+  ::shutdown(direction.to.socket.get(), SHUT_WR);
+  return 0;
+}
+
+int Relay::drain(Direction& direction) {
+  while (direction.in_pipe != 0) {
+    const ssize_t put = ::splice(direction.pipe.out.get(), nullptr, direction.to.socket.get(),
+                                 nullptr, direction.in_pipe, kSplice);
+    if (put < 0) return errno == EAGAIN || errno == EINTR ? 0 : errno;
+    const auto moved = static_cast<size_t>(put);
+    direction.in_pipe -= moved;
+    direction.bytes += moved;
+    pace_.spend(moved);
+    callbacks_.moved(&direction == &from_guest_ ? FlowBytes{moved, 0} : FlowBytes{0, moved});
+  }
+  return 0;
+}
+
+void Relay::wait_for_pace(Direction& direction) {
+  direction.pace_waiter = pace_.wait([this, &direction] {
+    direction.pace_waiter = 0;
+    step();
+  });
+}
+
+// What the guest sent stays in its socket until it was judged, and is only looked at: the next look
+// is due when there is more of it (SO_RCVLOWAT).
+bool Relay::may_pass() {
+  if (!callbacks_.first_bytes) return true;
+  if (!guest_has_news_) return false;
+  guest_has_news_ = false;
+  std::vector<uint8_t> bytes(kMostFirstBytes);
+  const int socket = guest_.socket.get();
+  const ssize_t got = ::recv(socket, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (got < 0) return false;
+  const auto seen = static_cast<size_t>(got);
+  const NameAnswer answer = callbacks_.first_bytes(FrameView(bytes).first(seen).subspan(peeked_));
+  // No more than before, though the socket is readable: the guest has ended it.
+  refused_ = answer == NameAnswer::refuse || (answer == NameAnswer::more && seen == peeked_) ||
+             (answer == NameAnswer::more && seen == kMostFirstBytes);
+  peeked_ = seen;
+  if (answer == NameAnswer::more) {
+    set_option(socket, SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(seen + 1));
+  }
+  if (answer != NameAnswer::allow) return false;
+  set_option(socket, SOL_SOCKET, SO_RCVLOWAT, 1);
+  callbacks_.first_bytes = nullptr;
+  return true;
+}
+
+void Relay::watch_again() {
+  const auto wanted = [](const Direction& from, const Direction& to) {
+    const bool reads = !from.done && from.in_pipe == 0 && from.pace_waiter == 0;
+    return static_cast<uint32_t>((reads ? POLLIN : 0) | (to.in_pipe != 0 ? POLLOUT : 0));
+  };
+  loop_.rearm(guest_.watch, wanted(from_guest_, to_guest_));
+  loop_.rearm(outside_.watch, wanted(to_guest_, from_guest_));
+}
+
+void Relay::finish(int error) {
+  if (error != 0) reset();
+  const auto ended = std::move(callbacks_.ended);  // this may be gone before it returns
+  ended(error);
+}
+
+}  // namespace microvm::net

@@ -1,0 +1,76 @@
+// The bytes of one flow, between the guest's socket and the one outside, by splice(2): they do not
+// come into this process. Each direction ends by itself.
+#pragma once
+
+#include <functional>
+
+#include "net/flow/flow_log.hpp"
+#include "net/flow/pace.hpp"
+#include "net/flow/packet.hpp"
+#include "net/flow/pipe_stock.hpp"
+#include "sys/loop.hpp"
+
+namespace microvm::net {
+
+enum class NameAnswer : uint8_t { more, refuse, allow };
+
+class Relay {
+ public:
+  struct Callbacks {
+    // For good, with an errno when something went wrong; the relay may be gone when it returns.
+    std::function<void(int error)> ended;
+    std::function<void(FlowBytes moved)> moved;
+    // Given: nothing of the guest passes until this says so of what it sent first, which it is
+    // given piece by piece.
+    std::function<NameAnswer(FrameView news)> first_bytes;
+  };
+  // Both sockets are connected and non-blocking.
+  Relay(sys::Loop& loop, PipeStock& pipes, Pace& pace, base::Fd guest, base::Fd outside,
+        Callbacks callbacks);
+  ~Relay();
+  Relay(const Relay&) = delete;
+  Relay& operator=(const Relay&) = delete;
+
+  // Both sides see a reset.
+  void reset();
+  [[nodiscard]] FlowBytes bytes() const { return {from_guest_.bytes, to_guest_.bytes}; }
+
+ private:
+  struct Side {
+    base::Fd socket;
+    sys::Loop::WatchId watch = 0;
+  };
+  struct Direction {
+    Side& from;
+    Side& to;
+    Pipe pipe{};
+    size_t in_pipe = 0;
+    uint64_t bytes = 0;
+    bool done = false;  // nothing comes any more, and the other side was told
+    Pace::Waiter pace_waiter = 0;
+  };
+
+  void on_events(Side& side, uint32_t events);
+  void step();
+  [[nodiscard]] int pump(Direction& direction);
+  [[nodiscard]] int fill(Direction& direction);
+  [[nodiscard]] int drain(Direction& direction);
+  void wait_for_pace(Direction& direction);
+  [[nodiscard]] bool may_pass();
+  void watch_again();
+  void finish(int error);
+
+  sys::Loop& loop_;
+  PipeStock& pipes_;
+  Pace& pace_;
+  Callbacks callbacks_;
+  Side guest_;
+  Side outside_;
+  Direction from_guest_{guest_, outside_};
+  Direction to_guest_{outside_, guest_};
+  size_t peeked_ = 0;
+  bool guest_has_news_ = false;
+  bool refused_ = false;
+};
+
+}  // namespace microvm::net
