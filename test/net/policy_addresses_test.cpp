@@ -53,7 +53,7 @@ Fate fate_of(NetworkUnderTest& network, const AddressRow& row, uint16_t guest_po
 void check_all(const std::vector<std::string>& rules, Otherwise otherwise,
                const std::vector<AddressRow>& rows) {
   if (!enter_test_host()) return;
-  NetworkUnderTest network({setup_of(rules, otherwise), {}});
+  NetworkUnderTest network({.setup = setup_of(rules, otherwise)});
   uint16_t guest_port = 20'000;
   for (const AddressRow& row : rows) {
     CAPTURE(row.to);
@@ -149,9 +149,9 @@ TEST_CASE("policy: the same with IPv6, and with IPv4 inside of it") {
 }
 
 TEST_CASE("policy: rules by address, protocol and port; the first that fits counts") {
-  check_all({"allow tcp 10.1.0.0/16 80-90", "deny any 10.0.0.0/8", "allow udp 192.168.7.53/32 53-53",
-             "allow any link-local", "deny any 198.51.100.0/24", "deny icmp internet",
-             "allow any fd00::/8", "deny any ::/0"},
+  check_all({"allow tcp 10.1.0.0/16 80-90", "deny any 10.0.0.0/8",
+             "allow udp 192.168.7.53/32 53-53", "allow any link-local", "deny any 198.51.100.0/24",
+             "deny icmp internet", "allow any fd00::/8", "deny any ::/0"},
             Otherwise::internet,
             {
                 {"10.1.2.3", kLetOut, FlowProtocol::tcp, 80},
@@ -201,7 +201,7 @@ TEST_CASE("policy: nothing but what is allowed, and everything but what is denie
 
 TEST_CASE("policy: addresses that the host gets while it runs are its own") {
   if (!enter_test_host()) return;
-  NetworkUnderTest network({setup_of({}, Otherwise::internet), {}});
+  NetworkUnderTest network({.setup = setup_of({}, Otherwise::internet)});
   CHECK(fate_of(network, {"203.0.113.77", kLetOut}, 30'000) == kLetOut);
   CHECK(fate_of(network, {"2001:db8:77::1", kLetOut}, 30'001) == kLetOut);
   net::space::NetlinkBatch batch;

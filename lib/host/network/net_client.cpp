@@ -62,10 +62,11 @@ Result<std::optional<NetClient>> NetClient::connect(const std::filesystem::path&
   return base::fail(code, std::string(kNetProcess) + ": " + socket.error().message);
 }
 
-Result<wire::NetMessage> NetClient::receive() {
+Result<std::optional<wire::NetMessage>> NetClient::receive() {
   const auto message =
       sys::receive_message(socket_.get(), {.bytes = wire::kMaxNetMessage, .fds = 0});
   if (!message) {
+    if (message.error().code == ErrorCode::busy) return std::nullopt;
     if (message.error().code != ErrorCode::vm_gone) return base::fail(message.error());
     return base::fail(ErrorCode::vm_gone, std::string(kNetProcess) + " has ended");
   }
@@ -77,7 +78,7 @@ Result<wire::NetMessage> NetClient::receive() {
   }
   if (!decoded) return net_protocol_failure();
   if (const auto* error = std::get_if<wire::NetError>(&*decoded)) return net_failure(*error);
-  return decoded;
+  return std::move(*decoded);
 }
 
 Result<wire::NetMessage> NetClient::ask(const wire::NetMessage& request, std::span<const int> fds,
@@ -86,7 +87,8 @@ Result<wire::NetMessage> NetClient::ask(const wire::NetMessage& request, std::sp
   if (!sent) return base::fail(sent.error());
   for (;;) {
     auto reply = receive();
-    if (reply || reply.error().code != ErrorCode::busy) return reply;
+    if (!reply) return base::fail(reply.error());
+    if (*reply) return std::move(**reply);
     if (auto ok = limits.wait(socket_.get(), POLLIN, what); !ok) return base::fail(ok.error());
   }
 }
@@ -108,15 +110,14 @@ Result<void> NetClient::begin_flow_log() {
 
 Result<wire::FlowRecord> NetClient::next_flow() {
   for (;;) {
-    auto message = receive();
-    if (!message && message.error().code == ErrorCode::busy) {
-      return Limits::would_block("read the flows");
-    }
-    if (!message) return base::fail(message.error());
-    if (auto* record = std::get_if<wire::FlowRecord>(&*message)) return std::move(*record);
+    auto received = receive();
+    if (!received) return base::fail(received.error());
+    if (!*received) return Limits::would_block("read the flows");
+    wire::NetMessage& message = **received;
+    if (auto* record = std::get_if<wire::FlowRecord>(&message)) return std::move(*record);
     // An answer that says no more than yes, and what a newer one tells besides.
-    const bool is_passed_over = std::holds_alternative<wire::NetOk>(*message) ||
-                                std::holds_alternative<wire::UnknownNetMessage>(*message);
+    const bool is_passed_over = std::holds_alternative<wire::NetOk>(message) ||
+                                std::holds_alternative<wire::UnknownNetMessage>(message);
     if (!is_passed_over) return net_protocol_failure();
   }
 }

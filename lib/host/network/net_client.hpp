@@ -32,7 +32,8 @@ class NetClient {
 
  private:
   explicit NetClient(base::Fd socket) : socket_(std::move(socket)) {}
-  Result<wire::NetMessage> receive();
+  // Empty: nothing is there now.
+  Result<std::optional<wire::NetMessage>> receive();
   Result<wire::NetMessage> ask(const wire::NetMessage& request, std::span<const int> fds,
                                const Limits& limits, std::string_view what);
 

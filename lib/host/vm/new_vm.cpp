@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "host/network/setup_file.hpp"
+#include "host/network/user_network.hpp"
 #include "host/store/json_fields.hpp"
 #include "host/store/rfc3339.hpp"
 #include "sys/file.hpp"
@@ -85,6 +86,15 @@ Result<base::Fd> tap_of(const VmNetwork& network, const TapOptions& options) {
   return network.tap.empty() ? adopt_tap(options.fd) : open_tap(network.tap);
 }
 
+// Where it is asked for, and not only what there is by default: then it is in the way of nothing
+// that the guest does without it.
+Result<void> check_network_here(Core& core, NetworkMode asked) {
+  if (asked != NetworkMode::user || core.has_user_network) return {};
+  if (auto ok = check_user_network(try_user_network()); !ok) return ok;
+  core.has_user_network = true;
+  return {};
+}
+
 // Others find it and reach its guest only when the hold is gone.
 struct Launched {
   std::shared_ptr<Vm::Impl> vm;
@@ -104,6 +114,9 @@ Result<Launched> launch(const std::shared_ptr<Core>& core, const NewVm& what) {
   const auto network = choose_network(options.network, shape.nets != 0,
                                       manifest.info.name + ":" + manifest.info.version);
   if (!network) return base::fail(network.error());
+  if (auto ok = check_network_here(*core, options.network.mode); !ok) {
+    return base::fail(ok.error());
+  }
   auto tap = tap_of(network->network, options.network.tap);
   if (!tap) return base::fail(tap.error());
   if (core->pool_size > 0) core->pool->keep(shape, core->pool_size);

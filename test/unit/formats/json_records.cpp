@@ -55,6 +55,12 @@ Format vm_record() {
   sample.machine_id = std::string(32, 'a');
   sample.boot_id = std::string(36, 'b');
   sample.idle.idle_after = std::chrono::seconds(30);
+  sample.network = {.mode = NetworkMode::tap,
+                    .tap = "tap0",
+                    .mac = "02:00:5e:10:00:01",
+                    .addresses = {"192.0.2.7/24"},
+                    .gateways = {"192.0.2.1"},
+                    .dns = {"192.0.2.1"}};
   return record("vm.json", host::encode_record(sample), host::parse_record, host::encode_record);
 }
 
