@@ -15,7 +15,6 @@
 
 #include "sys/socket.hpp"
 #include "wire/net.hpp"
-#include "wire/net_starter.hpp"
 
 namespace microvm::vmm::control {
 namespace {
@@ -154,12 +153,14 @@ class Starter {
     OneFd asked;
     if (!receive_one(channel_, asked, MSG_DONTWAIT)) return end_program();
     if (asked.fd >= 0) ::close(asked.fd);
-    const char* const path = asked.byte == std::byte{wire::kAskResolvConf} ? "/etc/resolv.conf"
-                             : asked.byte == std::byte{wire::kAskHosts}    ? "/etc/hosts"
-                                                                           : nullptr;
+    const char* const path = asked.byte == std::byte(wire::StarterRequest::resolv_conf)
+                                 ? "/etc/resolv.conf"
+                             : asked.byte == std::byte(wire::StarterRequest::hosts) ? "/etc/hosts"
+                                                                                    : nullptr;
+    errno = EINVAL;
     const int file =
         path != nullptr ? ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) : -1;
-    send_one(channel_, asked.byte, file);
+    send_one(channel_, file >= 0 ? std::byte{0} : std::byte(errno), file);
     if (file >= 0) ::close(file);
   }
 

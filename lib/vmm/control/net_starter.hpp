@@ -5,7 +5,7 @@
 // A start is one message of one byte with one fd, the end of the net wire that microvm-net gets as
 // its kNetWorkerFd; one that runs still is killed first. Its kNetHomeFd is the directory that came
 // over the home socket, from the library, in one message; that is looked for at the first start.
-// Its kNetStarterFd leads here, for it may open no file (wire/net_starter.hpp).
+// Its kNetStarterFd leads here, for it may open no file (wire::StarterRequest).
 #pragma once
 
 #include <string>

@@ -18,7 +18,6 @@
 #include "sys/socket.hpp"
 #include "vmm/virtio/net_frame.hpp"
 #include "wire/net.hpp"
-#include "wire/net_starter.hpp"
 
 using namespace microvm;
 
@@ -71,11 +70,10 @@ void serve(int tap) {
 }
 
 void ask_for_files() {
-  const std::byte asked{wire::kAskResolvConf};
+  const auto asked = std::byte(wire::StarterRequest::resolv_conf);
   static_cast<void>(sys::send_message(wire::kNetStarterFd, std::span(&asked, 1)));
   auto got = sys::receive_message(wire::kNetStarterFd);
-  if (!got || got->bytes != wire::Bytes{asked})
-    return put("resolv.conf", wire::as_bytes("no answer"));
+  if (!got || got->bytes.size() != 1) return put("resolv.conf", wire::as_bytes("no answer"));
   if (got->fds.empty()) return put("resolv.conf", wire::as_bytes("no file"));
   put("resolv.conf", read_all(got->fds[0].get()));
 }
