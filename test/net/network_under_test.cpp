@@ -37,7 +37,14 @@ net::space::NetPrefix prefix_of(const Address& address, uint8_t bits) {
   return {{address.begin(), address.end()}, bits};
 }
 
-// As the agent does it inside.
+std::string make_home() {
+  std::string name = (std::filesystem::temp_directory_path() / "microvm-net-XXXXXX").string();
+  REQUIRE(::mkdtemp(name.data()) != nullptr);
+  return name;
+}
+
+}  // namespace
+
 Result<net::space::Tap> set_up_guest() {
   static_cast<void>(net::space::set_sysctl("net/ipv6/conf/default/accept_dad", "0"));
   auto tap = net::space::make_tap("eth0");
@@ -52,14 +59,6 @@ Result<net::space::Tap> set_up_guest() {
   if (auto ok = batch.run(); !ok) return base::fail(ok.error());
   return tap;
 }
-
-std::string make_home() {
-  std::string name = (std::filesystem::temp_directory_path() / "microvm-net-XXXXXX").string();
-  REQUIRE(::mkdtemp(name.data()) != nullptr);
-  return name;
-}
-
-}  // namespace
 
 wire::NetworkRule prefix_rule(wire::Verdict verdict, const std::string& prefix,
                               std::vector<wire::PortRange> ports) {

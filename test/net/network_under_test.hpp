@@ -30,6 +30,9 @@ wire::NetworkRule prefix_rule(wire::Verdict verdict, const std::string& prefix,
                               std::vector<wire::PortRange> ports = {});
 wire::NetworkSetup allow_all();
 
+// The guest's side in the namespace of this thread, as the agent does it inside.
+Result<net::space::Tap> set_up_guest();
+
 class NetworkUnderTest {
  public:
   // In the test host: see enter_test_host().

@@ -5,8 +5,7 @@
 // A start is one message of one byte with one fd, the end of the net wire that microvm-net gets as
 // its kNetWorkerFd; one that runs still is killed first. Its kNetHomeFd is the directory that came
 // over the home socket, from the library, in one message; that is looked for at the first start.
-// Its kNetStarterFd leads here: a StarterRequest in a message of one byte is answered with one
-// byte, 0 and an fd or else an errno, for it may open no file.
+// Its kNetStarterFd leads here, for it may open no file (wire::StarterRequest).
 #pragma once
 
 #include <string>
