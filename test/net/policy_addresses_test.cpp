@@ -149,9 +149,9 @@ TEST_CASE("policy: the same with IPv6, and with IPv4 inside of it") {
 }
 
 TEST_CASE("policy: rules by address, protocol and port; the first that fits counts") {
-  check_all({"allow tcp 10.1.0.0/16 80-90", "deny any 10.0.0.0/8", "allow udp 192.168.7.53/32 53-53",
-             "allow any link-local", "deny any 198.51.100.0/24", "deny icmp internet",
-             "allow any fd00::/8", "deny any ::/0"},
+  check_all({"allow tcp 10.1.0.0/16 80-90", "deny any 10.0.0.0/8",
+             "allow udp 192.168.7.53/32 53-53", "allow any link-local", "deny any 198.51.100.0/24",
+             "deny icmp internet", "allow any fd00::/8", "deny any ::/0"},
             Otherwise::internet,
             {
                 {"10.1.2.3", kLetOut, FlowProtocol::tcp, 80},
