@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 #include "net/flow/address.hpp"
 #include "net/flow/packet.hpp"
@@ -184,7 +185,7 @@ void NetworkUnderTest::send_as_guest(std::span<const uint8_t> frame) {
                           return first->protocol == wire::FlowProtocol::udp &&
                                  pair.guest == first->guest && pair.remote == first->remote;
                         });
-  if (!first || admitted) return send_past_the_worker(frame);
+  if (!first || admitted || bad_worker_) return send_past_the_worker(frame);
   const auto* bytes = reinterpret_cast<const std::byte*>(frame.data());
   static_cast<void>(sys::send_message(
       wire_.get(), wire::encode_net(wire::FirstPacket{{bytes, bytes + frame.size()}})));
@@ -210,6 +211,15 @@ void NetworkUnderTest::from_wire() {
 
 void NetworkUnderTest::write_resolv_conf(const std::string& text) {
   REQUIRE(sys::write_file_atomic(home_fd_.get(), "resolv.conf", std::as_bytes(std::span(text))));
+}
+
+long NetworkUnderTest::resident_kib() const {
+  std::ifstream file("/proc/" + std::to_string(process_.pid()) + "/status");
+  for (std::string word; file >> word;) {
+    long kib = 0;
+    if (word == "VmRSS:" && file >> kib) return kib;
+  }
+  return 0;
 }
 
 void NetworkUnderTest::serve_as_starter() {

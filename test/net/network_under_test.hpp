@@ -63,6 +63,9 @@ class NetworkUnderTest {
   void send_past_the_worker(std::span<const uint8_t> frame);
   // As the worker knows them, once they are so many or after a while.
   [[nodiscard]] size_t pairs_admitted(size_t expected);
+  // From now on the worker hands nothing over.
+  void pass_all_to_the_tap() { bad_worker_ = true; }
+  [[nodiscard]] long resident_kib() const;
   // The worker's end.
   void let_worker_die();
   [[nodiscard]] const std::string& home() const { return home_; }
@@ -89,6 +92,7 @@ class NetworkUnderTest {
   net::space::Tap guest_tap_;
   std::mutex mutex_;
   std::vector<wire::UdpPair> admitted_;
+  std::atomic<bool> bad_worker_ = false;
   sys::EventFd end_;
   std::thread carrier_;
 };
