@@ -218,8 +218,9 @@ void NetworkUnderTest::serve_as_starter() {
   if (!request) return;
   const auto file = sys::open_at(home_fd_.get(), "resolv.conf", O_RDONLY);
   const int fd = file ? file->get() : -1;
+  const std::byte opened{};
   static_cast<void>(
-      sys::send_message(starter_.get(), request->bytes, std::span(&fd, file ? 1 : 0)));
+      sys::send_message(starter_.get(), std::span(&opened, 1), std::span(&fd, file ? 1 : 0)));
 }
 
 size_t NetworkUnderTest::pairs_admitted(size_t expected) {

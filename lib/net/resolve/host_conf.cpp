@@ -9,7 +9,7 @@
 
 #include "sys/file.hpp"
 #include "sys/socket.hpp"
-#include "wire/net_starter.hpp"
+#include "wire/net.hpp"
 
 namespace microvm::net {
 namespace {
@@ -50,15 +50,15 @@ void HostConf::look_again() {
   const auto now = std::chrono::steady_clock::now();
   if (!starter_ || now - asked_at_ < kAskAtMostEvery) return;
   asked_at_ = now;
-  const std::byte request{wire::kAskResolvConf};
+  const std::byte request{static_cast<uint8_t>(wire::StarterRequest::resolv_conf)};
   static_cast<void>(sys::send_message(starter_.get(), std::span(&request, 1)));
 }
 
 void HostConf::receive() {
   auto received = sys::receive_message(starter_.get(), {16, 1});
-  if (!received && received.error().code == ErrorCode::busy) return;
-  if (!received) return close();
-  if (received->fds.size() == 1) take_file(received->fds[0].get());
+  // Gone: what is known stays. (It would end us for a channel that we close.)
+  if (!received && received.error().code == ErrorCode::vm_gone) return close();
+  if (received && received->fds.size() == 1) take_file(received->fds[0].get());
 }
 
 void HostConf::take_file(int fd) {

@@ -18,7 +18,7 @@ namespace microvm::net {
 class HostConf {
  public:
   using Changed = std::function<void(const ResolvConf& conf)>;
-  // `starter`: the channel of wire/net_starter.hpp.
+  // `starter`: see wire::StarterRequest.
   HostConf(sys::Loop& loop, base::Fd starter, ResolvConf known, Changed changed);
   ~HostConf();
   HostConf(const HostConf&) = delete;
