@@ -76,7 +76,7 @@ class Attempt {
     }
     return arrived(text.size()) == text ? End::passes : end_of_silence();
   }
-  bool is_over() { return receive_text(guest_.get()).empty(); }
+  bool is_over() { return becomes_readable(guest_.get()) && receive_text(guest_.get()).empty(); }
   [[nodiscard]] const base::Fd& guest() const { return guest_; }
   [[nodiscard]] const base::Fd& server() const { return server_; }
 
@@ -177,6 +177,8 @@ TEST_CASE("policy: allowed names, and what else a flow could show") {
           {"HTTP without Host", kOrg, 80, "GET / HTTP/1.0\r\n\r\n", End::silenced},
           {"two Hosts", kOrg, 80, "GET / HTTP/1.1\r\nHost: example.org\r\nHost: other.org\r\n\r\n",
            End::silenced},
+          {"two Hosts, the other way round", kOrg, 80,
+           "GET / HTTP/1.1\r\nHost: other.org\r\nHost: example.org\r\n\r\n", End::silenced},
           {"target and Host differ", kOrg, 80,
            "GET http://other.org/ HTTP/1.1\r\nHost: example.org\r\n\r\n", End::silenced},
           {"a proxy's request", kOrg, 80,

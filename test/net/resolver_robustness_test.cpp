@@ -179,6 +179,7 @@ TEST_CASE("resolver: what a guest sends that is no question is answered or ignor
   const base::Fd stream = network.guest_socket(SocketType::tcp4);
   REQUIRE(network.connect_guest(stream.get(), net::resolver_endpoint(false, 53)) == 0);
   send_text(stream.get(), "\xff\xff" + std::string(2000, 'x'));
+  REQUIRE(becomes_readable(stream.get()));
   CHECK(receive_text(stream.get()).empty());
   const auto good = ask_as_guest(network, "good.example", net::dns::kTypeA);
   REQUIRE(good);
