@@ -53,7 +53,7 @@ Fate fate_of(NetworkUnderTest& network, const AddressRow& row, uint16_t guest_po
 void check_all(const std::vector<std::string>& rules, Otherwise otherwise,
                const std::vector<AddressRow>& rows) {
   if (!enter_test_host()) return;
-  NetworkUnderTest network({setup_of(rules, otherwise), {}});
+  NetworkUnderTest network({.setup = setup_of(rules, otherwise)});
   uint16_t guest_port = 20'000;
   for (const AddressRow& row : rows) {
     CAPTURE(row.to);
@@ -201,7 +201,7 @@ TEST_CASE("policy: nothing but what is allowed, and everything but what is denie
 
 TEST_CASE("policy: addresses that the host gets while it runs are its own") {
   if (!enter_test_host()) return;
-  NetworkUnderTest network({setup_of({}, Otherwise::internet), {}});
+  NetworkUnderTest network({.setup = setup_of({}, Otherwise::internet)});
   CHECK(fate_of(network, {"203.0.113.77", kLetOut}, 30'000) == kLetOut);
   CHECK(fate_of(network, {"2001:db8:77::1", kLetOut}, 30'001) == kLetOut);
   net::space::NetlinkBatch batch;
