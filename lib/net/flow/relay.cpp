@@ -51,6 +51,8 @@ Relay::Relay(sys::Loop& loop, PipeStock& pipes, Pace& pace, base::Fd guest, base
   // What is put together to packets was so by who sent it.
   for (Side* side : {&guest_, &outside_}) {
     set_option(side->socket.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+    // Urgent bytes in their place: what is looked at is then what goes out.
+    set_option(side->socket.get(), SOL_SOCKET, SO_OOBINLINE, 1);
     side->watch = loop_.watch(side->socket.get(), POLLIN,
                               [this, side](uint32_t events) { on_events(*side, events); });
   }
@@ -76,6 +78,7 @@ void Relay::on_events(Side& side, uint32_t events) {
     if (const int error = error_of(side.socket.get()); error != 0) return finish(error);
   }
   guest_has_news_ = &side == &guest_ && (events & POLLIN) != 0;
+  (&side == &guest_ ? from_guest_ : to_guest_).reported = (events & POLLIN) != 0;
   step();
 }
 
@@ -114,13 +117,22 @@ int Relay::fill(Direction& direction) {
   if (!direction.pipe.in) return EMFILE;
   const ssize_t got = ::splice(direction.from.socket.get(), nullptr, direction.pipe.in.get(),
                                nullptr, std::min(allowed, most), kSplice);
-  if (got < 0) return errno == EAGAIN || errno == EINTR ? 0 : errno;
-  direction.in_pipe = static_cast<size_t>(got);
-  if (got != 0) return 0;
+  if (got < 0 && errno != EAGAIN && errno != EINTR) return errno;
+  direction.in_pipe = got > 0 ? static_cast<size_t>(got) : take_urgent_byte(direction);
+  direction.reported = false;
+  if (got < 0 || direction.in_pipe != 0) return 0;
   direction.done = true;
   // One that is gone already is seen by its own events.
   ::shutdown(direction.to.socket.get(), SHUT_WR);
   return 0;
+}
+
+// splice() finds nothing before an urgent byte, though the socket is readable.
+size_t Relay::take_urgent_byte(Direction& direction) {
+  char byte = 0;
+  if (!direction.reported) return 0;
+  if (::recv(direction.from.socket.get(), &byte, 1, MSG_DONTWAIT) != 1) return 0;
+  return ::write(direction.pipe.in.get(), &byte, 1) == 1 ? 1 : 0;
 }
 
 int Relay::drain(Direction& direction) {
@@ -160,6 +172,11 @@ void Relay::look() {
   const ssize_t got = ::recv(socket, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
   if (got < 0) return;
   const auto known = static_cast<size_t>(looked_at_ - from_guest_.bytes);
+  // An urgent byte that came later, among those that were seen, ends what can be looked at.
+  if (static_cast<size_t>(got) < known) {
+    passage_.is_refused = true;
+    return;
+  }
   const FrameView news = FrameView(bytes).first(static_cast<size_t>(got)).subspan(known);
   if (!news.empty()) passage_ = callbacks_.passage(news);
   looked_at_ += news.size();

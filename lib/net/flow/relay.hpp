@@ -51,7 +51,8 @@ class Relay {
     Pipe pipe{};
     size_t in_pipe = 0;
     uint64_t bytes = 0;
-    bool done = false;  // nothing comes any more, and the other side was told
+    bool reported = false;  // as readable, and nothing was read since
+    bool done = false;      // nothing comes any more, and the other side was told
     Pace::Waiter pace_waiter = 0;
   };
 
@@ -59,6 +60,7 @@ class Relay {
   void step();
   [[nodiscard]] int pump(Direction& direction);
   [[nodiscard]] int fill(Direction& direction);
+  static size_t take_urgent_byte(Direction& direction);
   [[nodiscard]] int drain(Direction& direction);
   void wait_for_pace(Direction& direction);
   [[nodiscard]] uint64_t may_pass();
