@@ -151,3 +151,50 @@ TEST_CASE("TCP: the side that does not read holds the other one up") {
   }
   CHECK(arrived == sent);
 }
+
+TEST_CASE("TCP: urgent bytes are bytes like others, and end nothing") {
+  if (!enter_test_host()) return;
+  NetworkUnderTest network;
+  const auto there = endpoint("93.184.216.34", 80);
+  const base::Fd listener = listen_tcp(there);
+  const base::Fd guest = network.guest_socket(SocketType::tcp4);
+  REQUIRE(network.connect_guest(guest.get(), there) == 0);
+  const base::Fd server = accept_one(listener);
+  send_text(guest.get(), "a");
+  REQUIRE(::send(guest.get(), "b", 1, MSG_OOB) == 1);
+  send_text(guest.get(), "c");
+  std::string arrived;
+  while (arrived.size() < 3) {
+    const std::string text = receive_text(server.get());
+    if (text.empty()) break;
+    arrived += text;
+  }
+  CHECK(arrived == "abc");
+  send_text(server.get(), "still there");
+  CHECK(receive_text(guest.get()) == "still there");
+}
+
+TEST_CASE("TCP: an urgent mark in a request whose name is looked at does no harm") {
+  if (!enter_test_host()) return;
+  wire::NetworkSetup setup = allow_all();
+  wire::NetworkRule rule;
+  rule.target = wire::NetworkRule::Target::domain;
+  rule.domain = "evil.example";
+  setup.rules.push_back(rule);
+  NetworkUnderTest network({.setup = setup});
+  const auto there = endpoint("93.184.216.34", 80);
+  const base::Fd listener = listen_tcp(there);
+  for (int i = 0; i < 5; ++i) {
+    const base::Fd guest = network.guest_socket(SocketType::tcp4);
+    REQUIRE(network.connect_guest(guest.get(), there) == 0);
+    const base::Fd server = accept_one(listener);
+    send_text(guest.get(), "GET / HTTP/1.1\r\nHo");
+    ::usleep(20'000);
+    // The mark is behind what was seen; then again, before what follows.
+    ::send(guest.get(), "s", 1, MSG_OOB | MSG_NOSIGNAL);
+    ::send(guest.get(), "t", 1, MSG_OOB | MSG_NOSIGNAL);
+    ::send(guest.get(), ": evil.example\r\n\r\n", 18, MSG_NOSIGNAL);
+    CHECK(receive_text(server.get()).find("evil") == std::string::npos);
+  }
+  CHECK(network.status().flows == 5);
+}

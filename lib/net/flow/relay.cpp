@@ -30,6 +30,14 @@ void set_option(int socket, int level, int option, int value) {
   ::setsockopt(socket, level, option, &value, sizeof value);
 }
 
+// Nothing comes any more behind what is there.
+bool has_ended(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  return ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+         info.tcpi_state != TCP_ESTABLISHED;
+}
+
 }  // namespace
 
 Relay::Relay(sys::Loop& loop, PipeStock& pipes, Pace& pace, base::Fd guest, base::Fd outside,
@@ -43,6 +51,8 @@ Relay::Relay(sys::Loop& loop, PipeStock& pipes, Pace& pace, base::Fd guest, base
   // What is put together to packets was so by who sent it.
   for (Side* side : {&guest_, &outside_}) {
     set_option(side->socket.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+    // Urgent bytes in their place: what is looked at is then what goes out.
+    set_option(side->socket.get(), SOL_SOCKET, SO_OOBINLINE, 1);
     side->watch = loop_.watch(side->socket.get(), POLLIN,
                               [this, side](uint32_t events) { on_events(*side, events); });
   }
@@ -68,6 +78,7 @@ void Relay::on_events(Side& side, uint32_t events) {
     if (const int error = error_of(side.socket.get()); error != 0) return finish(error);
   }
   guest_has_news_ = &side == &guest_ && (events & POLLIN) != 0;
+  (&side == &guest_ ? from_guest_ : to_guest_).reported = (events & POLLIN) != 0;
   step();
 }
 
@@ -95,7 +106,8 @@ int Relay::pump(Direction& direction) {
 // Into the pipe, which is empty.
 int Relay::fill(Direction& direction) {
   if (direction.pace_waiter != 0) return 0;
-  if (&direction == &from_guest_ && !may_pass()) return refused_ ? EACCES : 0;
+  const uint64_t most = &direction == &from_guest_ ? may_pass() : kChunkBytes;
+  if (most == 0) return passage_.is_refused ? EACCES : 0;
   const uint64_t allowed = pace_.allowed();
   if (allowed == 0) {
     wait_for_pace(direction);
@@ -104,14 +116,23 @@ int Relay::fill(Direction& direction) {
   if (!direction.pipe.in) direction.pipe = pipes_.take();
   if (!direction.pipe.in) return EMFILE;
   const ssize_t got = ::splice(direction.from.socket.get(), nullptr, direction.pipe.in.get(),
-                               nullptr, std::min(allowed, kChunkBytes), kSplice);
-  if (got < 0) return errno == EAGAIN || errno == EINTR ? 0 : errno;
-  direction.in_pipe = static_cast<size_t>(got);
-  if (got != 0) return 0;
+                               nullptr, std::min(allowed, most), kSplice);
+  if (got < 0 && errno != EAGAIN && errno != EINTR) return errno;
+  direction.in_pipe = got > 0 ? static_cast<size_t>(got) : take_urgent_byte(direction);
+  direction.reported = false;
+  if (got < 0 || direction.in_pipe != 0) return 0;
   direction.done = true;
   // One that is gone already is seen by its own events.
   ::shutdown(direction.to.socket.get(), SHUT_WR);
   return 0;
+}
+
+// splice() finds nothing before an urgent byte, though the socket is readable.
+size_t Relay::take_urgent_byte(Direction& direction) {
+  char byte = 0;
+  if (!direction.reported) return 0;
+  if (::recv(direction.from.socket.get(), &byte, 1, MSG_DONTWAIT) != 1) return 0;
+  return ::write(direction.pipe.in.get(), &byte, 1) == 1 ? 1 : 0;
 }
 
 int Relay::drain(Direction& direction) {
@@ -135,29 +156,39 @@ void Relay::wait_for_pace(Direction& direction) {
   });
 }
 
-// What the guest sent stays in its socket until it was judged, and is only looked at: the next look
-// is due when there is more of it (SO_RCVLOWAT).
-bool Relay::may_pass() {
-  if (!callbacks_.first_bytes) return true;
-  if (!guest_has_news_) return false;
+// How many bytes of the guest's next may go out now. What may not stays in its socket, and is only
+// looked at.
+uint64_t Relay::may_pass() {
+  if (callbacks_.passage && guest_has_news_ && passage_.bytes == from_guest_.bytes) look();
+  if (!callbacks_.passage) return kChunkBytes;
+  return std::min(passage_.bytes - from_guest_.bytes, kChunkBytes);
+}
+
+// The next look is due when there is more than now (SO_RCVLOWAT).
+void Relay::look() {
   guest_has_news_ = false;
   std::vector<uint8_t> bytes(kMostFirstBytes);
   const int socket = guest_.socket.get();
   const ssize_t got = ::recv(socket, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
-  if (got < 0) return false;
-  const auto seen = static_cast<size_t>(got);
-  const NameAnswer answer = callbacks_.first_bytes(FrameView(bytes).first(seen).subspan(peeked_));
-  // No more than before, though the socket is readable: the guest has ended it.
-  refused_ = answer == NameAnswer::refuse || (answer == NameAnswer::more && seen == peeked_) ||
-             (answer == NameAnswer::more && seen == kMostFirstBytes);
-  peeked_ = seen;
-  if (answer == NameAnswer::more) {
-    set_option(socket, SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(seen + 1));
+  if (got < 0) return;
+  const auto known = static_cast<size_t>(looked_at_ - from_guest_.bytes);
+  // An urgent byte that came later, among those that were seen, ends what can be looked at.
+  if (static_cast<size_t>(got) < known) {
+    passage_.is_refused = true;
+    return;
   }
-  if (answer != NameAnswer::allow) return false;
-  set_option(socket, SOL_SOCKET, SO_RCVLOWAT, 1);
-  callbacks_.first_bytes = nullptr;
-  return true;
+  const FrameView news = FrameView(bytes).first(static_cast<size_t>(got)).subspan(known);
+  if (!news.empty()) passage_ = callbacks_.passage(news);
+  looked_at_ += news.size();
+  // The end, with nothing before it, may go out; what was begun and not finished may not.
+  const bool is_end = news.empty() && has_ended(socket);
+  if (is_end && known == 0) passage_.is_free = true;
+  const bool is_stuck =
+      static_cast<size_t>(got) == bytes.size() && passage_.bytes == from_guest_.bytes;
+  if ((is_end && known != 0) || is_stuck) passage_.is_refused = true;
+  if (passage_.is_free) callbacks_.passage = nullptr;
+  const uint64_t left = passage_.is_free ? 0 : looked_at_ - passage_.bytes;
+  set_option(socket, SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(left + 1));
 }
 
 void Relay::watch_again() {
