@@ -50,7 +50,7 @@ TEST_CASE("TCP: what is refused outside is refused for the guest, at once") {
 
 TEST_CASE("TCP: what a rule denies never leaves") {
   if (!enter_test_host()) return;
-  NetworkOptions options{allow_all(), {}};
+  NetworkOptions options{.setup = allow_all()};
   options.setup.rules.push_back(prefix_rule(wire::Verdict::deny, "93.184.216.0/24"));
   NetworkUnderTest network(options);
   const auto there = endpoint("93.184.216.34", 80);

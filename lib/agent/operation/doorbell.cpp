@@ -40,6 +40,7 @@ Outcome<void> take_identity(Guest& guest, Channel& channel) {
   microvm_agent_Ready ready = microvm_agent_Ready_init_zero;
   const int64_t begin_us = monotonic_us();
   apply_identity(guest.root_fd, identity);
+  guest.network.apply(identity);
   const int64_t applied_us = monotonic_us();
   guest.freezer.thaw();
   ready.identity_us = static_cast<uint32_t>(applied_us - begin_us);

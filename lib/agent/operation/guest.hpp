@@ -6,6 +6,7 @@
 #include "agent/base/activity_counters.hpp"
 #include "agent/clone/freezer.hpp"
 #include "agent/files/change_memory.hpp"
+#include "agent/network/guest_network.hpp"
 #include "agent/program/app_log.hpp"
 #include "agent/program/command.hpp"
 #include "agent/session/session_table.hpp"
@@ -21,6 +22,7 @@ struct Guest {
   ExecTable execs;
   ActivityCounters activity;
   ChangeMemory changes;
+  GuestNetwork network;
   void (*end_machine)(Guest&) = nullptr;   // after the image's command has ended
   void (*stop_machine)(Guest&) = nullptr;  // the command first, then the machine
 };

@@ -46,6 +46,7 @@ Outcome<ListFrames> read_exec_request(Channel& channel, const FrameHeader& heade
   program.user = request.user;
   program.timeout_ms = request.timeout_ms;
   program.stdin_open = request.stdin_open;
+  program.no_network = request.no_network;
   program.session = {.id = request.id,
                      .keep = request.keep,
                      .detached = request.detached,

@@ -25,6 +25,7 @@ struct Program {
   std::string user;
   uint32_t timeout_ms = 0;  // 0: none
   bool stdin_open = false;
+  bool no_network = false;  // but a loopback of its own
   SessionRequest session;
 };
 

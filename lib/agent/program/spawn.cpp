@@ -11,13 +11,14 @@
 
 #include <csignal>
 
+#include "agent/network/loopback.hpp"
 #include "agent/program/file_limit.hpp"
 #include "base/close_on_exec.hpp"
 
 namespace microvm::agent {
 namespace {
 
-enum class Step : int { set_up, identity, cwd, exec, interpreter };
+enum class Step : int { set_up, network, identity, cwd, exec, interpreter };
 
 // What the child tells through a pipe that exec closes.
 struct Report {
@@ -35,6 +36,7 @@ struct Plan {
   const char* cwd = "/";
   User user;
   Streams streams;
+  bool no_network = false;
   int report_fd = -1;
 };
 
@@ -58,6 +60,7 @@ Plan make_plan(const Program& program, User user, const Streams& streams) {
   if (!program.cwd.empty()) plan.cwd = program.cwd.c_str();
   plan.user = std::move(user);
   plan.streams = streams;
+  plan.no_network = program.no_network;
   return plan;
 }
 
@@ -125,6 +128,7 @@ bool is_absence(int error) {
   if (setsid() < 0 || !set_streams(plan.streams)) give_up(plan, Step::set_up);
   allow_oom_kill();
   restore_file_limit();
+  if (plan.no_network && !enter_empty_network()) give_up(plan, Step::network);
   if (!become(plan.user)) give_up(plan, Step::identity);
   if (chdir("/") != 0 || chdir(plan.cwd) != 0) give_up(plan, Step::cwd);
   execute(plan);
@@ -153,6 +157,8 @@ SpawnFailure describe(const Program& program, const Report& report) {
   switch (report.step) {
     case Step::cwd:
       return {126, "cwd \"" + program.cwd + "\": " + reason};
+    case Step::network:
+      return {126, exec + "a network of its own: " + reason};
     case Step::identity:
       return {126, "user \"" + program.user + "\": " + reason};
     case Step::interpreter:

@@ -38,6 +38,7 @@ struct AgentCommand {
   std::string user;
   uint32_t timeout_ms = 0;
   bool stdin_open = false;
+  bool no_network = false;  // of a guest of this library only: an older agent does not know it
 };
 
 // A program whose handle is a client of it.

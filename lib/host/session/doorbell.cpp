@@ -69,6 +69,7 @@ Result<void> Doorbell::send_identity() {
   if (auto ok = set_text(message.hostname, identity_.hostname, "hostname"); !ok) return ok;
   if (auto ok = set_text(message.machine_id, identity_.machine_id, "machine id"); !ok) return ok;
   if (auto ok = set_text(message.boot_id, identity_.boot_id, "boot id"); !ok) return ok;
+  if (auto ok = set_network(message, identity_.network); !ok) return ok;
   set_seed_and_clock(message, identity_.seed);
   // Some hundred bytes into an empty socket: this does not wait.
   const Limits limits({}, std::chrono::seconds(1));

@@ -207,6 +207,7 @@ Result<CommandFrames> CommandFrames::make(const AgentCommand& command, size_t ma
   if (!ok) return base::fail(ok.error());
   request.timeout_ms = command.timeout_ms;
   request.stdin_open = command.stdin_open;
+  request.no_network = command.no_network;
   auto arguments = string_list(command.argv, "arguments", max_list_bytes);
   if (!arguments) return base::fail(arguments.error());
   auto environment = string_list(command.env, "an environment", max_list_bytes);

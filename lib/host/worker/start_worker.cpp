@@ -36,6 +36,7 @@ wire::RestoreFds<int> restore_fds(const ImageFiles& image, const StartPoint& poi
   add_fds(layers, image.layers);
   add_fds(layers, point.layers);
   layers.push_back(vm.layer.get());
+  if (image.modules_disk) fds.vm.disks.push_back({image.modules_disk.get()});
   if (has_working_set(image, point)) fds.working_set = image.working_set.get();
   if (vm.kept_logs) fds.vm.kept_logs = vm.kept_logs.get();
   fds.vm.leases = {image.image.in_use.get(), image.base.in_use.get()};
@@ -56,7 +57,7 @@ Result<void> send_home(base::Fd starter, int home) {
 Shape shape_of(const ImageManifest& manifest) {
   return {.memory_bytes = manifest.info.memory_bytes,
           .vcpus = static_cast<uint16_t>(manifest.info.vcpus),
-          .disks = 1,
+          .disks = static_cast<uint16_t>(manifest.modules_disk ? 2 : 1),
           .nets = manifest.nets,
           .transport = manifest.transport};
 }
@@ -87,6 +88,7 @@ Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start) {
   wire::RestoreRequest request;
   request.attachment = {start.record.id, start.record.dies_with_owner};
   request.disks = {{.hold_when_full = true}};
+  if (start.image.modules_disk) request.disks.push_back({.read_only = true});
   const bool is_user = start.record.network.mode == NetworkMode::user;
   if (is_user) request.network = wire::NetworkKind::user;
   auto to_pack = restore_fds(start.image, start.point, start.files);

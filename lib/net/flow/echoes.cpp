@@ -11,7 +11,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kIcmp = wire::FlowProtocol::icmp;
 constexpr std::chrono::seconds kEchoSweep{10};
 constexpr int kRepliesPerTurn = 16;
 
@@ -54,19 +53,19 @@ void Echoes::request(const Packet& packet) {
 
 Echoes::Echo* Echoes::open(const Packet& packet) {
   const FlowKey key{packet.guest.port, packet.remote};
-  auto admitted = admission_.admit(kIcmp, packet.remote);
+  auto admitted = admission_.admit(wire::FlowProtocol::icmp, packet.remote);
   if (!admitted) {
     link_.answer(unreachable(packet, Unreachable::prohibited));
     return nullptr;
   }
   Echo echo{std::move(*admitted), open_ping(packet.remote), 0, {}};
   if (!echo.socket) {
-    admission_.failed(kIcmp, packet.remote, echo.admitted.judgement, errno);
+    admission_.failed(echo.admitted, errno);
     link_.answer(unreachable(packet, Unreachable::host));
     return nullptr;
   }
   echo.watch = loop_.watch(echo.socket.get(), POLLIN, [this, key](uint32_t) { answer(key); });
-  admission_.opened(kIcmp, packet.remote, echo.admitted.judgement);
+  admission_.opened(echo.admitted);
   sweep_later();
   return &echoes_.add(key, std::move(echo), Clock::now());
 }
@@ -92,12 +91,12 @@ void Echoes::forget(const FlowKey& key) {
   const auto echo = echoes_.take(key);
   if (!echo) return;
   loop_.unwatch(echo->watch);
-  admission_.ended(kIcmp, key.remote, echo->admitted.judgement, echo->bytes);
+  admission_.ended(echo->admitted, echo->bytes);
 }
 
 void Echoes::judge_again() {
   for (const FlowKey& key : echoes_.keys()) {
-    if (!admission_.may_stay(echoes_.find(key)->admitted, kIcmp, key.remote)) forget(key);
+    if (!admission_.judge_again(echoes_.find(key)->admitted)) forget(key);
   }
 }
 

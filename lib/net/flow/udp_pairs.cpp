@@ -9,7 +9,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kUdp = wire::FlowProtocol::udp;
 constexpr std::chrono::seconds kUdpSweep{5};
 constexpr std::chrono::seconds kIdleEnoughToGo{5};
 constexpr size_t kLongestDatagram = 65'536;
@@ -45,7 +44,7 @@ void UdpPairs::first_packet(const Packet& packet, FrameView frame) {
   // It was sent before the worker knew.
   if (pairs_.find(key) != nullptr) return link_.let_in(frame);
   make_room();
-  auto admitted = admission_.admit(kUdp, packet.remote);
+  auto admitted = admission_.admit(wire::FlowProtocol::udp, packet.remote);
   if (!admitted) return link_.answer(unreachable(packet, Unreachable::prohibited));
   open(packet, frame, std::move(*admitted));
 }
@@ -67,7 +66,7 @@ void UdpPairs::open(const Packet& packet, FrameView frame, Admitted admitted) {
   pair.outside.watch =
       loop_.watch(pair.outside.socket.get(), POLLIN, [this, key](uint32_t) { to_guest(key); });
   const Pair& kept = pairs_.add(key, std::move(pair), Clock::now());
-  admission_.opened(kUdp, packet.remote, kept.admitted.judgement);
+  admission_.opened(kept.admitted);
   sweep_later();
   tell_({true, packet.guest, packet.remote});
   link_.let_in(frame);
@@ -76,9 +75,9 @@ void UdpPairs::open(const Packet& packet, FrameView frame, Admitted admitted) {
 void UdpPairs::refuse(const Packet& packet, const Admitted& admitted, int error) {
   const bool is_limit = error == EMFILE || error == ENFILE;
   if (is_limit) {
-    admission_.refused_by_limit(kUdp, packet.remote, admitted.judgement, kNoMoreFiles);
+    admission_.refused_by_limit(admitted, kNoMoreFiles);
   } else {
-    admission_.failed(kUdp, packet.remote, admitted.judgement, error);
+    admission_.failed(admitted, error);
   }
   link_.answer(unreachable(packet, Unreachable::host));
 }
@@ -143,12 +142,12 @@ void UdpPairs::forget(const FlowKey& key) {
   loop_.unwatch(pair->inside.watch);
   loop_.unwatch(pair->outside.watch);
   tell_({false, guest_endpoint(!is_ipv4(key.remote), key.guest_port), key.remote});
-  admission_.ended(kUdp, key.remote, pair->admitted.judgement, pair->bytes);
+  admission_.ended(pair->admitted, pair->bytes);
 }
 
 void UdpPairs::judge_again() {
   for (const FlowKey& key : pairs_.keys()) {
-    if (!admission_.may_stay(pairs_.find(key)->admitted, kUdp, key.remote)) forget(key);
+    if (!admission_.judge_again(pairs_.find(key)->admitted)) forget(key);
   }
 }
 

@@ -107,6 +107,7 @@ Format kernel_manifest() {
   sample.imported_ms = 1764500000000;
   sample.vmlinux = {"vmlinux", 100, 100, kDigest};
   sample.modules = {{"00-a.ko", 10, 10, kDigest}};
+  sample.modules_disk = {{"modules.ext4", 4096, 4096, kDigest}};
   return record("kernel manifest.json", encode_whole(sample), host::parse_kernel_manifest,
                 encode_whole<host::KernelManifest>);
 }
@@ -146,6 +147,7 @@ Format image_manifest() {
   sample.working_set = FileRecord{"working_set", 100, 100, kDigest};
   sample.form = host::ImageForm::packed;
   sample.memory_raw_bytes = 512u << 20;
+  sample.modules_disk = {{"modules.ext4", 4096, 4096, kDigest}};
   return record("image manifest.json", encode_whole(sample), host::parse_image_manifest,
                 encode_whole<host::ImageManifest>);
 }

@@ -101,3 +101,43 @@ TEST_CASE("identities are never the same") {
   CHECK(one->seed != two->seed);
   CHECK(one->boot_id[14] == '4');
 }
+
+TEST_CASE("the network of an identity goes to the agent, what is too much of it does not") {
+  GuestNetwork network;
+  microvm_agent_Identity message{};
+  REQUIRE(set_network(message, network));
+  CHECK(message.network == microvm_agent_Identity_Network_AS_IT_IS);
+
+  network.kind = GuestNetwork::Kind::tap;
+  network.mac = {2, 0, 0, 0, 0, 9};
+  network.addresses = {{{192, 0, 2, 7}, 24}, {IpAddressBytes(16, 0xfd), 64}};
+  network.gateways = {{192, 0, 2, 1}};
+  network.dns = {{192, 0, 2, 53}};
+  network.search = "example.org";
+  message = {};
+  REQUIRE(set_network(message, network));
+  const auto back = decode_message<microvm_agent_Identity>(encode_message(message));
+  REQUIRE(back);
+  CHECK(back->network == microvm_agent_Identity_Network_TAP);
+  CHECK(back->mac.size == 6);
+  CHECK(back->mac.bytes[5] == 9);
+  REQUIRE(back->addresses_count == 2);
+  CHECK(back->addresses[0].address.size == 4);
+  CHECK(back->addresses[0].prefix_bits == 24);
+  CHECK(back->addresses[1].address.size == 16);
+  CHECK(back->gateways_count == 1);
+  CHECK(back->dns[0].bytes[3] == 53);
+  CHECK(std::string(back->search) == "example.org");
+
+  const auto refused = [](GuestNetwork wrong) {
+    microvm_agent_Identity unused{};
+    const auto set = set_network(unused, wrong);
+    return !set && set.error().code == ErrorCode::invalid_argument;
+  };
+  CHECK(refused({.addresses = std::vector<GuestNetwork::Address>(9, {{1, 2, 3, 4}, 8})}));
+  CHECK(refused({.addresses = {{{1, 2, 3, 4}, 33}}}));
+  CHECK(refused({.gateways = {{1, 2, 3}}}));
+  CHECK(refused({.gateways = std::vector<IpAddressBytes>(3, {1, 2, 3, 4})}));
+  CHECK(refused({.dns = std::vector<IpAddressBytes>(9, {1, 2, 3, 4})}));
+  CHECK(refused({.search = std::string(257, 'a')}));
+}
