@@ -16,7 +16,7 @@ namespace {
 
 constexpr const char* kMountPoint = "/sys/fs/cgroup";
 constexpr const char* kProgramGroup = "microvm";
-constexpr size_t kMaxListBytes = 4096;
+constexpr size_t kMaxControllersBytes = 4096;
 
 Outcome<void> mount_cgroups() {
   if (mount("cgroup2", kMountPoint, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
@@ -24,7 +24,7 @@ Outcome<void> mount_cgroups() {
   return {};
 }
 
-Outcome<base::Fd> open_directory(int at, const char* path) {
+Outcome<base::Fd> open_group(int at, const char* path) {
   base::Fd directory(openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory) return fail_errno(path);
   return directory;
@@ -32,7 +32,7 @@ Outcome<base::Fd> open_directory(int at, const char* path) {
 
 // "cpuset cpu io memory pids": one that the kernel does not let go of is not offered.
 void offer_controllers(const base::Fd& root) {
-  const auto list = read_file(root.get(), "cgroup.controllers", kMaxListBytes);
+  const auto list = read_file(root.get(), "cgroup.controllers", kMaxControllersBytes);
   if (!list) return;
   size_t begin = 0;
   while (begin < list->size()) {
@@ -57,10 +57,10 @@ Outcome<void> begin_view_at(const base::Fd& root, const base::Fd& group) {
 
 Outcome<base::Fd> set_up_cgroups() {
   if (auto mounted = mount_cgroups(); !mounted) return fail(mounted.error());
-  auto root = open_directory(AT_FDCWD, kMountPoint);
+  auto root = open_group(AT_FDCWD, kMountPoint);
   if (!root) return root;
   if (mkdirat(root->get(), kProgramGroup, 0755) != 0) return fail_errno(kProgramGroup);
-  auto group = open_directory(root->get(), kProgramGroup);
+  auto group = open_group(root->get(), kProgramGroup);
   if (!group) return group;
   if (auto begun = begin_view_at(*root, *group); !begun) return fail(begun.error());
   offer_controllers(*root);

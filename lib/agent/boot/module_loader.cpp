@@ -6,7 +6,7 @@ namespace {
 // Soft dependencies name others that may have such; circles end here.
 constexpr int kMaxDepth = 6;
 
-std::string_view take_until(std::string_view& text, char end) {
+std::string_view take_part(std::string_view& text, char end) {
   const size_t at = text.find(end);
   const std::string_view part = text.substr(0, at);
   text.remove_prefix(at == std::string_view::npos ? text.size() : at + 1);
@@ -14,12 +14,12 @@ std::string_view take_until(std::string_view& text, char end) {
 }
 
 std::string_view take_line(std::string_view& text) {
-  return take_until(text, '\n');
+  return take_part(text, '\n');
 }
 
 // Of words with one space between them.
 std::string_view take_word(std::string_view& line) {
-  return take_until(line, ' ');
+  return take_part(line, ' ');
 }
 
 char normal(char c) {

@@ -15,7 +15,7 @@ namespace microvm::agent {
 namespace {
 
 constexpr const char* kModulesDevice = "/dev/vdb";
-constexpr size_t kMaxListBytes = 64 * 1024;
+constexpr size_t kMaxDevicesBytes = 64 * 1024;
 
 // As udev's rules have it: these look at who opens them by themselves.
 constexpr const char* kForEverybody[] = {"/dev/fuse", "/dev/net/tun"};
@@ -70,7 +70,7 @@ Outcome<void> mount_modules_disk() {
             "noload") != 0)
     return fail_errno(std::string("mount ") + kModulesDevice + " on " + directory);
   const base::Fd opened(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (const auto list = read_file(opened.get(), "modules.devname", kMaxListBytes))
+  if (const auto list = read_file(opened.get(), "modules.devname", kMaxDevicesBytes))
     make_device_nodes(*list);
   return {};
 }

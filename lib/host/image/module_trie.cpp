@@ -7,8 +7,8 @@ namespace microvm::host {
 
 namespace {
 
-constexpr uint32_t kMagic = 0xb007f457;
-constexpr uint32_t kVersion = 0x00020001;
+constexpr uint32_t kTrieMagic = 0xb007f457;
+constexpr uint32_t kTrieVersion = 0x00020001;
 constexpr uint32_t kHasPrefix = 0x80000000;
 constexpr uint32_t kHasValues = 0x40000000;
 constexpr uint32_t kHasChildren = 0x20000000;
@@ -98,8 +98,8 @@ std::string ModuleTrie::write() const {
   keys.reserve(keys_.size());
   for (const auto& [key, values] : keys_) keys.emplace_back(&key, &values);
   std::string out;
-  append_number(out, kMagic);
-  append_number(out, kVersion);
+  append_number(out, kTrieMagic);
+  append_number(out, kTrieVersion);
   append_number(out, 0);
   uint32_t root = static_cast<uint32_t>(out.size());
   if (!keys.empty()) root = TrieWriter<Key>(out).write(keys.data(), keys.data() + keys.size(), 0);

@@ -1,5 +1,5 @@
 // The data directory: kernels, bases, images, vms, and entries being written.
-//   kernels/<digest>/        vmlinux, NN-name.ko, manifest.json, in-use
+//   kernels/<digest>/        vmlinux, NN-name.ko, modules.ext4, manifest.json, in-use
 //   bases/<digest>/          disk.ext4, manifest.json, in-use
 //   base-names/<name>        the digest a base name means now
 //   images/<name>/<version>/ layers, memory, state, manifest.json, in-use; ('/' in a name is '%')
