@@ -11,6 +11,7 @@
 #include "microvm/cancel.hpp"
 #include "microvm/error.hpp"
 #include "microvm/hooks.hpp"
+#include "microvm/network.hpp"
 
 namespace microvm {
 
@@ -96,6 +97,14 @@ struct BuildOptions {
   uint16_t ready_port = 0;
   std::chrono::milliseconds ready_timeout{60'000};
   Hooks hooks;
+  // Of RUN, of the app until the snapshot, and of the clone that tries it: by default the internet
+  // and nothing of this host or its networks. RUN --network=none has none in any case. Mode tap is
+  // not for builds.
+  NetworkOptions network;
+  // RUN finds the proxy variables of this process (http_proxy, https_proxy, no_proxy, …), as if
+  // they had been given as build arguments. One on this host or in a private network also needs a
+  // rule that allows it.
+  bool host_proxy = false;
   ProgressSink progress;
 };
 

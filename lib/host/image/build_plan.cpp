@@ -325,20 +325,44 @@ class Planner {
   }
 
   Result<void> run() {
-    if (!at_->flags.empty()) return fail("unsupported flag --" + at_->flags.front().name);
     StepCommand step;
+    for (const Flag& flag : at_->flags) {
+      if (auto taken = run_flag(flag, step); !taken) return taken;
+    }
     step.env = plan_.config.env;
     // Build arguments are visible to RUN, but the image's ENV wins and they are not kept.
     for (const std::string& item : args_) {
       const std::string name = item.substr(0, item.find('='));
       if (!find_variable(step.env, name)) step.env.push_back(item);
     }
+    add_proxy(step.env);
     step.cwd = plan_.config.workdir;
     step.user = plan_.config.user;
     const auto script = run_script();
     if (!script) return base::fail(script.error());
     step.argv = at_->exec_form ? at_->args : in_shell(*script);
     add(std::move(step));
+    return {};
+  }
+
+  // As docker has it: these build arguments need no ARG.
+  void add_proxy(std::vector<std::string>& env) const {
+    for (const std::string_view name : kProxyVariables) {
+      const auto given = build_args_.find(std::string(name));
+      if (given != build_args_.end() && !find_variable(env, given->first))
+        env.push_back(given->first + "=" + given->second);
+    }
+  }
+
+  Result<void> run_flag(const Flag& flag, StepCommand& step) const {
+    if (flag.name != "network") return fail("unsupported flag --" + flag.name);
+    const auto value = expanded(flag.value);
+    if (!value) return base::fail(value.error());
+    if (*value != "none" && *value != "default") {
+      return fail("RUN --network is none or default, not \"" + *value +
+                  "\": a build has no other network");
+    }
+    step.no_network = *value == "none";
     return {};
   }
 

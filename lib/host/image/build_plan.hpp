@@ -2,8 +2,10 @@
 // checked, COPY sources are looked up, so that mistakes cost milliseconds.
 #pragma once
 
+#include <array>
 #include <map>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -44,6 +46,11 @@ struct BuildPlan {
 
 inline constexpr const char* kDefaultPath =
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+// Build arguments that each RUN sees as variables, without an ARG.
+inline constexpr std::array<std::string_view, 10> kProxyVariables = {
+    "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "ftp_proxy",
+    "FTP_PROXY",  "no_proxy",   "NO_PROXY",    "all_proxy",   "ALL_PROXY"};
 
 // Errors: syntax or what the context says, always with file:line.
 Result<BuildPlan> plan_build(const Dockerfile& file, const BuildContext& context,

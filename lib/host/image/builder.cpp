@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <span>
 #include <utility>
 
@@ -55,7 +56,22 @@ Result<void> check_options(const BuildOptions& options) {
     return base::fail(ErrorCode::invalid_argument,
                       "vcpus must be between 1 and " + std::to_string(wire::kMaxVcpus));
   }
+  if (options.network.mode == NetworkMode::tap) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "a build has no tap: its network is user or none");
+  }
   return check_hooks(options.hooks);
+}
+
+// What the caller gives counts more.
+std::map<std::string, std::string> build_arguments(const BuildOptions& options) {
+  auto arguments = options.build_args;
+  if (!options.host_proxy) return arguments;
+  for (const std::string_view name : kProxyVariables) {
+    const char* value = std::getenv(std::string(name).c_str());
+    if (value != nullptr) arguments.emplace(name, value);
+  }
+  return arguments;
 }
 
 Result<std::string> read_whole(const fs::path& path) {
@@ -105,10 +121,7 @@ class Builder {
     }
     auto entry = store_.new_entry();
     if (!entry) return base::fail(entry.error());
-    machine_.kernel_dir = kernel->dir;
-    machine_.memory_bytes = options_.memory_bytes;
-    machine_.vcpus = options_.vcpus;
-    if (kernel->manifest.virtio_pci) machine_.transport = wire::TransportKind::pci;
+    if (auto chosen = choose_machine(*kernel); !chosen) return base::fail(chosen.error());
     machine_.read_only_layers = {base_image->path(base_image->manifest.disk)};
 
     manifest_.info.config = std::move(plan.config);
@@ -124,6 +137,19 @@ class Builder {
   }
 
  private:
+  Result<void> choose_machine(const KernelEntry& kernel) {
+    machine_.kernel_dir = kernel.dir;
+    machine_.memory_bytes = options_.memory_bytes;
+    machine_.vcpus = options_.vcpus;
+    if (kernel.manifest.virtio_pci) machine_.transport = wire::TransportKind::pci;
+    machine_.network = options_.network;
+    if (options_.network.mode != NetworkMode::user || machine_.nets != 0) return {};
+    return base::fail(ErrorCode::unsupported,
+                      "kernel " + kernel.manifest.info.name +
+                          " was imported without its driver for networks: remove it and import it "
+                          "again, or build without a network");
+  }
+
   Result<void> run_steps(const Dockerfile& file, const BuildContext& context,
                          const std::vector<PlannedStep>& steps, const TempEntry& entry) {
     if (steps.empty()) return {};
@@ -162,6 +188,7 @@ class Builder {
     if (!guest) return base::fail(guest.error());
     manifest_.info.boot_ms = (*guest)->boot_ms();
     manifest_.transport = machine_.transport;
+    manifest_.nets = machine_.nets;
     manifest_.kernel_cmdline = (*guest)->kernel_cmdline();
     report("snapshot");
     if (auto warm = warm_up(**guest); !warm) return no_snapshot(**guest, warm.error());
@@ -372,7 +399,7 @@ Result<ImageInfo> build_image(const Store& store, StepRunner& runner, const Buil
   if (!file) return base::fail(file.error());
   const auto context = BuildContext::open(options.context);
   if (!context) return base::fail(context.error());
-  auto plan = plan_build(*file, *context, options.build_args);
+  auto plan = plan_build(*file, *context, build_arguments(options));
   if (!plan) return base::fail(plan.error());
   if (auto checked = check_app(options, plan->config); !checked) return base::fail(checked.error());
   return Builder(store, runner, options, limits).build(*file, *context, std::move(*plan));

@@ -15,6 +15,7 @@
 #include "host/base/file_to_put.hpp"
 #include "microvm/cancel.hpp"
 #include "microvm/hooks.hpp"
+#include "microvm/network.hpp"
 #include "wire/shape.hpp"
 
 namespace microvm::host {
@@ -26,6 +27,7 @@ struct StepCommand {
   std::string cwd = "/";
   std::string user;
   std::chrono::milliseconds timeout{0};  // 0: none; then the guest kills it
+  bool no_network = false;
 };
 
 struct StepOutcome {
@@ -51,6 +53,8 @@ struct BuildMachine {
   uint64_t memory_bytes = 0;
   uint32_t vcpus = 1;
   wire::TransportKind transport = wire::TransportKind::mmio;
+  uint16_t nets = 0;  // network devices
+  NetworkOptions network;
 };
 
 struct SnapshotFiles {

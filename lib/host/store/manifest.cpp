@@ -211,6 +211,7 @@ Result<std::string> encode_manifest(const ImageManifest& manifest) {
                    {"memory_raw_bytes", manifest.memory_raw_bytes}};
   if (!info.has_app) document.set("has_app", 0);
   if (manifest.transport == wire::TransportKind::pci) document.set("transport", "pci");
+  if (manifest.nets != 0) document.set("nets", manifest.nets);
   if (manifest.working_set) document.set("working_set", to_json(*manifest.working_set));
   return encode(document, "image " + info.name, parse_image_manifest);
 }
@@ -249,6 +250,7 @@ Result<ImageManifest> parse_image_manifest(std::string_view text, const std::str
     manifest.ready_port = static_cast<uint16_t>(in.number("ready_port", 65535));
     manifest.kernel_cmdline = in.text("kernel_cmdline", kMaxCmdlineBytes);
     manifest.transport = read_transport(in);
+    manifest.nets = static_cast<uint16_t>(in.number_or("nets", wire::kMaxNets, 0));
     manifest.layers = read_records(in, "layers", kMaxLayers);
     manifest.memory = read_record(in.child("memory"));
     manifest.state = read_record(in.child("state"));

@@ -51,6 +51,7 @@ struct ImageManifest {
   uint16_t ready_port = 0;     // 0: ready when its hook says so, or the command has started
   std::string kernel_cmdline;  // what the guest was booted with
   wire::TransportKind transport = wire::TransportKind::mmio;  // and where it found its devices
+  uint16_t nets = 0;               // its network devices; those of before have none
   std::vector<FileRecord> layers;  // copy-on-write layers above the base, lowest first
   FileRecord memory;               // raw: sparse file; packed: zstd frames, sha256 set
   FileRecord state;                // device state; sha256 always set

@@ -51,6 +51,7 @@ AgentCommand to_command(const StepCommand& step) {
   command.cwd = step.cwd;
   command.user = step.user;
   command.timeout_ms = static_cast<uint32_t>(step.timeout.count());
+  command.no_network = step.no_network;
   return command;
 }
 
@@ -339,6 +340,7 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
   const Shape shape{.memory_bytes = machine.memory_bytes,
                     .vcpus = static_cast<uint16_t>(machine.vcpus),
                     .disks = 1,
+                    .nets = machine.nets,
                     .transport = machine.transport};
   const Stopwatch clock;
   auto taken = take_worker(*host_, shape, limits, clock);

@@ -46,6 +46,7 @@ Shape shape_of(const ImageManifest& manifest) {
   return {.memory_bytes = manifest.info.memory_bytes,
           .vcpus = static_cast<uint16_t>(manifest.info.vcpus),
           .disks = 1,
+          .nets = manifest.nets,
           .transport = manifest.transport};
 }
 

@@ -103,6 +103,33 @@ TEST_CASE("plan: build arguments reach RUN, are overridden by name, and ENV wins
   CHECK(std::ranges::find(plan->config.env, "V=9") == plan->config.env.end());
 }
 
+TEST_CASE("plan: a proxy given as build argument reaches RUN, and is not kept") {
+  const Context context;
+  const auto plan = context.plan("FROM x\nENV no_proxy=mine\nRUN a\nCMD b\n",
+                                 {{"http_proxy", "http://p:1"}, {"no_proxy", "x"}, {"other", "y"}});
+  REQUIRE(plan);
+  const auto& env = step<StepCommand>(*plan, 0).env;
+  CHECK(std::ranges::find(env, "http_proxy=http://p:1") != env.end());
+  CHECK(std::ranges::find(env, "no_proxy=mine") != env.end());
+  CHECK(std::ranges::find(env, "no_proxy=x") == env.end());
+  CHECK(std::ranges::find(env, "other=y") == env.end());
+  const auto& kept = plan->config.env;
+  CHECK(std::ranges::find(kept, "http_proxy=http://p:1") == kept.end());
+}
+
+TEST_CASE("plan: a RUN says whether it has a network") {
+  const Context context;
+  const auto plan = context.plan(
+      "FROM x\nARG N=none\nRUN a\nRUN --network=none b\nRUN --network=$N c\n"
+      "RUN --network=default d\n");
+  REQUIRE(plan);
+  CHECK_FALSE(step<StepCommand>(*plan, 0).no_network);
+  CHECK(step<StepCommand>(*plan, 1).no_network);
+  CHECK(step<StepCommand>(*plan, 1).argv.back() == "b");
+  CHECK(step<StepCommand>(*plan, 2).no_network);
+  CHECK_FALSE(step<StepCommand>(*plan, 3).no_network);
+}
+
 TEST_CASE("plan: heredocs become scripts and files") {
   const Context context;
   const auto plan = context.plan(
@@ -129,6 +156,10 @@ TEST_CASE("plan: mistakes are named with file and line before anything is booted
       {"FROM x\nCOPY src/skip.log /d\nCMD a\n",
        "Dockerfile:2: source src/skip.log is not in the build context (or .dockerignore hides it)"},
       {"FROM x\nCOPY --bad=1 app.py /d\nCMD a\n", "Dockerfile:2: unsupported flag --bad"},
+      {"FROM x\nRUN --network=host a\nCMD a\n",
+       "Dockerfile:2: RUN --network is none or default, not \"host\": a build has no other "
+       "network"},
+      {"FROM x\nRUN --mount=type=cache,target=/c a\n", "Dockerfile:2: unsupported flag --mount"},
       {"FROM x\nEXPOSE 99999\nCMD a\n",
        "Dockerfile:2: EXPOSE takes ports such as 8080 or 8080/tcp, not 99999"},
       {"FROM x\nENV A\nCMD a\n", "Dockerfile:2: ENV must be NAME=value"},

@@ -23,6 +23,7 @@ struct Script {
   Result<void> programs_end = {};
   std::string log;
   std::vector<std::string> asked;
+  std::vector<std::vector<std::string>> environments;  // of what was run
 };
 
 class ScriptedGuest final : public BuildGuest {
@@ -36,6 +37,7 @@ class ScriptedGuest final : public BuildGuest {
   Result<StepOutcome> run(const StepCommand& command, const OutputSink&,
                           const CallLimits&) override {
     script_.asked.push_back("run " + command.argv.back());
+    script_.environments.push_back(command.env);
     return StepOutcome{};
   }
   Result<void> end_programs(const CallLimits&) override {
@@ -163,6 +165,41 @@ TEST_CASE("builder: what a RUN has left running ends with it, before anything el
   fixture.script_.programs_end = base::fail(ErrorCode::deadline_exceeded, "do not end");
   CHECK(fixture.failed("FROM debian\nRUN [\"a\"]\nRUN [\"b\"]\n", ErrorCode::deadline_exceeded)
             .ends_with("Dockerfile:2: RUN [\"a\"]: do not end"));
+}
+
+TEST_CASE("builder: the proxy of this process is for RUN, and only when asked for") {
+  BuildFixture fixture;
+  const auto sees = [&](const std::string& variable) {
+    const auto& env = fixture.script_.environments.front();
+    return std::ranges::find(env, variable) != env.end();
+  };
+  REQUIRE(::setenv("https_proxy", "http://p.example:3128", 1) == 0);
+  fixture.built("FROM debian\nRUN [\"a\"]\n");
+  CHECK_FALSE(sees("https_proxy=http://p.example:3128"));
+  fixture.options_.host_proxy = true;
+  fixture.script_.environments.clear();
+  fixture.built("FROM debian\nRUN [\"a\"]\n");
+  CHECK(sees("https_proxy=http://p.example:3128"));
+  fixture.options_.build_args["https_proxy"] = "http://other.example";
+  fixture.script_.environments.clear();
+  fixture.built("FROM debian\nRUN [\"a\"]\n");
+  CHECK(sees("https_proxy=http://other.example"));
+  ::unsetenv("https_proxy");
+}
+
+TEST_CASE("builder: a network that a build cannot have is refused before anything is booted") {
+  BuildFixture fixture;
+  fixture.options_.network.mode = NetworkMode::tap;
+  CHECK(fixture.failed("FROM debian\n", ErrorCode::invalid_argument) ==
+        "a build has no tap: its network is user or none");
+  fixture.options_.network.mode = NetworkMode::user;
+  CHECK(fixture.failed("FROM debian\n", ErrorCode::unsupported)
+            .starts_with("kernel kernel was imported without its driver for networks"));
+  CHECK(fixture.script_.asked.empty());
+  for (const auto mode : {NetworkMode::none, NetworkMode::automatic}) {
+    fixture.options_.network.mode = mode;
+    fixture.built("FROM debian\n");
+  }
 }
 
 TEST_CASE("builder: a command that runs is the app") {

@@ -143,6 +143,8 @@ TEST_CASE("manifest: what a kernel has and an image was booted with; older ones 
   ImageManifest image = sample();
   const auto before = *encode_manifest(image);
   CHECK(before.find("transport") == std::string::npos);
+  CHECK(before.find("nets") == std::string::npos);
+  CHECK(parse_image_manifest(before, "i")->nets == 0);
   CHECK(parse_image_manifest(before, "i")->transport == wire::TransportKind::mmio);
   image.transport = wire::TransportKind::pci;
   const auto text = *encode_manifest(image);
