@@ -27,6 +27,7 @@ enum class Kind : uint8_t {
   event_stream,
   keep_awake,
   cancel,
+  flow_stream,
 };
 
 using Handle = uint64_t;  // 0: none

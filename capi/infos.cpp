@@ -3,7 +3,7 @@
 namespace microvm::capi {
 static_assert(MVM_VM_STATE_TERMINATED == value_of(VmState::terminated));
 static_assert(MVM_VM_END_KILLED == value_of(VmEnd::killed));
-static_assert(MVM_VM_EVENT_HOOK_FAILED == value_of(VmEvent::Kind::hook_failed));
+static_assert(MVM_VM_EVENT_NETWORK_FAILED == value_of(VmEvent::Kind::network_failed));
 
 void fill(Packer& /*packer*/, mvm_hooks& to, const Hooks& from) {
   to.port = from.port;

@@ -274,6 +274,9 @@ enum {
   // the first that sees it. The detail is the reason.
   MVM_VM_EVENT_TERMINATED = 8,
   MVM_VM_EVENT_HOOK_FAILED = 9,  // detail names the hook and says why; what it was for goes on
+  // Its network could not be started, or went away and its flows with it; detail says why. The
+  // guest's next packet tries again. Told by each process that talks with its worker.
+  MVM_VM_EVENT_NETWORK_FAILED = 10,
 };
 MVM_API const char* mvm_vm_event_name(mvm_vm_event_kind kind);  // of another number: "unknown"
 
@@ -499,6 +502,133 @@ MVM_API mvm_status mvm_runtime_unpack_image(mvm_runtime* runtime, const char* re
 MVM_API mvm_status mvm_runtime_warm(mvm_runtime* runtime, const char* image, uint32_t count,
                                     const mvm_limits* limits, mvm_error** err);
 
+// --- Networks -----------------------------------------------------------------------------------
+
+typedef int32_t mvm_network_mode;
+enum {
+  MVM_NETWORK_AUTOMATIC = 0,  // user where the image has a network device, else none
+  MVM_NETWORK_NONE = 1,       // the guest's link is down
+  // Each Vm in a network of its own, whose flows are made anew from this host; no root.
+  MVM_NETWORK_USER = 2,
+  MVM_NETWORK_TAP = 3,  // a tap of yours; what is behind it is your word: no policy
+};
+MVM_API const char* mvm_network_mode_name(mvm_network_mode mode);  // of another number: "unknown"
+
+// Of what no rule says anything about.
+typedef int32_t mvm_network_default;
+enum {
+  // Allowed, but for loopback, the host itself, link-local, private, CGNAT, multicast.
+  MVM_NETWORK_DEFAULT_INTERNET = 0,
+  MVM_NETWORK_DEFAULT_ALLOW = 1,
+  MVM_NETWORK_DEFAULT_DENY = 2,
+};
+MVM_API const char* mvm_network_default_name(mvm_network_default otherwise);
+
+// What a Vm may reach (mode user). Its resolver works whatever the rules are.
+//
+// A rule is a line, and the first that fits counts:
+//   allow|deny [tcp|udp|icmp] TARGET[:PORTS]
+//   TARGET  192.0.2.0/24, 192.0.2.7, 2001:db8::/32, [2001:db8::7], example.org, *.example.org
+//           (below it, not itself), * (everything), and the words internet (what the default of
+//           that name allows), private, loopback, link-local, host (the host's own addresses)
+//   PORTS   443 or 80,443 or 8000-8100; behind an IPv6 address only if that is in brackets
+// Domains: in their ASCII form (xn--…), upper and lower case are the same. Such a rule holds for
+// addresses that the resolver has given the guest under that name, as long as that answer counts,
+// and only for flows that name no other host (TLS server name, HTTP Host). At most 1,024 rules of
+// 512 bytes; 32 ports or ranges of them in one.
+typedef struct mvm_network_policy {
+  uint32_t struct_size;
+  mvm_network_default otherwise;
+  const char* const* rules;
+  size_t rules_count;
+  uint64_t bytes_per_second;  // both directions together; 0: no limit
+  uint32_t flows_per_second;  // new ones; 0: no limit
+  uint32_t open_flows;        // at a time, at most 16,384; 0: 1,024
+} mvm_network_policy;
+
+// The tap of mode tap: one Vm's, so that a fork brings its own.
+typedef struct mvm_tap_options {
+  uint32_t struct_size;
+  // One of both. `fd` (0: none): a tap with IFF_NO_PI and IFF_VNET_HDR, borrowed until the call
+  // returns; it is gone with this process, so that the Vm resumed elsewhere has no link. `name`: of
+  // a tap of the host that this process, and whoever resumes the Vm, may open.
+  int32_t fd;
+  const char* name;
+  // Of the guest, given to it at start and after each resume, with their prefix: "192.0.2.7/24",
+  // "2001:db8::7/64". None: the guest sees to it. At most 8 of each.
+  const char* const* addresses;
+  size_t addresses_count;
+  const char* const* gateways;  // one of a family
+  size_t gateways_count;
+  const char* const* dns;  // resolvers; none: the guest's resolv.conf stays
+  size_t dns_count;
+  const char* mac;  // "02:00:5e:10:00:01"; empty: one of its own for each Vm
+} mvm_tap_options;
+
+typedef struct mvm_network_options {
+  uint32_t struct_size;
+  mvm_network_mode mode;
+  const mvm_network_policy* policy;  // of mode user; NULL: the internet
+  const mvm_tap_options* tap;        // of mode tap
+} mvm_network_options;
+
+// All but the first three: of mode user, since its network was started last, which the guest's
+// first packet after a start or resume does.
+typedef struct mvm_network_counters {
+  uint32_t struct_size;
+  uint32_t reserved;
+  // Of its device, since the start or resume.
+  uint64_t packets_from_guest;
+  uint64_t packets_to_guest;
+  uint64_t packets_dropped;   // malformed, of another sender than the guest, or for no room
+  uint64_t bytes_from_guest;  // of flows
+  uint64_t bytes_to_guest;
+  uint64_t flows;  // that were let through
+  uint64_t flows_open;
+  uint64_t flows_refused_by_rule;
+  uint64_t flows_refused_by_limit;
+  uint64_t flows_failed;  // the destination could not be reached
+  uint64_t dns_queries;
+  uint64_t dns_failed;  // no answer in time, or none that could be used
+} mvm_network_counters;
+
+typedef struct mvm_network_info {
+  uint32_t struct_size;
+  mvm_network_mode mode;  // never automatic
+  const mvm_network_policy* policy;
+  const char* tap;  // its name
+  const char* mac;  // of mode tap
+  const mvm_network_counters* counters;
+  mvm_bool is_running;  // its microvm-net, which the guest's first packet starts
+  uint32_t reserved;
+} mvm_network_info;
+
+typedef int32_t mvm_flow_kind;
+enum {
+  MVM_FLOW_OPENED = 0,
+  MVM_FLOW_ENDED = 1,
+  MVM_FLOW_REFUSED = 2,  // `reason` is the rule, or the limit
+  MVM_FLOW_FAILED = 3,   // `reason` is what went wrong
+  MVM_FLOW_NAME = 4,     // the guest asked for `name`
+};
+MVM_API const char* mvm_flow_kind_name(mvm_flow_kind kind);  // of another number: "unknown"
+
+// What happened to a flow, or to a name that was asked for.
+typedef struct mvm_flow_record {
+  uint32_t struct_size;
+  mvm_flow_kind kind;
+  const char* time;
+  const char* protocol;       // "tcp", "udp", "icmp"
+  const char* address;        // where to
+  const char* name;           // by which the guest knows the address; printable, the guest's word
+  const char* reason;         // opened: the rule that allowed it; empty: the default
+  uint64_t bytes_from_guest;  // of one that ended
+  uint64_t bytes_to_guest;
+  uint64_t lost;  // records before this one that a slow reader missed
+  uint32_t port;
+  uint32_t reserved;
+} mvm_flow_record;
+
 // --- Running and finding Vms --------------------------------------------------------------------
 
 typedef struct mvm_run_options {
@@ -511,6 +641,9 @@ typedef struct mvm_run_options {
   // For the image's run hook: UTF-8, at most MVM_MAX_RUN_HOOK_PAYLOAD_BYTES. MVM_INVALID_ARGUMENT
   // when it is not, or when the image has no such hook.
   const char* run_hook_payload;
+  // NULL: automatic. MVM_UNSUPPORTED: mode user or tap, and the image has no network device, as
+  // those of before have not.
+  const mvm_network_options* network;
 } mvm_run_options;
 
 typedef int32_t mvm_vm_state;
@@ -724,6 +857,7 @@ typedef struct mvm_exec mvm_exec;
 typedef struct mvm_pty mvm_pty;
 typedef struct mvm_watch mvm_watch;
 typedef struct mvm_log_stream mvm_log_stream;
+typedef struct mvm_flow_stream mvm_flow_stream;
 typedef struct mvm_keep_awake mvm_keep_awake;
 
 MVM_API void mvm_vm_free(mvm_vm* vm);
@@ -749,10 +883,37 @@ typedef struct mvm_vm_counters {
   mvm_bool paused;
   uint64_t exits;            // returns from KVM_RUN
   uint64_t start_to_run_ns;  // in the worker: request received → first KVM_RUN
+  const mvm_network_counters* network;
 } mvm_vm_counters;
 // Gives up after 10 s.
 MVM_API mvm_status mvm_vm_get_counters(mvm_vm* vm, const mvm_limits* limits, mvm_vm_counters** out,
                                        mvm_error** err);
+
+// Wakes nothing. Gives up after 10 s.
+MVM_API mvm_status mvm_vm_network(mvm_vm* vm, const mvm_limits* limits, mvm_network_info** out,
+                                  mvm_error** err);
+// From now on and for later resumes, in place of the one before: flows that it forbids have ended
+// when this returns. Wakes nothing. NULL: the default. After an error of the network process
+// (MVM_PROTOCOL, MVM_DEADLINE_EXCEEDED) the policy is recorded, and holds from its next start at
+// the latest. Errors: MVM_INVALID_ARGUMENT (a rule, with its place), MVM_UNSUPPORTED (another mode
+// than user), MVM_VM_GONE.
+MVM_API mvm_status mvm_vm_set_network_policy(mvm_vm* vm, const mvm_network_policy* policy,
+                                             const mvm_limits* limits, mvm_error** err);
+// The flows of a Vm from now on, over suspend and resume, until it ends. It wakes nothing. At most
+// 8 follow one Vm. One that is not read holds some 200 KiB; who falls further behind misses
+// records, and is told how many. MVM_UNSUPPORTED: another mode than user.
+MVM_API mvm_status mvm_vm_flows(mvm_vm* vm, const mvm_limits* limits, mvm_flow_stream** out,
+                                mvm_error** err);
+// To be released with mvm_free(); *out is NULL when the Vm has ended. One thread at a time. Errors:
+// MVM_BUSY (too many follow it), MVM_PROTOCOL; MVM_CANCELLED and MVM_DEADLINE_EXCEEDED, which lose
+// nothing.
+MVM_API mvm_status mvm_flow_stream_next(mvm_flow_stream* stream, const mvm_limits* limits,
+                                        mvm_flow_record** out, mvm_error** err);
+MVM_API mvm_status mvm_flow_stream_try_next(mvm_flow_stream* stream, mvm_flow_record** out,
+                                            mvm_error** err);
+// Readable when the try has something.
+MVM_API mvm_status mvm_flow_stream_fd(mvm_flow_stream* stream, int32_t* out, mvm_error** err);
+MVM_API void mvm_flow_stream_free(mvm_flow_stream* stream);
 
 // A connected SOCK_STREAM socket to a TCP port on the guest's loopback, close-on-exec; the caller
 // closes it. Errors: MVM_CONNECTION_REFUSED, MVM_VM_GONE, MVM_CANCELLED, MVM_DEADLINE_EXCEEDED.
@@ -826,6 +987,9 @@ typedef struct mvm_fork_options {
   const char* run_hook_payload;  // the same for each; as in mvm_run_options
   mvm_bool outlives_owner;       // as in mvm_run_options
   uint32_t reserved;
+  // NULL: mode and policy of the source. A tap is one Vm's: of a source with one say what each
+  // gets, and with a tap fork one at a time.
+  const mvm_network_options* network;
 } mvm_fork_options;
 
 // Handles of new Vms: mvm_free() releases the list, mvm_vm_free() each of them.

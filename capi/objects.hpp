@@ -53,6 +53,11 @@ struct HandleType<mvm_log_stream> {
   using Class = LogStream;
 };
 template <>
+struct HandleType<mvm_flow_stream> {
+  static constexpr Kind kind = Kind::flow_stream;
+  using Class = FlowStream;
+};
+template <>
 struct HandleType<mvm_event_stream> {
   static constexpr Kind kind = Kind::event_stream;
   using Class = EventStream;

@@ -40,6 +40,7 @@ RunOptions to_cpp(const Call& call, const mvm_run_options& given) {
       call.time(given.start_timeout_ms, options.start_timeout, "start_timeout_ms");
   options.idle = call.options(given.idle);
   options.run_hook_payload = Call::text_or_empty(given.run_hook_payload);
+  options.network = call.options(given.network);
   return options;
 }
 

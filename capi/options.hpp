@@ -18,6 +18,8 @@ void set_unless_zero(T& option, T given) {
 
 Hooks to_cpp(const Call& call, const mvm_hooks& options);
 IdlePolicy to_cpp(const Call& call, const mvm_idle_policy& options);
+NetworkPolicy to_cpp(const Call& call, const mvm_network_policy& options);
+NetworkOptions to_cpp(const Call& call, const mvm_network_options& options);
 RunOptions to_cpp(const Call& call, const mvm_run_options& options);
 
 // NULL: empty.

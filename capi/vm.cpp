@@ -71,6 +71,7 @@ ForkOptions to_cpp(const Call& call, const mvm_fork_options& given) {
       call.time(given.start_timeout_ms, options.start_timeout, "start_timeout_ms");
   options.idle = call.options(given.idle);
   options.run_hook_payload = Call::text_or_empty(given.run_hook_payload);
+  if (given.network != nullptr) options.network = call.options(given.network);
   return options;
 }
 
@@ -85,10 +86,11 @@ void fill(Packer& /*packer*/, mvm_launch_times& to, const LaunchTimes& from) {
   to.ready_us = from.ready_us;
 }
 
-void fill(Packer& /*packer*/, mvm_vm_counters& to, const VmCounters& from) {
+void fill(Packer& packer, mvm_vm_counters& to, const VmCounters& from) {
   to.paused = from.paused ? 1 : 0;
   to.exits = from.exits;
   to.start_to_run_ns = from.start_to_run_ns;
+  to.network = packer.item<mvm_network_counters>(from.network);
 }
 
 void fill(Packer& /*packer*/, mvm_suspend_times& to, const SuspendTimes& from) {

@@ -39,6 +39,7 @@ int exec(const Context& context, const Arguments& arguments);
 int shell(const Context& context, const Arguments& arguments);
 int cp(const Context& context, const Arguments& arguments);
 int logs(const Context& context, const Arguments& arguments);
+int network(const Context& context, const Arguments& arguments);
 int port(const Context& context, const Arguments& arguments);
 int suspend(const Context& context, const Arguments& arguments);
 int resume(const Context& context, const Arguments& arguments);

@@ -25,7 +25,8 @@ int inspect_vm(const microvm::Vm& vm) {
   if (const auto counters = vm.counters()) {
     report.set("counters", {{"paused", counters->paused},
                             {"exits", counters->exits},
-                            {"start_to_run_ns", counters->start_to_run_ns}});
+                            {"start_to_run_ns", counters->start_to_run_ns},
+                            {"network", to_json(counters->network)}});
   }
   print_json(report);
   return kOk;

@@ -144,4 +144,19 @@ Json to_json(const microvm::VmInfo& vm) {
           {"dies_with_owner", vm.dies_with_owner}};
 }
 
+Json to_json(const microvm::NetworkCounters& counters) {
+  return {{"packets_from_guest", counters.packets_from_guest},
+          {"packets_to_guest", counters.packets_to_guest},
+          {"packets_dropped", counters.packets_dropped},
+          {"bytes_from_guest", counters.bytes_from_guest},
+          {"bytes_to_guest", counters.bytes_to_guest},
+          {"flows", counters.flows},
+          {"flows_open", counters.flows_open},
+          {"flows_refused_by_rule", counters.flows_refused_by_rule},
+          {"flows_refused_by_limit", counters.flows_refused_by_limit},
+          {"flows_failed", counters.flows_failed},
+          {"dns_queries", counters.dns_queries},
+          {"dns_failed", counters.dns_failed}};
+}
+
 }  // namespace cli

@@ -73,5 +73,6 @@ Json to_json(const microvm::BaseInfo& base);
 Json to_json(const microvm::Hooks& hooks);
 Json to_json(const microvm::ImageInfo& image);
 Json to_json(const microvm::VmInfo& vm);
+Json to_json(const microvm::NetworkCounters& counters);
 
 }  // namespace cli

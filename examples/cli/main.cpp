@@ -30,6 +30,7 @@ constexpr std::array kCommands = {
     Command{"cp", "Copy files between a microVM and this host", cp},
     Command{"logs", "Show what a microVM's command printed", logs},
     Command{"port", "Forward a port of this host to a microVM", port},
+    Command{"network", "Show and change what a microVM may reach", network},
     Command{"inspect", "Show everything about a microVM or an image", inspect},
     Command{"suspend", "Put microVMs to sleep", suspend},
     Command{"resume", "Wake suspended microVMs", resume},

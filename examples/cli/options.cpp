@@ -96,6 +96,16 @@ Arguments OptionParser::all(const std::string& name) const {
   return values;
 }
 
+std::vector<std::pair<std::string, std::string>> OptionParser::in_order(
+    const Arguments& names) const {
+  std::vector<std::pair<std::string, std::string>> given;
+  for (const auto& argument : parsed_->result.arguments()) {
+    if (std::ranges::count(names, argument.key()) == 0) continue;
+    given.emplace_back(argument.key(), argument.value());
+  }
+  return given;
+}
+
 void OptionParser::print_help() const {
   fmt::print("{}", parsed_->options.help());
   if (!notes_.empty()) fmt::print("\n{}\n", notes_);

@@ -6,6 +6,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "command.hpp"
 
@@ -45,6 +47,9 @@ class OptionParser {
   // The last one given.
   [[nodiscard]] std::string get(const std::string& name, const std::string& fallback = {}) const;
   [[nodiscard]] Arguments all(const std::string& name) const;
+  // Of several options, names and values as they were given.
+  [[nodiscard]] std::vector<std::pair<std::string, std::string>> in_order(
+      const Arguments& names) const;
   // Says that the line is wrong; returns kUsage.
   int wrong(const std::string& problem);
 

@@ -4,6 +4,7 @@
 #include "duration.hpp"
 #include "follow_log.hpp"
 #include "idle_options.hpp"
+#include "network_options.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "output_stream.hpp"
@@ -94,7 +95,8 @@ constexpr const char* kNotes =
 
 OptionParser make_parser() {
   OptionParser parser("run", "[-d | -it] [OPTIONS] IMAGE [-- COMMAND [ARGUMENT…]]",
-                      "Start a microVM from an image's snapshot.", kNotes);
+                      "Start a microVM from an image's snapshot.",
+                      std::string(kNotes) + "\n" + kNetworkNotes);
   parser.flag("d,detach", "Leave it running, print its id")
       .value("name", "NAME", "Name usable instead of the id")
       .value("payload", "TEXT", "For the image's run hook, at most 64 KiB")
@@ -103,6 +105,7 @@ OptionParser make_parser() {
       .flag("t,tty", "Run the COMMAND on a terminal");
   add_program_options(parser);
   add_idle_options(parser, Lifetime::ends_with_command);
+  add_network_options(parser);
   parser.flag("rm", "Accepted for docker's habit; always so in the foreground");
   return parser;
 }
@@ -131,6 +134,7 @@ std::optional<std::string> read_wanted(const OptionParser& parser, const Argumen
   if (auto problem = read_idle_options(parser, Lifetime::ends_with_command, wanted.options.idle)) {
     return problem;
   }
+  if (auto problem = read_network_options(parser, wanted.options.network)) return problem;
   return read_program_options(parser, wanted.program);
 }
 
@@ -159,6 +163,8 @@ std::optional<std::string> find_conflict(const OptionParser& parser, const Wante
 
 int run(const Context& context, const Arguments& arguments) {
   Arguments with_value = idle_options_with_value();
+  const Arguments of_network = network_options_with_value();
+  with_value.insert(with_value.end(), of_network.begin(), of_network.end());
   with_value.insert(with_value.end(), {"--name", "--payload", "--start-timeout"});
   const auto split = split_at_program(arguments, with_value);
   OptionParser parser = make_parser();

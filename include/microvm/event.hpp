@@ -39,6 +39,9 @@ struct VmEvent {
     // owner has died; who asks later how it ended). The detail is the reason.
     terminated,
     hook_failed,  // detail names the hook and says why; what it was for goes on
+    // Its network could not be started, or went away and its flows with it; detail says why. The
+    // guest's next packet tries again. Told by each process that talks with its worker.
+    network_failed,
   };
   std::string time;  // RFC 3339, UTC
   std::string vm_id;

@@ -3,9 +3,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "microvm/idle.hpp"
+#include "microvm/network.hpp"
 
 namespace microvm {
 
@@ -18,6 +20,9 @@ struct RunOptions {
   // For the image's run hook (hooks.hpp): UTF-8, at most 64 KiB. Error invalid_argument when it is
   // not, or when the image has no such hook.
   std::string run_hook_payload;
+  // Error unsupported: mode user or tap, and the image has no network device, as those of before
+  // have not.
+  NetworkOptions network;
 };
 
 struct ForkOptions {
@@ -27,6 +32,9 @@ struct ForkOptions {
   std::chrono::milliseconds start_timeout{60'000};  // for each, until its agent is ready
   IdlePolicy idle;
   std::string run_hook_payload;  // the same for each; as in RunOptions
+  // Empty: mode and policy of the source. A tap is one Vm's: of a source with one say what each
+  // gets, and with a tap fork one at a time.
+  std::optional<NetworkOptions> network;
 };
 
 // What a launch cost, from run() being called. Microseconds.

@@ -72,9 +72,13 @@ struct NetworkOptions {
   TapOptions tap;        // of mode tap
 };
 
-// Of mode user, since its network was started last: at the guest's first packet after a start or
-// resume.
+// All but the first three: of mode user, since its network was started last, which the guest's
+// first packet after a start or resume does.
 struct NetworkCounters {
+  // Of its device, since the start or resume.
+  uint64_t packets_from_guest = 0;
+  uint64_t packets_to_guest = 0;
+  uint64_t packets_dropped = 0;   // malformed, of another sender than the guest, or for no room
   uint64_t bytes_from_guest = 0;  // of flows
   uint64_t bytes_to_guest = 0;
   uint64_t flows = 0;  // that were let through
@@ -90,10 +94,10 @@ struct NetworkCounters {
 struct NetworkInfo {
   NetworkMode mode = NetworkMode::none;  // never automatic
   NetworkPolicy policy;
-  std::string tap;           // its name
-  std::string mac;           // of mode tap
-  bool is_running = false;   // its microvm-net, which the guest's first packet starts
-  NetworkCounters counters;  // zero while it does not run
+  std::string tap;          // its name
+  std::string mac;          // of mode tap
+  bool is_running = false;  // its microvm-net, which the guest's first packet starts
+  NetworkCounters counters;
 };
 
 // What happened to a flow, or to a name that was asked for.

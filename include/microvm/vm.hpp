@@ -1,5 +1,5 @@
 // One microVM, by sections: identity and state, programs, terminals, files, copies of trees, ports,
-// logs, sleep, forks and checkpoints, the end.
+// network, logs, sleep, forks and checkpoints, the end.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +20,7 @@
 #include "microvm/idle.hpp"
 #include "microvm/launch.hpp"
 #include "microvm/log_stream.hpp"
+#include "microvm/network.hpp"
 #include "microvm/pty.hpp"
 #include "microvm/suspension.hpp"
 #include "microvm/vm_end.hpp"
@@ -183,6 +184,18 @@ class MICROVM_API Vm {
   // A connected SOCK_STREAM socket to a TCP port on the guest's loopback; the caller owns the fd.
   // Errors: connection_refused, vm_gone, cancelled, deadline_exceeded.
   Result<int> connect(uint16_t port, const CallLimits& limits = {});
+
+  // ---- network: network.hpp ----
+
+  // Wakes nothing. Gives up after 10 s.
+  Result<NetworkInfo> network(const CallLimits& limits = {});
+  // From now on and for later resumes, in place of the one before: flows that it forbids have ended
+  // when this returns. Wakes nothing. After an error of the network process (protocol,
+  // deadline_exceeded) the policy is recorded, and holds from its next start at the latest. Errors:
+  // invalid_argument (a rule, with its place), unsupported (another mode than user), vm_gone.
+  Result<void> set_network_policy(const NetworkPolicy& policy, const CallLimits& limits = {});
+  // Its flows from now on; see FlowStream. Error unsupported: another mode than user.
+  Result<FlowStream> flows(const CallLimits& limits = {});
 
   // ---- logs ----
 

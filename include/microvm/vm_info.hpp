@@ -5,6 +5,7 @@
 #include <string>
 
 #include "microvm/error.hpp"
+#include "microvm/network.hpp"
 #include "microvm/vm_end.hpp"
 
 namespace microvm {
@@ -38,6 +39,7 @@ struct VmCounters {
   bool paused = false;
   uint64_t exits = 0;            // returns from KVM_RUN
   uint64_t start_to_run_ns = 0;  // in the worker: request received → first KVM_RUN
+  NetworkCounters network;
 };
 
 }  // namespace microvm

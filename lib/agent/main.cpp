@@ -6,6 +6,7 @@
 #include "agent/base/kernel_log.hpp"
 #include "agent/base/thread.hpp"
 #include "agent/boot/boot.hpp"
+#include "agent/boot/modprobe.hpp"
 #include "agent/boot/reaper.hpp"
 #include "agent/clone/host_clock.hpp"
 #include "agent/link/vsock.hpp"
@@ -18,12 +19,10 @@
 namespace microvm::agent {
 namespace {
 
-constexpr const char* kProgramCgroup = "/sys/fs/cgroup/microvm";
-
 // Lives as long as the machine; not on a stack, for its log buffer.
 Guest guest;
 
-Outcome<void> prepare_guest() {
+Outcome<void> prepare_guest(base::Fd cgroup) {
   guest.end_machine = end_machine;
   guest.stop_machine = stop_machine;
   guest.root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -31,9 +30,6 @@ Outcome<void> prepare_guest() {
   guest.network.come_up(guest.root_fd, "/dev/shm");
   // For the programs' signs to the idle policy; an image without /run is one that gives none.
   static_cast<void>(mkdir("/run/microvm", 0755));
-  if (mkdir(kProgramCgroup, 0755) != 0) return fail_errno(kProgramCgroup);
-  base::Fd cgroup(open(kProgramCgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!cgroup) return fail_errno(kProgramCgroup);
   return guest.freezer.adopt_cgroup(std::move(cgroup));
 }
 
@@ -52,16 +48,19 @@ Outcome<void> start_services() {
 }
 
 Outcome<void> come_up() {
-  if (auto booted = boot(); !booted) return booted;
+  auto cgroup = boot();
+  if (!cgroup) return fail(cgroup.error());
   raise_file_limit();
-  if (auto prepared = prepare_guest(); !prepared) return prepared;
+  if (auto prepared = prepare_guest(std::move(*cgroup)); !prepared) return prepared;
   return start_services();
 }
 
 }  // namespace
 }  // namespace microvm::agent
 
-int main() {
+int main(int argc, char** argv) {
+  if (microvm::agent::is_module_request(argc, argv))
+    return microvm::agent::load_requested_module(argc, argv);
   microvm::agent::block_child_signal();
   if (const auto up = microvm::agent::come_up(); !up)
     microvm::agent::give_up_booting(up.error().message);

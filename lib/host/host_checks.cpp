@@ -331,6 +331,22 @@ Finding check_disk(const HostView& host) {
                 "builds and suspends fail when it is full; guests then wait with their writes");
 }
 
+// ---- the network -------------------------------------------------------------------------------
+
+constexpr const char* kNoNetwork = "microVMs with network user reach nothing, the default";
+
+Finding check_user_namespaces(const HostView& host) {
+  UserNetworkProblem found = namespace_problem(host.user_network, host.program);
+  if (found.is.empty()) return fine("a user can make a network of his own");
+  return notice(std::move(found.is), std::move(found.advice), kNoNetwork);
+}
+
+Finding check_tun(const HostView& host) {
+  UserNetworkProblem found = tun_problem(host.user_network);
+  if (found.is.empty()) return fine("/dev/net/tun can be opened");
+  return notice(std::move(found.is), std::move(found.advice), kNoNetwork);
+}
+
 struct HostCheck {
   const char* name;
   Finding (*look)(const HostView& host);
@@ -353,6 +369,8 @@ constexpr std::array kChecks = {
     HostCheck{"memory", check_memory},
     HostCheck{"file_system", check_file_system},
     HostCheck{"disk", check_disk},
+    HostCheck{"user_namespaces", check_user_namespaces},
+    HostCheck{"tun", check_tun},
 };
 
 }  // namespace

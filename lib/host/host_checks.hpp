@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "host/network/user_network.hpp"
 #include "microvm/probe.hpp"
 
 namespace microvm::host {
@@ -28,7 +29,9 @@ class HostView {
   std::string machine = "x86_64";
   int io_uring_error = 0;  // errno of its set-up
   bool has_pagemap_scan = true;
-  std::optional<double> vm_creation_ms;  // of KVM_CREATE_VM, the median of some
+  UserNetworkTrial user_network;
+  std::string program = "/path/of/the/program";  // that would need a profile of AppArmor
+  std::optional<double> vm_creation_ms;          // of KVM_CREATE_VM, the median of some
   // Of the file system of the data directory; empty: there is none.
   std::string data_file_system;
   std::optional<uint64_t> data_free_bytes;

@@ -111,6 +111,9 @@ HostView look_at_host(const fs::path& data_dir) {
   host.io_uring_error = io_uring_error();
   host.has_pagemap_scan = has_pagemap_scan();
   host.vm_creation_ms = time_vm_creation();
+  host.user_network = try_user_network();
+  std::error_code ec;
+  if (auto program = fs::read_symlink("/proc/self/exe", ec); !ec) host.program = program.string();
   look_at_data_dir(data_dir, host);
   return host;
 }

@@ -15,6 +15,7 @@
 #include "host/vm/core.hpp"
 #include "host/vm/start_vm.hpp"
 #include "host/worker/build_guest.hpp"
+#include "sys/file.hpp"
 
 namespace microvm {
 
@@ -189,6 +190,21 @@ Result<Vm> to_vm(StartedVm started) {
   return Vm(std::move(*started));
 }
 
+// For a start that goes on behind the call: the caller's fd is borrowed only until that returns.
+struct LaterRun {
+  static Result<LaterRun> of(const RunOptions& options) {
+    LaterRun run{options, {}};
+    if (options.network.tap.fd < 0) return run;
+    auto tap = sys::duplicate(options.network.tap.fd, "keep the tap");
+    if (!tap) return base::fail(tap.error());
+    run.options.network.tap.fd = tap->get();
+    run.tap = std::make_shared<base::Fd>(std::move(*tap));
+    return run;
+  }
+  RunOptions options;
+  std::shared_ptr<base::Fd> tap;
+};
+
 Result<VmStart> begin_start(host::Core& core, host::VmStarts::Work work) {
   auto start = core.starts.add(std::move(work));
   if (!start) return base::fail(start.error());
@@ -205,9 +221,12 @@ Result<Vm> Runtime::run(const std::string& image, const RunOptions& options,
 
 Result<VmStart> Runtime::start(const std::string& image, const RunOptions& options) {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
-  return begin_start(*impl_->core, [core = impl_->core, image, options](const CallLimits& limits) {
-    return run_image(core, image, options, limits);
-  });
+  auto run = LaterRun::of(options);
+  if (!run) return base::fail(run.error());
+  return begin_start(*impl_->core,
+                     [core = impl_->core, image, run = std::move(*run)](const CallLimits& limits) {
+                       return run_image(core, image, run.options, limits);
+                     });
 }
 
 Result<std::vector<VmInfo>> Runtime::vms(const CallLimits& limits) const {
@@ -280,10 +299,12 @@ Result<Vm> Runtime::run_checkpoint(const std::string& id_or_name, const RunOptio
 Result<VmStart> Runtime::start_checkpoint(const std::string& id_or_name,
                                           const RunOptions& options) {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
-  return begin_start(*impl_->core,
-                     [core = impl_->core, id_or_name, options](const CallLimits& limits) {
-                       return run_from_checkpoint(core, id_or_name, options, limits);
-                     });
+  auto run = LaterRun::of(options);
+  if (!run) return base::fail(run.error());
+  return begin_start(*impl_->core, [core = impl_->core, id_or_name,
+                                    run = std::move(*run)](const CallLimits& limits) {
+    return run_from_checkpoint(core, id_or_name, run.options, limits);
+  });
 }
 
 Result<ImageInfo> Runtime::commit(const std::string& checkpoint, const std::string& image_name,

@@ -7,10 +7,13 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "net/control/network.hpp"
@@ -46,24 +49,41 @@ void settle_process() {
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   ::signal(SIGPIPE, SIG_IGN);
   ::mallopt(M_ARENA_MAX, 1);
+  ::umask(077);  // the management socket is for us, and for root
   raise_fd_limit();
   pthread_setname_np(pthread_self(), "microvm-net");
 }
 
+struct Arguments {
+  sys::Loop::Backend backend = sys::Loop::Backend::automatic;
+  std::string resolv_conf = "/etc/resolv.conf";
+};
+
+// For tests and for comparing. --plain-io: epoll also where io_uring is allowed;
+// --resolv-conf=PATH: another file, until the starter is asked for it.
+Arguments parse(std::span<char*> words) {
+  constexpr std::string_view kResolvConf = "--resolv-conf=";
+  Arguments arguments;
+  for (const std::string_view word : words) {
+    if (word == "--plain-io") arguments.backend = sys::Loop::Backend::plain;
+    if (word.starts_with(kResolvConf)) arguments.resolv_conf = word.substr(kResolvConf.size());
+  }
+  return arguments;
+}
+
 }  // namespace
 
-// --plain-io: epoll also where io_uring is allowed; for tests and for comparing.
 int main(int argc, char** argv) {
   if (!is_net_wire(wire::kNetWorkerFd)) {
     std::fputs("microvm-net: fd 3 is not a net wire; libmicrovm starts this program\n", stderr);
     return kNotStartedByUs;
   }
   settle_process();
-  const bool plain = argc > 1 && std::string_view(argv[1]) == "--plain-io";
-  auto loop = sys::Loop::create(plain ? sys::Loop::Backend::plain : sys::Loop::Backend::automatic);
+  const Arguments arguments = parse({argv, static_cast<size_t>(argc)});
+  auto loop = sys::Loop::create(arguments.backend);
   if (!loop) return kFailed;
   net::Network network(**loop, {base::Fd(wire::kNetWorkerFd), base::Fd(wire::kNetStarterFd),
-                                base::Fd(wire::kNetHomeFd)});
+                                base::Fd(wire::kNetHomeFd), arguments.resolv_conf});
   if (!network.start()) std::_Exit(kFailed);
   (*loop)->run();
   // The kernel takes the rest down, and with the last socket the private network.

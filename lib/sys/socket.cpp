@@ -64,16 +64,30 @@ Result<base::Fd> listen_unix(int directory_fd, const std::string& name, SocketKi
   return fd;
 }
 
-Result<base::Fd> connect_unix(int directory_fd, const std::string& name, SocketKind kind) {
+namespace {
+
+Result<base::Fd> connect_to(int directory_fd, const std::string& name, int type) {
   const auto address = address_of(directory_fd, name);
   if (!address) return base::fail(address.error());
-  base::Fd fd(::socket(AF_UNIX, type_of(kind), 0));
+  base::Fd fd(::socket(AF_UNIX, type, 0));
   if (!fd) return base::fail_errno("create socket");
   const auto* raw = reinterpret_cast<const sockaddr*>(&*address);
   while (::connect(fd.get(), raw, sizeof *address) != 0) {
+    if (errno == EAGAIN)
+      return base::fail(ErrorCode::busy, "connect to " + name + ": nobody accepts");
     if (errno != EINTR) return socket_failure("connect to", name);
   }
   return fd;
+}
+
+}  // namespace
+
+Result<base::Fd> connect_unix(int directory_fd, const std::string& name, SocketKind kind) {
+  return connect_to(directory_fd, name, type_of(kind));
+}
+
+Result<base::Fd> connect_unix_at_once(int directory_fd, const std::string& name, SocketKind kind) {
+  return connect_to(directory_fd, name, type_of(kind) | SOCK_NONBLOCK);
 }
 
 Result<base::Fd> accept_unix(int listener_fd) {

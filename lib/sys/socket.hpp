@@ -27,6 +27,9 @@ enum class SocketKind { seqpacket, stream };
 Result<base::Fd> listen_unix(int directory_fd, const std::string& name, SocketKind kind);
 // Errors: not_found, connection_refused (nobody listens any more).
 Result<base::Fd> connect_unix(int directory_fd, const std::string& name, SocketKind kind);
+// The same for a peer that may be stuck; the socket is non-blocking. Error busy as well: so many
+// wait to be accepted that this one would have to.
+Result<base::Fd> connect_unix_at_once(int directory_fd, const std::string& name, SocketKind kind);
 // An empty Fd when nobody waits (non-blocking listener).
 Result<base::Fd> accept_unix(int listener_fd);
 

@@ -26,6 +26,10 @@ inline constexpr int kNetWorkerFd = 3;   // the net wire
 inline constexpr int kNetStarterFd = 4;  // its starter: see net_starter.hpp
 inline constexpr int kNetHomeFd = 5;     // the Vm's directory
 
+// microvm-net → its starter, one byte; the answer is one byte, 0 with the file opened for reading,
+// or an errno.
+enum class StarterRequest : uint8_t { resolv_conf = 1, hosts = 2 };
+
 // ---- microvm-net → worker ----------------------------------------------------------------------
 
 // The network is there. One fd: the tap, non-blocking, IFF_NO_PI and a virtio-net header of 12

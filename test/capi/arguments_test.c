@@ -147,6 +147,17 @@ static void structs_in_structs_of_other_sizes(void) {
   mvm_run_options run = {.struct_size = sizeof run};
   CHECK_SIZES(mvm_idle_policy, MVM_NOT_FOUND,
               (run.idle = options, mvm_runtime_run(runtime, "none", &run, NULL, &vm, &err)), );
+  run.idle = NULL;
+  CHECK_SIZES(mvm_network_options, MVM_NOT_FOUND,
+              (run.network = options, mvm_runtime_run(runtime, "none", &run, NULL, &vm, &err)), );
+  mvm_network_options network = {.struct_size = sizeof network};
+  run.network = &network;
+  CHECK_SIZES(
+      mvm_network_policy, MVM_NOT_FOUND,
+      (network.policy = options, mvm_runtime_run(runtime, "none", &run, NULL, &vm, &err)), );
+  network.policy = NULL;
+  CHECK_SIZES(mvm_tap_options, MVM_NOT_FOUND,
+              (network.tap = options, mvm_runtime_run(runtime, "none", &run, NULL, &vm, &err)), );
   mvm_build_options build = {.struct_size = sizeof build, .context = "/no/such", .tag = "t"};
   const mvm_status without = mvm_runtime_build(runtime, &build, NULL, NULL, NULL);
   CHECK_SIZES(mvm_hooks, without,
@@ -206,6 +217,18 @@ static void numbers_out_of_range(void) {
   mvm_idle_policy idle = {.struct_size = sizeof idle, .idle_after_ms = 1000, .cpu_threshold = NAN};
   const mvm_run_options run = {.struct_size = sizeof run, .idle = &idle};
   CHECK_FAILS(mvm_runtime_run(runtime, "none", &run, NULL, &vm, &err), MVM_INVALID_ARGUMENT);
+  mvm_network_options network = {.struct_size = sizeof network, .mode = MVM_NETWORK_TAP + 1};
+  const mvm_run_options with_network = {.struct_size = sizeof with_network, .network = &network};
+  CHECK_INVALID(mvm_runtime_run(runtime, "none", &with_network, NULL, &vm, &err));
+  const char* const rules[] = {"allow *", NULL};
+  mvm_network_policy policy = {
+      .struct_size = sizeof policy, .otherwise = -1, .rules = rules, .rules_count = 2};
+  network = (mvm_network_options){.struct_size = sizeof network, .policy = &policy};
+  CHECK_INVALID(mvm_runtime_run(runtime, "none", &with_network, NULL, &vm, &err));
+  policy.otherwise = MVM_NETWORK_DEFAULT_DENY;  // a rule is NULL
+  CHECK_INVALID(mvm_runtime_run(runtime, "none", &with_network, NULL, &vm, &err));
+  policy.rules_count = 1;
+  CHECK_FAILS(mvm_runtime_run(runtime, "none", &with_network, NULL, &vm, &err), MVM_NOT_FOUND);
   idle.cpu_threshold = -1;
   CHECK_FAILS(mvm_runtime_run(runtime, "none", &run, NULL, &vm, &err), MVM_INVALID_ARGUMENT);
   mvm_hooks hooks = {.struct_size = sizeof hooks, .port = 65536, .run_ms = 1000};

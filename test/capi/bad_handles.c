@@ -109,6 +109,9 @@ static void refuse_vm_streams(mvm_vm* bad) {
   CHECK_INVALID(mvm_vm_connect(bad, 80, NULL, &out.number, &err));
   CHECK_INVALID(mvm_vm_logs(bad, MVM_LOG_APP, NULL, OUT, &err));
   CHECK_INVALID(mvm_vm_follow_logs(bad, MVM_LOG_APP, NULL, OUT, &err));
+  CHECK_INVALID(mvm_vm_network(bad, NULL, OUT, &err));
+  CHECK_INVALID(mvm_vm_set_network_policy(bad, NULL, NULL, &err));
+  CHECK_INVALID(mvm_vm_flows(bad, NULL, OUT, &err));
   CHECK_INVALID(mvm_vm_exec(bad, &exec, NULL, OUT, &err));
   CHECK_INVALID(mvm_vm_attach_exec(bad, "e", NULL, NULL, OUT, &err));
   CHECK_INVALID(mvm_vm_execs(bad, NULL, OUT, &err));
@@ -224,6 +227,16 @@ void refuse_log_stream(mvm_log_stream* bad) {
   check_untouched(&out);
 }
 
+void refuse_flow_stream(mvm_flow_stream* bad) {
+  mvm_error* err = NULL;
+  outputs out = kFresh;
+  CHECK_INVALID(mvm_flow_stream_next(bad, NULL, OUT, &err));
+  CHECK_INVALID(mvm_flow_stream_try_next(bad, OUT, &err));
+  CHECK_INVALID(mvm_flow_stream_fd(bad, &out.number, &err));
+  mvm_flow_stream_free(bad);
+  check_untouched(&out);
+}
+
 void refuse_event_stream(mvm_event_stream* bad) {
   mvm_error* err = NULL;
   outputs out = kFresh;
@@ -256,6 +269,7 @@ void refuse_all_kinds(void* bad) {
   refuse_pty(bad);
   refuse_watch(bad);
   refuse_log_stream(bad);
+  refuse_flow_stream(bad);
   refuse_event_stream(bad);
   refuse_keep_awake(bad);
   refuse_cancel(bad);

@@ -12,6 +12,7 @@ void refuse_exec(mvm_exec* bad);
 void refuse_pty(mvm_pty* bad);
 void refuse_watch(mvm_watch* bad);
 void refuse_log_stream(mvm_log_stream* bad);
+void refuse_flow_stream(mvm_flow_stream* bad);
 void refuse_event_stream(mvm_event_stream* bad);
 void refuse_keep_awake(mvm_keep_awake* bad);
 void refuse_cancel(mvm_cancel* bad);

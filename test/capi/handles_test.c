@@ -93,6 +93,7 @@ static void a_handle_of_another_kind_is_refused(void) {
     refuse_pty(handles[i]);
     refuse_watch(handles[i]);
     refuse_log_stream(handles[i]);
+    refuse_flow_stream(handles[i]);
     refuse_keep_awake(handles[i]);
   }
 

@@ -62,6 +62,35 @@ std::string disk_content(const std::vector<int>& files, char fill = 0, uint64_t 
 
 }  // namespace
 
+TEST_CASE("capture: a read-only disk stands beside, and gets no layer") {
+  const TinyShape shape{.disks = 2};
+  const auto base = disk_base();
+  const auto layer = memory_file();
+  WorkerProcess worker;
+  worker.shape(shape);
+  REQUIRE(error_code(worker.boot(counting_guest(), true,
+                                 {{base.get(), layer.get()}, {base.get()}})) == ErrorCode{});
+  worker.kernel_log(10);
+  const auto next = memory_file();
+  const auto captured = capture(worker.owner(), {}, {next.get()});
+  CHECK_FALSE(read_file(next.get()).empty());
+  worker.kernel_log(50);
+
+  const auto zeros = zero_memory();
+  const auto lower = read_only(layer.get());
+  const auto own = memory_file();
+  const auto restore = [&](WorkerProcess& clone, const WorkerProcess::Disks& disks) {
+    clone.shape({.disks = static_cast<uint16_t>(disks.size())});
+    return error_code(
+        clone.restore(zeros.get(), captured.state.get(), true, disks, {captured.pages.get()}));
+  };
+  WorkerProcess clone;
+  REQUIRE(restore(clone, {{base.get(), lower.get(), own.get()}, {base.get()}}) == ErrorCode{});
+  clone.kernel_log(10);
+  WorkerProcess without;
+  CHECK(restore(without, {{base.get(), lower.get(), own.get()}}) == ErrorCode::invalid_argument);
+}
+
 TEST_CASE("capture: each writable disk gets a new layer, and the one below stays as it is") {
   const TinyShape shape{.disks = 2};
   const auto base = disk_base();

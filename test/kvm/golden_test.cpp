@@ -10,6 +10,12 @@
 #include "host/saved/vm_directory.hpp"
 #include "host/store/files.hpp"
 #include "host/store/image_files.hpp"
+#include "state/sections.hpp"
+#include "unit/vmm/virtio/mock_driver.hpp"
+#include "vmm/arch/x86_64/layout.hpp"
+#include "vmm/virtio/pci_registers.hpp"
+#include "vmm/virtio/rng.hpp"
+#include "vmm/virtio/vsock/vsock.hpp"
 
 using namespace microvm;
 using namespace microvm::vmm::test;
@@ -18,6 +24,8 @@ using microvm::test::GoldenData;
 namespace {
 
 constexpr TinyShape kShape{.memory_bytes = 8 << 20, .vcpus = 1, .disks = 1};
+constexpr TinyShape kPciShape{
+    .memory_bytes = 8 << 20, .vcpus = 1, .disks = 1, .transport = wire::TransportKind::pci};
 
 template <class T>
 T must(Result<T> result) {
@@ -45,7 +53,7 @@ Above open_above(const std::filesystem::path& dir, const host::SavedState& saved
 
 // With the image's working set where the library would give it.
 wire::Message start(WorkerProcess& worker, const host::ImageFiles& image, const Above& above,
-                    const base::Fd& own_layer) {
+                    const base::Fd& own_layer, const TinyShape& shape) {
   const auto& vm = worker.files();
   std::vector<int> fds = {image.memory.get(),  above.state ? above.state.get() : image.state.get(),
                           vm.listener.get(),   vm.exit_record.get(),
@@ -61,16 +69,17 @@ wire::Message start(WorkerProcess& worker, const host::ImageFiles& image, const 
   request.overlays = above.pages ? 1 : 0;
   request.working_set = !above.state && image.working_set;
   if (request.working_set) fds.push_back(image.working_set.get());
-  worker.shape(kShape);
+  worker.shape(shape);
   return worker.owner().call(request, fds).message;
 }
 
 // The guest was stopped after it had counted so far: it prints that, if it has not yet, and goes
 // on.
-void check_goes_on(const host::ImageFiles& image, const Above& above, uint64_t count) {
+void check_goes_on(const host::ImageFiles& image, const Above& above, uint64_t count,
+                   const TinyShape& shape = kShape) {
   const auto own_layer = memory_file();
   WorkerProcess worker;
-  const auto reply = start(worker, image, above, own_layer);
+  const auto reply = start(worker, image, above, own_layer, shape);
   if (error_code(reply) == ErrorCode::incompatible_cpu) {
     MESSAGE("skipped: ", std::get<wire::ErrorReply>(reply).message);
     return;
@@ -112,4 +121,49 @@ TEST_CASE("golden v1: a vm starts from the checkpoint, and from the image made o
   check_goes_on(image, open_above(checkpoint.dir, checkpoint.saved), 204);
   must(host::commit_image_of(store, checkpoint, "counter", {}));
   check_goes_on(must(host::open_image_files(store, "counter:4", host::Limits({}))), {}, 204);
+}
+
+TEST_CASE(
+    "golden v1-pci: guests of an image and of a vm that slept go on, on PCI and nowhere else") {
+  const GoldenData data("v1-pci");
+  const auto store = data.store();
+  const auto image = must(host::open_image_files(store, "counter:1", host::Limits({})));
+  CHECK(image.image.manifest.transport == wire::TransportKind::pci);
+  check_goes_on(image, {}, 100, kPciShape);
+  const auto dir = store.vm_dir(must(host::resolve_vm(store, "sleeper")));
+  const auto saved = must(host::read_saved(dir));
+  REQUIRE(saved);
+  check_goes_on(image, open_above(dir, *saved), 201, kPciShape);
+  const auto own_layer = memory_file();
+  WorkerProcess other;
+  CHECK(error_code(start(other, image, {}, own_layer, kShape)) == ErrorCode::invalid_argument);
+}
+
+// What its guest had set up: memory accesses, and a message for each vector.
+TEST_CASE("golden v1-pci: devices find their registers and messages as they were") {
+  const GoldenData data("v1-pci");
+  const auto store = data.store();
+  const auto image = must(host::open_image_files(store, "counter:1", host::Limits({})));
+  const auto bytes = read_file(image.state.get());
+  const auto state = must(state::Reader::parse(std::as_bytes(std::span(bytes))));
+  const auto loop = must(sys::Loop::create());
+  auto memory = must(vmm::GuestMemory::reserve(kPciShape.memory_bytes));
+  must(memory.back_with_zeros());
+  for (const uint32_t slot : {4u, 5u}) {
+    std::unique_ptr<vmm::Device> device = std::make_unique<vmm::RngDevice>();
+    if (slot == 4) device = std::make_unique<vmm::VsockDevice>(*loop);
+    microvm::test::CountingMessages messages;
+    vmm::PciTransport transport(memory, *loop, messages,
+                                static_cast<uint32_t>(vmm::layout::virtio_pci_address(slot)),
+                                std::move(device), nullptr);
+    must(transport.restore(state, slot));
+    const uint32_t command = microvm::test::read_config(transport, vmm::pci::kCommand, 2);
+    CHECK((command & vmm::pci::kMemoryOn) != 0);
+    const uint32_t vectors = slot == 4 ? 4 : 2;
+    REQUIRE(messages.routes.size() == vectors);
+    for (uint32_t vector = 0; vector < vectors; ++vector) {
+      CHECK(messages.routes[vector].second ==
+            microvm::test::message_of(static_cast<uint16_t>(vector)));
+    }
+  }
 }

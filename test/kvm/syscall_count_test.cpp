@@ -114,6 +114,29 @@ TEST_CASE("restore: devices on PCI cost no system call, whatever their interrupt
   CHECK(pci.calls <= 60);
 }
 
+TEST_CASE("restore: a network costs no system call") {
+  const TinyShape shape{.nets = 1};
+  const auto count_with = [&](const TinyShape& with, wire::NetworkKind network) {
+    const auto saved = saved_guest(with);
+    WorkerProcess worker;
+    worker.network = network;
+    worker.shape(with);
+    Tracer tracer(worker.pid());
+    worker.send_restore(saved.memory.get(), saved.state.get());
+    const auto counts = count_to_first_run(tracer);
+    REQUIRE(counts);
+    return counts->calls;
+  };
+  const unsigned without = count_with({}, wire::NetworkKind::none);
+  const unsigned down = count_with(shape, wire::NetworkKind::none);
+  const unsigned user = count_with(shape, wire::NetworkKind::user);
+  MESSAGE("calls of a restore: " << without << " without a device, " << down << " with one, "
+                                 << user << " with microvm-net to come");
+  constexpr unsigned kWobble = 2;  // a wait more or less
+  CHECK(down <= without + kWobble);
+  CHECK(user <= without + kWobble);
+}
+
 TEST_CASE("restore: each piece of an overlay costs at most three system calls") {
   WorkerProcess worker;
   worker.run(touching_guest(100, 8 * kPage));

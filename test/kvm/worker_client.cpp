@@ -202,7 +202,16 @@ ControlClient WorkerProcess::connect() const {
 
 void WorkerProcess::shape(const TinyShape& shape) {
   const auto kvm = open_kvm();
-  owner_.call_for<wire::OkReply>(wire::ShapeRequest{shape.full()}, {kvm.get()});
+  std::vector<int> fds{kvm.get()};
+  base::Fd program;
+  sys::SocketPair homes;
+  if (shape.nets > 0) {
+    program.reset(::open(net_program.c_str(), O_RDONLY | O_CLOEXEC));
+    homes = std::move(*sys::seqpacket_pair());
+    fds.insert(fds.end(), {program.get(), homes.second.get()});
+  }
+  owner_.call_for<wire::OkReply>(wire::ShapeRequest{shape.full()}, fds);
+  home = std::move(homes.first);
 }
 
 wire::VmFds<int> WorkerProcess::vm_fds(const Disks& disks) const {
@@ -219,32 +228,46 @@ void WorkerProcess::keep_logs() {
   files_.kept_logs = memory_file();
 }
 
+namespace {
+
+std::vector<wire::DiskSpec> specs_of(const WorkerProcess::Disks& disks) {
+  std::vector<wire::DiskSpec> specs(disks.size());
+  for (size_t i = 0; i < disks.size(); ++i) specs[i].read_only = disks[i].size() == 1;
+  return specs;
+}
+
+}  // namespace
+
 wire::Message WorkerProcess::boot(const Code& guest, bool dies_with_owner, const Disks& disks) {
   const auto kernel = guest.elf();
   const auto initramfs = memory_file("nothing a tiny guest would look at");
-  wire::BootRequest request{
-      .cmdline = "quiet", .attachment = {"tiny", dies_with_owner}, .disks = {}};
+  wire::BootRequest request{.cmdline = "quiet",
+                            .attachment = {"tiny", dies_with_owner},
+                            .disks = specs_of(disks),
+                            .network = network};
   const auto fds = wire::pack({kernel.get(), initramfs.get(), vm_fds(disks)}, request);
   return owner_.call(request, fds).message;
 }
 
 wire::Message WorkerProcess::restore(int memory_fd, int state_fd, bool dies_with_owner,
                                      const Disks& disks, const std::vector<int>& overlays) {
-  wire::RestoreRequest request{.attachment = {"clone", dies_with_owner}, .disks = {}};
+  wire::RestoreRequest request{
+      .attachment = {"clone", dies_with_owner}, .disks = specs_of(disks), .network = network};
   const auto fds = wire::pack({memory_fd, state_fd, vm_fds(disks), overlays, {}}, request);
   return owner_.call(request, fds).message;
 }
 
 wire::Message WorkerProcess::restore_with_working_set(int memory_fd, int state_fd,
                                                       int working_set_fd) {
-  wire::RestoreRequest request{.attachment = {"clone", true}, .disks = {}};
+  wire::RestoreRequest request{.attachment = {"clone", true}, .disks = {}, .network = network};
   const auto fds = wire::pack({memory_fd, state_fd, vm_fds({}), {}, working_set_fd}, request);
   return owner_.call(request, fds).message;
 }
 
 void WorkerProcess::send_restore(int memory_fd, int state_fd, const std::vector<int>& overlays,
                                  bool dies_with_owner) {
-  wire::RestoreRequest request{.attachment = {"clone", dies_with_owner}, .disks = {}};
+  wire::RestoreRequest request{
+      .attachment = {"clone", dies_with_owner}, .disks = {}, .network = network};
   const auto fds = wire::pack({memory_fd, state_fd, vm_fds({}), overlays, {}}, request);
   owner_.send(request, fds);
 }

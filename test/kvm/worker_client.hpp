@@ -81,6 +81,7 @@ struct TinyShape {
   uint64_t peak_memory_bytes = 0;
   uint16_t peak_vcpus = 0;
   wire::TransportKind transport = wire::TransportKind::mmio;
+  uint16_t nets = 0;
 
   [[nodiscard]] wire::Shape full() const {
     return {.memory_bytes = memory_bytes,
@@ -88,6 +89,7 @@ struct TinyShape {
             .vcpus = vcpus,
             .peak_vcpus = peak_vcpus,
             .disks = disks,
+            .nets = nets,
             .transport = transport};
   }
 };
@@ -119,7 +121,12 @@ class WorkerProcess {
   [[nodiscard]] ControlClient connect() const;
 
   void shape(const TinyShape& shape = {});
-  // A disk: its layers, base first, the last of them writable.
+  // What the starts from now on ask for.
+  wire::NetworkKind network = wire::NetworkKind::none;
+  // Of a shape with a network: what is run as microvm-net, and the other end of its home socket.
+  std::string net_program = "/proc/self/exe";
+  base::Fd home;
+  // A disk: its layers, base first, the last of them writable. One of a base alone is read-only.
   using Disks = std::vector<std::vector<int>>;
   wire::Message boot(const Code& guest, bool dies_with_owner = true, const Disks& disks = {});
   wire::Message restore(int memory_fd, int state_fd, bool dies_with_owner = true,

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 #include "net/flow/address.hpp"
 #include "net/flow/packet.hpp"
@@ -36,10 +38,16 @@ net::space::NetPrefix prefix_of(const Address& address, uint8_t bits) {
   return {{address.begin(), address.end()}, bits};
 }
 
-// As the agent does it inside.
+std::string make_home() {
+  std::string name = (std::filesystem::temp_directory_path() / "microvm-net-XXXXXX").string();
+  REQUIRE(::mkdtemp(name.data()) != nullptr);
+  return name;
+}
+
+}  // namespace
+
 Result<net::space::Tap> set_up_guest() {
   static_cast<void>(net::space::set_sysctl("net/ipv6/conf/default/accept_dad", "0"));
-  static_cast<void>(net::space::set_sysctl("net/ipv4/ping_group_range", "0 4294967294"));
   auto tap = net::space::make_tap("eth0");
   if (!tap) return tap;
   NetlinkBatch batch;
@@ -52,14 +60,6 @@ Result<net::space::Tap> set_up_guest() {
   if (auto ok = batch.run(); !ok) return base::fail(ok.error());
   return tap;
 }
-
-std::string make_home() {
-  std::string name = (std::filesystem::temp_directory_path() / "microvm-net-XXXXXX").string();
-  REQUIRE(::mkdtemp(name.data()) != nullptr);
-  return name;
-}
-
-}  // namespace
 
 wire::NetworkRule prefix_rule(wire::Verdict verdict, const std::string& prefix,
                               std::vector<wire::PortRange> ports) {
@@ -114,7 +114,8 @@ void NetworkUnderTest::start_process(const NetworkOptions& options) {
   const base::Fd program(::open(program_path(), O_RDONLY | O_CLOEXEC));
   const base::Fd home(::open(home_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   sys::SpawnOptions spawn;
-  spawn.arguments = {"microvm-net"};
+  spawn.arguments = {"microvm-net", "--resolv-conf=" + home_ + "/resolv.conf"};
+  write_resolv_conf(options.resolv_conf);
   spawn.arguments.insert(spawn.arguments.end(), options.arguments.begin(), options.arguments.end());
   spawn.fds = {wires->second.get(), channel->second.get(), home.get()};
   spawn.standard_error = STDERR_FILENO;
@@ -127,6 +128,9 @@ void NetworkUnderTest::start_process(const NetworkOptions& options) {
 
 void NetworkUnderTest::start_guest() {
   auto made = guest_space_.start([this] {
+    static_cast<void>(net::space::set_sysctl("net/ipv4/ping_group_range", "0 0"));
+    guest_ping4_ = base::Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMP));
+    guest_ping6_ = base::Fd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMPV6));
     return set_up_guest().map([this](net::space::Tap tap) { guest_tap_ = std::move(tap); });
   });
   REQUIRE_MESSAGE(made, made.error().message);
@@ -144,10 +148,11 @@ void NetworkUnderTest::wait_until_up() {
 }
 
 void NetworkUnderTest::carry() {
-  std::array<pollfd, 4> all{{{end_.get(), POLLIN, 0},
+  std::array<pollfd, 5> all{{{end_.get(), POLLIN, 0},
                              {guest_tap_.fd.get(), POLLIN, 0},
                              {net_tap_.get(), POLLIN, 0},
-                             {wire_.get(), POLLIN, 0}}};
+                             {wire_.get(), POLLIN, 0},
+                             {starter_.get(), POLLIN, 0}}};
   std::vector<uint8_t> frame(wire::kMaxFrameBytes);
   while (::poll(all.data(), all.size(), -1) > 0 && all[0].revents == 0) {
     if (all[1].revents != 0) from_guest();
@@ -159,6 +164,8 @@ void NetworkUnderTest::carry() {
     }
     if (all[3].revents != 0) from_wire();
     if ((all[3].revents & POLLHUP) != 0) all[3].fd = -1;
+    if (all[4].revents != 0) serve_as_starter();
+    if ((all[4].revents & POLLHUP) != 0) all[4].fd = -1;
   }
 }
 
@@ -178,7 +185,7 @@ void NetworkUnderTest::send_as_guest(std::span<const uint8_t> frame) {
                           return first->protocol == wire::FlowProtocol::udp &&
                                  pair.guest == first->guest && pair.remote == first->remote;
                         });
-  if (!first || admitted) return send_past_the_worker(frame);
+  if (!first || admitted || bad_worker_) return send_past_the_worker(frame);
   const auto* bytes = reinterpret_cast<const std::byte*>(frame.data());
   static_cast<void>(sys::send_message(
       wire_.get(), wire::encode_net(wire::FirstPacket{{bytes, bytes + frame.size()}})));
@@ -202,9 +209,36 @@ void NetworkUnderTest::from_wire() {
   if (pair->admitted) admitted_.push_back(*pair);
 }
 
-size_t NetworkUnderTest::pairs_admitted() {
-  const std::lock_guard lock(mutex_);
-  return admitted_.size();
+void NetworkUnderTest::write_resolv_conf(const std::string& text) {
+  REQUIRE(sys::write_file_atomic(home_fd_.get(), "resolv.conf", std::as_bytes(std::span(text))));
+}
+
+long NetworkUnderTest::resident_kib() const {
+  std::ifstream file("/proc/" + std::to_string(process_.pid()) + "/status");
+  for (std::string word; file >> word;) {
+    long kib = 0;
+    if (word == "VmRSS:" && file >> kib) return kib;
+  }
+  return 0;
+}
+
+void NetworkUnderTest::serve_as_starter() {
+  const auto request = sys::receive_message(starter_.get());
+  if (!request) return;
+  const auto file = sys::open_at(home_fd_.get(), "resolv.conf", O_RDONLY);
+  const int fd = file ? file->get() : -1;
+  const std::byte opened{};
+  static_cast<void>(
+      sys::send_message(starter_.get(), std::span(&opened, 1), std::span(&fd, file ? 1 : 0)));
+}
+
+size_t NetworkUnderTest::pairs_admitted(size_t expected) {
+  const auto count = [this] {
+    const std::lock_guard lock(mutex_);
+    return admitted_.size();
+  };
+  for (int i = 0; i < 200 && count() != expected; ++i) ::usleep(10'000);
+  return count();
 }
 
 base::Fd NetworkUnderTest::guest_socket(net::space::SocketType type) {
@@ -215,6 +249,12 @@ base::Fd NetworkUnderTest::guest_socket(net::space::SocketType type) {
   ::setsockopt(socket->get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   ::setsockopt(socket->get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   return std::move(*socket);
+}
+
+base::Fd NetworkUnderTest::guest_ping_socket(bool is_ipv6) {
+  base::Fd socket(::dup((is_ipv6 ? guest_ping6_ : guest_ping4_).get()));
+  REQUIRE(socket);
+  return socket;
 }
 
 int NetworkUnderTest::connect_guest(int socket, const wire::NetEndpoint& to) {

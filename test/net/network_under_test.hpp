@@ -21,7 +21,8 @@ namespace microvm::test {
 
 struct NetworkOptions {
   wire::NetworkSetup setup;
-  std::vector<std::string> arguments;  // of microvm-net
+  std::vector<std::string> arguments{};  // of microvm-net
+  std::string resolv_conf{};             // the host's
 };
 
 // A rule as the library compiles them: of a prefix, "127.0.0.0/8"; ports: none is all.
@@ -29,16 +30,20 @@ wire::NetworkRule prefix_rule(wire::Verdict verdict, const std::string& prefix,
                               std::vector<wire::PortRange> ports = {});
 wire::NetworkSetup allow_all();
 
+// The guest's side in the namespace of this thread, as the agent does it inside.
+Result<net::space::Tap> set_up_guest();
+
 class NetworkUnderTest {
  public:
   // In the test host: see enter_test_host().
-  explicit NetworkUnderTest(const NetworkOptions& options = {allow_all(), {}});
+  explicit NetworkUnderTest(const NetworkOptions& options = {.setup = allow_all()});
   ~NetworkUnderTest();
   NetworkUnderTest(const NetworkUnderTest&) = delete;
   NetworkUnderTest& operator=(const NetworkUnderTest&) = delete;
 
   // A blocking socket in the guest, whose reads and writes give up after 5 seconds.
   base::Fd guest_socket(net::space::SocketType type);
+  base::Fd guest_ping_socket(bool is_ipv6);
   // Connects one to there; the errno, or 0.
   int connect_guest(int socket, const wire::NetEndpoint& to);
 
@@ -50,11 +55,17 @@ class NetworkUnderTest {
   base::Fd management();
 
   [[nodiscard]] const sys::Process& process() const { return process_; }
+  // The host's file; microvm-net sees it when it asks its starter.
+  void write_resolv_conf(const std::string& text);
   // Puts a frame of the guest's (with virtio-net header) where its kernel would.
   void send_as_guest(std::span<const uint8_t> frame);
   // Straight into microvm-net's tap: what a worker could do that has gone bad.
   void send_past_the_worker(std::span<const uint8_t> frame);
-  [[nodiscard]] size_t pairs_admitted();
+  // As the worker knows them, once they are so many or after a while.
+  [[nodiscard]] size_t pairs_admitted(size_t expected);
+  // From now on the worker hands nothing over.
+  void pass_all_to_the_tap() { bad_worker_ = true; }
+  [[nodiscard]] long resident_kib() const;
   // The worker's end.
   void let_worker_die();
   [[nodiscard]] const std::string& home() const { return home_; }
@@ -66,6 +77,7 @@ class NetworkUnderTest {
   void carry();
   void from_guest();
   void from_wire();
+  void serve_as_starter();
   void pass_on(std::span<const uint8_t> frame);
 
   std::string home_;
@@ -75,9 +87,12 @@ class NetworkUnderTest {
   sys::Process process_;
   base::Fd net_tap_;
   net::space::SpaceThread guest_space_;
+  base::Fd guest_ping4_;
+  base::Fd guest_ping6_;
   net::space::Tap guest_tap_;
   std::mutex mutex_;
   std::vector<wire::UdpPair> admitted_;
+  std::atomic<bool> bad_worker_ = false;
   sys::EventFd end_;
   std::thread carrier_;
 };

@@ -26,7 +26,7 @@ Result<void> make_world() {
   batch.add_local_route(AF_INET, 1);
   batch.add_local_route(AF_INET6, 1);
   if (auto ok = batch.run(); !ok) return ok;
-  static_cast<void>(net::space::set_sysctl("net/ipv4/ping_group_range", "0 4294967294"));
+  static_cast<void>(net::space::set_sysctl("net/ipv4/ping_group_range", "0 0"));
   static_cast<void>(net::space::set_sysctl("net/ipv4/ip_unprivileged_port_start", "0"));
   return net::space::set_sysctl("net/ipv6/ip_nonlocal_bind", "1");
 }

@@ -3,9 +3,11 @@
 #pragma once
 
 #include "agent/base/failed.hpp"
+#include "base/fd.hpp"
 
 namespace microvm::agent {
 
-[[nodiscard]] Outcome<void> boot();
+// Gives the control group for all programs.
+[[nodiscard]] Outcome<base::Fd> boot();
 
 }  // namespace microvm::agent

@@ -29,7 +29,13 @@ constexpr Mount kLate[] = {
     {"devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666"},
     {"tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777"},
     {"mqueue", "/dev/mqueue", kInert, nullptr},
-    {"cgroup2", "/sys/fs/cgroup", kInert, nullptr},
+};
+
+// For programs that look into the kernel or extend it; a kernel may have none of them.
+constexpr Mount kOfKernel[] = {
+    {"bpf", "/sys/fs/bpf", kInert, "mode=700"},
+    {"tracefs", "/sys/kernel/tracing", kInert, nullptr},
+    {"debugfs", "/sys/kernel/debug", kInert, nullptr},
 };
 
 struct Link {
@@ -86,9 +92,17 @@ Outcome<void> mount_late() {
   for (const auto& what : kLate) {
     if (auto mounted = mount_one(what); !mounted) return mounted;
   }
+  for (const auto& what : kOfKernel) static_cast<void>(mount_one(what));
   for (const auto& link : kDeviceLinks) {
     if (symlink(link.target, link.path) != 0 && errno != EEXIST) return fail_errno(link.path);
   }
+  return {};
+}
+
+// As systemd leaves it: container engines tell their containers' mounts from these by it.
+Outcome<void> share_mounts() {
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr) != 0)
+    return fail_errno("share the mounts");
   return {};
 }
 

@@ -14,4 +14,7 @@ namespace microvm::agent {
 // In the root: what lies below them, and the links of /dev.
 [[nodiscard]] Outcome<void> mount_late();
 
+// Once all are there: what is mounted later is seen in copies of this view that want to.
+[[nodiscard]] Outcome<void> share_mounts();
+
 }  // namespace microvm::agent

@@ -7,6 +7,7 @@
 namespace microvm::host {
 
 std::span<const std::byte> embedded_worker();
+std::span<const std::byte> embedded_net();
 std::span<const std::byte> embedded_agent();
 std::span<const std::byte> embedded_probe_guest();  // see probe_guest.cpp
 

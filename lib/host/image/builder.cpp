@@ -142,6 +142,9 @@ class Builder {
     machine_.memory_bytes = options_.memory_bytes;
     machine_.vcpus = options_.vcpus;
     if (kernel.manifest.virtio_pci) machine_.transport = wire::TransportKind::pci;
+    manifest_.modules_disk = kernel.manifest.modules_disk;
+    if (manifest_.modules_disk) machine_.modules_disk = kernel.path(*manifest_.modules_disk);
+    machine_.nets = kernel.manifest.virtio_net ? 1 : 0;
     machine_.network = options_.network;
     if (options_.network.mode != NetworkMode::user || machine_.nets != 0) return {};
     return base::fail(ErrorCode::unsupported,

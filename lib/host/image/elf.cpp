@@ -144,13 +144,30 @@ Result<ModuleInfo> read_module_info(ByteSpan elf, const std::string& file) {
   split(as_text(*section), '\0', [&](std::string_view field) {
     static constexpr std::string_view kName = "name=";
     static constexpr std::string_view kDepends = "depends=";
+    static constexpr std::string_view kAlias = "alias=";
+    static constexpr std::string_view kSoftdep = "softdep=";
     if (field.starts_with(kName)) info.name = module_name(field.substr(kName.size()));
+    if (field.starts_with(kAlias)) info.aliases.emplace_back(field.substr(kAlias.size()));
+    if (field.starts_with(kSoftdep)) info.softdeps.emplace_back(field.substr(kSoftdep.size()));
     if (field.starts_with(kDepends))
       split(field.substr(kDepends.size()), ',', [&](std::string_view dependency) {
         if (!dependency.empty()) info.depends.push_back(module_name(dependency));
       });
   });
   return info;
+}
+
+std::vector<std::string> exported_symbols(ByteSpan elf) {
+  static constexpr std::string_view kPrefix = "__ksymtab_";
+  const auto symbols = find_section(elf, ".symtab");
+  const auto names = find_section(elf, ".strtab");
+  if (!symbols || !names) return {};
+  std::vector<std::string> exported;
+  for (size_t at = 0; at + sizeof(Elf64_Sym) <= symbols->size(); at += sizeof(Elf64_Sym)) {
+    const auto name = name_at(*names, read_struct<Elf64_Sym>(*symbols, at)->st_name);
+    if (name.starts_with(kPrefix)) exported.emplace_back(name.substr(kPrefix.size()));
+  }
+  return exported;
 }
 
 std::string module_name(std::string_view name) {

@@ -21,9 +21,15 @@ namespace microvm::host {
 struct ModuleInfo {
   std::string name;                  // with '_' for '-'
   std::vector<std::string> depends;  // likewise
+  // What depmod reads as well: patterns of what it is loaded for, and "pre: a b post: c".
+  std::vector<std::string> aliases;
+  std::vector<std::string> softdeps;
 };
 // Error corrupt.
 [[nodiscard]] Result<ModuleInfo> read_module_info(ByteSpan elf, const std::string& file);
+
+// The symbols that a module gives to others; none when it has no symbol table.
+[[nodiscard]] std::vector<std::string> exported_symbols(ByteSpan elf);
 
 // Module names are the same with '-' and with '_'.
 [[nodiscard]] std::string module_name(std::string_view name);

@@ -7,7 +7,9 @@
 #include "host/image/deb_reader.hpp"
 #include "host/image/elf.hpp"
 #include "host/image/kernel_modules.hpp"
+#include "host/image/modules_disk.hpp"
 #include "host/store/digest.hpp"
+#include "host/store/file_record.hpp"
 #include "host/store/files.hpp"
 #include "host/store/names.hpp"
 
@@ -19,6 +21,8 @@ using std::filesystem::path;
 namespace {
 
 constexpr size_t kMaxKernelBytes = 256u << 20;
+// Of all modules together, as they are kept in memory while a package is read.
+constexpr size_t kMaxModulesBytes = 2048u << 20;
 // Each pass finds the modules the one before it saw named as dependencies.
 constexpr int kMaxPasses = 8;
 
@@ -28,36 +32,32 @@ struct Kernel {
   std::vector<InitramfsModule> modules;
   bool virtio_pci = false;
   bool virtio_net = false;
+  ModuleFiles all_modules;  // for the disk; a bare kernel has none
 };
 
 // What is kept of a package while it is read.
 struct Package {
   std::string release;
   std::optional<Bytes> image;
-  KernelModules modules;
-  std::optional<Error> problem;
+  ModuleFiles module_files;
+  size_t module_bytes = 0;
 };
 
 constexpr std::string_view kImagePrefix = "boot/vmlinuz-";
 
-bool is_builtin_list(const std::string& file) {
-  return file.find("lib/modules/") != std::string::npos && file.ends_with("/modules.builtin");
-}
-
 bool wants(const Package& package, const std::string& file) {
   if (file.starts_with(kImagePrefix)) return !package.image;
-  return is_builtin_list(file) || package.modules.wants(KernelModules::name_of(file));
+  return package.module_bytes <= kMaxModulesBytes && !path_of_module_file(file).empty();
 }
 
 void take(Package& package, const std::string& file, Bytes content) {
   if (file.starts_with(kImagePrefix)) {
     package.release = file.substr(kImagePrefix.size());
     package.image = std::move(content);
-  } else if (is_builtin_list(file)) {
-    package.modules.add_builtin({reinterpret_cast<const char*>(content.data()), content.size()});
-  } else if (auto added = package.modules.add(file, std::move(content)); !added) {
-    if (!package.problem) package.problem = added.error();
+    return;
   }
+  package.module_bytes += content.size();
+  package.module_files[path_of_module_file(file)] = std::move(content);
 }
 
 Result<Package> read_package(const path& deb, const CallCheck& check) {
@@ -66,21 +66,38 @@ Result<Package> read_package(const path& deb, const CallCheck& check) {
       [&](const std::string& file) { return wants(package, file); },
       [&](const std::string& file, Bytes content) { take(package, file, std::move(content)); },
       kMaxKernelBytes};
-  std::vector<std::string> missing;
-  for (int pass = 0; pass < kMaxPasses; ++pass) {
-    if (auto read = read_deb(deb, "amd64", visitor, check); !read) return fail(read.error());
-    if (package.problem)
-      return fail(package.problem->code, deb.string() + ": " + package.problem->message);
-    if (!package.image)
-      return fail(ErrorCode::not_found,
-                  deb.string() +
-                      ": holds no boot/vmlinuz; if this is a metapackage, import the "
-                      "linux-image-VERSION package it depends on");
-    auto still_missing = package.modules.missing();
-    if (still_missing == missing || still_missing.empty()) break;
-    missing = std::move(still_missing);
-  }
+  if (auto read = read_deb(deb, "amd64", visitor, check); !read) return fail(read.error());
+  if (package.module_bytes > kMaxModulesBytes)
+    return fail(ErrorCode::corrupt, deb.string() + ": more than 2 GiB of modules");
+  if (!package.image)
+    return fail(ErrorCode::not_found, deb.string() +
+                                          ": holds no boot/vmlinuz; if this is a metapackage, "
+                                          "import the linux-image-VERSION package it depends on");
   return package;
+}
+
+// One pass over what was read: true when it brought a module that is wanted.
+Result<bool> add_wanted(const ModuleFiles& files, KernelModules& modules) {
+  bool found = false;
+  for (const auto& [file, content] : files) {
+    const std::string place = "lib/modules/" + file;
+    if (!modules.wants(KernelModules::name_of(place))) continue;
+    if (auto added = modules.add(place, content); !added) return fail(added.error());
+    found = true;
+  }
+  return found;
+}
+
+Result<KernelModules> initramfs_modules(const ModuleFiles& files) {
+  KernelModules modules;
+  if (const auto list = files.find("modules.builtin"); list != files.end())
+    modules.add_builtin({reinterpret_cast<const char*>(list->second.data()), list->second.size()});
+  for (int pass = 0; pass < kMaxPasses; ++pass) {
+    const auto found = add_wanted(files, modules);
+    if (!found) return fail(found.error());
+    if (!*found) break;
+  }
+  return modules;
 }
 
 Result<Kernel> kernel_from_deb(const path& deb, const CallCheck& check) {
@@ -88,10 +105,13 @@ Result<Kernel> kernel_from_deb(const path& deb, const CallCheck& check) {
   if (!package) return fail(package.error());
   auto vmlinux = extract_vmlinux(std::move(*package->image), deb.string());
   if (!vmlinux) return fail(vmlinux.error());
-  auto modules = package->modules.in_load_order(deb.string());
+  auto known = initramfs_modules(package->module_files);
+  if (!known) return fail(known.error().code, deb.string() + ": " + known.error().message);
+  auto modules = known->in_load_order(deb.string());
   if (!modules) return fail(modules.error());
-  return Kernel{package->release, std::move(*vmlinux), std::move(*modules),
-                package->modules.has("virtio_pci"), package->modules.has("virtio_net")};
+  return Kernel{package->release,         std::move(*vmlinux),
+                std::move(*modules),      known->has("virtio_pci"),
+                known->has("virtio_net"), std::move(package->module_files)};
 }
 
 Result<Kernel> kernel_from_image(const path& file) {
@@ -99,7 +119,7 @@ Result<Kernel> kernel_from_image(const path& file) {
   if (!image) return fail(image.error());
   auto vmlinux = extract_vmlinux(std::move(*image), file.string());
   if (!vmlinux) return fail(vmlinux.error());
-  return Kernel{find_release(*vmlinux), std::move(*vmlinux), {}};
+  return Kernel{.release = find_release(*vmlinux), .vmlinux = std::move(*vmlinux)};
 }
 
 Result<bool> is_package(const path& file) {
@@ -133,7 +153,17 @@ int64_t now_ms() {
       .count();
 }
 
-Result<KernelInfo> store_kernel(const Store& store, const Kernel& kernel) {
+Result<FileRecord> store_modules_disk(const TempEntry& entry, const Kernel& kernel,
+                                      const std::string& name, const CallCheck& check) {
+  if (auto made = entry.create_file(kModulesDisk); !made) return fail(made.error());
+  if (auto written = write_modules_disk(entry.dir() / kModulesDisk, kernel.all_modules, check);
+      !written)
+    return fail(written.error().code, name + ": " + written.error().message);
+  return record_of(entry.dir(), kModulesDisk, check);
+}
+
+Result<KernelInfo> store_kernel(const Store& store, const Kernel& kernel, const std::string& name,
+                                const CallCheck& check) {
   auto entry = store.new_entry();
   if (!entry) return fail(entry.error());
   const auto vmlinux = store_file(*entry, "vmlinux", kernel.vmlinux);
@@ -143,11 +173,17 @@ Result<KernelInfo> store_kernel(const Store& store, const Kernel& kernel) {
                           *vmlinux,
                           {},
                           kernel.virtio_pci,
-                          kernel.virtio_net};
+                          kernel.virtio_net,
+                          {}};
   for (const auto& module : kernel.modules) {
     auto record = store_file(*entry, module.file, module.bytes);
     if (!record) return fail(record.error());
     manifest.modules.push_back(std::move(*record));
+  }
+  if (!kernel.all_modules.empty()) {
+    auto disk = store_modules_disk(*entry, kernel, name, check);
+    if (!disk) return fail(disk.error());
+    manifest.modules_disk = std::move(*disk);
   }
   const auto stored = store.commit_kernel(std::move(*entry), manifest);
   if (!stored) return fail(stored.error());
@@ -161,7 +197,7 @@ Result<KernelInfo> import_kernel(const Store& store, const path& file, const Cal
   const auto kernel = read_kernel(file, check);
   if (!kernel) return fail(kernel.error());
   if (auto go_on = check(); !go_on) return fail(go_on.error());
-  return store_kernel(store, *kernel);
+  return store_kernel(store, *kernel, file.string(), check);
 }
 
 }  // namespace microvm::host

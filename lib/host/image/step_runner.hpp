@@ -50,6 +50,7 @@ struct BuildMachine {
   std::filesystem::path kernel_dir;
   std::vector<std::filesystem::path> read_only_layers;  // the base, then layers of earlier phases
   std::filesystem::path writable_layer;                 // a new, empty file of the build
+  std::filesystem::path modules_disk;                   // of the kernel; empty: it has none
   uint64_t memory_bytes = 0;
   uint32_t vcpus = 1;
   wire::TransportKind transport = wire::TransportKind::mmio;

@@ -14,6 +14,7 @@
 #include "state/exit_record.hpp"
 #include "sys/file.hpp"
 #include "sys/socket.hpp"
+#include "wire/net.hpp"
 
 namespace microvm::host {
 namespace {
@@ -178,7 +179,7 @@ Result<base::Fd> lock_vm(const fs::path& vm_dir) {
 
 Result<WorkerFiles> make_worker_files(const fs::path& vm_dir, base::Fd lock,
                                       const std::string& layer_name) {
-  const base::Fd directory(::open(vm_dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  base::Fd directory(::open(vm_dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!directory) return base::fail_errno("open " + vm_dir.string());
   const int at = directory.get();
   if (auto known = check_exit_known(lock.get()); !known) return base::fail(known.error());
@@ -194,8 +195,13 @@ Result<WorkerFiles> make_worker_files(const fs::path& vm_dir, base::Fd lock,
   ::unlinkat(at, kControlSocket, 0);
   auto listener = sys::listen_unix(at, kControlSocket, sys::SocketKind::seqpacket);
   if (!listener) return base::fail(listener.error());
-  return WorkerFiles{std::move(*listener), std::move(lock),       std::move(*kernel_log),
-                     std::move(*app_log),  std::move(*kept_logs), std::move(*layer)};
+  return WorkerFiles{.listener = std::move(*listener),
+                     .exit_record = std::move(lock),
+                     .kernel_log = std::move(*kernel_log),
+                     .app_log = std::move(*app_log),
+                     .kept_logs = std::move(*kept_logs),
+                     .layer = std::move(*layer),
+                     .home = std::move(directory)};
 }
 
 Result<void> NewVmDirectory::write_record(const VmRecord& record) {
@@ -376,7 +382,10 @@ bool claim_end(const fs::path& vm_dir) {
 
 void remove_remains(const fs::path& vm_dir) noexcept {
   std::error_code ec;
-  for (const char* name : {kSavedFile, kRunFile, kControlSocket}) fs::remove(vm_dir / name, ec);
+  for (const char* name :
+       {kSavedFile, kRunFile, kControlSocket, wire::kNetworkFile, wire::kNetSocket}) {
+    fs::remove(vm_dir / name, ec);
+  }
   keep_numbered_files(vm_dir, {});
 }
 

@@ -8,6 +8,8 @@
 //   change       locked by who changes its state (change_lock.hpp)
 //   told         there once somebody tells of its end (see claim_end())
 //   control.sock where the worker listens
+//   network      what its guest may reach (host/network/setup_file.hpp), and net.sock, where its
+//                network process listens
 //   logs, kernel.log, app.log   see vm_logs.hpp
 //   disk-*, pages-*, state-*, run.json, saved.json   see vm_files.hpp
 #pragma once
@@ -33,6 +35,7 @@ struct WorkerFiles {
   base::Fd app_log;
   base::Fd kept_logs;  // invalid: the file is of a newer version
   base::Fd layer;      // new and empty
+  base::Fd home;       // the directory itself, for the network's process
 };
 
 // The lock of a Vm nobody holds. Error: busy.

@@ -35,6 +35,37 @@ IdlePolicy parse_idle(const Fields& fields) {
   return idle;
 }
 
+constexpr size_t kMaxAddressText = 64;
+
+Json to_json(const VmNetwork& network) {
+  if (network.mode != NetworkMode::tap) return {{"mode", network_mode_name(network.mode)}};
+  return {{"mode", "tap"},
+          {"tap", network.tap},
+          {"mac", network.mac},
+          {"addresses", network.addresses},
+          {"gateways", network.gateways},
+          {"dns", network.dns}};
+}
+
+VmNetwork parse_network(const Fields& fields) {
+  VmNetwork network;
+  if (!fields.has("network")) return network;  // of before, or with none
+  const Fields in = fields.child("network");
+  const std::string mode = in.text("mode", 16);
+  if (mode == "user") network.mode = NetworkMode::user;
+  if (mode != "tap") return network;  // one of a newer library: no link
+  network.mode = NetworkMode::tap;
+  const auto texts = [&](const char* key) {
+    return in.texts(key, kMaxTapAddresses, kMaxAddressText);
+  };
+  network.tap = in.text("tap", kMaxInterfaceName);
+  network.mac = in.text("mac", kMaxAddressText);
+  network.addresses = texts("addresses");
+  network.gateways = texts("gateways");
+  network.dns = texts("dns");
+  return network;
+}
+
 }  // namespace
 
 Result<void> check_policy(const IdlePolicy& policy) {
@@ -50,7 +81,7 @@ Result<void> check_policy(const IdlePolicy& policy) {
 }
 
 std::string encode_record(const VmRecord& record) {
-  const Json object = {
+  Json object = {
       {"schema", kVmRecordSchema},
       {"id", record.id},
       {"name", record.name},
@@ -69,6 +100,7 @@ std::string encode_record(const VmRecord& record) {
       {"cpu_threshold_ppm", static_cast<uint64_t>(record.idle.cpu_threshold * 1e6)},
       {"auto_resume", record.idle.auto_resume ? 1 : 0},
   };
+  if (record.network.mode != NetworkMode::none) object.set("network", to_json(record.network));
   // Every text in it passed a name check or is of our own making: it is UTF-8.
   return dump_json(object, "a microvm's record").value_or("");
 }
@@ -92,6 +124,7 @@ Result<VmRecord> parse_record(std::string_view text, const std::string& file) {
   record.machine_id = fields.text("machine_id", 32);
   record.boot_id = fields.text("boot_id", 36);
   record.idle = parse_idle(fields);
+  record.network = parse_network(fields);
   if (errors.first) return base::fail(*errors.first);
   return record;
 }

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "host/network/vm_network.hpp"
 #include "microvm/vm.hpp"
 
 namespace microvm::host {
@@ -22,6 +23,7 @@ struct VmRecord {
   std::string machine_id;
   std::string boot_id;
   IdlePolicy idle;
+  VmNetwork network;
 };
 
 inline constexpr uint64_t kVmRecordSchema = 1;

@@ -19,9 +19,9 @@ namespace fs = std::filesystem;
 
 constexpr off_t kMaxLogBytes = 1 << 20;
 constexpr size_t kMaxLineBytes = 4096;
-constexpr std::array kNames = {"started",    "suspending", "suspended",    "resumed",
-                               "runs_on",    "forked",     "checkpointed", "rolled_back",
-                               "terminated", "hook_failed"};
+constexpr std::array kNames = {"started",    "suspending",  "suspended",     "resumed",
+                               "runs_on",    "forked",      "checkpointed",  "rolled_back",
+                               "terminated", "hook_failed", "network_failed"};
 
 fs::path log_path(const fs::path& data_dir) {
   return data_dir / kEventsFile;

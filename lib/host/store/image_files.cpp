@@ -15,6 +15,16 @@ Result<void> open_into(const std::filesystem::path& path, base::Fd& fd) {
   return {};
 }
 
+// No lock holds the kernel's entry: it stays as long as an image names it, and the image is held.
+Result<void> open_modules_disk(const Store& store, ImageFiles& files, const Limits& limits) {
+  const auto& record = files.image.manifest.modules_disk;
+  if (!record) return {};
+  const auto dir = store.kernel_dir(files.image.manifest.kernel_digest);
+  if (auto ok = open_into(dir / record->file, files.modules_disk); !ok) return ok;
+  const FileToVerify disk{&*record, files.modules_disk.get()};
+  return verify_files(dir, {&disk, 1}, limits);
+}
+
 Result<void> verify(const ImageFiles& files, const Limits& limits) {
   const ImageManifest& manifest = files.image.manifest;
   std::vector<FileToVerify> own = {{&manifest.memory, files.memory.get()},
@@ -43,7 +53,7 @@ Result<ImageFiles> open_image_files(const Store& store, const std::string& refer
   }
   auto base = store.open_base(manifest.base_digest);
   if (!base) return base::fail(base.error());
-  ImageFiles files{std::move(*image), std::move(*base), {}, {}, {}, {}};
+  ImageFiles files{std::move(*image), std::move(*base), {}, {}, {}, {}, {}};
   std::vector<std::filesystem::path> layers = {files.base.path(files.base.manifest.disk)};
   for (const FileRecord& layer : files.image.manifest.layers) {
     layers.push_back(files.image.path(layer));
@@ -54,6 +64,7 @@ Result<ImageFiles> open_image_files(const Store& store, const std::string& refer
   const auto& working_set = files.image.manifest.working_set;
   if (ok && working_set) ok = open_into(files.image.path(*working_set), files.working_set);
   for (size_t i = 0; ok && i < layers.size(); ++i) ok = open_into(layers[i], files.layers[i]);
+  if (ok) ok = open_modules_disk(store, files, limits);
   if (ok) ok = verify(files, limits);
   if (!ok) return base::fail(ok.error());
   return files;

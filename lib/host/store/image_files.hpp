@@ -16,6 +16,7 @@ struct ImageFiles {
   base::Fd state;
   base::Fd working_set;          // if the image has one
   std::vector<base::Fd> layers;  // the base's disk first
+  base::Fd modules_disk;         // if the image has one
 };
 
 // Errors: not_found, corrupt, busy (the image is packed), cancelled, deadline_exceeded.

@@ -1,5 +1,6 @@
 // Store: kernels.
 #include <algorithm>
+#include <cstdio>
 
 #include "host/store/digest.hpp"
 #include "host/store/entries.hpp"
@@ -20,7 +21,21 @@ bool has_no_others(const KernelManifest& kernel, const KernelManifest& than) {
   });
 }
 
-Result<KernelManifest> already_imported(const path& dir, const KernelManifest& manifest) {
+// Two who do so at once bring the same bytes.
+Result<bool> adopt_modules_disk(const TempEntry& from, const path& dir,
+                                const KernelManifest& manifest, KernelManifest& existing) {
+  if (!manifest.modules_disk || existing.modules_disk) return false;
+  const std::string& name = manifest.modules_disk->file;
+  if (::rename((from.dir() / name).c_str(), (dir / name).c_str()) != 0)
+    return base::fail_errno("move " + name + " to " + dir.string());
+  if (auto synced = sync_path(dir); !synced) return fail(synced.error());
+  existing.modules_disk = manifest.modules_disk;
+  return true;
+}
+
+// What an older library did not say of a kernel, or did not keep, is added to its entry.
+Result<KernelManifest> already_imported(const TempEntry& entry, const path& dir,
+                                        const KernelManifest& manifest) {
   auto existing = read_manifest(dir, parse_kernel_manifest);
   if (!existing) return existing;
   if (!has_no_others(*existing, manifest)) {
@@ -28,11 +43,12 @@ Result<KernelManifest> already_imported(const path& dir, const KernelManifest& m
                 "kernel " + manifest.info.name +
                     ": imported before with other modules; remove that one first");
   }
-  if (!manifest.virtio_pci || existing->virtio_pci || !has_no_others(manifest, *existing)) {
-    return existing;
-  }
-  // An older library did not say it of a driver that is built in.
-  existing->virtio_pci = true;
+  const bool same = has_no_others(manifest, *existing);
+  const bool more_said = manifest.virtio_pci && !existing->virtio_pci && same;
+  existing->virtio_pci = existing->virtio_pci || more_said;
+  const auto adopted = adopt_modules_disk(entry, dir, manifest, *existing);
+  if (!adopted) return fail(adopted.error());
+  if (!more_said && !*adopted) return existing;
   const auto text = encode_manifest(*existing);
   if (!text) return fail(text.error());
   if (auto ok = replace_file(dir / kManifestFile, *text); !ok) return fail(ok.error());
@@ -69,7 +85,7 @@ Result<Listing<KernelManifest>> Store::kernels(const MayGoOn& may_go_on) const {
 
 Result<KernelEntry> Store::open_kernel(const std::string& name_or_digest) const {
   const auto open = [this](const std::string& digest, const std::string& name) {
-    return open_entry(data_dir_ / "kernels" / digest, "kernel " + name, parse_kernel_manifest);
+    return open_entry(kernel_dir(digest), "kernel " + name, parse_kernel_manifest);
   };
   if (is_sha256_hex(name_or_digest)) return open(name_or_digest, name_or_digest);
   const auto listing = kernels();
@@ -83,8 +99,12 @@ Result<KernelEntry> Store::open_kernel(const std::string& name_or_digest) const 
   return fail(ErrorCode::not_found, "kernel " + name_or_digest + ": not imported");
 }
 
+path Store::kernel_dir(const std::string& digest) const {
+  return data_dir_ / "kernels" / digest;
+}
+
 Result<KernelManifest> Store::commit_kernel(TempEntry entry, const KernelManifest& manifest) const {
-  const path dir = data_dir_ / "kernels" / manifest.info.digest;
+  const path dir = kernel_dir(manifest.info.digest);
   const auto text = encode_manifest(manifest);
   if (!text) return fail(text.error());
   if (auto sealed = seal_entry(entry, *text); !sealed) return fail(sealed.error());
@@ -92,7 +112,7 @@ Result<KernelManifest> Store::commit_kernel(TempEntry entry, const KernelManifes
   const auto renamed = rename_new(entry.dir(), dir);
   if (renamed) return manifest;
   if (renamed.error().code != ErrorCode::already_exists) return fail(renamed.error());
-  return already_imported(dir, manifest);
+  return already_imported(entry, dir, manifest);
 }
 
 Result<void> Store::remove_kernel(const std::string& name_or_digest,

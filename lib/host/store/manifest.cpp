@@ -173,6 +173,7 @@ Result<std::string> encode_manifest(const KernelManifest& manifest) {
                    {"modules", to_json(manifest.modules)}};
   if (manifest.virtio_pci) document.set("virtio_pci", 1);
   if (manifest.virtio_net) document.set("virtio_net", 1);
+  if (manifest.modules_disk) document.set("modules_disk", to_json(*manifest.modules_disk));
   return encode(document, "kernel " + manifest.info.name, parse_kernel_manifest);
 }
 
@@ -213,6 +214,7 @@ Result<std::string> encode_manifest(const ImageManifest& manifest) {
   if (manifest.transport == wire::TransportKind::pci) document.set("transport", "pci");
   if (manifest.nets != 0) document.set("nets", manifest.nets);
   if (manifest.working_set) document.set("working_set", to_json(*manifest.working_set));
+  if (manifest.modules_disk) document.set("modules_disk", to_json(*manifest.modules_disk));
   return encode(document, "image " + info.name, parse_image_manifest);
 }
 
@@ -225,6 +227,7 @@ Result<KernelManifest> parse_kernel_manifest(std::string_view text, const std::s
     manifest.modules = read_records(in, "modules", kMaxModules);
     manifest.virtio_pci = in.number_or("virtio_pci", 1, 0) == 1;
     manifest.virtio_net = in.number_or("virtio_net", 1, 0) == 1;
+    if (in.has("modules_disk")) manifest.modules_disk = read_record(in.child("modules_disk"));
     manifest.info.size_bytes = manifest.vmlinux.size_bytes;
     if (!is_plain_file_name(manifest.info.name)) in.report("name", "is not a kernel release");
   });
@@ -257,6 +260,7 @@ Result<ImageManifest> parse_image_manifest(std::string_view text, const std::str
     manifest.form = read_form(in);
     manifest.memory_raw_bytes = in.number_or("memory_raw_bytes", kMaxFileBytes, 0);
     if (in.has("working_set")) manifest.working_set = read_record(in.child("working_set"));
+    if (in.has("modules_disk")) manifest.modules_disk = read_record(in.child("modules_disk"));
     if (manifest.state.sha256.empty()) in.report("state", "has no sha256");
   });
 }

@@ -33,6 +33,9 @@ struct KernelManifest {
   // Has the driver; not said of kernels imported by older libraries.
   bool virtio_pci = false;
   bool virtio_net = false;
+  // "modules.ext4": all modules (host/image/modules_disk.hpp). A kernel that came without any, or
+  // was imported by an older library, has none.
+  std::optional<FileRecord> modules_disk;
 };
 
 struct BaseManifest {
@@ -57,6 +60,8 @@ struct ImageManifest {
   FileRecord state;                // device state; sha256 always set
   // What its clones touch first (state/working_set.hpp); an image may have none.
   std::optional<FileRecord> working_set;
+  // The disk of its kernel's entry that its microVMs have as their second one; none: they have one.
+  std::optional<FileRecord> modules_disk;
   ImageForm form = ImageForm::raw;
   // Only when packed: what unpacking must give back.
   uint64_t memory_raw_bytes = 0;

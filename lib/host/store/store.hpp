@@ -64,6 +64,7 @@ class Store {
   // Adds it, or drops `entry` and returns what is there when the kernel is already imported.
   [[nodiscard]] Result<KernelManifest> commit_kernel(TempEntry entry,
                                                      const KernelManifest& manifest) const;
+  [[nodiscard]] std::filesystem::path kernel_dir(const std::string& digest) const;
   // busy while an image names it or somebody has it open; corrupt when that is not known.
   [[nodiscard]] Result<void> remove_kernel(const std::string& name_or_digest,
                                            const MayGoOn& may_go_on = {}) const;

@@ -1,6 +1,7 @@
 // What the Runtime and its Vms share; it lives until the last of them is gone.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "host/base/home_process.hpp"
@@ -62,6 +63,7 @@ struct Core : WorkerHost {
   const HomeProcess home;
   const uint32_t pool_size;
   WaitingCalls waiting_calls;
+  std::atomic<bool> has_user_network{false};  // it was tried, and can be had
   const std::function<void(std::string_view)> log_sink;
   std::shared_ptr<TraceFile> trace_file;  // none: nobody has asked for it
   DirectoryWatches watches{*reactor};

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include "host/network/setup_file.hpp"
+#include "host/network/user_network.hpp"
 #include "host/store/json_fields.hpp"
 #include "host/store/rfc3339.hpp"
 #include "sys/file.hpp"
@@ -10,7 +12,8 @@ namespace microvm::host {
 namespace {
 
 VmRecord make_record(const NewVmDirectory& directory, const ImageInfo& image,
-                     const RunOptions& options, const Identity& identity) {
+                     const RunOptions& options, const Identity& identity,
+                     const VmNetwork& network) {
   VmRecord record;
   record.id = directory.id();
   record.name = options.name;
@@ -23,7 +26,17 @@ VmRecord make_record(const NewVmDirectory& directory, const ImageInfo& image,
   record.machine_id = identity.machine_id;
   record.boot_id = identity.boot_id;
   record.idle = options.idle;
+  record.network = network;
   return record;
+}
+
+Result<void> write_records(NewVmDirectory& directory, const VmRecord& record, const VmRun& run,
+                           const wire::NetworkSetup& setup) {
+  auto written = directory.write_record(record);
+  if (written) written = write_run(directory.path(), run);
+  const bool has_policy = record.network.mode == NetworkMode::user;
+  if (written && has_policy) written = write_new_setup(directory.path(), setup);
+  return written;
 }
 
 Result<void> link_layers(const NewVmOrigin& origin, const std::filesystem::path& dir) {
@@ -68,6 +81,20 @@ Result<void> check_payload(const ImageInfo& image, const std::string& payload) {
   return {};
 }
 
+Result<base::Fd> tap_of(const VmNetwork& network, const TapOptions& options) {
+  if (network.mode != NetworkMode::tap) return base::Fd();
+  return network.tap.empty() ? adopt_tap(options.fd) : open_tap(network.tap);
+}
+
+// Where it is asked for, and not only what there is by default: then it is in the way of nothing
+// that the guest does without it.
+Result<void> check_network_here(Core& core, NetworkMode asked) {
+  if (asked != NetworkMode::user || core.has_user_network) return {};
+  if (auto ok = check_user_network(try_user_network()); !ok) return ok;
+  core.has_user_network = true;
+  return {};
+}
+
 // Others find it and reach its guest only when the hold is gone.
 struct Launched {
   std::shared_ptr<Vm::Impl> vm;
@@ -84,6 +111,14 @@ Result<Launched> launch(const std::shared_ptr<Core>& core, const NewVm& what) {
   }
   if (auto ok = check_policy(options.idle); !ok) return base::fail(ok.error());
   const Shape shape = shape_of(manifest);
+  const auto network = choose_network(options.network, shape.nets != 0,
+                                      manifest.info.name + ":" + manifest.info.version);
+  if (!network) return base::fail(network.error());
+  if (auto ok = check_network_here(*core, options.network.mode); !ok) {
+    return base::fail(ok.error());
+  }
+  auto tap = tap_of(network->network, options.network.tap);
+  if (!tap) return base::fail(tap.error());
   if (core->pool_size > 0) core->pool->keep(shape, core->pool_size);
   auto taken = take_worker(*core, shape, what.starting, what.clock);
   if (!taken) return base::fail(taken.error());
@@ -103,10 +138,11 @@ Result<Launched> launch(const std::shared_ptr<Core>& core, const NewVm& what) {
   run.pages_known = origin.overlays.empty();
   auto files = directory->make_files(run.layers.back());
   if (!files) return base::fail(files.error());
-  const VmRecord record = make_record(*directory, manifest.info, options, *identity);
-  auto written = directory->write_record(record);
-  if (written) written = write_run(directory->path(), run);
-  if (!written) return base::fail(written.error());
+  const VmRecord record =
+      make_record(*directory, manifest.info, options, *identity, network->network);
+  if (auto ok = write_records(*directory, record, run, network->setup); !ok) {
+    return base::fail(ok.error());
+  }
   what.clock.mark("the microvm's files made");
 
   auto started = start_worker(*core, {.what = "run",
@@ -115,12 +151,15 @@ Result<Launched> launch(const std::shared_ptr<Core>& core, const NewVm& what) {
                                       .image = what.image,
                                       .point = *point,
                                       .files = std::move(*files),
+                                      .tap = tap->get(),
                                       .identity = std::move(*identity),
                                       .limits = what.starting,
                                       .clock = what.clock});
   if (!started) return base::fail(started.error());
   if (what.clock.trace()) what.clock.trace()->call_it(record.id);
   auto vm = make_at_home<Vm::Impl>(core, record, manifest.info.config);
+  // One that has a name is opened anew.
+  if (network->network.tap.empty()) vm->keep_tap(std::move(*tap));
   vm->keep_change_hold(*hold);
   directory->keep();
   vm->own(std::move(*started), what.clock.trace());

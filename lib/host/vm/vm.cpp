@@ -16,6 +16,13 @@ namespace {
 constexpr std::chrono::seconds kOperationLimit{60};
 constexpr std::chrono::seconds kInfoLimit{10};
 
+void add_frames(NetworkCounters& counters, const wire::NetCounters& device) {
+  counters.packets_from_guest = device.frames_from_guest;
+  counters.packets_to_guest = device.frames_to_guest;
+  counters.packets_dropped =
+      device.malformed + device.spoofed + device.no_network + device.overrun + device.unwanted;
+}
+
 }  // namespace
 
 Vm::Vm(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -41,14 +48,18 @@ Result<VmCounters> Vm::counters(const CallLimits& limits) const {
     return base::fail(ErrorCode::vm_gone, "read counters: microvm " + impl_->record.id + " is " +
                                               vm_state_name(impl_->state()));
   }
-  const auto reply =
-      running->client->call(wire::InfoRequest{}, {}, Limits(limits, kInfoLimit), "read counters");
+  const Limits bounded(limits, kInfoLimit);
+  const auto reply = running->client->call(wire::InfoRequest{}, {}, bounded, "read counters");
   if (!reply) return base::fail(reply.error());
   const auto* info = std::get_if<wire::InfoReply>(&reply->message);
   if (info == nullptr) {
     return base::fail(ErrorCode::protocol, "read counters: unexpected answer of the worker");
   }
-  return VmCounters{info->paused, info->exits, info->start_to_run_ns};
+  VmCounters counters{info->paused, info->exits, info->start_to_run_ns, {}};
+  add_frames(counters.network, info->net);
+  const auto flows = impl_->read_flow_counters(counters.network, bounded);
+  if (!flows) return base::fail(flows.error());
+  return counters;
 }
 
 Result<ExecResult> Vm::exec_collect(const ExecOptions& options, const CollectOptions& collect,
@@ -115,8 +126,7 @@ Result<VmEnding> Vm::try_wait() {
 
 Result<int> Vm::end_fd() const {
   if (auto ok = impl_->core->home.check(); !ok) return base::fail(ok.error());
-  impl_->watch_end();
-  return impl_->live_.end_fd();
+  return impl_->end_fd();
 }
 
 // One that sleeps has not ended; another process may wake it any time.

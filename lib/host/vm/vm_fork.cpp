@@ -27,6 +27,10 @@ Result<void> check_options(const ForkOptions& options) {
   if (!options.name.empty() && options.count > 1 && !host::is_vm_name(options.name + "-1000")) {
     return base::fail(ErrorCode::invalid_argument, "fork: the name is not valid or too long");
   }
+  if (options.count > 1 && options.network && options.network->mode == NetworkMode::tap) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "fork: a tap is one microvm's: fork one at a time, each with its own");
+  }
   return {};
 }
 
@@ -37,17 +41,35 @@ RunOptions run_options(const ForkOptions& options, uint32_t index) {
   run.name = options.name;
   run.idle = options.idle;
   run.run_hook_payload = options.run_hook_payload;
+  run.network = *options.network;
   if (!options.name.empty() && options.count > 1) run.name += "-" + std::to_string(index + 1);
   return run;
 }
 
 }  // namespace
 
-Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions& options,
+Result<NetworkOptions> Vm::Impl::network_of_forks() const {
+  if (record.network.mode == NetworkMode::tap) {
+    return base::fail(ErrorCode::invalid_argument, "fork: microvm " + record.id +
+                                                       " has a tap, which is its own: say which "
+                                                       "network the fork gets");
+  }
+  auto policy = network_policy();
+  if (!policy) return base::fail(policy.error());
+  return NetworkOptions{.mode = record.network.mode, .policy = std::move(*policy), .tap = {}};
+}
+
+Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions& asked,
                                                               const Limits& limits) {
   constexpr std::string_view kWhat = "fork";
   const host::Stopwatch clock;
+  ForkOptions options = asked;
   if (auto ok = check_options(options); !ok) return base::fail(ok.error());
+  if (!options.network) {
+    auto same = network_of_forks();
+    if (!same) return base::fail(same.error());
+    options.network = std::move(*same);
+  }
   const auto image = host::open_image_files(core->store, record.image, limits);
   if (!image) return base::fail(image.error());
   if (auto ok = shed_layers(limits); !ok) return base::fail(ok.error());

@@ -70,7 +70,10 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::make_session(base::Fd control,
       *core->reactor, std::move(control),
       [keeper](base::Fd stream) { keeper->answer(std::move(stream)); },
       // The reactor must not keep a Vm, not for a moment: it would be the one to destroy it.
-      [&errands = core->errands, vm = weak_from_this()] { send_to_see_end(errands, vm); }, peer);
+      [&errands = core->errands, vm = weak_from_this()] { send_to_see_end(errands, vm); }, peer,
+      [&errands = core->errands, vm = weak_from_this()](wire::NetworkEvent event) {
+        send_to_tell_network(errands, vm, std::move(event));
+      });
   return std::make_shared<Session>(
       Session{client, host::AgentClient(std::make_shared<host::VmLink>(client))});
 }

@@ -37,6 +37,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   void own(host::StartedWorker started, std::shared_ptr<host::StartTrace> trace);
   // Of the first program that is run after a start: what it came to. Any thread.
   void note_exec(host::ExecStep step) MICROVM_EXCLUDES(first_mutex_);
+  // Before own(): of a tap that only this process has, for later starts.
+  void keep_tap(base::Fd tap) { tap_ = std::move(tap); }
   // For other processes a change of this Vm is under way as long as the caller has `hold`.
   void keep_change_hold(const host::ChangeHold& hold);
 
@@ -92,6 +94,11 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // From now on it is found within moments that it has ended, whoever ended it, without a thread
   // that waits. False: the Runtime is gone, and nobody looks.
   bool watch_end();
+  // See Vm::end_fd().
+  Result<int> end_fd() {
+    watch_end();
+    return live_.end_fd();
+  }
 
   // vm_suspend.cpp, vm_wake.cpp
   // Asked when the guest's programs stand: false lets them go on (error busy).
@@ -122,6 +129,16 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   Result<void> replace_policy(const IdlePolicy& policy);
   // Another process may have replaced it.
   void reread_policy();
+
+  // vm_network.cpp: they wake nothing.
+  // Error unsupported: its network has no policy.
+  [[nodiscard]] Result<void> check_user_network(std::string_view what) const;
+  Result<NetworkInfo> network(const host::Limits& limits);
+  [[nodiscard]] Result<NetworkPolicy> network_policy() const;
+  Result<void> set_network_policy(const NetworkPolicy& policy, const host::Limits& limits);
+  [[nodiscard]] Result<NetworkOptions> network_of_forks() const;
+  // False: its network does not run.
+  Result<bool> read_flow_counters(NetworkCounters& counters, const host::Limits& limits) const;
 
   // vm_checkpoint.cpp
   Result<CheckpointInfo> checkpoint(const std::string& name, const host::Limits& limits);
@@ -173,6 +190,9 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   static bool send_to_look_for_end(host::Errands& errands, std::weak_ptr<Impl> vm,
                                    std::chrono::milliseconds delay = {});
   void look_for_end();
+  // Of one that came to nothing.
+  static void send_to_tell_network(host::Errands& errands, std::weak_ptr<Impl> vm,
+                                   wire::NetworkEvent event);
   static constexpr int kEndLooks = 5000;
   static void send_to_see_end(host::Errands& errands, std::weak_ptr<Impl> vm,
                               int looks_left = kEndLooks, std::chrono::milliseconds delay = {});
@@ -243,6 +263,10 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   void clean_up();
   Result<void> end_suspended(const host::Limits& limits);
 
+  // Of a resume. None: the link is down; of a tap that another process has, this is logged.
+  Result<base::Fd> tap_for_resume() const;
+
+  base::Fd tap_;
   host::LiveState live_;
   host::AwakeQueue awake_queue_;
   std::atomic<bool> is_end_watched_{false};

@@ -166,6 +166,9 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
   if (done) saved = host::save_captured(captured, dir, dir, &stop.flag, limits);
   if (done && !saved) done = base::fail(saved.error());
   if (done) done = host::sync_path(dir / "vm.json");
+  if (done && record.network.mode == NetworkMode::user) {
+    done = host::sync_path(dir / wire::kNetworkFile);
+  }
   if (done) done = host::sync_path(dir.parent_path());
   // From here on the record may name the layers that were taken: nothing writes to them any more.
   const NewTop top = done ? NewTop::keep : NewTop::drop;

@@ -171,6 +171,8 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
   if (auto ok = host::write_run(dir, run); !ok) return base::fail(ok.error());
   auto files = host::make_worker_files(dir, std::move(lock), run.layers.back());
   if (!files) return base::fail(files.error());
+  const auto tap = tap_for_resume();
+  if (!tap) return base::fail(tap.error());
   clock.mark("pages unpacked, files made");
   auto identity = host::make_identity(record.hostname);
   if (!identity) return base::fail(identity.error());
@@ -182,6 +184,7 @@ Result<host::StartedWorker> Vm::Impl::start_saved_worker(const SavedState& saved
                                     .image = *image,
                                     .point = point,
                                     .files = std::move(*files),
+                                    .tap = tap->get(),
                                     .identity = std::move(*identity),
                                     .limits = limits.within(kStartLimit),
                                     .clock = clock});

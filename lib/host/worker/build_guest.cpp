@@ -4,6 +4,8 @@
 
 #include "host/base/embedded.hpp"
 #include "host/image/initramfs.hpp"
+#include "host/network/setup_file.hpp"
+#include "host/network/vm_network.hpp"
 #include "host/session/agent_client.hpp"
 #include "host/session/hook_call.hpp"
 #include "host/session/started_command.hpp"
@@ -240,6 +242,11 @@ struct VmStepRunner::Files {
   explicit Files(TempEntry entry) : scratch(std::move(entry)) {}
   Result<void> make_scratch_files();
   Result<void> open_read_only_layers(const BuildMachine& machine);
+  Result<void> open_modules_disk(const BuildMachine& machine);
+  Result<void> make_home(const BuildMachine& machine);
+  [[nodiscard]] wire::NetworkKind network() const {
+    return home ? wire::NetworkKind::user : wire::NetworkKind::none;
+  }
 
   [[nodiscard]] wire::VmFds<int> vm_fds() const {
     wire::VmFds<int> fds{.listener = listener.get(),
@@ -249,7 +256,13 @@ struct VmStepRunner::Files {
                          .disks = {{}},
                          .leases = {}};
     for (const base::Fd& layer : layers) fds.disks[0].push_back(layer.get());
+    if (modules_disk) fds.disks.push_back({modules_disk.get()});
     return fds;
+  }
+  [[nodiscard]] std::vector<wire::DiskSpec> disk_specs() const {
+    std::vector<wire::DiskSpec> disks = {{}};
+    if (modules_disk) disks.push_back({.read_only = true});
+    return disks;
   }
   [[nodiscard]] wire::BootFds<int> boot_fds() const {
     return {.vmlinux = first.get(), .initramfs = second.get(), .vm = vm_fds()};
@@ -270,6 +283,8 @@ struct VmStepRunner::Files {
   base::Fd kernel_log;
   base::Fd app_log;
   std::vector<base::Fd> layers;
+  base::Fd modules_disk;  // if the kernel has one
+  base::Fd home;          // of microvm-net; none: the guest has no network
 };
 
 Result<void> VmStepRunner::Files::make_scratch_files() {
@@ -297,6 +312,19 @@ Result<void> VmStepRunner::Files::open_read_only_layers(const BuildMachine& mach
   return {};
 }
 
+Result<void> VmStepRunner::Files::open_modules_disk(const BuildMachine& machine) {
+  if (machine.modules_disk.empty()) return {};
+  return open_into(machine.modules_disk, O_RDONLY, modules_disk);
+}
+
+Result<void> VmStepRunner::Files::make_home(const BuildMachine& machine) {
+  const auto chosen = choose_network(machine.network, machine.nets != 0, "this build's");
+  if (!chosen) return base::fail(chosen.error());
+  if (chosen->network.mode != NetworkMode::user) return {};
+  if (auto ok = write_new_setup(scratch.dir(), chosen->setup); !ok) return ok;
+  return open_into(scratch.dir(), O_PATH | O_DIRECTORY, home);
+}
+
 Result<VmStepRunner::Files> VmStepRunner::open_boot_files(const Store& store,
                                                           const BuildMachine& machine) {
   // Kernels stand in directories named by their digests.
@@ -309,7 +337,9 @@ Result<VmStepRunner::Files> VmStepRunner::open_boot_files(const Store& store,
   auto ok = open_into(kernel->path(kernel->manifest.vmlinux), O_RDONLY, files.first);
   if (ok) ok = make_initramfs_file(*kernel, files.second);
   if (ok) ok = files.make_scratch_files();
+  if (ok) ok = files.make_home(machine);
   if (ok) ok = files.open_read_only_layers(machine);
+  if (ok) ok = files.open_modules_disk(machine);
   if (ok) ok = open_into(machine.writable_layer, O_RDWR, top);
   if (!ok) return base::fail(ok.error());
   files.layers.push_back(std::move(top));
@@ -325,7 +355,9 @@ Result<VmStepRunner::Files> VmStepRunner::open_snapshot_files(const Store& store
   auto ok = open_into(snapshot.memory, O_RDONLY, files.first);
   if (ok) ok = open_into(snapshot.state, O_RDONLY, files.second);
   if (ok) ok = files.make_scratch_files();
+  if (ok) ok = files.make_home(machine);
   if (ok) ok = files.open_read_only_layers(machine);
+  if (ok) ok = files.open_modules_disk(machine);
   if (!ok) return base::fail(ok.error());
   auto top = files.scratch.create_file("disk.layer");
   if (!top) return base::fail(top.error());
@@ -339,7 +371,7 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
                                                          const Limits& limits) {
   const Shape shape{.memory_bytes = machine.memory_bytes,
                     .vcpus = static_cast<uint16_t>(machine.vcpus),
-                    .disks = 1,
+                    .disks = static_cast<uint16_t>(machine.modules_disk.empty() ? 1 : 2),
                     .nets = machine.nets,
                     .transport = machine.transport};
   const Stopwatch clock;
@@ -353,6 +385,7 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
                             .request = std::move(request),
                             .fds = fds,
                             .identity = std::move(*identity),
+                            .home = files.home ? files.home.get() : -1,
                             .limits = limits,
                             .clock = clock});
   if (!guest) return base::fail(guest.error());
@@ -367,8 +400,10 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::boot(const BuildMachine& machi
   const Limits limits(call_limits, kBootLimit);
   auto files = open_boot_files(host_->store, machine);
   if (!files) return base::fail(files.error());
-  wire::BootRequest request{
-      .cmdline = cmdline_here(machine.transport), .attachment = attachment(), .disks = {}};
+  wire::BootRequest request{.cmdline = cmdline_here(machine.transport),
+                            .attachment = attachment(),
+                            .disks = files->disk_specs(),
+                            .network = files->network()};
   const std::vector<int> fds = wire::pack(files->boot_fds(), request);
   return launch(machine, std::move(*files), std::move(request), fds, limits);
 }
@@ -379,7 +414,8 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::restore(const BuildMachine& ma
   const Limits limits(call_limits, kBootLimit);
   auto files = open_snapshot_files(host_->store, machine, snapshot);
   if (!files) return base::fail(files.error());
-  wire::RestoreRequest request{.attachment = attachment(), .disks = {}};
+  wire::RestoreRequest request{
+      .attachment = attachment(), .disks = files->disk_specs(), .network = files->network()};
   const std::vector<int> fds = wire::pack(files->restore_fds(), request);
   return launch(machine, std::move(*files), std::move(request), fds, limits);
 }

@@ -42,20 +42,21 @@ struct ControlClient::Call {
 };
 
 ControlClient::ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent,
-                             EndHandler on_end)
+                             EndHandler on_end, NetworkHandler on_network)
     : reactor_(reactor),
       socket_(std::move(socket)),
       ended_event_(make_event()),
       on_agent_(std::move(on_agent)),
-      on_end_(std::move(on_end)) {}
+      on_end_(std::move(on_end)),
+      on_network_(std::move(on_network)) {}
 
 ControlClient::~ControlClient() = default;
 
 std::shared_ptr<ControlClient> ControlClient::start(Reactor& reactor, base::Fd socket,
                                                     AgentHandler on_agent, EndHandler on_end,
-                                                    Peer peer) {
-  std::shared_ptr<ControlClient> client(
-      new ControlClient(reactor, std::move(socket), std::move(on_agent), std::move(on_end)));
+                                                    Peer peer, NetworkHandler on_network) {
+  std::shared_ptr<ControlClient> client(new ControlClient(
+      reactor, std::move(socket), std::move(on_agent), std::move(on_end), std::move(on_network)));
   if (peer == Peer::unknown) {
     client->greet();
   } else {
@@ -104,6 +105,8 @@ void ControlClient::dispatch(Received received) {
   } else if (auto* failed = std::get_if<wire::DiskErrorEvent>(&received.envelope.message)) {
     const std::scoped_lock lock(mutex_);
     if (!disk_error_) disk_error_ = worker_error({failed->code, std::move(failed->message)});
+  } else if (auto* network = std::get_if<wire::NetworkEvent>(&received.envelope.message)) {
+    if (on_network_) on_network_(std::move(*network));
   } else if (std::holds_alternative<wire::AgentEvent>(received.envelope.message) &&
              received.fds.size() == 1 && on_agent_) {
     on_agent_(std::move(received.fds[0]));

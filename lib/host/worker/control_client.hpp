@@ -29,6 +29,8 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   // The worker has said how it ends, or is gone; called once, on the reactor's thread, and not when
   // this side hangs up.
   using EndHandler = std::function<void()>;
+  // The guest's network came or went; likewise, as often as it happens.
+  using NetworkHandler = std::function<void(wire::NetworkEvent)>;
   // Whose worker it is: one that this library started speaks its version of the control wire. Any
   // other is asked, and calls wait until it has answered.
   enum class Peer : uint8_t { unknown, own };
@@ -36,7 +38,8 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   // The reactor must outlive every call of close().
   static std::shared_ptr<ControlClient> start(Reactor& reactor, base::Fd socket,
                                               AgentHandler on_agent, EndHandler on_end = {},
-                                              Peer peer = Peer::unknown);
+                                              Peer peer = Peer::unknown,
+                                              NetworkHandler on_network = {});
   ~ControlClient();
 
   // Sends a request and waits for its reply. Errors: the worker's own (ErrorReply), vm_gone or
@@ -76,7 +79,8 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
 
  private:
   struct Call;
-  ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent, EndHandler on_end);
+  ControlClient(Reactor& reactor, base::Fd socket, AgentHandler on_agent, EndHandler on_end,
+                NetworkHandler on_network);
   void greet();
   void on_greeted(const wire::Message& answer);
   [[nodiscard]] std::optional<uint16_t> known_version() const;
@@ -98,6 +102,7 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   base::Fd ended_event_;   // an eventfd, readable for good once the conversation is over
   AgentHandler on_agent_;  // reactor's thread only, as on_end_ and watch_
   EndHandler on_end_;
+  const NetworkHandler on_network_;
   std::deque<wire::Envelope> outgoing_;  // of ask(), while the worker takes none; likewise
   bool sends_later_ = false;             // likewise
   std::optional<sys::Loop::WatchId> watch_;

@@ -5,6 +5,8 @@
 #include "host/store/files.hpp"
 #include "host/worker/admission.hpp"
 #include "sys/file.hpp"
+#include "sys/socket.hpp"
+#include "wire/net.hpp"
 #include "wire/start_fds.hpp"
 
 namespace microvm::host {
@@ -34,10 +36,20 @@ wire::RestoreFds<int> restore_fds(const ImageFiles& image, const StartPoint& poi
   add_fds(layers, image.layers);
   add_fds(layers, point.layers);
   layers.push_back(vm.layer.get());
+  if (image.modules_disk) fds.vm.disks.push_back({image.modules_disk.get()});
   if (has_working_set(image, point)) fds.working_set = image.working_set.get();
   if (vm.kept_logs) fds.vm.kept_logs = vm.kept_logs.get();
   fds.vm.leases = {image.image.in_use.get(), image.base.in_use.get()};
   return fds;
+}
+
+// It sleeps until the guest's first packet; without a home it is not needed, and ends.
+Result<void> send_home(base::Fd starter, int home) {
+  if (!starter || home < 0) return {};
+  const auto sent = sys::send_message(starter.get(), wire::encode_net(wire::NetOk{}), {&home, 1});
+  if (sent) return {};
+  return base::fail(sent.error().code,
+                    "what starts the network has ended: " + sent.error().message);
 }
 
 }  // namespace
@@ -45,7 +57,7 @@ wire::RestoreFds<int> restore_fds(const ImageFiles& image, const StartPoint& poi
 Shape shape_of(const ImageManifest& manifest) {
   return {.memory_bytes = manifest.info.memory_bytes,
           .vcpus = static_cast<uint16_t>(manifest.info.vcpus),
-          .disks = 1,
+          .disks = static_cast<uint16_t>(manifest.modules_disk ? 2 : 1),
           .nets = manifest.nets,
           .transport = manifest.transport};
 }
@@ -63,6 +75,7 @@ Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limi
 
 Result<StartedGuest> start_guest(GuestStart start) {
   auto& [worker, refill, times] = start.taken;
+  if (auto ok = send_home(worker.take_home(), start.home); !ok) return base::fail(ok.error());
   auto doorbell = launch_guest(worker, std::move(start.request), start.fds,
                                std::move(start.identity), start.limits, start.clock, times);
   if (!doorbell) return base::fail(doorbell.error());
@@ -75,14 +88,19 @@ Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start) {
   wire::RestoreRequest request;
   request.attachment = {start.record.id, start.record.dies_with_owner};
   request.disks = {{.hold_when_full = true}};
-  const std::vector<int> fds =
-      wire::pack(restore_fds(start.image, start.point, start.files), request);
+  if (start.image.modules_disk) request.disks.push_back({.read_only = true});
+  const bool is_user = start.record.network.mode == NetworkMode::user;
+  if (is_user) request.network = wire::NetworkKind::user;
+  auto to_pack = restore_fds(start.image, start.point, start.files);
+  if (start.tap >= 0) to_pack.vm.tap = start.tap;
+  const std::vector<int> fds = wire::pack(to_pack, request);
   auto lock = sys::duplicate(start.files.exit_record.get(), "keep the microvm's lock");
   if (!lock) return base::fail(lock.error());
   auto guest = start_guest({.taken = std::move(start.taken),
                             .request = std::move(request),
                             .fds = fds,
                             .identity = std::move(start.identity),
+                            .home = is_user ? start.files.home.get() : -1,
                             .limits = start.limits,
                             .clock = start.clock});
   if (!guest) return base::fail(guest.error());

@@ -47,6 +47,7 @@ struct GuestStart {
   wire::Message request;        // BootRequest or RestoreRequest
   const std::vector<int>& fds;  // as the request says
   Identity identity;
+  int home = -1;  // of a guest with network user: the directory with its setup
   const Limits& limits;
   const Stopwatch& clock;
 };
@@ -69,6 +70,7 @@ struct WorkerStart {
   const ImageFiles& image;
   const StartPoint& point;
   WorkerFiles files;  // of the directory, made for this start
+  int tap = -1;       // of the record's network; none: its link is down
   Identity identity;
   const Limits& limits;
   const Stopwatch& clock;

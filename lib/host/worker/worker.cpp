@@ -92,6 +92,16 @@ Result<int> WorkerSpawner::program() {
   return program_.get();
 }
 
+Result<int> WorkerSpawner::net_program() {
+  const std::scoped_lock lock(mutex_);
+  if (!net_program_) {
+    auto program = sys::executable_from_bytes("microvm-net", embedded_net(), directory_);
+    if (!program) return base::fail(program.error());
+    net_program_ = std::move(*program);
+  }
+  return net_program_.get();
+}
+
 Result<int> WorkerSpawner::kvm() {
   const std::scoped_lock lock(mutex_);
   if (!kvm_) {
@@ -124,9 +134,20 @@ Result<Worker> WorkerSpawner::start_shaped(const Shape& shape) {
   if (!kvm) return base::fail(kvm.error());
   auto worker = start();
   if (!worker) return worker;
-  auto sent = send_control(worker->control(), {kShapeRequestId, wire::ShapeRequest{shape}},
-                           {&*kvm, 1}, Limits({}, kShapeLimit), "start a worker");
+  std::vector<int> fds{*kvm};
+  sys::SocketPair home;
+  if (shape.nets != 0) {
+    const auto net = net_program();
+    if (!net) return base::fail(net.error());
+    auto pair = sys::seqpacket_pair();
+    if (!pair) return base::fail(pair.error());
+    home = std::move(*pair);
+    fds.insert(fds.end(), {*net, home.second.get()});
+  }
+  auto sent = send_control(worker->control(), {kShapeRequestId, wire::ShapeRequest{shape}}, fds,
+                           Limits({}, kShapeLimit), "start a worker");
   if (!sent) return base::fail(sent.error());
+  worker->keep_home(std::move(home.first));
   return worker;
 }
 

@@ -28,6 +28,9 @@ class Worker {
 
   [[nodiscard]] int control() const { return control_.get(); }
   [[nodiscard]] base::Fd take_control() { return std::move(control_); }
+  // Of one with a network device: where what starts its network waits for the Vm's directory.
+  void keep_home(base::Fd home) { home_ = std::move(home); }
+  [[nodiscard]] base::Fd take_home() { return std::move(home_); }
   // It was started before it was needed.
   [[nodiscard]] bool pooled() const { return pooled_; }
   void mark_pooled() { pooled_ = true; }
@@ -43,13 +46,14 @@ class Worker {
  private:
   std::shared_ptr<ChildProcess> process_;
   base::Fd control_;
+  base::Fd home_;
   bool pooled_ = false;
 };
 
-// Starts workers of one Runtime: program and /dev/kvm are each opened at the first need.
+// Starts workers of one Runtime: programs and /dev/kvm are each opened at the first need.
 class WorkerSpawner {
  public:
-  // `directory`: for the program, where the host lets none be in memory. Empty: nowhere.
+  // `directory`: for the programs, where the host lets none be in memory. Empty: nowhere.
   explicit WorkerSpawner(std::string directory = {}) : directory_(std::move(directory)) {}
 
   // A worker that was told to shape itself; its reply is still to be read, see wait_shaped().
@@ -68,11 +72,13 @@ class WorkerSpawner {
  private:
   Result<Worker> start();
   Result<int> program();
+  Result<int> net_program();
   Result<int> kvm();
 
   const std::string directory_;
   std::mutex mutex_;
   base::Fd program_;
+  base::Fd net_program_;
   base::Fd kvm_;
   sys::FdPlaces places_;  // for the workers' ends of their control sockets
 };

@@ -1,6 +1,5 @@
 #include "net/flow/admission.hpp"
 
-#include <algorithm>
 #include <cstring>
 
 namespace microvm::net {
@@ -13,65 +12,72 @@ FlowPlace::~FlowPlace() {
   if (admission_ != nullptr) --admission_->status_.flows_open;
 }
 
+Admission::Admission(Judge& judge, FlowLog& log, wire::NetStatus& status)
+    : judge_(judge),
+      log_(log),
+      status_(status),
+      new_flows_(judge.limits().flows_per_second, judge.limits().flows_per_second,
+                 TokenBucket::Time::clock::now()) {}
+
+void Admission::renew_limits() {
+  const uint64_t rate = judge_.limits().flows_per_second;
+  new_flows_.set_limit(rate, rate, TokenBucket::Time::clock::now());
+}
+
 std::optional<Admitted> Admission::admit(wire::FlowProtocol protocol,
                                          const wire::NetEndpoint& remote) {
-  Judgement judgement = judge_.judge(protocol, remote);
-  if (judgement.answer == Judgement::Answer::refuse) {
-    refused_by_rule(protocol, remote, judgement);
-    return {};
+  Admitted flow{judge_.facts_of(protocol, remote), {}, {}};
+  flow.ruling = judge_.judge(flow.facts);
+  if (flow.ruling.verdict == Ruling::Verdict::deny) {
+    refused_by_rule(flow);
+  } else if (!has_room()) {
+    refused_by_limit(flow, "limit of open flows");
+  } else if (!new_flows_.take(1, TokenBucket::Time::clock::now())) {
+    refused_by_limit(flow, "limit of new flows per second");
+  } else {
+    flow.place = FlowPlace(*this);
+    return flow;
   }
-  if (status_.flows_open >= limits_.open_flows) {
-    refused_by_limit(protocol, remote, std::move(judgement), "limit of open flows");
-    return {};
-  }
-  if (is_too_soon()) {
-    refused_by_limit(protocol, remote, std::move(judgement), "limit of new flows per second");
-    return {};
-  }
-  return Admitted{std::move(judgement), FlowPlace(*this)};
+  return {};
 }
 
-bool Admission::is_too_soon() {
-  if (limits_.flows_per_second == 0) return false;
-  const auto now = std::chrono::steady_clock::now();
-  const double rate = limits_.flows_per_second;
-  const double passed = std::chrono::duration<double>(now - new_flows_at_).count();
-  new_flows_left_ = std::min(rate, new_flows_left_ + passed * rate);
-  new_flows_at_ = now;
-  if (new_flows_left_ < 1) return true;
-  new_flows_left_ -= 1;
-  return false;
+bool Admission::judge_shown(Admitted& flow) const {
+  flow.ruling = judge_.judge(flow.facts);
+  return flow.ruling.verdict != Ruling::Verdict::deny;
 }
 
-void Admission::refused_by_rule(wire::FlowProtocol protocol, const wire::NetEndpoint& remote,
-                                const Judgement& judgement) {
+bool Admission::judge_again(Admitted& flow) const {
+  const Ruling now = flow.ruling.verdict == Ruling::Verdict::needs_name
+                         ? judge_.judge(flow.facts)
+                         : judge_.judge_again(flow.facts);
+  const bool allowed = now.verdict != Ruling::Verdict::deny;
+  // Who waits for a name is judged by it then, whatever is certain now.
+  if (!allowed) flow.ruling = now;
+  return allowed;
+}
+
+void Admission::refused_by_rule(const Admitted& flow) {
   ++status_.flows_refused_by_rule;
-  log_.tell(wire::FlowRecord::What::refused, protocol, remote, judgement);
+  log_.tell(wire::FlowRecord::What::refused, flow.facts, flow.ruling.reason);
 }
 
-void Admission::refused_by_limit(wire::FlowProtocol protocol, const wire::NetEndpoint& remote,
-                                 Judgement judgement, const char* limit) {
+void Admission::refused_by_limit(const Admitted& flow, const char* limit) {
   ++status_.flows_refused_by_limit;
-  judgement.reason = limit;
-  log_.tell(wire::FlowRecord::What::refused, protocol, remote, judgement);
+  log_.tell(wire::FlowRecord::What::refused, flow.facts, limit);
 }
 
-void Admission::failed(wire::FlowProtocol protocol, const wire::NetEndpoint& remote,
-                       Judgement judgement, int error) {
+void Admission::failed(const Admitted& flow, int error) {
   ++status_.flows_failed;
-  judgement.reason = std::strerror(error);
-  log_.tell(wire::FlowRecord::What::failed, protocol, remote, judgement);
+  log_.tell(wire::FlowRecord::What::failed, flow.facts, std::strerror(error));
 }
 
-void Admission::opened(wire::FlowProtocol protocol, const wire::NetEndpoint& remote,
-                       const Judgement& judgement) {
+void Admission::opened(const Admitted& flow) {
   ++status_.flows;
-  log_.tell(wire::FlowRecord::What::opened, protocol, remote, judgement);
+  log_.tell(wire::FlowRecord::What::opened, flow.facts, flow.ruling.reason);
 }
 
-void Admission::ended(wire::FlowProtocol protocol, const wire::NetEndpoint& remote,
-                      const Judgement& judgement, FlowBytes bytes) {
-  log_.tell(wire::FlowRecord::What::ended, protocol, remote, judgement, bytes);
+void Admission::ended(const Admitted& flow, FlowBytes bytes) {
+  log_.tell(wire::FlowRecord::What::ended, flow.facts, flow.ruling.reason, bytes);
 }
 
 void Admission::count(FlowBytes moved) {

@@ -1,13 +1,12 @@
 // Which flows come in: what the policy says, and how many there may be.
 #pragma once
 
-#include <chrono>
 #include <optional>
 #include <utility>
 
 #include "net/flow/flow_log.hpp"
 #include "net/flow/judge.hpp"
-#include "wire/network_setup.hpp"
+#include "net/policy/token_bucket.hpp"
 
 namespace microvm::net {
 
@@ -31,51 +30,45 @@ class FlowPlace {
   Admission* admission_ = nullptr;
 };
 
+// Why a flow is refused where this process, or the host, has no more of them.
+inline constexpr const char* kNoMoreFiles = "limit of open files";
+
 struct Admitted {
-  Judgement judgement;
+  FlowFacts facts;
+  Ruling ruling;
   FlowPlace place;
 };
 
 class Admission {
  public:
-  Admission(Judge& judge, FlowLog& log, wire::NetStatus& status)
-      : judge_(judge), log_(log), status_(status) {}
+  Admission(Judge& judge, FlowLog& log, wire::NetStatus& status);
 
-  void set_limits(const wire::NetworkLimits& limits) { limits_ = limits; }
+  // Those of the judge, after they have changed.
+  void renew_limits();
 
   // None: refused, counted and told.
   std::optional<Admitted> admit(wire::FlowProtocol protocol, const wire::NetEndpoint& remote);
-  // Of a flow that was let in: as the policy is now.
-  Judgement judge_again(wire::FlowProtocol protocol, const wire::NetEndpoint& remote) {
-    return judge_.judge(protocol, remote);
-  }
-  NameAnswer judge_first_bytes(const wire::NetEndpoint& remote, FrameView bytes, Judgement& about) {
-    return judge_.judge_first_bytes(remote, bytes, about);
-  }
+  [[nodiscard]] bool has_room() const { return status_.flows_open < judge_.limits().open_flows; }
+  // As the policy is now, of a flow whose first bytes went out, or wait for their name. False: it
+  // is over.
+  [[nodiscard]] bool judge_again(Admitted& flow) const;
+  // Of one that has sent nothing yet, or once it is known what it shows.
+  bool judge_shown(Admitted& flow) const;
 
-  void refused_by_rule(wire::FlowProtocol protocol, const wire::NetEndpoint& remote,
-                       const Judgement& judgement);
-  void refused_by_limit(wire::FlowProtocol protocol, const wire::NetEndpoint& remote,
-                        Judgement judgement, const char* limit);
-  void failed(wire::FlowProtocol protocol, const wire::NetEndpoint& remote, Judgement judgement,
-              int error);
-  void opened(wire::FlowProtocol protocol, const wire::NetEndpoint& remote,
-              const Judgement& judgement);
-  void ended(wire::FlowProtocol protocol, const wire::NetEndpoint& remote,
-             const Judgement& judgement, FlowBytes bytes);
+  void refused_by_rule(const Admitted& flow);
+  void refused_by_limit(const Admitted& flow, const char* limit);
+  void failed(const Admitted& flow, int error);
+  void opened(const Admitted& flow);
+  void ended(const Admitted& flow, FlowBytes bytes);
   void count(FlowBytes moved);
 
  private:
   friend class FlowPlace;
-  bool is_too_soon();
 
   Judge& judge_;
   FlowLog& log_;
   wire::NetStatus& status_;
-  wire::NetworkLimits limits_;
-  // Whole flows that may still begin, up to a second's.
-  double new_flows_left_ = 0;
-  std::chrono::steady_clock::time_point new_flows_at_{};
+  TokenBucket new_flows_;
 };
 
 }  // namespace microvm::net

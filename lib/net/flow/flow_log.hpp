@@ -2,8 +2,10 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
-#include "net/flow/judge.hpp"
+#include "net/policy/policy.hpp"
+#include "wire/net.hpp"
 
 namespace microvm::net {
 
@@ -18,8 +20,8 @@ class FlowLog {
   // Empty: nobody follows, and nothing is put together.
   void set_receiver(Receiver receiver) { receiver_ = std::move(receiver); }
 
-  void tell(wire::FlowRecord::What what, wire::FlowProtocol protocol,
-            const wire::NetEndpoint& remote, const Judgement& judgement, FlowBytes bytes = {});
+  void tell(wire::FlowRecord::What what, const FlowFacts& facts, const std::string& reason,
+            FlowBytes bytes = {});
 
  private:
   Receiver receiver_;

@@ -1,34 +1,35 @@
-// Who decides about flows, as those see it that carry them.
+// What the policy says of flows, with all that it goes by: the rules, the host's addresses, and the
+// names by which the guest knows others.
 #pragma once
 
-#include <string>
-
 #include "net/flow/packet.hpp"
+#include "net/policy/learned_names.hpp"
+#include "net/policy/policy.hpp"
 
 namespace microvm::net {
 
-struct Judgement {
-  enum class Answer : uint8_t {
-    refuse,
-    allow,
-    by_name,  // by what the guest says first: see judge_first_bytes()
-  };
-  Answer answer = Answer::refuse;
-  std::string reason;  // the rule that counted
-  std::string name;    // by which the guest knows the address
-};
-
-enum class NameAnswer : uint8_t { more, refuse, allow };
-
 class Judge {
  public:
-  virtual ~Judge() = default;
+  explicit Judge(wire::NetworkSetup setup) : policy_(std::move(setup)) {}
 
-  [[nodiscard]] virtual Judgement judge(wire::FlowProtocol protocol,
-                                        const wire::NetEndpoint& remote) = 0;
-  // All that the guest has sent. Once it is not `more`, `about` has the reason, and the name.
-  [[nodiscard]] virtual NameAnswer judge_first_bytes(const wire::NetEndpoint& remote,
-                                                     FrameView bytes, Judgement& about) = 0;
+  void set_policy(wire::NetworkSetup setup) { policy_ = Policy(std::move(setup)); }
+  void set_host_addresses(HostAddresses addresses) { host_ = std::move(addresses); }
+  [[nodiscard]] bool has_domains() const { return policy_.has_domains(); }
+  [[nodiscard]] LearnedNames& learned() { return learned_; }
+  [[nodiscard]] const wire::NetworkLimits& limits() const { return policy_.limits(); }
+
+  // Of a flow that begins now.
+  [[nodiscard]] FlowFacts facts_of(wire::FlowProtocol protocol, const wire::NetEndpoint& remote);
+  [[nodiscard]] Ruling judge(const FlowFacts& facts) const { return policy_.judge(facts, host_); }
+  // Of a flow whose first bytes have gone out.
+  [[nodiscard]] Ruling judge_again(const FlowFacts& facts) const {
+    return policy_.judge_again(facts, host_);
+  }
+
+ private:
+  Policy policy_;
+  HostAddresses host_;
+  LearnedNames learned_;
 };
 
 }  // namespace microvm::net

@@ -146,7 +146,7 @@ bool Relay::may_pass() {
   const ssize_t got = ::recv(socket, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
   if (got < 0) return false;
   const auto seen = static_cast<size_t>(got);
-  const NameAnswer answer = callbacks_.first_bytes(FrameView(bytes).first(seen));
+  const NameAnswer answer = callbacks_.first_bytes(FrameView(bytes).first(seen).subspan(peeked_));
   // No more than before, though the socket is readable: the guest has ended it.
   refused_ = answer == NameAnswer::refuse || (answer == NameAnswer::more && seen == peeked_) ||
              (answer == NameAnswer::more && seen == kMostFirstBytes);

@@ -6,10 +6,13 @@
 
 #include "net/flow/flow_log.hpp"
 #include "net/flow/pace.hpp"
+#include "net/flow/packet.hpp"
 #include "net/flow/pipe_stock.hpp"
 #include "sys/loop.hpp"
 
 namespace microvm::net {
+
+enum class NameAnswer : uint8_t { more, refuse, allow };
 
 class Relay {
  public:
@@ -17,8 +20,9 @@ class Relay {
     // For good, with an errno when something went wrong; the relay may be gone when it returns.
     std::function<void(int error)> ended;
     std::function<void(FlowBytes moved)> moved;
-    // Given: nothing of the guest passes until this says so of what it sent first.
-    std::function<NameAnswer(FrameView bytes)> first_bytes;
+    // Given: nothing of the guest passes until this says so of what it sent first, which it is
+    // given piece by piece.
+    std::function<NameAnswer(FrameView news)> first_bytes;
   };
   // Both sockets are connected and non-blocking.
   Relay(sys::Loop& loop, PipeStock& pipes, Pace& pace, base::Fd guest, base::Fd outside,

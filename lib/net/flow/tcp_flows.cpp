@@ -8,7 +8,6 @@
 namespace microvm::net {
 namespace {
 
-constexpr auto kProtocol = wire::FlowProtocol::tcp;
 constexpr std::chrono::seconds kGuestHandshake{15};
 constexpr size_t kLongestSyn = 2048;
 
@@ -76,7 +75,7 @@ void TcpFlows::first_packet(const Packet& syn, FrameView frame) {
   // The guest has begun anew: the kernel finds out whether the old connection still counts.
   if (open_.contains(key)) return link_.let_in(frame);
   if (frame.size() > kLongestSyn) return;
-  auto admitted = admission_.admit(kProtocol, syn.remote);
+  auto admitted = admission_.admit(wire::FlowProtocol::tcp, syn.remote);
   if (!admitted) return link_.answer(reset_of(syn));
   open(syn, frame, std::move(*admitted));
 }
@@ -109,11 +108,11 @@ void TcpFlows::let_in(const FlowKey& key, Opening& opening) {
 }
 
 void TcpFlows::fail(const FlowKey& key, int error) {
-  const Judgement& judgement = opening_.at(key).admitted.judgement;
+  const Admitted& flow = opening_.at(key).admitted;
   if (error == EMFILE || error == ENFILE) {
-    admission_.refused_by_limit(kProtocol, key.remote, judgement, "no more files can be open");
+    admission_.refused_by_limit(flow, kNoMoreFiles);
   } else {
-    admission_.failed(kProtocol, key.remote, judgement, error);
+    admission_.failed(flow, error);
   }
   refuse(key, error);
 }
@@ -142,10 +141,10 @@ bool TcpFlows::accepted(const wire::NetEndpoint& remote, const wire::NetEndpoint
   if (found == opening_.end() || !found->second.is_let_in) return false;
   if (guest != guest_endpoint(!is_ipv4(remote), guest.port)) return false;
   Opening& opening = found->second;
-  Open flow{std::move(opening.admitted), {}};
+  Open flow{std::move(opening.admitted), {}, {}};
   base::Fd outside = std::move(opening.outside);
   forget(key);
-  admission_.opened(kProtocol, remote, flow.admitted.judgement);
+  admission_.opened(flow.admitted);
   start_relay(key, open_.insert_or_assign(key, std::move(flow)).first->second, std::move(socket),
               std::move(outside));
   return true;
@@ -155,36 +154,42 @@ void TcpFlows::start_relay(const FlowKey& key, Open& flow, base::Fd guest, base:
   Relay::Callbacks callbacks;
   callbacks.ended = [this, key](int error) { ended(key, error); };
   callbacks.moved = [this](FlowBytes moved) { admission_.count(moved); };
-  if (flow.admitted.judgement.answer == Judgement::Answer::by_name) {
-    callbacks.first_bytes = [this, key](FrameView bytes) {
-      return admission_.judge_first_bytes(key.remote, bytes, open_.at(key).admitted.judgement);
-    };
+  if (flow.admitted.ruling.verdict == Ruling::Verdict::needs_name) {
+    callbacks.first_bytes = [this, key](FrameView news) { return judge_name(key, news); };
   }
   flow.relay = std::make_unique<Relay>(loop_, pipes_, pace_, std::move(guest), std::move(outside),
                                        std::move(callbacks));
 }
 
+NameAnswer TcpFlows::judge_name(const FlowKey& key, FrameView news) {
+  Open& flow = open_.at(key);
+  FlowFacts& facts = flow.admitted.facts;
+  facts.shown = flow.shows.feed(std::as_bytes(news));
+  if (!facts.shown.is_decided()) return NameAnswer::more;
+  static_cast<void>(admission_.judge_shown(flow.admitted));
+  // What still depends on a name will never show a better one.
+  const bool allowed = flow.admitted.ruling.verdict == Ruling::Verdict::allow;
+  return allowed ? NameAnswer::allow : NameAnswer::refuse;
+}
+
 void TcpFlows::ended(const FlowKey& key, int error) {
   const auto found = open_.find(key);
   if (found == open_.end()) return;
-  const Judgement& judgement = found->second.admitted.judgement;
-  if (error == EACCES) admission_.refused_by_rule(kProtocol, key.remote, judgement);
-  admission_.ended(kProtocol, key.remote, judgement, found->second.relay->bytes());
+  const Open& flow = found->second;
+  if (error == EACCES) admission_.refused_by_rule(flow.admitted);
+  admission_.ended(flow.admitted, flow.relay->bytes());
   open_.erase(found);
 }
 
 void TcpFlows::judge_again() {
   std::vector<FlowKey> forbidden;
-  const auto is_forbidden = [this](const FlowKey& key) {
-    return admission_.judge_again(kProtocol, key.remote).answer == Judgement::Answer::refuse;
-  };
-  for (const auto& [key, opening] : opening_) {
-    if (is_forbidden(key)) forbidden.push_back(key);
+  for (auto& [key, opening] : opening_) {
+    if (!admission_.judge_shown(opening.admitted)) forbidden.push_back(key);
   }
   for (const FlowKey& key : forbidden) refuse(key, ECONNREFUSED);
   forbidden.clear();
-  for (const auto& [key, flow] : open_) {
-    if (is_forbidden(key)) forbidden.push_back(key);
+  for (auto& [key, flow] : open_) {
+    if (!admission_.judge_again(flow.admitted)) forbidden.push_back(key);
   }
   for (const FlowKey& key : forbidden) {
     open_.at(key).relay->reset();

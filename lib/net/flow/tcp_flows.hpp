@@ -11,6 +11,7 @@
 #include "net/flow/guest_link.hpp"
 #include "net/flow/listeners.hpp"
 #include "net/flow/relay.hpp"
+#include "net/names/flow_name.hpp"
 
 namespace microvm::net {
 
@@ -39,6 +40,7 @@ class TcpFlows {
   };
   struct Open {
     Admitted admitted;
+    FlowName shows;
     std::unique_ptr<Relay> relay;
   };
   using Openings = std::unordered_map<FlowKey, Opening, EndpointHash>;
@@ -52,6 +54,7 @@ class TcpFlows {
   void forget(const FlowKey& key);
   bool accepted(const wire::NetEndpoint& remote, const wire::NetEndpoint& guest, base::Fd& socket);
   void start_relay(const FlowKey& key, Open& flow, base::Fd guest, base::Fd outside);
+  NameAnswer judge_name(const FlowKey& key, FrameView news);
   void ended(const FlowKey& key, int error);
 
   sys::Loop& loop_;

@@ -1,9 +1,8 @@
 #include "vmm/control/jail.hpp"
 
 #include <fcntl.h>
-#include <linux/filter.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
-#include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -12,11 +11,9 @@
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
-#include <cstddef>
-#include <vector>
 
 #include "sys/page_map_scan.hpp"
+#include "sys/seccomp_filter.hpp"
 #include "vmm/arch/arch.hpp"
 
 namespace microvm::vmm::control {
@@ -91,56 +88,14 @@ constexpr auto kAllowed = std::to_array<uint32_t>({
     SYS_exit_group,
 });
 
-uint32_t argument_offset(unsigned index) {
-  return static_cast<uint32_t>(offsetof(seccomp_data, args) + index * sizeof(uint64_t));
-}
-
-// A program that is built from its tests: each falls through to the next one.
-class Filter {
- public:
-  Filter() {
-    load(offsetof(seccomp_data, arch));
-    add(BPF_JMP | BPF_JEQ | BPF_K, arch::kAuditArch, 1, 0);
-    answer(SECCOMP_RET_KILL_PROCESS);
-    load_number();
-  }
-
-  void allow(uint32_t number) {
-    add(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1);
-    answer(SECCOMP_RET_ALLOW);
-  }
-  // When the low half of the argument, with `mask`, is `value`.
-  void allow_if(uint32_t number, unsigned argument, uint32_t mask, uint32_t value) {
-    add(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 5);
-    load(argument_offset(argument));
-    add(BPF_ALU | BPF_AND | BPF_K, mask, 0, 0);
-    add(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1);
-    answer(SECCOMP_RET_ALLOW);
-    load_number();
-  }
-  std::vector<sock_filter> finish() {
-    answer(SECCOMP_RET_ERRNO | EPERM);
-    return std::move(code_);
-  }
-
- private:
-  void add(unsigned code, uint32_t value, uint8_t if_true, uint8_t if_false) {
-    code_.push_back({static_cast<uint16_t>(code), if_true, if_false, value});
-  }
-  void load(size_t offset) { add(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(offset), 0, 0); }
-  void load_number() { load(offsetof(seccomp_data, nr)); }
-  void answer(uint32_t action) { add(BPF_RET | BPF_K, action, 0, 0); }
-
-  std::vector<sock_filter> code_;
-};
-
-std::vector<sock_filter> build_filter() {
-  Filter filter;
+sys::SeccompFilter build_filter() {
+  sys::SeccompFilter filter(arch::kAuditArch);
   // ioctls first: KVM_RUN is the call that counts.
   constexpr uint32_t kTypeMask = 0xff00;
   filter.allow_if(SYS_ioctl, 1, kTypeMask, KVMIO << 8);
   filter.allow_if(SYS_ioctl, 1, ~0u, static_cast<uint32_t>(sys::kPageMapScan));
   filter.allow_if(SYS_ioctl, 1, ~0u, FIONREAD);  // vsock streams
+  filter.allow_if(SYS_ioctl, 1, ~0u, TUNSETOFFLOAD);
   for (const uint32_t number : kAllowed) filter.allow(number);
   // Not the commands by which an fd sends signals, to any process of the same user.
   for (const uint32_t command : std::to_array<uint32_t>({F_DUPFD_CLOEXEC, F_GETFL, F_SETFL})) {
@@ -152,24 +107,13 @@ std::vector<sock_filter> build_filter() {
   filter.allow_if(SYS_prctl, 0, ~0u, PR_SET_NAME);
   // Signals go to our own threads only.
   filter.allow_if(SYS_tgkill, 0, ~0u, static_cast<uint32_t>(::getpid()));
-  return filter.finish();
+  return filter;
 }
 
 }  // namespace
 
 Result<void> lock_down() {
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return base::fail_errno("no_new_privs");
-  std::vector<sock_filter> code = build_filter();
-  const sock_fprog program{static_cast<uint16_t>(code.size()), code.data()};
-  // Linux before 5.16 takes speculation away from whoever has a filter (SSBD, STIBP): meant for
-  // programs that run foreign code in their own address space. Ours is in a guest, which has a
-  // SPEC_CTRL of its own and between whose switches KVM clears the predictors; the worker would
-  // only become slow, and each exit with it.
-  constexpr unsigned long kFlags = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-  const long done = ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kFlags, &program);
-  if (done == 0) return {};
-  return base::fail(ErrorCode::unsupported,
-                    "this kernel has no seccomp filters, a worker cannot be locked down");
+  return build_filter().apply("a worker");
 }
 
 }  // namespace microvm::vmm::control

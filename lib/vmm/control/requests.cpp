@@ -7,6 +7,7 @@
 #include "sys/socket.hpp"
 #include "vmm/arch/arch.hpp"
 #include "vmm/control/jail.hpp"
+#include "vmm/control/net_starter.hpp"
 #include "vmm/control/worker.hpp"
 #include "vmm/disk/disk_stack.hpp"
 #include "vmm/disk/layer_stack.hpp"
@@ -53,9 +54,13 @@ Result<void> Worker::check_stage(Stage wanted) const {
 
 Worker::Outcome Worker::serve(Request& request, const wire::ShapeRequest& wanted) {
   if (auto ok = check_stage(Stage::empty); !ok) return base::fail(ok.error());
-  if (request.fds.size() != 1) {
-    return base::fail(ErrorCode::invalid_argument, "a shape request comes with /dev/kvm");
+  const bool with_net = wanted.shape.nets > 0 && request.fds.size() == 3;
+  if (request.fds.size() != 1 && !with_net) {
+    return base::fail(ErrorCode::invalid_argument,
+                      "a shape request comes with /dev/kvm, and one for a network with microvm-net "
+                      "and its home besides");
   }
+  if (auto ok = start_net_link(request, wanted.shape); !ok) return base::fail(ok.error());
   auto kvm = kvm::Kvm::open(std::move(request.fds.front()));
   if (!kvm) return base::fail(kvm.error());
   auto machine =
@@ -74,6 +79,20 @@ Worker::Outcome Worker::serve(Request& request, const wire::ShapeRequest& wanted
   if (auto ok = lock_down(); !ok) return base::fail(ok.error());
   stage_ = Stage::shaped;
   return Answer{wire::OkReply{}, {}};
+}
+
+// The starter is a copy of this process, so it is made before there is anything in it.
+Result<void> Worker::start_net_link(Request& request, const wire::Shape& shape) {
+  if (shape.nets == 0) return {};
+  base::Fd starter;
+  if (request.fds.size() == 3) {
+    auto forked = fork_net_starter(std::move(request.fds[1]), std::move(request.fds[2]));
+    if (!forked) return base::fail(forked.error());
+    starter = std::move(*forked);
+  }
+  net_link_ = std::make_unique<NetLink>(
+      loop_, std::move(starter), [this](wire::NetworkEvent event) { tell_all(std::move(event)); });
+  return {};
 }
 
 Worker::Outcome Worker::serve(Request& request, const wire::ProbeRequest&) {
@@ -110,7 +129,8 @@ Worker::Outcome Worker::serve(Request& request, const wire::BootRequest& boot) {
   auto fds = wire::unpack(boot, std::move(request.fds));
   if (!fds) return base::fail(fds.error());
   stage_ = Stage::failed;  // until it has worked
-  if (auto ok = attach_devices(fds->vm, boot.disks); !ok) return base::fail(ok.error());
+  if (auto ok = attach_devices(fds->vm, boot.disks, boot.network); !ok)
+    return base::fail(ok.error());
   const auto booted =
       machine_->boot_linux({std::move(fds->vmlinux), std::move(fds->initramfs), boot.cmdline});
   if (!booted) return base::fail(booted.error());
@@ -123,7 +143,8 @@ Worker::Outcome Worker::serve(Request& request, const wire::RestoreRequest& rest
   auto fds = wire::unpack(restore, std::move(request.fds));
   if (!fds) return base::fail(fds.error());
   stage_ = Stage::failed;  // until it has worked
-  if (auto ok = attach_devices(fds->vm, restore.disks); !ok) return base::fail(ok.error());
+  if (auto ok = attach_devices(fds->vm, restore.disks, restore.network); !ok)
+    return base::fail(ok.error());
   start_received_ = request.received;
   steps_.devices = since_start(Clock::now());
   const auto restored =
@@ -280,6 +301,8 @@ Worker::Outcome Worker::serve(Request&, const wire::InfoRequest&) {
   }
   info.devices_needing_reset = machine_->devices_needing_reset();
   info.steps = steps();
+  if (net_ != nullptr) info.net = net_->counters();
+  if (net_link_) info.net.starts = net_link_->starts();
   return Answer{info, {}};
 }
 
@@ -306,7 +329,9 @@ base::LogSink Worker::log_sink() {
 // ---- devices -----------------------------------------------------------------------------------
 
 Result<void> Worker::attach_devices(wire::VmFds<base::Fd>& files,
-                                    const std::vector<wire::DiskSpec>& disks) {
+                                    const std::vector<wire::DiskSpec>& disks,
+                                    wire::NetworkKind network) {
+  if (auto ok = attach_network(files, network); !ok) return ok;
   for (uint32_t index = 0; index < disks.size(); ++index) {
     const DiskOptions options{.read_only = disks[index].read_only};
     auto disk = DiskStack::open(loop_, std::move(files.disks[index]), options);
@@ -326,6 +351,29 @@ Result<void> Worker::attach_devices(wire::VmFds<base::Fd>& files,
   vsock_->listen(wire::kAppLogPort, [this](base::Fd fd) { app_streams_.add(std::move(fd)); });
   vsock_->listen(wire::kClockPort, [this](base::Fd fd) { clock_streams_.add(std::move(fd)); });
   return machine_->attach(std::move(vsock));
+}
+
+// A machine of a shape with a network has the device, connected to something or not.
+Result<void> Worker::attach_network(wire::VmFds<base::Fd>& files, wire::NetworkKind network) {
+  using wire::NetworkKind;
+  if (!net_link_) {
+    if (network == NetworkKind::none) return {};
+    return base::fail(ErrorCode::unsupported,
+                      "the image was made without a network: build it anew");
+  }
+  std::unique_ptr<NetDevice> device;
+  if (network == NetworkKind::user) {
+    device = net_link_->make_device();
+  } else {
+    device = std::make_unique<NetDevice>(
+        loop_, network, NetDevice::Callbacks{.tap_lost = [this](const Error& error) {
+          tell_all(wire::NetworkEvent{wire::NetworkEvent::What::ended,
+                                      static_cast<uint32_t>(error.code), error.message});
+        }});
+  }
+  net_ = device.get();
+  if (files.tap) net_->connect(std::move(*files.tap));
+  return machine_->attach(std::move(device));
 }
 
 }  // namespace microvm::vmm::control

@@ -189,6 +189,10 @@ void Worker::report_disk_error(const Error& error) {
   if (std::exchange(disk_error_reported_, true)) return;
   const wire::DiskErrorEvent event{static_cast<uint32_t>(error.code),
                                    error.message.substr(0, kMaxDetailBytes)};
+  tell_all(event);
+}
+
+void Worker::tell_all(const wire::Message& event) {
   for (const auto& [id, connection] : connections_) connection->send({0, event});
 }
 
@@ -223,7 +227,7 @@ void Worker::finish(wire::ExitEvent event) {
   }
   kernel_log_.close();
   app_log_.close();
-  for (const auto& [id, connection] : connections_) connection->send({0, event});
+  tell_all(event);
   const auto deadline = Clock::now() + kGoodbyeDeadline;
   const auto all_gone = [this] {
     return !kernel_log_.has_readers() && !app_log_.has_readers() &&

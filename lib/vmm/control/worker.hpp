@@ -16,6 +16,7 @@
 #include "vmm/control/connection.hpp"
 #include "vmm/control/log.hpp"
 #include "vmm/control/log_keeper.hpp"
+#include "vmm/control/net_link.hpp"
 #include "vmm/disk/disk_stack.hpp"
 #include "vmm/machine/machine.hpp"
 #include "vmm/virtio/vsock/vsock.hpp"
@@ -88,6 +89,7 @@ class Worker {
   [[nodiscard]] Connection* agent_taker();
   void on_disk_error(int error);
   void report_disk_error(const Error& error);
+  void tell_all(const wire::Message& event);
 
   // worker.cpp: the end
   void request_end(wire::ExitEvent event);
@@ -121,8 +123,10 @@ class Worker {
   }
   [[nodiscard]] Result<void> check_stage(Stage wanted) const;
   [[nodiscard]] base::LogSink log_sink();
+  [[nodiscard]] Result<void> start_net_link(Request& request, const wire::Shape& shape);
   Result<void> attach_devices(wire::VmFds<base::Fd>& files,
-                              const std::vector<wire::DiskSpec>& disks);
+                              const std::vector<wire::DiskSpec>& disks, wire::NetworkKind network);
+  Result<void> attach_network(wire::VmFds<base::Fd>& files, wire::NetworkKind network);
   void start(const Request& request, wire::VmFds<base::Fd> files,
              const wire::Attachment& attachment);
   void load_logs(wire::VmFds<base::Fd>& files);
@@ -156,8 +160,10 @@ class Worker {
   LogKeeper log_keeper_;
   AppStreams app_streams_;
   ClockStreams clock_streams_;
+  std::unique_ptr<NetLink> net_link_;  // longer than its device: one ends with the machine
   std::unique_ptr<Machine> machine_;
   VsockDevice* vsock_ = nullptr;            // owned by the machine
+  NetDevice* net_ = nullptr;                // likewise
   std::vector<DiskStack*> writable_disks_;  // likewise
   Stage stage_ = Stage::empty;
   Clock::time_point start_received_;

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "vmm/virtio/block.hpp"
+#include "vmm/virtio/net.hpp"
 #include "vmm/virtio/rng.hpp"
 #include "vmm/virtio/vsock/vsock.hpp"
 
@@ -11,6 +12,10 @@ namespace {
 
 uint32_t disks(const wire::Shape& shape) {
   return shape.disks;
+}
+
+uint32_t nets(const wire::Shape& shape) {
+  return shape.nets;
 }
 
 uint32_t one(const wire::Shape&) {
@@ -22,11 +27,12 @@ std::unique_ptr<Device> make(const DeviceContext&) {
   return std::make_unique<SomeDevice>();
 }
 
-// Slots 6 to 11 are free (arch/: there are twelve).
+// Slots 7 to 11 are free (arch/: there are twelve).
 constexpr std::array kDeviceSet = {
     DeviceRow{&BlockDevice::kKind, 0, wire::kMaxDisks, disks, nullptr},
     DeviceRow{&VsockDevice::kKind, 4, 1, one, nullptr},
     DeviceRow{&RngDevice::kKind, 5, 1, one, make<RngDevice>},
+    DeviceRow{&NetDevice::kKind, 6, wire::kMaxNets, nets, nullptr},
 };
 
 }  // namespace

@@ -13,12 +13,10 @@
 namespace microvm::vmm {
 
 // Copies the first readable bytes into `out` and removes them. False: there are too few.
-template <class T>
-  requires std::is_trivially_copyable_v<T>
-[[nodiscard]] bool take_front(Chain& chain, T& out) {
-  if (chain.readable_bytes < sizeof out) return false;
-  auto* to = reinterpret_cast<std::byte*>(&out);
-  size_t left = sizeof out;
+[[nodiscard]] inline bool take_front_bytes(Chain& chain, std::span<std::byte> out) {
+  if (chain.readable_bytes < out.size()) return false;
+  std::byte* to = out.data();
+  size_t left = out.size();
   auto used = chain.readable.begin();
   while (left > 0) {
     const size_t part = std::min(left, used->iov_len);
@@ -30,8 +28,13 @@ template <class T>
     if (used->iov_len == 0) ++used;
   }
   chain.readable.erase(chain.readable.begin(), used);
-  chain.readable_bytes -= static_cast<uint32_t>(sizeof out);
+  chain.readable_bytes -= static_cast<uint32_t>(out.size());
   return true;
+}
+template <class T>
+  requires std::is_trivially_copyable_v<T>
+[[nodiscard]] bool take_front(Chain& chain, T& out) {
+  return take_front_bytes(chain, std::as_writable_bytes(std::span(&out, 1)));
 }
 
 // Removes the last writable byte; null when there is none.

@@ -47,10 +47,14 @@ class DeviceHost {
   // of work is done; process() comes again when there is more. A driver's mistake sets
   // DEVICE_NEEDS_RESET here and reads as "none".
   virtual bool pop(uint16_t queue, Chain& chain) = 0;
+  // The chain popped last is left to the driver, untouched, and comes again with the next pop().
+  // Any number of them, the last one first.
+  virtual void put_back(uint16_t queue, uint16_t head) = 0;
   // How many buffers the driver has made available up to now, modulo 2^16, taken or not; the driver
   // can say what it likes.
   [[nodiscard]] virtual uint16_t made_available(uint16_t queue) const = 0;
-  // Every popped chain is pushed once, whatever happens: reset and snapshot wait for it.
+  // Every popped chain that is not put back is pushed once, whatever happens: reset and snapshot
+  // wait for it.
   virtual void push(uint16_t queue, uint16_t head, uint32_t written_bytes) = 0;
   // Shows the driver what was pushed, with at most one interrupt. After process() the transport
   // does so itself.

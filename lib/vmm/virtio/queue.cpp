@@ -108,6 +108,7 @@ void Queue::stop() noexcept {
   published_ = 0;
   interrupted_ = 0;
   in_flight_count_ = 0;
+  put_back_count_ = 0;
   in_flight_.reset();
   broken_ = nullptr;
 }
@@ -131,6 +132,7 @@ Queue::Pop Queue::pop(Chain& chain) {
   const Table ring{descriptors_, size_, false};
   if (!take_head(available, chain.head) || !walk(ring, chain.head, chain)) return Pop::broken;
   ++position_.next_available;
+  if (put_back_count_ > 0) --put_back_count_;
   in_flight_.set(chain.head);
   ++in_flight_count_;
   return Pop::chain;
@@ -197,6 +199,15 @@ bool Queue::add_buffer(const Descriptor& descriptor, Chain& chain) {
   return true;
 }
 
+void Queue::put_back(uint16_t head) {
+  if (head >= kMaxQueueSize || !in_flight_.test(head)) return;
+  in_flight_.reset(head);
+  --in_flight_count_;
+  if (!running()) return;
+  --position_.next_available;
+  ++put_back_count_;
+}
+
 void Queue::push(uint16_t head, uint32_t written_bytes) {
   if (head >= kMaxQueueSize || !in_flight_.test(head)) return;
   in_flight_.reset(head);
@@ -252,12 +263,12 @@ bool Queue::allow_kicks() {
   if (!running()) return false;
   if (options_.event_idx) {
     std::byte* field = used_ + kRingHeader + 8 * size_t{size_};
-    store(field, position_.next_available, std::memory_order_relaxed);
+    store(field, seen_available(), std::memory_order_relaxed);
   } else {
     store(used_, 0, std::memory_order_relaxed);
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  return load_available_index() != position_.next_available;
+  return load_available_index() != seen_available();
 }
 
 }  // namespace microvm::vmm

@@ -64,6 +64,9 @@ class Queue {
   enum class Pop { chain, empty, broken };
   // The next chain the driver made available; its head stays in flight until push().
   [[nodiscard]] Pop pop(Chain& chain);
+  // The chain popped last is as if it had not been; any number of them, the last one first. The
+  // driver need not tell of them again: kicks are for what comes after.
+  void put_back(uint16_t head);
   // Gives a popped chain back. The driver sees it at the next publish(). On a broken or stopped
   // queue it only ends the flight.
   void push(uint16_t head, uint32_t written_bytes);
@@ -113,6 +116,9 @@ class Queue {
   [[nodiscard]] bool add_buffer(const Descriptor& descriptor, Chain& chain);
   [[nodiscard]] bool follow_indirect(const Descriptor& descriptor, Chain& chain);
   [[nodiscard]] uint16_t load_available_index() const;
+  [[nodiscard]] uint16_t seen_available() const noexcept {
+    return static_cast<uint16_t>(position_.next_available + put_back_count_);
+  }
   [[nodiscard]] bool driver_wants_interrupt(uint16_t old_used, uint16_t new_used) const;
 
   const uint16_t max_size_;
@@ -126,6 +132,7 @@ class Queue {
   uint16_t published_ = 0;
   uint16_t interrupted_ = 0;  // as far as take_interrupt() has looked
   uint16_t in_flight_count_ = 0;
+  uint16_t put_back_count_ = 0;  // and not popped again
   std::bitset<kMaxQueueSize> in_flight_;
   const char* broken_ = nullptr;
 };

@@ -53,6 +53,11 @@ bool Transport::pop(uint16_t queue, Chain& chain) {
   return true;
 }
 
+void Transport::put_back(uint16_t queue, uint16_t head) {
+  queues_[queue].put_back(head);
+  if (serving_ == queue) ++budget_;
+}
+
 uint16_t Transport::made_available(uint16_t queue) const {
   return queues_[queue].available_index();
 }

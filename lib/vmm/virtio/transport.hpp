@@ -102,6 +102,7 @@ class Transport : private DeviceHost {
 
  private:
   bool pop(uint16_t queue, Chain& chain) override;
+  void put_back(uint16_t queue, uint16_t head) override;
   [[nodiscard]] uint16_t made_available(uint16_t queue) const override;
   void push(uint16_t queue, uint16_t head, uint32_t written_bytes) override;
   void publish(uint16_t queue) override;

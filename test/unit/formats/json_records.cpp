@@ -55,6 +55,12 @@ Format vm_record() {
   sample.machine_id = std::string(32, 'a');
   sample.boot_id = std::string(36, 'b');
   sample.idle.idle_after = std::chrono::seconds(30);
+  sample.network = {.mode = NetworkMode::tap,
+                    .tap = "tap0",
+                    .mac = "02:00:5e:10:00:01",
+                    .addresses = {"192.0.2.7/24"},
+                    .gateways = {"192.0.2.1"},
+                    .dns = {"192.0.2.1"}};
   return record("vm.json", host::encode_record(sample), host::parse_record, host::encode_record);
 }
 
@@ -101,6 +107,7 @@ Format kernel_manifest() {
   sample.imported_ms = 1764500000000;
   sample.vmlinux = {"vmlinux", 100, 100, kDigest};
   sample.modules = {{"00-a.ko", 10, 10, kDigest}};
+  sample.modules_disk = {{"modules.ext4", 4096, 4096, kDigest}};
   return record("kernel manifest.json", encode_whole(sample), host::parse_kernel_manifest,
                 encode_whole<host::KernelManifest>);
 }
@@ -140,6 +147,7 @@ Format image_manifest() {
   sample.working_set = FileRecord{"working_set", 100, 100, kDigest};
   sample.form = host::ImageForm::packed;
   sample.memory_raw_bytes = 512u << 20;
+  sample.modules_disk = {{"modules.ext4", 4096, 4096, kDigest}};
   return record("image manifest.json", encode_whole(sample), host::parse_image_manifest,
                 encode_whole<host::ImageManifest>);
 }

@@ -83,7 +83,7 @@ bool mentions(const std::string& text, const std::string& part) {
 TEST_CASE("host checks: of a good host there is nothing to say") {
   const FakeHost host;
   const auto all = check_host(host.view);
-  CHECK(all.size() == 17);
+  CHECK(all.size() == 19);
   for (const Finding& each : all) {
     INFO(each.name, ": ", each.is);
     CHECK(each.state == State::ok);
@@ -238,4 +238,35 @@ TEST_CASE("host checks: what a report says of the machine") {
   CHECK(report.memory_bytes == 16303452ull << 10);
   CHECK(report.kvm_parameters ==
         std::map<std::string, std::string>{{"kvm.nx_huge_pages", "Y"}, {"kvm_intel.nested", "Y"}});
+}
+
+TEST_CASE("host checks: namespaces of a user, their capabilities, and tun") {
+  const struct {
+    UserNetworkTrial trial;
+    const char* name;
+    const char* advice;
+  } rows[] = {
+      {{.namespaces = EPERM}, "user_namespaces", "kernel.unprivileged_userns_clone=1"},
+      {{.namespaces = ENOSPC}, "user_namespaces", "user.max_user_namespaces"},
+      {{.capabilities = EPERM}, "user_namespaces", "apparmor_restrict_unprivileged_userns=0"},
+      {{.capabilities = EPERM}, "user_namespaces", "profile microvm /opt/app flags=(unconfined)"},
+      {{.tun = ENOENT}, "tun", "modprobe tun"},
+      {{.tun = EACCES}, "tun", "chmod 666"},
+  };
+  for (const auto& row : rows) {
+    FakeHost host;
+    host.view.user_network = row.trial;
+    host.view.program = "/opt/app";
+    CAPTURE(row.advice);
+    CHECK(host.state(row.name) == State::notice);
+    CHECK(mentions(host.finding(row.name).advice, row.advice));
+    const auto refused = check_user_network(row.trial);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::unsupported);
+    CHECK(refused.error().message.starts_with("network user: "));
+  }
+  FakeHost host;
+  CHECK(host.state("user_namespaces") == State::ok);
+  CHECK(host.state("tun") == State::ok);
+  CHECK(check_user_network({}));
 }

@@ -26,6 +26,30 @@ bool ends_programs(Guest& guest) {
   return frame && frame->type == FrameType::ok;
 }
 
+// A program in `nested`, a group of its own, ends with the others, and the command does not.
+void check_nested_ends(const TestCgroup& cgroup, const std::string& nested) {
+  {
+    TestGuest guest;
+    guest.end_machine = [](Guest&) {};
+    REQUIRE(guest.freezer.adopt_cgroup(cgroup.open()));
+    OperationClient command(guest);
+    send_exec(command, {.argv = {"sleep", "974"}}, FrameType::start);
+    REQUIRE(command.read());
+    REQUIRE(mkdir(nested.c_str(), 0755) == 0);
+    const auto outcome = exec(
+        guest, {.argv = {"sh", "-c",
+                         "sleep 975 >/dev/null 2>&1 & echo $! > " + nested + "/cgroup.procs"}});
+    REQUIRE(outcome.exited);
+    REQUIRE_FALSE(programs_in(nested).empty());
+    CHECK(ends_programs(guest));
+    CHECK(programs_in(nested).empty());
+    CHECK_FALSE(programs_in(cgroup.command()).empty());
+    CHECK(guest.command.running());
+    guest.command.signal(SIGKILL);
+  }
+  CHECK(eventually([&] { return rmdir(nested.c_str()) == 0; }));
+}
+
 }  // namespace
 
 TEST_SUITE("agent end programs") {
@@ -48,27 +72,12 @@ TEST_SUITE("agent end programs") {
   TEST_CASE("what hides in a cgroup of its own, too; the image's command is left alone") {
     const auto cgroup = TestCgroup::make();
     if (!cgroup) SKIP_CASE("needs a cgroup v2 to make others in");
-    const std::string nested = cgroup->programs() + "/nested";
-    {
-      TestGuest guest;
-      guest.end_machine = [](Guest&) {};
-      REQUIRE(guest.freezer.adopt_cgroup(cgroup->open()));
-      OperationClient command(guest);
-      send_exec(command, {.argv = {"sleep", "974"}}, FrameType::start);
-      REQUIRE(command.read());
-      REQUIRE(mkdir(nested.c_str(), 0755) == 0);
-      const auto outcome = exec(
-          guest, {.argv = {"sh", "-c",
-                           "sleep 975 >/dev/null 2>&1 & echo $! > " + nested + "/cgroup.procs"}});
-      REQUIRE(outcome.exited);
-      REQUIRE_FALSE(programs_in(nested).empty());
-      CHECK(ends_programs(guest));
-      CHECK(programs_in(nested).empty());
-      CHECK_FALSE(programs_in(cgroup->command()).empty());
-      CHECK(guest.command.running());
-      guest.command.signal(SIGKILL);
+    SUBCASE("below theirs") {
+      check_nested_ends(*cgroup, cgroup->programs() + "/nested");
     }
-    CHECK(eventually([&] { return rmdir(nested.c_str()) == 0; }));
+    SUBCASE("beside theirs") {
+      check_nested_ends(*cgroup, cgroup->programs() + "/../nested");
+    }
   }
 }
 

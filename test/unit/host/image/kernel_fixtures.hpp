@@ -66,11 +66,24 @@ inline Bytes fake_bzimage(ByteSpan payload) {
   return image;
 }
 
-// A relocatable file with nothing but .modinfo.
-inline Bytes fake_module(const std::string& name, const std::string& depends) {
+// A relocatable file with .modinfo and, for each exported symbol, its entry in the symbol table.
+inline Bytes fake_module(const std::string& name, const std::string& depends,
+                         const std::vector<std::string>& fields = {},
+                         const std::vector<std::string>& symbols = {}) {
   using namespace std::string_literals;
-  const std::string names = "\0.shstrtab\0.modinfo\0"s;
-  const std::string info = "license=GPL\0depends="s + depends + "\0name="s + name + "\0"s;
+  const std::string names = "\0.shstrtab\0.modinfo\0.symtab\0.strtab\0"s;
+  std::string info = "license=GPL\0depends="s + depends + "\0name="s + name + "\0"s;
+  for (const std::string& field : fields) info += field + "\0"s;
+  std::string strings = "\0"s;
+  std::string table;
+  for (const std::string& symbol : symbols) {
+    Elf64_Sym entry{};
+    entry.st_name = static_cast<uint32_t>(strings.size());
+    table.append(reinterpret_cast<const char*>(&entry), sizeof entry);
+    strings += "__ksymtab_" + symbol + "\0"s;
+  }
+  const std::pair<uint32_t, std::string> bodies[] = {
+      {0, ""}, {1, names}, {11, info}, {20, table}, {28, strings}};
   Elf64_Ehdr header{};
   std::memcpy(header.e_ident, ELFMAG, SELFMAG);
   header.e_ident[EI_CLASS] = ELFCLASS64;
@@ -78,19 +91,19 @@ inline Bytes fake_module(const std::string& name, const std::string& depends) {
   header.e_machine = EM_X86_64;
   header.e_shoff = sizeof header;
   header.e_shentsize = sizeof(Elf64_Shdr);
-  header.e_shnum = 3;
+  header.e_shnum = std::size(bodies);
   header.e_shstrndx = 1;
-  Elf64_Shdr sections[3] = {};
-  const size_t data = sizeof header + sizeof sections;
-  sections[1].sh_name = 1;
-  sections[1].sh_offset = data;
-  sections[1].sh_size = names.size();
-  sections[2].sh_name = 11;
-  sections[2].sh_offset = data + names.size();
-  sections[2].sh_size = info.size();
   std::string file(reinterpret_cast<const char*>(&header), sizeof header);
-  file.append(reinterpret_cast<const char*>(sections), sizeof sections);
-  return to_bytes(file + names + info);
+  std::string content;
+  for (const auto& [section_name, body] : bodies) {
+    Elf64_Shdr section{};
+    section.sh_name = section_name;
+    section.sh_offset = sizeof header + std::size(bodies) * sizeof section + content.size();
+    section.sh_size = body.size();
+    file.append(reinterpret_cast<const char*>(&section), sizeof section);
+    content += body;
+  }
+  return to_bytes(file + content);
 }
 
 using Files = std::vector<std::pair<std::string, Bytes>>;

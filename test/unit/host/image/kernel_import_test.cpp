@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "host/image/ext4_fixtures.hpp"
 #include "host/image/initramfs.hpp"
 #include "host/image/kernel_fixtures.hpp"
 #include "host/store/files.hpp"
@@ -216,6 +217,58 @@ TEST_CASE("kernel import: a cancelled one leaves nothing") {
   CHECK(fixture.store.kernels()->items.empty());
 }
 
+TEST_CASE("kernel import: all modules come on a disk, as they were, with their indexes") {
+  Fixture fixture;
+  auto files = package_files();
+  files.emplace_back(module_path("zoo"), fake_module("zoo", "helper", {"alias=fs-zoo"}, {"feed"}));
+  files.emplace_back("./lib/modules/9.9.9-test/modules.order",
+                     to_bytes("kernel/drivers/zoo.ko\nkernel/drivers/deep.ko\n"));
+  REQUIRE(import_kernel(fixture.store, fixture.file("k.deb", make_deb(files))));
+  const auto kernel = fixture.store.open_kernel("");
+  REQUIRE(kernel->manifest.modules_disk);
+  const auto disk = kernel->path(*kernel->manifest.modules_disk);
+  CHECK(fsck_clean(disk));
+  Ext4Reader reader(disk);
+  const auto module = fake_module("zoo", "helper", {"alias=fs-zoo"}, {"feed"});
+  CHECK(reader.content("kernel/drivers/zoo.ko") ==
+        std::string(reinterpret_cast<const char*>(module.data()), module.size()));
+  CHECK(reader.content("modules.dep")
+            .starts_with("kernel/drivers/zoo.ko: kernel/drivers/helper.ko kernel/drivers/deep.ko\n"
+                         "kernel/drivers/deep.ko:\n"));
+  CHECK(reader.content("modules.alias").ends_with("alias fs-zoo zoo\n"));
+  CHECK(reader.content("modules.symbols").ends_with("alias symbol:feed zoo\n"));
+  CHECK(reader.content("modules.builtin").find("ext4") != std::string::npos);
+}
+
+TEST_CASE("kernel import: again gives its disk to a kernel of an older library") {
+  Fixture fixture;
+  const auto deb = fixture.file("k.deb", make_deb(package_files()));
+  REQUIRE(import_kernel(fixture.store, deb));
+  const auto whole = fixture.store.open_kernel("")->manifest;
+  REQUIRE(whole.modules_disk);
+  const auto dir = fixture.store.kernel_dir(whole.info.digest);
+  auto older = whole;
+  older.modules_disk.reset();
+  REQUIRE(replace_file(dir / kManifestFile, *encode_manifest(older)));
+  std::filesystem::remove(dir / whole.modules_disk->file);
+  REQUIRE(import_kernel(fixture.store, deb));
+  const auto again = fixture.store.open_kernel("");
+  REQUIRE(again->manifest.modules_disk);
+  CHECK(again->manifest.modules_disk->sha256 == whole.modules_disk->sha256);
+  CHECK(std::filesystem::file_size(dir / whole.modules_disk->file) ==
+        whole.modules_disk->size_bytes);
+  CHECK(again->manifest.imported_ms == whole.imported_ms);
+}
+
+TEST_CASE("kernel import: a module that is none is said with the package's name") {
+  Fixture fixture;
+  auto files = package_files();
+  files.emplace_back(module_path("broken"), to_bytes("not an ELF file"));
+  const auto error = fixture.error_of(fixture.file("k.deb", make_deb(files)));
+  CHECK(error.code == ErrorCode::corrupt);
+  CHECK(error.message.find("broken") != std::string::npos);
+}
+
 TEST_CASE("initramfs: holds the agent and the modules, the same bytes each time") {
   Fixture fixture;
   REQUIRE(import_kernel(fixture.store, fixture.file("k.deb", make_deb(package_files()))));
@@ -267,5 +320,6 @@ TEST_CASE("kernel import: stock Debian packages") {
     CHECK(kernel->manifest.modules.size() >= 7);
     CHECK(kernel->manifest.virtio_net);
     CHECK(make_initramfs(to_bytes("agent"), *kernel));
+    CHECK(kernel->manifest.modules_disk);
   }
 }

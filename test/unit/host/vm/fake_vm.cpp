@@ -85,6 +85,7 @@ FakeVm::FakeVm(FakeHost& host, const Options& options) {
   record_.machine_id = std::string(32, 'a');
   record_.boot_id = "01234567-89ab-4cde-8f01-23456789abcd";
   record_.idle.auto_resume = options.auto_resume;
+  record_.network.mode = options.network;
   config_.hooks = options.hooks;
   dir_ = directory->path();
   auto files = directory->make_files("disk-1.layer");
@@ -117,6 +118,13 @@ void FakeVm::tell_all(const wire::ExitEvent& how) {
   const std::scoped_lock lock(mutex_);
   for (const auto& [fd, socket] : connections_) {
     [[maybe_unused]] const auto sent = host::send_control(fd, {0, how}, {}, in_time(), "tell");
+  }
+}
+
+void FakeVm::tell_network(const wire::NetworkEvent& event) {
+  const std::scoped_lock lock(mutex_);
+  for (const auto& [fd, socket] : connections_) {
+    [[maybe_unused]] const auto sent = host::send_control(fd, {0, event}, {}, in_time(), "tell");
   }
 }
 

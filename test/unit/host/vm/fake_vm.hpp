@@ -46,6 +46,7 @@ class FakeVm {
   struct Options {
     bool dies_with_owner = false;
     bool auto_resume = true;
+    NetworkMode network = NetworkMode::none;
     Hooks hooks;
   };
   FakeVm(FakeHost& host, const Options& options);
@@ -56,6 +57,9 @@ class FakeVm {
 
   // A handle of a process that has attached to it; each is as if of its own.
   [[nodiscard]] std::shared_ptr<Vm::Impl> attach(const FakeHost& host) const;
+
+  // That its network came or went, to everybody who talks with it.
+  void tell_network(const wire::NetworkEvent& event);
 
   // The worker writes its record, tells everybody and is gone.
   void end(const wire::ExitEvent& how);

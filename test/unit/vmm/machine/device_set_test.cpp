@@ -41,10 +41,11 @@ TEST_CASE("device set: every device has slots of its own, and room for all there
 }
 
 TEST_CASE("device set: the slots of a shape") {
-  constexpr uint32_t kFirstDevices = 0b11'1111;
+  constexpr uint32_t kFirstDevices = 0b111'1111;
   CHECK((slots_of({.disks = 0}) & kFirstDevices) == 0b11'0000);
   CHECK((slots_of({.disks = 1}) & kFirstDevices) == 0b11'0001);
-  CHECK((slots_of(kLargest) & kFirstDevices) == 0b11'1111);
+  CHECK((slots_of({.disks = 1, .nets = 1}) & kFirstDevices) == 0b111'0001);
+  CHECK((slots_of(kLargest) & kFirstDevices) == 0b111'1111);
 }
 
 // Snapshots hold these: whatever fails here would break them.
@@ -52,9 +53,11 @@ TEST_CASE("device set: slots, addresses, pins and sections of today's devices ne
   CHECK(row_of(DeviceType::block).first_slot == 0);
   CHECK(row_of(DeviceType::vsock).first_slot == 4);
   CHECK(row_of(DeviceType::rng).first_slot == 5);
+  CHECK(row_of(DeviceType::net).first_slot == 6);
   CHECK(state_section(DeviceType::block) == state::SectionId{9});
   CHECK(state_section(DeviceType::vsock) == state::SectionId{10});
   CHECK(state_section(DeviceType::rng) == state::SectionId{11});
+  CHECK(state_section(DeviceType::net) == state::SectionId{0x101});
   CHECK(state_section(DeviceType::balloon) == state::SectionId{0x105});
   constexpr std::array<uint32_t, 12> kPins = {16, 17, 18, 19, 20, 21, 22, 23, 5, 6, 10, 11};
   static_assert(layout::kMaxVirtioSlots == kPins.size());

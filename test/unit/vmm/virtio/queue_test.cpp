@@ -171,6 +171,34 @@ TEST_CASE("queue: interrupts and kicks by event index") {
   CHECK(t.queue.allow_kicks());
 }
 
+TEST_CASE("queue: chains that are put back come again, and kicks are for those after them") {
+  Fixture t({.event_idx = true, .indirect = false});
+  REQUIRE(t.start());
+  for (uint16_t head = 0; head < 3; ++head) {
+    t.ring.describe(head, {kData, 4});
+    t.ring.offer(head);
+    REQUIRE(t.queue.pop(t.chain) == Queue::Pop::chain);
+  }
+  t.queue.put_back(2);
+  t.queue.put_back(1);
+  CHECK(t.queue.in_flight() == 1);
+  CHECK(t.queue.position().next_available == 1);
+  CHECK_FALSE(t.queue.allow_kicks());  // what is there was seen
+  CHECK(t.ring.kick_event() == 3);
+  t.ring.describe(3, {kData, 4});
+  t.ring.offer(3);
+  CHECK(t.queue.allow_kicks());
+  for (uint16_t head = 1; head < 4; ++head) {
+    REQUIRE(t.queue.pop(t.chain) == Queue::Pop::chain);
+    CHECK(t.chain.head == head);
+  }
+  CHECK(t.queue.pop(t.chain) == Queue::Pop::empty);
+  CHECK_FALSE(t.queue.allow_kicks());
+  CHECK(t.ring.kick_event() == 4);
+  t.queue.put_back(7);  // not in flight: nothing happens
+  CHECK(t.queue.position().next_available == 4);
+}
+
 TEST_CASE("queue: a driver is behind until it waits for what comes next, also where indexes wrap") {
   for (const uint16_t used : {uint16_t{0}, uint16_t{7}, uint16_t{0xffff}}) {
     Fixture t({.event_idx = true, .indirect = true});
