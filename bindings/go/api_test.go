@@ -170,6 +170,7 @@ func TestWhatWasNeverOpenedSaysSo(t *testing.T) {
 		pty    microvm.Pty
 		events microvm.EventStream
 		logs   microvm.LogStream
+		flows  microvm.FlowStream
 		watch  microvm.Watch
 		start  microvm.VmStart
 	}
@@ -188,10 +189,14 @@ func TestWhatWasNeverOpenedSaysSo(t *testing.T) {
 	wantError(t, err, microvm.ErrInvalidArgument)
 	_, err = holder.events.Next(background)
 	wantError(t, err, microvm.ErrInvalidArgument)
+	_, err = holder.flows.Next(background)
+	wantError(t, err, microvm.ErrInvalidArgument)
+	_, err = holder.vm.Network(background)
+	wantError(t, err, microvm.ErrInvalidArgument)
 	_, err = holder.start.Take(background)
 	wantError(t, err, microvm.ErrInvalidArgument)
 	for _, object := range []interface{ Close() error }{
-		&holder.rt, &holder.vm, &holder.exec, &holder.pty, &holder.events, &holder.logs, &holder.watch, &holder.start,
+		&holder.rt, &holder.vm, &holder.exec, &holder.pty, &holder.events, &holder.logs, &holder.flows, &holder.watch, &holder.start,
 	} {
 		if err := object.Close(); err != nil {
 			t.Errorf("%T: %v", object, err)

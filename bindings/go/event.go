@@ -46,6 +46,9 @@ const (
 	VmRolledBack   VmEventKind = C.MVM_VM_EVENT_ROLLED_BACK
 	VmTerminated   VmEventKind = C.MVM_VM_EVENT_TERMINATED  // told once; Detail is the reason
 	VmHookFailed   VmEventKind = C.MVM_VM_EVENT_HOOK_FAILED // Detail names the hook and says why
+	// Its network could not be started, or went away and its flows with it; Detail says why. The
+	// guest's next packet tries again. Told by each process that talks with its worker.
+	VmNetworkFailed VmEventKind = C.MVM_VM_EVENT_NETWORK_FAILED
 )
 
 func (k VmEventKind) String() string {

@@ -70,6 +70,7 @@ type VmCounters struct {
 	Paused     bool
 	Exits      uint64        // returns from KVM_RUN
 	StartToRun time.Duration // in the worker: request received → first KVM_RUN
+	Network    NetworkCounters
 }
 
 // Vm is one microVM. All methods may be called by many goroutines at a time. Calls that need the
@@ -158,6 +159,7 @@ func (vm *Vm) Counters(ctx context.Context) (*VmCounters, error) {
 	defer release(out)
 	return &VmCounters{
 		Paused: out.paused != 0, Exits: uint64(out.exits), StartToRun: time.Duration(out.start_to_run_ns),
+		Network: networkCountersOf(out.network),
 	}, nil
 }
 
@@ -269,6 +271,8 @@ type ForkOptions struct {
 	StartTimeout   time.Duration // for each, until its agent is ready; 0: a minute
 	Idle           *IdlePolicy   // nil: never idle
 	RunHookPayload string        // the same for each; as in RunOptions
+	// nil: mode and policy of the source. A tap is one Vm's: of a source with one say what each gets.
+	Network *NetworkOptions
 }
 
 // Fork makes new Vms that go on from where this one is now, sharing its memory and disk until they
@@ -288,6 +292,7 @@ func (vm *Vm) Fork(ctx context.Context, options *ForkOptions) ([]*Vm, error) {
 		idle:             options.Idle.given(memory),
 		run_hook_payload: memory.option("run hook payload", options.RunHookPayload),
 		outlives_owner:   boolOf(options.OutlivesOwner),
+		network:          options.Network.given(memory),
 	}
 	var out *C.mvm_fork_list
 	err := call(ctx, vm, "fork", memory, func(limits *C.mvm_limits, err **C.mvm_error) C.mvm_status {

@@ -20,6 +20,9 @@ type RunOptions struct {
 	// For the image's run hook: UTF-8, at most MaxRunHookPayloadBytes. ErrInvalidArgument when it is
 	// not, or when the image has no such hook.
 	RunHookPayload string
+	// nil: automatic. ErrUnsupported: NetworkUser or NetworkTap, and the image has no network device,
+	// as those of before have not.
+	Network *NetworkOptions
 }
 
 func (o *RunOptions) given(memory *arena) *C.mvm_run_options {
@@ -33,6 +36,7 @@ func (o *RunOptions) given(memory *arena) *C.mvm_run_options {
 		start_timeout_ms: milliseconds(o.StartTimeout),
 		idle:             o.Idle.given(memory),
 		run_hook_payload: memory.option("run hook payload", o.RunHookPayload),
+		network:          o.Network.given(memory),
 	}
 }
 

@@ -25,7 +25,7 @@ CLASSES = {
 # What waits for a descriptor, or makes objects that have twins: aio/_runtime.py and aio/_vm.py have that, by the same name
 # with an underscore before it. Everything else goes to a thread.
 BY_HAND = {"run", "run_checkpoint", "attach", "exec", "popen", "attach_exec", "wait_exec", "pty", "attach_pty"} | {
-    *("fork", "connect", "wait", "watch", "follow_logs", "events", "close"),
+    *("fork", "connect", "wait", "watch", "follow_logs", "flows", "events", "close"),
 }
 # They wait for nothing: no coroutines.
 DIRECT = {"launch_times", "keep_awake"}
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from ._exec import Exec
     from ._pty import Pty
     from ._runtime import EventStream
-    from ._vm import LogStream, Vm, Watch
+    from ._vm import FlowStream, LogStream, Vm, Watch
 '''
 
 

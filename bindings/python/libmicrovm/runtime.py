@@ -204,6 +204,7 @@ class Runtime:
         start_timeout=None,
         idle=None,
         run_hook_payload=None,
+        network=None,
         timeout=None,
         cancel=None,
     ) -> Vm:
@@ -211,7 +212,8 @@ class Runtime:
 
         `name` is unique in the Runtime and usable instead of the id. With ``dies_with_owner=False``
         the Vm outlives this process. `idle` is an IdlePolicy, `run_hook_payload` a text for the
-        image's run hook. Raises GuestFailed also when that hook fails; then nothing stays behind.
+        image's run hook, `network` a NetworkOptions. Raises GuestFailed also when that hook fails;
+        then nothing stays behind.
         """
         options = {
             "name": name,
@@ -219,6 +221,7 @@ class Runtime:
             "start_timeout": start_timeout,
             "idle": idle,
             "run_hook_payload": run_hook_payload,
+            "network": network,
         }
         return Vm(self._native.run(image, options, timeout, cancel), dies_with_owner)
 
@@ -231,6 +234,7 @@ class Runtime:
         start_timeout=None,
         idle=None,
         run_hook_payload=None,
+        network=None,
     ) -> VmStart:
         """As ``run()``, by a thread of this Runtime: waits for nothing, for many at a time."""
         options = {
@@ -239,6 +243,7 @@ class Runtime:
             "start_timeout": start_timeout,
             "idle": idle,
             "run_hook_payload": run_hook_payload,
+            "network": network,
         }
         return VmStart(self._native.start(image, options), dies_with_owner)
 
@@ -273,6 +278,7 @@ class Runtime:
         start_timeout=None,
         idle=None,
         run_hook_payload=None,
+        network=None,
         timeout=None,
         cancel=None,
     ) -> Vm:
@@ -283,6 +289,7 @@ class Runtime:
             "start_timeout": start_timeout,
             "idle": idle,
             "run_hook_payload": run_hook_payload,
+            "network": network,
         }
         native = self._native.run_checkpoint(id_or_name, options, timeout, cancel)
         return Vm(native, dies_with_owner)
@@ -296,6 +303,7 @@ class Runtime:
         start_timeout=None,
         idle=None,
         run_hook_payload=None,
+        network=None,
     ) -> VmStart:
         """As ``run_checkpoint()``, by a thread of this Runtime; see ``start()``."""
         options = {
@@ -304,6 +312,7 @@ class Runtime:
             "start_timeout": start_timeout,
             "idle": idle,
             "run_hook_payload": run_hook_payload,
+            "network": network,
         }
         return VmStart(self._native.start_checkpoint(id_or_name, options), dies_with_owner)
 

@@ -14,6 +14,7 @@ from .values import (
     IdlePolicy,
     ImageInfo,
     KernelInfo,
+    NetworkOptions,
     PruneReport,
     VmEvent,
     VmInfo,
@@ -93,6 +94,7 @@ class Runtime:
         start_timeout: Optional[Duration] = None,
         idle: Optional[IdlePolicy] = None,
         run_hook_payload: Optional[str] = None,
+        network: Optional[NetworkOptions] = None,
         timeout: Timeout = None,
         cancel: Cancel = None,
     ) -> Vm: ...
@@ -105,6 +107,7 @@ class Runtime:
         start_timeout: Optional[Duration] = None,
         idle: Optional[IdlePolicy] = None,
         run_hook_payload: Optional[str] = None,
+        network: Optional[NetworkOptions] = None,
     ) -> VmStart: ...
     def start_checkpoint(
         self,
@@ -115,6 +118,7 @@ class Runtime:
         start_timeout: Optional[Duration] = None,
         idle: Optional[IdlePolicy] = None,
         run_hook_payload: Optional[str] = None,
+        network: Optional[NetworkOptions] = None,
     ) -> VmStart: ...
     def vms(self, *, timeout: Timeout = None, cancel: Cancel = None) -> list[VmInfo]: ...
     def attach(self, id_or_name: str, *, timeout: Timeout = None, cancel: Cancel = None) -> Vm: ...
@@ -130,6 +134,7 @@ class Runtime:
         start_timeout: Optional[Duration] = None,
         idle: Optional[IdlePolicy] = None,
         run_hook_payload: Optional[str] = None,
+        network: Optional[NetworkOptions] = None,
         timeout: Timeout = None,
         cancel: Cancel = None,
     ) -> Vm: ...

@@ -2,7 +2,7 @@
 
 from . import values
 
-__all__ = ["EventStream", "LogStream", "Watch"]
+__all__ = ["EventStream", "FlowStream", "LogStream", "Watch"]
 
 
 class _Stream:
@@ -72,6 +72,27 @@ class LogStream(_Stream):
     def try_read(self):
         """As ``read()``, without waiting: WouldBlock when nothing is there now."""
         return self._native.try_read()
+
+
+class FlowStream(_Stream):
+    """The flows of a Vm as they come, until it ends: from ``vm.flows()``."""
+
+    def __iter__(self):
+        while True:
+            record = self.next()
+            if record is None:
+                return
+            yield record
+
+    def next(self, *, timeout=None, cancel=None):
+        """The next FlowRecord, as soon as there is one; None: the Vm has ended."""
+        record = self._native.next(timeout, cancel)
+        return None if record is None else values.flow_record(record)
+
+    def try_next(self):
+        """As ``next()``, without waiting: WouldBlock when there is none now."""
+        record = self._native.try_next()
+        return None if record is None else values.flow_record(record)
 
 
 class EventStream(_Stream):

@@ -1,11 +1,12 @@
 from collections.abc import Iterator
 from typing import Any, Optional, TypeVar
 
-from ._native import EventStream as _NativeEventStream, LogStream as _NativeLogStream, Watch as _NativeWatch
+from ._native import EventStream as _NativeEventStream, FlowStream as _NativeFlowStream
+from ._native import LogStream as _NativeLogStream, Watch as _NativeWatch
 from ._typing import Cancel, Timeout
-from .values import FileEvent, VmEvent
+from .values import FileEvent, FlowRecord, VmEvent
 
-__all__ = ["EventStream", "LogStream", "Watch"]
+__all__ = ["EventStream", "FlowStream", "LogStream", "Watch"]
 
 _Self = TypeVar("_Self", bound=_Stream)
 
@@ -29,6 +30,12 @@ class LogStream(_Stream):
     def __iter__(self) -> Iterator[bytes]: ...
     def read(self, *, timeout: Timeout = None, cancel: Cancel = None) -> Optional[bytes]: ...
     def try_read(self) -> Optional[bytes]: ...
+
+class FlowStream(_Stream):
+    _native: _NativeFlowStream
+    def __iter__(self) -> Iterator[FlowRecord]: ...
+    def next(self, *, timeout: Timeout = None, cancel: Cancel = None) -> Optional[FlowRecord]: ...
+    def try_next(self) -> Optional[FlowRecord]: ...
 
 class EventStream(_Stream):
     _native: _NativeEventStream

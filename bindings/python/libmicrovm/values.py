@@ -9,7 +9,7 @@ UTF-8 appear as lone surrogates, as in ``os.listdir()``, and go back to the same
 import enum
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 __all__ = [
     "BaseInfo",
@@ -24,6 +24,8 @@ __all__ = [
     "FileType",
     "Finding",
     "FindingState",
+    "FlowKind",
+    "FlowRecord",
     "Hooks",
     "IdlePolicy",
     "ImageConfig",
@@ -31,6 +33,12 @@ __all__ = [
     "KernelInfo",
     "LaunchTimes",
     "LogSource",
+    "NetworkCounters",
+    "NetworkDefault",
+    "NetworkInfo",
+    "NetworkMode",
+    "NetworkOptions",
+    "NetworkPolicy",
     "ProbeStep",
     "ProbeStepState",
     "Progress",
@@ -43,6 +51,7 @@ __all__ = [
     "PtyWriting",
     "Stream",
     "SuspendTimes",
+    "TapOptions",
     "TransferTotals",
     "VmCounters",
     "VmEnd",
@@ -98,6 +107,34 @@ class VmEventKind(_Word):
     ROLLED_BACK = "rolled_back"
     TERMINATED = "terminated"
     HOOK_FAILED = "hook_failed"
+    NETWORK_FAILED = "network_failed"
+
+
+class NetworkMode(_Word):
+    """What a Vm's network device is connected to."""
+
+    AUTOMATIC = "automatic"  #: user where the image has a network device, else none
+    NONE = "none"
+    USER = "user"  #: each Vm in a network of its own, made anew from this host; no root
+    TAP = "tap"  #: a tap of yours; what is behind it is your word: no policy
+
+
+class NetworkDefault(_Word):
+    """What holds for what no rule says anything about."""
+
+    INTERNET = "internet"  #: allowed, but for loopback, the host itself, link-local, private …
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class FlowKind(_Word):
+    """What happened to a flow."""
+
+    OPENED = "opened"
+    ENDED = "ended"
+    REFUSED = "refused"  #: `reason` is the rule, or the limit
+    FAILED = "failed"  #: `reason` is what went wrong
+    NAME = "name"  #: the guest asked for `name`
 
 
 class LogSource(_Word):
@@ -188,6 +225,44 @@ class IdlePolicy:
     lifetime_counts_sleep: bool = False  #: whether the time asleep is part of the lifetime
     cpu_threshold: float = 0.05  #: of one CPU
     auto_resume: bool = True  #: False: calls that need a sleeping guest raise Busy
+
+
+@dataclass(frozen=True)
+class NetworkPolicy:
+    """What a Vm may reach (mode user). Its resolver works whatever the rules are.
+
+    A rule is ``allow|deny [tcp|udp|icmp] TARGET[:PORTS]``, and the first that fits counts. TARGET:
+    192.0.2.0/24, 2001:db8::7, example.org, ``*.example.org`` (below it, not itself), ``*``, and
+    the words internet, private, loopback, link-local, host. PORTS: 443 or 80,443 or 8000-8100;
+    behind an IPv6 address only if that is in brackets. Domains are in their ASCII form (xn--…).
+    """
+
+    otherwise: Union[NetworkDefault, str] = NetworkDefault.INTERNET
+    rules: Sequence[str] = ()  #: at most 1,024 of 512 bytes
+    bytes_per_second: int = 0  #: both directions together; 0: no limit
+    flows_per_second: int = 0  #: new ones; 0: no limit
+    open_flows: int = 1024  #: at a time, at most 16,384
+
+
+@dataclass(frozen=True)
+class TapOptions:
+    """The tap of mode tap: one Vm's, so that a fork brings its own. Give its `fd` or its `name`."""
+
+    fd: Optional[int] = None  #: with IFF_NO_PI and IFF_VNET_HDR; borrowed until the call returns
+    name: Optional[str] = None  #: one that this process, and whoever resumes the Vm, may open
+    addresses: Sequence[str] = ()  #: of the guest, with their prefix: "192.0.2.7/24"
+    gateways: Sequence[str] = ()  #: one of a family
+    dns: Sequence[str] = ()  #: resolvers; none: the guest's resolv.conf stays
+    mac: Optional[str] = None  #: None: one of its own for each Vm
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What a Vm's network is."""
+
+    mode: Union[NetworkMode, str] = NetworkMode.AUTOMATIC
+    policy: Optional[NetworkPolicy] = None  #: of mode user; None: the internet
+    tap: Optional[TapOptions] = None  #: of mode tap
 
 
 @dataclass(frozen=True)
@@ -365,12 +440,63 @@ class SuspendTimes:
 
 
 @dataclass(frozen=True)
+class NetworkCounters:
+    """What went through a Vm's network.
+
+    All but the first three are of mode user, since its network was started last, which the guest's
+    first packet after a start or resume does.
+    """
+
+    packets_from_guest: int  #: of its device, since the start or resume
+    packets_to_guest: int
+    packets_dropped: int  #: malformed, of another sender than the guest, or for no room
+    bytes_from_guest: int  #: of flows
+    bytes_to_guest: int
+    flows: int  #: that were let through
+    flows_open: int
+    flows_refused_by_rule: int
+    flows_refused_by_limit: int
+    flows_failed: int  #: the destination could not be reached
+    dns_queries: int
+    dns_failed: int  #: no answer in time, or none that could be used
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What a Vm's network is, and what went through it."""
+
+    mode: NetworkMode  #: never AUTOMATIC
+    policy: NetworkPolicy
+    tap: str  #: its name
+    mac: str  #: of mode tap
+    is_running: bool  #: its microvm-net, which the guest's first packet starts
+    counters: NetworkCounters
+
+
+@dataclass(frozen=True)
+class FlowRecord:
+    """What happened to a flow, or to a name that was asked for."""
+
+    time: datetime
+    kind: FlowKind
+    protocol: str  #: "tcp", "udp", "icmp"
+    address: str  #: where to
+    port: int
+    name: str  #: by which the guest knows the address; printable, the guest's word
+    reason: str  #: of OPENED: the rule that allowed it; empty: the default
+    bytes_from_guest: int  #: of one that ended
+    bytes_to_guest: int
+    lost: int  #: records before this one that a slow reader missed
+
+
+@dataclass(frozen=True)
 class VmCounters:
     """What a worker has counted."""
 
     paused: bool
     exits: int
     start_to_run_ns: int
+    network: NetworkCounters
 
 
 @dataclass(frozen=True)
@@ -596,7 +722,15 @@ suspend_times = _maker(
     SuspendTimes,
     **{name: (name + "_us", _microseconds) for name in ("pause", "acknowledged", "durable")},
 )
-vm_counters = _maker(VmCounters)
+_network_counters = _maker(NetworkCounters)
+vm_counters = _maker(VmCounters, network=_network_counters)
+network_info = _maker(
+    NetworkInfo,
+    mode=NetworkMode,
+    policy=_maker(NetworkPolicy, otherwise=NetworkDefault),
+    counters=_network_counters,
+)
+flow_record = _maker(FlowRecord, time=_time, kind=FlowKind)
 exit_status = _maker(ExitStatus)
 exec_info = _maker(ExecInfo, ended=_optional(exit_status))
 pty_info = _maker(

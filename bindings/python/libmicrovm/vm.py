@@ -5,7 +5,7 @@ import socket
 from . import values
 from .files import VmFiles
 from .programs import VmPrograms
-from .streams import LogStream
+from .streams import FlowStream, LogStream
 from .terminals import VmTerminals
 
 __all__ = ["KeepAwake", "Vm"]
@@ -87,6 +87,25 @@ class Vm(VmPrograms, VmTerminals, VmFiles):
         """
         return socket.socket(fileno=self._native.connect(port, timeout, cancel))
 
+    def network(self, *, timeout=None, cancel=None) -> values.NetworkInfo:
+        """What its network is, what it may reach and what went there; wakes nothing."""
+        return values.network_info(self._native.network(timeout, cancel))
+
+    def set_network_policy(self, policy, *, timeout=None, cancel=None) -> None:
+        """A NetworkPolicy in place of the one before, from now on and for later resumes.
+
+        Flows that it forbids have ended when this returns. Raises InvalidArgument, with the rule and
+        the place in it, and Unsupported for another mode than user.
+        """
+        self._native.set_network_policy(policy, timeout, cancel)
+
+    def flows(self, *, timeout=None, cancel=None) -> FlowStream:
+        """Its flows from now on, until it ends, over suspend and resume: a FlowStream.
+
+        Wakes nothing. Raises Unsupported for another mode than user.
+        """
+        return FlowStream(self._native.flows(timeout, cancel))
+
     def logs(self, source="app", *, timeout=None, cancel=None) -> bytes:
         """The last bytes kept of a log ("app" or "kernel"), at most 256 KiB.
 
@@ -126,13 +145,15 @@ class Vm(VmPrograms, VmTerminals, VmFiles):
         start_timeout=None,
         idle=None,
         run_hook_payload=None,
+        network=None,
         timeout=None,
         cancel=None,
     ) -> list:
         """`count` new Vms that go on from where this one is now: all of them or none.
 
         They share its memory and disk until they write, and have identities of their own. Of
-        several the names are `name` with "-1", "-2" … added.
+        several the names are `name` with "-1", "-2" … added. `network` is a NetworkOptions; None:
+        mode and policy of this one.
         """
         options = {
             "count": count,
@@ -141,6 +162,7 @@ class Vm(VmPrograms, VmTerminals, VmFiles):
             "start_timeout": start_timeout,
             "idle": idle,
             "run_hook_payload": run_hook_payload,
+            "network": network,
         }
         forks = self._native.fork(options, timeout, cancel)
         return [Vm(native, dies_with_owner) for native in forks]

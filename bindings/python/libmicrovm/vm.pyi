@@ -5,13 +5,16 @@ from ._native import KeepAwake as _NativeKeepAwake, Vm as _NativeVm
 from ._typing import Cancel, Log, Timeout
 from .files import VmFiles
 from .programs import VmPrograms
-from .streams import LogStream
+from .streams import FlowStream, LogStream
 from .terminals import VmTerminals
 from .values import (
     CheckpointInfo,
     Duration,
     IdlePolicy,
     LaunchTimes,
+    NetworkInfo,
+    NetworkOptions,
+    NetworkPolicy,
     SuspendTimes,
     VmCounters,
     VmEnding,
@@ -41,6 +44,11 @@ class Vm(VmPrograms, VmTerminals, VmFiles):
     def launch_times(self) -> LaunchTimes: ...
     def counters(self, *, timeout: Timeout = None, cancel: Cancel = None) -> VmCounters: ...
     def connect(self, port: int, *, timeout: Timeout = None, cancel: Cancel = None) -> socket.socket: ...
+    def network(self, *, timeout: Timeout = None, cancel: Cancel = None) -> NetworkInfo: ...
+    def set_network_policy(
+        self, policy: Optional[NetworkPolicy], *, timeout: Timeout = None, cancel: Cancel = None
+    ) -> None: ...
+    def flows(self, *, timeout: Timeout = None, cancel: Cancel = None) -> FlowStream: ...
     def logs(self, source: Log = "app", *, timeout: Timeout = None, cancel: Cancel = None) -> bytes: ...
     def follow_logs(self, source: Log = "app", *, timeout: Timeout = None, cancel: Cancel = None) -> LogStream: ...
     def suspend(
@@ -58,6 +66,7 @@ class Vm(VmPrograms, VmTerminals, VmFiles):
         start_timeout: Optional[Duration] = None,
         idle: Optional[IdlePolicy] = None,
         run_hook_payload: Optional[str] = None,
+        network: Optional[NetworkOptions] = None,
         timeout: Timeout = None,
         cancel: Cancel = None,
     ) -> list[Vm]: ...

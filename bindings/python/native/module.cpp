@@ -35,6 +35,7 @@ PYBIND11_MODULE(_native, module) {
   bind_watch(module);
   bind_probe(module);
   bind_log_stream(module);
+  bind_flow_stream(module);
   bind_event_stream(module);
   bind_vm_start(module);
 }

@@ -15,7 +15,7 @@ auto peek(const Handle<T>& handle) {
 template <class T>
 inline constexpr bool kHasOneReader =
     std::is_same_v<T, Pty> || std::is_same_v<T, Watch> || std::is_same_v<T, LogStream> ||
-    std::is_same_v<T, EventStream>;
+    std::is_same_v<T, EventStream> || std::is_same_v<T, FlowStream>;
 
 template <class T>
 auto reading(const Handle<T>& handle) {

@@ -43,6 +43,8 @@ py::dict describe(const VmEnding& ending);
 py::dict describe(const LaunchTimes& times);
 py::dict describe(const SuspendTimes& times);
 py::dict describe(const VmCounters& counters);
+py::dict describe(const NetworkCounters& counters);
+py::dict describe(const FlowRecord& flow);
 py::dict describe(const ExitStatus& status);
 py::dict describe(const ExecInfo& info);
 py::dict describe(const PtyInfo& info);

@@ -65,6 +65,9 @@ py::list fork(const VmHandle& vm, const py::dict& given, py::handle timeout, py:
   options.take("start_timeout", wanted.start_timeout);
   options.take("idle", wanted.idle);
   options.take("run_hook_payload", wanted.run_hook_payload);
+  if (const auto network = options.find("network"); !network.is_none()) {
+    read_network_options(network, wanted.network.emplace());
+  }
   Call call(timeout, cancel);
   auto forks =
       vm.use(call, [&](Vm& v, const CallLimits& limits) { return v.fork(wanted, limits); });
@@ -147,6 +150,7 @@ void bind_vm(py::module_& module) {
   bind_vm_terminals(vm);
   bind_vm_transfer(vm);
   bind_vm_watch(vm);
+  bind_vm_network(vm);
   bind_follow(vm);
 }
 

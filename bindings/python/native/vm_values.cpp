@@ -69,7 +69,8 @@ py::dict describe(const SuspendTimes& times) {
 
 py::dict describe(const VmCounters& counters) {
   return py::dict("paused"_a = counters.paused, "exits"_a = counters.exits,
-                  "start_to_run_ns"_a = counters.start_to_run_ns);
+                  "start_to_run_ns"_a = counters.start_to_run_ns,
+                  "network"_a = describe(counters.network));
 }
 
 py::dict describe(const ExitStatus& status) {

@@ -80,6 +80,9 @@ void read_run_options(const Options& options, RunOptions& out) {
   options.take("start_timeout", out.start_timeout);
   options.take("idle", out.idle);
   options.take("run_hook_payload", out.run_hook_payload);
+  if (const auto network = options.find("network"); !network.is_none()) {
+    read_network_options(network, out.network);
+  }
 }
 
 void bind_vms(Bound<Runtime>& runtime) {

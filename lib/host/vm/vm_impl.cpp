@@ -7,6 +7,7 @@
 #include "host/saved/vm_directory.hpp"
 #include "host/vm/transition.hpp"
 #include "host/worker/doorbell_keeper.hpp"
+#include "host/worker/guest_network.hpp"
 #include "host/worker/vm_link.hpp"
 
 namespace microvm {
@@ -64,8 +65,9 @@ Vm::Impl::~Impl() {
 
 std::shared_ptr<Vm::Impl::Session> Vm::Impl::make_session(base::Fd control,
                                                           host::ControlClient::Peer peer) {
-  auto keeper = std::make_shared<host::DoorbellKeeper>(
-      *core->reactor, host::Identity{record.hostname, record.machine_id, record.boot_id, {}});
+  host::Identity identity{record.hostname, record.machine_id, record.boot_id, {}};
+  identity.network = host::guest_network(record.network);
+  auto keeper = std::make_shared<host::DoorbellKeeper>(*core->reactor, std::move(identity));
   auto client = host::ControlClient::start(
       *core->reactor, std::move(control),
       [keeper](base::Fd stream) { keeper->answer(std::move(stream)); },

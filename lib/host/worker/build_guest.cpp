@@ -379,6 +379,8 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
   if (!taken) return base::fail(taken.error());
   auto identity = make_identity("build");
   if (!identity) return base::fail(identity.error());
+  using Kind = GuestNetwork::Kind;
+  identity->network.kind = files.home ? Kind::user : Kind::none;
   const auto* boot = std::get_if<wire::BootRequest>(&request);
   std::string cmdline = boot != nullptr ? boot->cmdline : std::string();
   auto guest = start_guest({.taken = std::move(*taken),

@@ -4,6 +4,7 @@
 
 #include "host/store/files.hpp"
 #include "host/worker/admission.hpp"
+#include "host/worker/guest_network.hpp"
 #include "sys/file.hpp"
 #include "sys/socket.hpp"
 #include "wire/net.hpp"
@@ -89,6 +90,7 @@ Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start) {
   request.attachment = {start.record.id, start.record.dies_with_owner};
   request.disks = {{.hold_when_full = true}};
   if (start.image.modules_disk) request.disks.push_back({.read_only = true});
+  start.identity.network = guest_network(start.record.network);
   const bool is_user = start.record.network.mode == NetworkMode::user;
   if (is_user) request.network = wire::NetworkKind::user;
   auto to_pack = restore_fds(start.image, start.point, start.files);

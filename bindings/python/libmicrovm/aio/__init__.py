@@ -13,6 +13,9 @@ from ._exec import Exec
 from ._probe import deep_probe, probe_host, probe_kvm
 from ._pty import Pty
 from ._runtime import EventStream, Runtime
-from ._vm import LogStream, Vm, Watch
+from ._vm import FlowStream, LogStream, Vm, Watch
 
-__all__ = ["EventStream", "Exec", "LogStream", "Pty", "Runtime", "Vm", "Watch", "deep_probe", "probe_host", "probe_kvm"]
+__all__ = [
+    *("EventStream", "Exec", "FlowStream", "LogStream", "Pty", "Runtime", "Vm", "Watch"),
+    *("deep_probe", "probe_host", "probe_kvm"),
+]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._exec import Exec
     from ._pty import Pty
     from ._runtime import EventStream
-    from ._vm import LogStream, Vm, Watch
+    from ._vm import FlowStream, LogStream, Vm, Watch
 
 
 class RuntimeCalls:
@@ -181,13 +181,15 @@ class RuntimeCalls:
         start_timeout: Optional[Duration] = None,
         idle: Optional[IdlePolicy] = None,
         run_hook_payload: Optional[str] = None,
+        network: Optional[NetworkOptions] = None,
         timeout: Timeout = None,
     ) -> Vm:
         """Launches a Vm from the image's snapshot; returns when its programs run.
 
         `name` is unique in the Runtime and usable instead of the id. With ``dies_with_owner=False``
         the Vm outlives this process. `idle` is an IdlePolicy, `run_hook_payload` a text for the
-        image's run hook. Raises GuestFailed also when that hook fails; then nothing stays behind.
+        image's run hook, `network` a NetworkOptions. Raises GuestFailed also when that hook fails;
+        then nothing stays behind.
         """
         return await self._run(
             image,
@@ -196,6 +198,7 @@ class RuntimeCalls:
             start_timeout=start_timeout,
             idle=idle,
             run_hook_payload=run_hook_payload,
+            network=network,
             timeout=timeout,
         )
 
@@ -240,6 +243,7 @@ class RuntimeCalls:
         start_timeout: Optional[Duration] = None,
         idle: Optional[IdlePolicy] = None,
         run_hook_payload: Optional[str] = None,
+        network: Optional[NetworkOptions] = None,
         timeout: Timeout = None,
     ) -> Vm:
         """A new Vm that goes on from a checkpoint, with an identity of its own; as ``run()``."""
@@ -250,6 +254,7 @@ class RuntimeCalls:
             start_timeout=start_timeout,
             idle=idle,
             run_hook_payload=run_hook_payload,
+            network=network,
             timeout=timeout,
         )
 
@@ -340,6 +345,31 @@ class VmCalls:
     async def _connect(self, *arguments: Any, **options: Any) -> socket.socket:
         raise NotImplementedError
 
+    async def network(self, *, timeout: Timeout = None) -> NetworkInfo:
+        """What its network is, what it may reach and what went there; wakes nothing."""
+        return await self._work.call(lambda left, token: self._sync.network(timeout=left, cancel=token), timeout)
+
+    async def set_network_policy(self, policy: Optional[NetworkPolicy], *, timeout: Timeout = None) -> None:
+        """A NetworkPolicy in place of the one before, from now on and for later resumes.
+
+        Flows that it forbids have ended when this returns. Raises InvalidArgument, with the rule and
+        the place in it, and Unsupported for another mode than user.
+        """
+        return await self._work.call(
+            lambda left, token: self._sync.set_network_policy(policy, timeout=left, cancel=token),
+            timeout,
+        )
+
+    async def flows(self, *, timeout: Timeout = None) -> FlowStream:
+        """Its flows from now on, until it ends, over suspend and resume: a FlowStream.
+
+        Wakes nothing. Raises Unsupported for another mode than user.
+        """
+        return await self._flows(timeout=timeout)
+
+    async def _flows(self, *arguments: Any, **options: Any) -> FlowStream:
+        raise NotImplementedError
+
     async def logs(self, source: Log = 'app', *, timeout: Timeout = None) -> bytes:
         """The last bytes kept of a log ("app" or "kernel"), at most 256 KiB.
 
@@ -387,12 +417,14 @@ class VmCalls:
         start_timeout: Optional[Duration] = None,
         idle: Optional[IdlePolicy] = None,
         run_hook_payload: Optional[str] = None,
+        network: Optional[NetworkOptions] = None,
         timeout: Timeout = None,
     ) -> list[Vm]:
         """`count` new Vms that go on from where this one is now: all of them or none.
 
         They share its memory and disk until they write, and have identities of their own. Of
-        several the names are `name` with "-1", "-2" … added.
+        several the names are `name` with "-1", "-2" … added. `network` is a NetworkOptions; None:
+        mode and policy of this one.
         """
         return await self._fork(
             count,
@@ -401,6 +433,7 @@ class VmCalls:
             start_timeout=start_timeout,
             idle=idle,
             run_hook_payload=run_hook_payload,
+            network=network,
             timeout=timeout,
         )
 

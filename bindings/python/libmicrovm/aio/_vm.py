@@ -11,7 +11,7 @@ from typing import Any, Optional
 from .. import _native, errors, values, vm
 from .._typing import Data, Timeout
 from ..exec import ExecResult
-from ..values import ExitStatus, FileEvent, VmEnding
+from ..values import ExitStatus, FileEvent, FlowRecord, VmEnding
 from ._calls import VmCalls
 from ._exec import Exec
 from ._handle import Handle
@@ -49,6 +49,19 @@ class LogStream(Handle["_native.LogStream"]):
     async def read(self, *, timeout: Timeout = None) -> Optional[bytes]:
         """The next bytes; None when the Vm has ended and all was read."""
         return await self._reads.until(self._native.try_read, Deadline(timeout))
+
+
+class FlowStream(Handle["_native.FlowStream"]):
+    """The flows of a Vm as they come: ``async for flow in await vm.flows()``."""
+
+    async def __aiter__(self) -> AsyncIterator[FlowRecord]:
+        while (record := await self.next()) is not None:
+            yield record
+
+    async def next(self, *, timeout: Timeout = None) -> Optional[FlowRecord]:
+        """The next record; None when the Vm has ended."""
+        record = await self._reads.until(self._native.try_next, Deadline(timeout))
+        return None if record is None else values.flow_record(record)
 
 
 class Vm(VmCalls):
@@ -178,6 +191,12 @@ class Vm(VmCalls):
             lambda left, token: self._native.follow_logs(source, left, token), timeout, _native.LogStream.close
         )
         return LogStream(native, self._work)
+
+    async def _flows(self, *, timeout: Timeout) -> FlowStream:
+        native = await self._work.call(
+            lambda left, token: self._native.flows(left, token), timeout, _native.FlowStream.close
+        )
+        return FlowStream(native, self._work)
 
     async def _connect(self, port: int, *, timeout: Timeout) -> socket.socket:
         made = await self._work.call(

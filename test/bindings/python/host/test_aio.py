@@ -386,7 +386,7 @@ def check_twin(name: str, sync: Any, twin: Any) -> None:
     assert theirs <= ours, name
 
 
-@pytest.mark.parametrize("name", ["Runtime", "Vm", "Exec", "Pty", "Watch", "LogStream", "EventStream"])
+@pytest.mark.parametrize("name", ["Runtime", "Vm", "Exec", "Pty", "Watch", "LogStream", "FlowStream", "EventStream"])
 def test_every_call_has_its_twin(name: str) -> None:
     sync, twin = getattr(libmicrovm, name), getattr(aio, name)
     for call, function in inspect.getmembers(sync):
