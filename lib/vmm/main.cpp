@@ -54,6 +54,7 @@ void settle_process() {
   // A reader that left and a file that may not grow are errors of the write, not the end of us.
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGXFSZ, SIG_IGN);
+  ::signal(SIGCHLD, SIG_IGN);  // the starter of microvm-net: nobody waits for it
   ::mallopt(M_ARENA_MAX, 1);
   raise_fd_limit();
   pthread_setname_np(pthread_self(), "microvm-vmm");

@@ -1,6 +1,7 @@
 // A worker with a network device: what its shape, its start and its starter cost, and that the
 // device is there, saved and restored.
 #include <signal.h>
+#include <sys/prctl.h>
 
 #include <filesystem>
 #include <fstream>
@@ -104,6 +105,21 @@ TEST_CASE("net: the starter sleeps in little memory and with few files, and ends
   CHECK(files == 6);
   REQUIRE(::kill(worker.pid(), SIGKILL) == 0);
   CHECK(ended_within(starter, milliseconds(5000)));
+}
+
+TEST_CASE("net: a worker that ends leaves no orphan behind") {
+  REQUIRE(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
+  {
+    WorkerProcess worker;
+    worker.shape(kWithNet);
+    REQUIRE(std::holds_alternative<wire::OkReply>(worker.boot(counting_guest())));
+    const auto children = children_of(worker.pid());
+    REQUIRE(children.size() == 1);
+    worker.owner().call_for<wire::OkReply>(wire::TerminateRequest{});
+    REQUIRE(worker.wait_exit());
+    CHECK_FALSE(std::filesystem::exists("/proc/" + std::to_string(children[0])));
+  }
+  REQUIRE(::prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0);
 }
 
 TEST_CASE("net: a network device is saved and restored") {

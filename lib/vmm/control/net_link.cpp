@@ -1,6 +1,7 @@
 #include "vmm/control/net_link.hpp"
 
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 
@@ -132,6 +133,15 @@ void NetLink::end(Event::What what, const Error& error) {
   close();
   if (device_ != nullptr) device_->disconnect();
   tell_({what, static_cast<uint32_t>(error.code), error.message});
+}
+
+void NetLink::let_go() {
+  close();
+  if (!starter_) return;
+  ::shutdown(starter_.get(), SHUT_WR);
+  pollfd gone{starter_.get(), 0, 0};  // what it has said is no matter, only that it is gone
+  ::poll(&gone, 1, static_cast<int>(kLetGoLimit.count()));
+  starter_.reset();
 }
 
 void NetLink::close() {

@@ -26,6 +26,7 @@ class NetLink {
   static constexpr std::chrono::milliseconds kLongestPause{10'000};
   // Until it is up.
   static constexpr std::chrono::milliseconds kStartLimit{5000};
+  static constexpr std::chrono::milliseconds kLetGoLimit{200};
 
   // `starter`: see net_starter.hpp; none: nothing can be started, and the guest has no network.
   NetLink(sys::Loop& loop, base::Fd starter, Tell tell,
@@ -35,6 +36,9 @@ class NetLink {
   // A device whose frames come here. It lives longer than the link is used.
   [[nodiscard]] std::unique_ptr<NetDevice> make_device();
   [[nodiscard]] uint64_t starts() const { return starts_; }
+  // Nothing is started any more. Has the starter end first, with what it started: where process 1
+  // waits for no orphans they would stay for ever.
+  void let_go();
 
  private:
   using Clock = std::chrono::steady_clock;

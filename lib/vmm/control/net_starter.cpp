@@ -199,6 +199,7 @@ class Starter {
     if (::dup3(sources[static_cast<size_t>(i)], kWorkerFd + i, O_CLOEXEC) < 0) ::_exit(1);
   }
   ::syscall(SYS_close_range, kFirstOther, ~0U, 0);
+  ::signal(SIGCHLD, SIG_DFL);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   ::prctl(PR_SET_NAME, "microvm-starter", 0, 0, 0);
   if (::getppid() != parent) ::_exit(0);

@@ -234,6 +234,7 @@ void Worker::finish(wire::ExitEvent event) {
            std::ranges::all_of(connections_, [](const auto& c) { return c.second->all_sent(); });
   };
   while (!all_gone() && Clock::now() < deadline) loop_.run_once(milliseconds(20));
+  if (net_link_) net_link_->let_go();
   loop_.stop();
 }
 

@@ -5,8 +5,10 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/if_tun.h>
 #include <linux/openat2.h>
 #include <linux/userfaultfd.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -354,6 +356,21 @@ TEST_CASE("jail: no ring, filter or privilege of its own making") {
       {"setgid", [] { return call(SYS_setgid, ::getgid()); }},
   });
   CHECK(holds_in_jail([] { return ::prctl(PR_SET_NAME, "jailed", 0, 0, 0) == 0; }));
+}
+
+TEST_CASE("jail: of a tap's ioctls there is the setting of its offloads alone") {
+  const base::Fd file = file_with({});
+  ifreq interface{};
+  const auto set = [&](unsigned long request) {
+    return [&, request] { return call(SYS_ioctl, file.get(), request, &interface); };
+  };
+  check_refused({{"TUNSETIFF", set(TUNSETIFF)},
+                 {"TUNSETVNETHDRSZ", set(TUNSETVNETHDRSZ)},
+                 {"TUNATTACHFILTER", set(TUNATTACHFILTER)},
+                 {"TUNSETQUEUE", set(TUNSETQUEUE)},
+                 {"TUNGETDEVNETNS", set(TUNGETDEVNETNS)},
+                 {"SIOCGIFFLAGS", set(SIOCGIFFLAGS)}});
+  CHECK(holds_in_jail([&] { return call(SYS_ioctl, file.get(), TUNSETOFFLOAD, 0) != EPERM; }));
 }
 
 TEST_CASE("jail: of the file systems' ioctls there is the scan of the page map alone") {
