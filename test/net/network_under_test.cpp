@@ -83,10 +83,12 @@ wire::NetworkSetup allow_all() {
   return setup;
 }
 
-NetworkUnderTest::NetworkUnderTest(const NetworkOptions& options) : home_(make_home()) {
+NetworkUnderTest::NetworkUnderTest(const NetworkOptions& options)
+    : home_(make_home()), may_fail_(options.may_fail) {
   start_process(options);
   start_guest();
   wait_until_up();
+  if (!failure_.message.empty()) return;
   carrier_ = std::thread([this] { carry(); });
 }
 
@@ -128,7 +130,8 @@ void NetworkUnderTest::start_process(const NetworkOptions& options) {
 
 void NetworkUnderTest::start_guest() {
   auto made = guest_space_.start([this] {
-    static_cast<void>(net::space::set_sysctl("net/ipv4/ping_group_range", "0 0"));
+    static_cast<void>(
+        net::space::set_sysctl("net/ipv4/ping_group_range", own_group_range().c_str()));
     guest_ping4_ = base::Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMP));
     guest_ping6_ = base::Fd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMPV6));
     return set_up_guest().map([this](net::space::Tap tap) { guest_tap_ = std::move(tap); });
@@ -141,7 +144,11 @@ void NetworkUnderTest::wait_until_up() {
   REQUIRE_MESSAGE(first, first.error().message);
   auto message = wire::decode_net(first->bytes);
   REQUIRE(message);
-  if (const auto* failed = std::get_if<wire::NetFailed>(&*message)) FAIL(failed->message);
+  if (const auto* failed = std::get_if<wire::NetFailed>(&*message)) {
+    if (!may_fail_) FAIL(failed->message);
+    failure_ = *failed;
+    return;
+  }
   REQUIRE(std::holds_alternative<wire::NetUp>(*message));
   REQUIRE(first->fds.size() == 1);
   net_tap_ = std::move(first->fds[0]);

@@ -23,6 +23,7 @@ struct NetworkOptions {
   wire::NetworkSetup setup;
   std::vector<std::string> arguments{};  // of microvm-net
   std::string resolv_conf{};             // the host's
+  bool may_fail = false;                 // to start: see failure()
 };
 
 // A rule as the library compiles them: of a prefix, "127.0.0.0/8"; ports: none is all.
@@ -66,6 +67,8 @@ class NetworkUnderTest {
   // From now on the worker hands nothing over.
   void pass_all_to_the_tap() { bad_worker_ = true; }
   [[nodiscard]] long resident_kib() const;
+  // Why there is no network; empty: there is.
+  [[nodiscard]] const wire::NetFailed& failure() const { return failure_; }
   // The worker's end.
   void let_worker_die();
   [[nodiscard]] const std::string& home() const { return home_; }
@@ -81,6 +84,8 @@ class NetworkUnderTest {
   void pass_on(std::span<const uint8_t> frame);
 
   std::string home_;
+  bool may_fail_ = false;
+  wire::NetFailed failure_;
   base::Fd home_fd_;
   base::Fd wire_;
   base::Fd starter_;

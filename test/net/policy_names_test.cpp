@@ -66,7 +66,9 @@ class Attempt {
     if (is_connected_) server_ = accept_one(listener_);
   }
 
-  End say(const std::string& text, size_t step = kWhole) {
+  End say(const std::string& text, size_t step = kWhole) { return say(text, step, text); }
+  // Of it, this is what passes.
+  End say(const std::string& text, size_t step, const std::string& passes) {
     if (!is_connected_)
       return becomes_readable(listener_.get(), 0) ? End::passes : End::not_connected;
     for (size_t at = 0; at < text.size(); at += step) {
@@ -74,7 +76,8 @@ class Attempt {
       if (::send(guest_.get(), part.data(), part.size(), MSG_NOSIGNAL) < 0) break;
       if (step != kWhole) ::usleep(300);
     }
-    return arrived(text.size()) == text ? End::passes : end_of_silence();
+    got_.clear();
+    return arrived(passes.size()) == passes ? End::passes : end_of_silence();
   }
   bool is_over() { return becomes_readable(guest_.get()) && receive_text(guest_.get()).empty(); }
   [[nodiscard]] const base::Fd& guest() const { return guest_; }
@@ -201,6 +204,46 @@ TEST_CASE("policy: allowed names, and what else a flow could show") {
            End::not_connected},
           {"another resolver", "8.8.8.8", 53, "x", End::not_connected},
       });
+}
+
+TEST_CASE("policy: the requests behind the first are for the same name") {
+  if (!enter_test_host()) return;
+  AnsweringServer server;
+  NetworkUnderTest network(options(names_setup({"allow any example.org"})));
+  server.set("example.org", {kOrg});
+  learn_as_guest(network, "example.org");
+  const std::string upload =
+      "POST / HTTP/1.1\r\nHost: example.org\r\nContent-Length: 300000\r\n\r\n" +
+      std::string(300'000, 'x');
+  const std::string all = request("example.org") + upload + request("example.org");
+  Attempt fine(network, kOrg, 80);
+  CHECK(fine.say(all) == End::passes);
+  CHECK(fine.say(request("example.org")) == End::passes);
+  ::shutdown(fine.guest().get(), SHUT_WR);
+  REQUIRE(becomes_readable(fine.server().get()));
+  CHECK(receive_text(fine.server().get()).empty());
+  send_text(fine.server().get(), "the answer");
+  CHECK(receive_text(fine.guest().get()) == "the answer");
+
+  const auto evil = request("other.org");
+  uint16_t port = 81;
+  for (const std::string& first : {request("example.org"), all}) {
+    Attempt slow(network, kOrg, port++);
+    CHECK(slow.say(first) == End::passes);
+    send_text(slow.guest().get(), evil);
+    CHECK(slow.is_over());
+    CHECK(receive_text(slow.server().get()).empty());
+  }
+  Attempt at_once(network, kOrg, port++);
+  CHECK(at_once.say(request("example.org") + evil, kWhole, request("example.org")) == End::passes);
+  CHECK(at_once.is_over());
+  CHECK(receive_text(at_once.server().get()).empty());
+  Attempt unfinished(network, kOrg, port++);
+  CHECK(unfinished.say(request("example.org")) == End::passes);
+  send_text(unfinished.guest().get(), "GET / HTTP/1.1\r\nHost: ");
+  ::shutdown(unfinished.guest().get(), SHUT_WR);
+  CHECK(unfinished.is_over());
+  CHECK(receive_text(unfinished.server().get()).empty());
 }
 
 TEST_CASE("policy: a denied name, whatever the address") {

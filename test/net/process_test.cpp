@@ -12,6 +12,7 @@
 
 #include "net/network_under_test.hpp"
 #include "net/sockets.hpp"
+#include "net/space/sysctl.hpp"
 
 using namespace microvm;
 using namespace microvm::test;
@@ -95,4 +96,33 @@ TEST_CASE("microvm-net is small, has no capabilities, and a filter on every thre
     ++threads;
   }
   CHECK(threads == 2);
+}
+
+TEST_CASE("a host that makes no user namespaces: microvm-net says what to change, and ends") {
+  if (!enter_test_host()) return;
+  const std::string setting = "user/max_user_namespaces";
+  const std::string before = net::space::read_sysctl(setting);
+  REQUIRE(net::space::set_sysctl(setting, "0"));
+  NetworkUnderTest network({.setup = allow_all(), .may_fail = true});
+  REQUIRE(net::space::set_sysctl(setting, before.c_str()));
+  CHECK(network.failure().code == static_cast<uint32_t>(ErrorCode::permission_denied));
+  CHECK(network.failure().message.find("user.max_user_namespaces") != std::string::npos);
+  const auto end = network.process().wait(sys::WaitLimits::within(std::chrono::milliseconds(5000)));
+  REQUIRE(end);
+  CHECK(end->code != 0);
+}
+
+TEST_CASE("an address that the host gets is the host's from then on, and flows to it are over") {
+  if (!enter_test_host()) return;
+  NetworkUnderTest network({.setup = {}});  // the internet only
+  const auto there = endpoint("93.184.216.99", 80);
+  const base::Fd listener = listen_tcp(there);
+  const base::Fd guest = network.guest_socket(SocketType::tcp4);
+  REQUIRE(network.connect_guest(guest.get(), there) == 0);
+  add_host_address("93.184.216.99");
+  errno = 0;
+  CHECK(receive_text(guest.get()).empty());
+  CHECK(errno == ECONNRESET);
+  const base::Fd again = network.guest_socket(SocketType::tcp4);
+  CHECK(network.connect_guest(again.get(), there) == ECONNREFUSED);
 }

@@ -26,7 +26,7 @@ Result<void> make_world() {
   batch.add_local_route(AF_INET, 1);
   batch.add_local_route(AF_INET6, 1);
   if (auto ok = batch.run(); !ok) return ok;
-  static_cast<void>(net::space::set_sysctl("net/ipv4/ping_group_range", "0 0"));
+  static_cast<void>(net::space::set_sysctl("net/ipv4/ping_group_range", own_group_range().c_str()));
   static_cast<void>(net::space::set_sysctl("net/ipv4/ip_unprivileged_port_start", "0"));
   return net::space::set_sysctl("net/ipv6/ip_nonlocal_bind", "1");
 }
@@ -41,6 +41,17 @@ base::Fd bound(const wire::NetEndpoint& at, int type) {
 }
 
 }  // namespace
+
+std::string own_group_range() {
+  return std::to_string(::getegid()) + " " + std::to_string(::getegid());
+}
+
+void add_host_address(const std::string& address) {
+  net::space::NetlinkBatch batch;
+  const auto added = endpoint(address, 0).address;
+  batch.add_address(1, {{added.begin() + 12, added.end()}, 32});
+  REQUIRE(batch.run());
+}
 
 bool enter_test_host() {
   static const Result<void> kEntered = make_world();

@@ -30,6 +30,14 @@ void set_option(int socket, int level, int option, int value) {
   ::setsockopt(socket, level, option, &value, sizeof value);
 }
 
+// Nothing comes any more behind what is there.
+bool has_ended(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  return ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+         info.tcpi_state != TCP_ESTABLISHED;
+}
+
 }  // namespace
 
 Relay::Relay(sys::Loop& loop, PipeStock& pipes, Pace& pace, base::Fd guest, base::Fd outside,
@@ -95,7 +103,8 @@ int Relay::pump(Direction& direction) {
 // Into the pipe, which is empty.
 int Relay::fill(Direction& direction) {
   if (direction.pace_waiter != 0) return 0;
-  if (&direction == &from_guest_ && !may_pass()) return refused_ ? EACCES : 0;
+  const uint64_t most = &direction == &from_guest_ ? may_pass() : kChunkBytes;
+  if (most == 0) return passage_.is_refused ? EACCES : 0;
   const uint64_t allowed = pace_.allowed();
   if (allowed == 0) {
     wait_for_pace(direction);
@@ -104,7 +113,7 @@ int Relay::fill(Direction& direction) {
   if (!direction.pipe.in) direction.pipe = pipes_.take();
   if (!direction.pipe.in) return EMFILE;
   const ssize_t got = ::splice(direction.from.socket.get(), nullptr, direction.pipe.in.get(),
-                               nullptr, std::min(allowed, kChunkBytes), kSplice);
+                               nullptr, std::min(allowed, most), kSplice);
   if (got < 0) return errno == EAGAIN || errno == EINTR ? 0 : errno;
   direction.in_pipe = static_cast<size_t>(got);
   if (got != 0) return 0;
@@ -135,29 +144,34 @@ void Relay::wait_for_pace(Direction& direction) {
   });
 }
 
-// What the guest sent stays in its socket until it was judged, and is only looked at: the next look
-// is due when there is more of it (SO_RCVLOWAT).
-bool Relay::may_pass() {
-  if (!callbacks_.first_bytes) return true;
-  if (!guest_has_news_) return false;
+// How many bytes of the guest's next may go out now. What may not stays in its socket, and is only
+// looked at.
+uint64_t Relay::may_pass() {
+  if (callbacks_.passage && guest_has_news_ && passage_.bytes == from_guest_.bytes) look();
+  if (!callbacks_.passage) return kChunkBytes;
+  return std::min(passage_.bytes - from_guest_.bytes, kChunkBytes);
+}
+
+// The next look is due when there is more than now (SO_RCVLOWAT).
+void Relay::look() {
   guest_has_news_ = false;
   std::vector<uint8_t> bytes(kMostFirstBytes);
   const int socket = guest_.socket.get();
   const ssize_t got = ::recv(socket, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
-  if (got < 0) return false;
-  const auto seen = static_cast<size_t>(got);
-  const NameAnswer answer = callbacks_.first_bytes(FrameView(bytes).first(seen).subspan(peeked_));
-  // No more than before, though the socket is readable: the guest has ended it.
-  refused_ = answer == NameAnswer::refuse || (answer == NameAnswer::more && seen == peeked_) ||
-             (answer == NameAnswer::more && seen == kMostFirstBytes);
-  peeked_ = seen;
-  if (answer == NameAnswer::more) {
-    set_option(socket, SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(seen + 1));
-  }
-  if (answer != NameAnswer::allow) return false;
-  set_option(socket, SOL_SOCKET, SO_RCVLOWAT, 1);
-  callbacks_.first_bytes = nullptr;
-  return true;
+  if (got < 0) return;
+  const auto known = static_cast<size_t>(looked_at_ - from_guest_.bytes);
+  const FrameView news = FrameView(bytes).first(static_cast<size_t>(got)).subspan(known);
+  if (!news.empty()) passage_ = callbacks_.passage(news);
+  looked_at_ += news.size();
+  // The end, with nothing before it, may go out; what was begun and not finished may not.
+  const bool is_end = news.empty() && has_ended(socket);
+  if (is_end && known == 0) passage_.is_free = true;
+  const bool is_stuck =
+      static_cast<size_t>(got) == bytes.size() && passage_.bytes == from_guest_.bytes;
+  if ((is_end && known != 0) || is_stuck) passage_.is_refused = true;
+  if (passage_.is_free) callbacks_.passage = nullptr;
+  const uint64_t left = passage_.is_free ? 0 : looked_at_ - passage_.bytes;
+  set_option(socket, SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(left + 1));
 }
 
 void Relay::watch_again() {

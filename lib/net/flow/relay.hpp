@@ -12,7 +12,12 @@
 
 namespace microvm::net {
 
-enum class NameAnswer : uint8_t { more, refuse, allow };
+// How far the guest's bytes may go out.
+struct Passage {
+  uint64_t bytes = 0;       // from the first on
+  bool is_free = false;     // all of them, and nobody looks at them any more
+  bool is_refused = false;  // no more than `bytes`, ever
+};
 
 class Relay {
  public:
@@ -20,9 +25,9 @@ class Relay {
     // For good, with an errno when something went wrong; the relay may be gone when it returns.
     std::function<void(int error)> ended;
     std::function<void(FlowBytes moved)> moved;
-    // Given: nothing of the guest passes until this says so of what it sent first, which it is
-    // given piece by piece.
-    std::function<NameAnswer(FrameView news)> first_bytes;
+    // Given: nothing of the guest goes out but what this says of what it is given, which is all
+    // that the guest sends, piece by piece.
+    std::function<Passage(FrameView news)> passage;
   };
   // Both sockets are connected and non-blocking.
   Relay(sys::Loop& loop, PipeStock& pipes, Pace& pace, base::Fd guest, base::Fd outside,
@@ -56,7 +61,8 @@ class Relay {
   [[nodiscard]] int fill(Direction& direction);
   [[nodiscard]] int drain(Direction& direction);
   void wait_for_pace(Direction& direction);
-  [[nodiscard]] bool may_pass();
+  [[nodiscard]] uint64_t may_pass();
+  void look();
   void watch_again();
   void finish(int error);
 
@@ -68,9 +74,9 @@ class Relay {
   Side outside_;
   Direction from_guest_{guest_, outside_};
   Direction to_guest_{outside_, guest_};
-  size_t peeked_ = 0;
+  Passage passage_;
+  uint64_t looked_at_ = 0;  // of all the guest's bytes
   bool guest_has_news_ = false;
-  bool refused_ = false;
 };
 
 }  // namespace microvm::net

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::chrono::seconds kGuestHandshake{15};
 constexpr size_t kLongestSyn = 2048;
+constexpr const char* kAnotherName = "a request for another name";
 
 FlowKey key_of(const Packet& packet) {
   return {packet.guest.port, packet.remote};
@@ -155,21 +156,25 @@ void TcpFlows::start_relay(const FlowKey& key, Open& flow, base::Fd guest, base:
   callbacks.ended = [this, key](int error) { ended(key, error); };
   callbacks.moved = [this](FlowBytes moved) { admission_.count(moved); };
   if (flow.admitted.ruling.verdict == Ruling::Verdict::needs_name) {
-    callbacks.first_bytes = [this, key](FrameView news) { return judge_name(key, news); };
+    callbacks.passage = [this, key](FrameView news) { return judge_name(key, news); };
   }
   flow.relay = std::make_unique<Relay>(loop_, pipes_, pace_, std::move(guest), std::move(outside),
                                        std::move(callbacks));
 }
 
-NameAnswer TcpFlows::judge_name(const FlowKey& key, FrameView news) {
+Passage TcpFlows::judge_name(const FlowKey& key, FrameView news) {
   Open& flow = open_.at(key);
   FlowFacts& facts = flow.admitted.facts;
+  const bool was_decided = facts.shown.is_decided();
   facts.shown = flow.shows.feed(std::as_bytes(news));
-  if (!facts.shown.is_decided()) return NameAnswer::more;
-  static_cast<void>(admission_.judge_shown(flow.admitted));
+  if (!facts.shown.is_decided()) return {};
+  if (!was_decided) static_cast<void>(admission_.judge_shown(flow.admitted));
   // What still depends on a name will never show a better one.
-  const bool allowed = flow.admitted.ruling.verdict == Ruling::Verdict::allow;
-  return allowed ? NameAnswer::allow : NameAnswer::refuse;
+  if (flow.admitted.ruling.verdict != Ruling::Verdict::allow) return {.is_refused = true};
+  if (flow.shows.has_others()) flow.admitted.ruling.reason = kAnotherName;
+  return {.bytes = flow.shows.covered(),
+          .is_free = flow.shows.covers_all(),
+          .is_refused = flow.shows.has_others()};
 }
 
 void TcpFlows::ended(const FlowKey& key, int error) {

@@ -54,7 +54,7 @@ class TcpFlows {
   void forget(const FlowKey& key);
   bool accepted(const wire::NetEndpoint& remote, const wire::NetEndpoint& guest, base::Fd& socket);
   void start_relay(const FlowKey& key, Open& flow, base::Fd guest, base::Fd outside);
-  NameAnswer judge_name(const FlowKey& key, FrameView news);
+  Passage judge_name(const FlowKey& key, FrameView news);
   void ended(const FlowKey& key, int error);
 
   sys::Loop& loop_;

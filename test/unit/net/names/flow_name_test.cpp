@@ -34,6 +34,28 @@ TEST_CASE("flow name: TLS and HTTP are told apart by their first byte") {
   CHECK(FlowName().feed({}).kind == Kind::more);
 }
 
+TEST_CASE("flow name: what the name covers") {
+  const std::string request = "GET / HTTP/1.1\r\nHost: example.org\r\n\r\n";
+  FlowName http;
+  (void)http.feed(wire::as_bytes(request.substr(0, 30)));
+  CHECK(http.covered() == 0);
+  CHECK_FALSE(http.covers_all());
+  (void)http.feed(wire::as_bytes(request.substr(30) + request));
+  CHECK(http.covered() == 2 * request.size());
+  CHECK_FALSE(http.covers_all());
+  CHECK_FALSE(http.has_others());
+  (void)http.feed(wire::as_bytes("GET / HTTP/1.1\r\nHost: other.org\r\n\r\n"));
+  CHECK(http.covered() == 2 * request.size());
+  CHECK(http.has_others());
+  CHECK(http.shown().name == "example.org");
+  FlowName tls;
+  (void)tls.feed(hello_for("example.org"));
+  CHECK(tls.covers_all());
+  FlowName other;
+  (void)other.feed(wire::as_bytes("SSH-2.0-x\r\n"));
+  CHECK(other.covers_all());
+}
+
 TEST_CASE("flow name: a decision stays, whatever comes behind") {
   FlowName flow;
   (void)flow.feed(hello_for("example.org"));
