@@ -1,7 +1,6 @@
 // A network device's driver: a guest that sends frames and gives buffers for others.
 #pragma once
 
-#include <doctest/doctest.h>
 #include <sys/socket.h>
 
 #include "vmm/virtio/frames.hpp"
