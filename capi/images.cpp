@@ -35,6 +35,8 @@ BuildOptions to_cpp(const Call& call, const mvm_build_options& given) {
       call.time(given.ready_timeout_ms, options.ready_timeout, "ready_timeout_ms");
   options.hooks = call.options(given.hooks);
   options.progress = progress_sink(given.progress, given.progress_user);
+  options.network = call.options(given.network);
+  options.host_proxy = given.host_proxy != 0;
   return options;
 }
 

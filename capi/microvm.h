@@ -399,109 +399,6 @@ MVM_API mvm_status mvm_runtime_bases(mvm_runtime* runtime, const mvm_limits* lim
 MVM_API mvm_status mvm_runtime_remove_base(mvm_runtime* runtime, const char* name,
                                            const mvm_limits* limits, mvm_error** err);
 
-// --- Images -------------------------------------------------------------------------------------
-
-// What runs when a Vm starts and how, from the Dockerfile's ENV, USER, CMD and so on; the hooks are
-// the build's.
-typedef struct mvm_image_config {
-  uint32_t struct_size;
-  uint32_t reserved;
-  const char* const* entrypoint;
-  size_t entrypoint_count;
-  const char* const* cmd;
-  size_t cmd_count;
-  const char* const* env;  // "NAME=value"
-  size_t env_count;
-  const char* workdir;
-  const char* user;
-  const uint16_t* exposed_ports;  // TCP
-  size_t exposed_ports_count;
-  const mvm_key_value* labels;  // by key
-  size_t labels_count;
-  const char* stop_signal;
-  const mvm_hooks* hooks;  // never NULL
-} mvm_image_config;
-
-typedef struct mvm_image_info {
-  uint32_t struct_size;
-  uint32_t vcpus;
-  const char* name;     // "counter"
-  const char* version;  // "1", "2", …: the newest is what a bare name means
-  const char* created;
-  const char* base;    // name of the base image
-  const char* kernel;  // name of the kernel
-  uint64_t memory_bytes;
-  uint64_t memory_data_bytes;  // of the memory snapshot, not holes
-  uint64_t disk_data_bytes;    // of the image's own disk layers
-  uint64_t boot_ms;            // cold boot of the build: power-on → agent ready
-  // Its command runs in its microVMs, which end with it. False: it has none, or one that had ended
-  // with success when the snapshot was to be made; its microVMs live until they are ended.
-  mvm_bool has_app;
-  uint32_t reserved;
-  const mvm_image_config* config;  // never NULL
-} mvm_image_info;
-typedef struct mvm_image_list {
-  size_t count;
-  const mvm_image_info* const* items;
-} mvm_image_list;
-
-typedef struct mvm_build_options {
-  uint32_t struct_size;
-  uint32_t vcpus;                 // 0: 1
-  const char* context;            // directory
-  const char* dockerfile;         // empty: context/Dockerfile
-  const char* tag;                // "name"; the version is assigned
-  const char* const* build_args;  // "NAME=value"; the last of a name counts
-  size_t build_args_count;
-  const char* kernel;     // empty: the newest imported one
-  uint64_t memory_bytes;  // 0: 512 MiB
-  // The app is ready when something listens on this port; 0: the first EXPOSE, or, without one, as
-  // soon as the command waits for something. With a ready hook that decides, in its own time.
-  // Without port and hooks an image need not have an app (mvm_image_info.has_app).
-  uint32_t ready_port;
-  uint32_t reserved;
-  int64_t ready_timeout_ms;  // 0: 60,000
-  const mvm_hooks* hooks;    // NULL: none
-  mvm_progress_fn progress;
-  void* progress_user;
-} mvm_build_options;
-
-// Of packing and unpacking.
-typedef struct mvm_pack_options {
-  uint32_t struct_size;
-  uint32_t reserved;
-  mvm_progress_fn progress;  // done/total in bytes of the memory snapshot
-  void* progress_user;
-} mvm_pack_options;
-
-// `options` may not be NULL.
-MVM_API mvm_status mvm_runtime_build(mvm_runtime* runtime, const mvm_build_options* options,
-                                     const mvm_limits* limits, mvm_image_info** out_or_null,
-                                     mvm_error** err);
-MVM_API mvm_status mvm_runtime_images(mvm_runtime* runtime, const mvm_limits* limits,
-                                      mvm_image_list** out, mvm_error** err);
-// "name" or "name:version".
-MVM_API mvm_status mvm_runtime_image(mvm_runtime* runtime, const char* reference,
-                                     const mvm_limits* limits, mvm_image_info** out,
-                                     mvm_error** err);
-// MVM_BUSY while a Vm runs or sleeps on it, or a checkpoint needs it.
-MVM_API mvm_status mvm_runtime_remove_image(mvm_runtime* runtime, const char* reference,
-                                            const mvm_limits* limits, mvm_error** err);
-// At-rest form: memory as independent zstd frames, checked by digests; unpack makes it runnable
-// again. A packed image is refused by run with a message that says so. After an error, of the
-// limits too, the image is as it was.
-MVM_API mvm_status mvm_runtime_pack_image(mvm_runtime* runtime, const char* reference,
-                                          const mvm_pack_options* options, const mvm_limits* limits,
-                                          mvm_image_info** out_or_null, mvm_error** err);
-MVM_API mvm_status mvm_runtime_unpack_image(mvm_runtime* runtime, const char* reference,
-                                            const mvm_pack_options* options,
-                                            const mvm_limits* limits, mvm_image_info** out_or_null,
-                                            mvm_error** err);
-// Starts `count` workers shaped for the image now, so that the next runs find them; what the limits
-// leave missing is started beside the next run.
-MVM_API mvm_status mvm_runtime_warm(mvm_runtime* runtime, const char* image, uint32_t count,
-                                    const mvm_limits* limits, mvm_error** err);
-
 // --- Networks -----------------------------------------------------------------------------------
 
 typedef int32_t mvm_network_mode;
@@ -628,6 +525,115 @@ typedef struct mvm_flow_record {
   uint32_t port;
   uint32_t reserved;
 } mvm_flow_record;
+
+// --- Images -------------------------------------------------------------------------------------
+
+// What runs when a Vm starts and how, from the Dockerfile's ENV, USER, CMD and so on; the hooks are
+// the build's.
+typedef struct mvm_image_config {
+  uint32_t struct_size;
+  uint32_t reserved;
+  const char* const* entrypoint;
+  size_t entrypoint_count;
+  const char* const* cmd;
+  size_t cmd_count;
+  const char* const* env;  // "NAME=value"
+  size_t env_count;
+  const char* workdir;
+  const char* user;
+  const uint16_t* exposed_ports;  // TCP
+  size_t exposed_ports_count;
+  const mvm_key_value* labels;  // by key
+  size_t labels_count;
+  const char* stop_signal;
+  const mvm_hooks* hooks;  // never NULL
+} mvm_image_config;
+
+typedef struct mvm_image_info {
+  uint32_t struct_size;
+  uint32_t vcpus;
+  const char* name;     // "counter"
+  const char* version;  // "1", "2", …: the newest is what a bare name means
+  const char* created;
+  const char* base;    // name of the base image
+  const char* kernel;  // name of the kernel
+  uint64_t memory_bytes;
+  uint64_t memory_data_bytes;  // of the memory snapshot, not holes
+  uint64_t disk_data_bytes;    // of the image's own disk layers
+  uint64_t boot_ms;            // cold boot of the build: power-on → agent ready
+  // Its command runs in its microVMs, which end with it. False: it has none, or one that had ended
+  // with success when the snapshot was to be made; its microVMs live until they are ended.
+  mvm_bool has_app;
+  uint32_t reserved;
+  const mvm_image_config* config;  // never NULL
+} mvm_image_info;
+typedef struct mvm_image_list {
+  size_t count;
+  const mvm_image_info* const* items;
+} mvm_image_list;
+
+typedef struct mvm_build_options {
+  uint32_t struct_size;
+  uint32_t vcpus;                 // 0: 1
+  const char* context;            // directory
+  const char* dockerfile;         // empty: context/Dockerfile
+  const char* tag;                // "name"; the version is assigned
+  const char* const* build_args;  // "NAME=value"; the last of a name counts
+  size_t build_args_count;
+  const char* kernel;     // empty: the newest imported one
+  uint64_t memory_bytes;  // 0: 512 MiB
+  // The app is ready when something listens on this port; 0: the first EXPOSE, or, without one, as
+  // soon as the command waits for something. With a ready hook that decides, in its own time.
+  // Without port and hooks an image need not have an app (mvm_image_info.has_app).
+  uint32_t ready_port;
+  // RUN finds the proxy variables of this process (http_proxy, https_proxy, no_proxy, …), as if
+  // they had been given as build arguments. One on this host or in a private network also needs a
+  // rule that allows it.
+  mvm_bool host_proxy;
+  int64_t ready_timeout_ms;  // 0: 60,000
+  const mvm_hooks* hooks;    // NULL: none
+  mvm_progress_fn progress;
+  void* progress_user;
+  // Of RUN, of the app until the snapshot, and of the clone that tries it; NULL: the internet, and
+  // nothing of this host or its networks. RUN --network=none has none in any case. No tap.
+  const mvm_network_options* network;
+} mvm_build_options;
+
+// Of packing and unpacking.
+typedef struct mvm_pack_options {
+  uint32_t struct_size;
+  uint32_t reserved;
+  mvm_progress_fn progress;  // done/total in bytes of the memory snapshot
+  void* progress_user;
+} mvm_pack_options;
+
+// `options` may not be NULL.
+MVM_API mvm_status mvm_runtime_build(mvm_runtime* runtime, const mvm_build_options* options,
+                                     const mvm_limits* limits, mvm_image_info** out_or_null,
+                                     mvm_error** err);
+MVM_API mvm_status mvm_runtime_images(mvm_runtime* runtime, const mvm_limits* limits,
+                                      mvm_image_list** out, mvm_error** err);
+// "name" or "name:version".
+MVM_API mvm_status mvm_runtime_image(mvm_runtime* runtime, const char* reference,
+                                     const mvm_limits* limits, mvm_image_info** out,
+                                     mvm_error** err);
+// MVM_BUSY while a Vm runs or sleeps on it, or a checkpoint needs it.
+MVM_API mvm_status mvm_runtime_remove_image(mvm_runtime* runtime, const char* reference,
+                                            const mvm_limits* limits, mvm_error** err);
+// At-rest form: memory as independent zstd frames, checked by digests; unpack makes it runnable
+// again. A packed image is refused by run with a message that says so. After an error, of the
+// limits too, the image is as it was.
+MVM_API mvm_status mvm_runtime_pack_image(mvm_runtime* runtime, const char* reference,
+                                          const mvm_pack_options* options, const mvm_limits* limits,
+                                          mvm_image_info** out_or_null, mvm_error** err);
+MVM_API mvm_status mvm_runtime_unpack_image(mvm_runtime* runtime, const char* reference,
+                                            const mvm_pack_options* options,
+                                            const mvm_limits* limits, mvm_image_info** out_or_null,
+                                            mvm_error** err);
+// Starts `count` workers shaped for the image now, so that the next runs find them; what the limits
+// leave missing is started beside the next run.
+MVM_API mvm_status mvm_runtime_warm(mvm_runtime* runtime, const char* image, uint32_t count,
+                                    const mvm_limits* limits, mvm_error** err);
 
 // --- Running and finding Vms --------------------------------------------------------------------
 

@@ -136,6 +136,12 @@ type BuildOptions struct {
 	ReadyTimeout time.Duration // 0: a minute
 	Hooks        Hooks
 	Progress     func(Progress)
+	// Of RUN, of the app until the snapshot, and of the clone that tries it; nil: the internet, and
+	// nothing of this host or its networks. RUN --network=none has none in any case. No tap.
+	Network *NetworkOptions
+	// RUN finds the proxy variables of this process, as if they had been given as build arguments. One
+	// on this host or in a private network also needs a rule that allows it.
+	HostProxy bool
 }
 
 func (o *BuildOptions) given(memory *arena) *C.mvm_build_options {
@@ -155,6 +161,8 @@ func (o *BuildOptions) given(memory *arena) *C.mvm_build_options {
 		ready_port:       C.uint32_t(o.ReadyPort),
 		ready_timeout_ms: milliseconds(o.ReadyTimeout),
 		hooks:            o.Hooks.given(memory),
+		network:          o.Network.given(memory),
+		host_proxy:       boolOf(o.HostProxy),
 	}
 	given.build_args, given.build_args_count = memory.texts("build argument", args)
 	return given

@@ -5,6 +5,7 @@
 #include "command.hpp"
 #include "each_id.hpp"
 #include "json.hpp"
+#include "network_options.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "progress.hpp"
@@ -25,7 +26,10 @@ void add_build_options(OptionParser& parser) {
       .value("ready-timeout", "SECONDS", "Time the app has to become ready (default: 60)")
       .value("hooks-port", "PORT", "The app's port for the hooks")
       .value("hook", "NAME[=SECONDS]",
-             "Call this hook of the app, with this time to answer; may be repeated");
+             "Call this hook of the app, with this time to answer; may be repeated")
+      .value("network", "MODE", "Of RUN and the app: none or user (user)")
+      .flag("host-proxy", "RUN finds the proxy variables of this process");
+  add_policy_options(parser);
 }
 
 constexpr const char* kBuildNotes =
@@ -99,6 +103,8 @@ std::optional<std::string> read_build_options(const OptionParser& parser, BuildO
     build.build_args[argument.substr(0, equals)] = argument.substr(equals + 1);
   }
   if (auto problem = read_hooks(parser, build.hooks)) return problem;
+  if (auto problem = read_network_options(parser, build.network)) return problem;
+  build.host_proxy = parser.has("host-proxy");
   return read_sizes(parser, build);
 }
 
@@ -106,7 +112,7 @@ int image_build(const Context& context, const Arguments& arguments) {
   OptionParser parser("image build", "-t NAME [OPTIONS] CONTEXT",
                       "Build an image from a Dockerfile: run its steps in a microVM, start its "
                       "command, and take a snapshot when the app is ready. Prints NAME:VERSION.",
-                      kBuildNotes);
+                      std::string(kBuildNotes) + "\n" + kNetworkNotes);
   add_build_options(parser);
   parser.words(1, 1);
   if (!parser.parse(arguments)) return parser.exit_code();

@@ -141,6 +141,8 @@ class Runtime:
         ready_port=None,
         ready_timeout=None,
         hooks=None,
+        network=None,
+        host_proxy=False,
         progress=None,
         timeout=None,
         cancel=None,
@@ -149,8 +151,10 @@ class Runtime:
 
         The app is ready, and its Vm is snapshotted, when something listens on `ready_port`; None:
         the first EXPOSE, or, without one, as soon as the command waits for something. `progress`
-        is called with a Progress: its ``step``, and the ``output`` of each RUN. Raises BuildFailed,
-        DockerfileSyntax, GuestFailed, NotFound (base or kernel).
+        is called with a Progress: its ``step``, and the ``output`` of each RUN. `network` is a
+        NetworkOptions of the build, by default the internet and nothing of this host or its
+        networks; with `host_proxy` RUN finds the proxy variables of this process. Raises
+        BuildFailed, DockerfileSyntax, GuestFailed, NotFound (base or kernel).
         """
         options = {
             "context": context,
@@ -163,6 +167,8 @@ class Runtime:
             "ready_port": ready_port,
             "ready_timeout": ready_timeout,
             "hooks": hooks,
+            "network": network,
+            "host_proxy": host_proxy,
             "progress": _progress_callback(progress),
         }
         return values.image_info(self._native.build(options, timeout, cancel))

@@ -72,6 +72,8 @@ class Runtime:
         ready_port: Optional[int] = None,
         ready_timeout: Optional[Duration] = None,
         hooks: Optional[Hooks] = None,
+        network: Optional[NetworkOptions] = None,
+        host_proxy: bool = False,
         progress: OnProgress = None,
         timeout: Timeout = None,
         cancel: Cancel = None,

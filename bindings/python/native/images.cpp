@@ -68,6 +68,10 @@ BuildOptions build_options(const Options& options) {
   options.take("ready_port", wanted.ready_port);
   options.take("ready_timeout", wanted.ready_timeout);
   options.take("hooks", wanted.hooks);
+  options.take("host_proxy", wanted.host_proxy);
+  if (const auto network = options.find("network"); !network.is_none()) {
+    read_network_options(network, wanted.network);
+  }
   return wanted;
 }
 

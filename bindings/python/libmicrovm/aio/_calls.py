@@ -108,6 +108,8 @@ class RuntimeCalls:
         ready_port: Optional[int] = None,
         ready_timeout: Optional[Duration] = None,
         hooks: Optional[Hooks] = None,
+        network: Optional[NetworkOptions] = None,
+        host_proxy: bool = False,
         progress: OnProgress = None,
         timeout: Timeout = None,
     ) -> ImageInfo:
@@ -115,8 +117,10 @@ class RuntimeCalls:
 
         The app is ready, and its Vm is snapshotted, when something listens on `ready_port`; None:
         the first EXPOSE, or, without one, as soon as the command waits for something. `progress`
-        is called with a Progress: its ``step``, and the ``output`` of each RUN. Raises BuildFailed,
-        DockerfileSyntax, GuestFailed, NotFound (base or kernel).
+        is called with a Progress: its ``step``, and the ``output`` of each RUN. `network` is a
+        NetworkOptions of the build, by default the internet and nothing of this host or its
+        networks; with `host_proxy` RUN finds the proxy variables of this process. Raises
+        BuildFailed, DockerfileSyntax, GuestFailed, NotFound (base or kernel).
         """
         progress = in_loop(progress)
         return await self._work.call(
@@ -131,6 +135,8 @@ class RuntimeCalls:
                 ready_port=ready_port,
                 ready_timeout=ready_timeout,
                 hooks=hooks,
+                network=network,
+                host_proxy=host_proxy,
                 progress=progress,
                 timeout=left,
                 cancel=token,
