@@ -19,7 +19,7 @@ constexpr uint64_t kBytesPerInode = 16384;
 constexpr uint32_t kJournalBlocks = 4096;     // 16 MiB
 constexpr uint32_t kMinJournalBlocks = 1024;  // what jbd2 accepts
 
-// Fixed, so that the same content gives the same bytes. Each Vm sees one such disk.
+// Fixed, so that the same content gives the same bytes. Each Vm sees one disk of each use.
 constexpr std::array<uint8_t, 16> kUuid = {0x6d, 0x69, 0x63, 0x72, 0x6f, 0x76, 0x4d, 0x00,
                                            0x80, 0x00, 0x62, 0x61, 0x73, 0x65, 0x00, 0x01};
 constexpr std::array<uint32_t, 4> kHashSeed = {0x6d696372, 0x6f766d00, 0x62617365, 0x00000001};
@@ -49,11 +49,12 @@ ext2_super_block geometry(uint64_t disk_bytes) {
   return wanted;
 }
 
-void set_identity(ext2_filsys fs) {
+void set_identity(ext2_filsys fs, Ext4Use use) {
   ext2_super_block& super = *fs->super;
   // After ext2fs_initialize(), which does not choose one: without it no checksum is right.
   super.s_checksum_type = EXT2_CRC32C_CHKSUM;
   std::memcpy(super.s_uuid, kUuid.data(), kUuid.size());
+  super.s_uuid[kUuid.size() - 1] = static_cast<uint8_t>(use);
   std::memcpy(super.s_hash_seed, kHashSeed.data(), sizeof kHashSeed);
   super.s_def_hash_version = EXT2_HASH_HALF_MD4;
   super.s_flags = EXT2_FLAGS_UNSIGNED_HASH;
@@ -84,7 +85,7 @@ void reserve_inodes(ext2_filsys fs) {
 
 // What libext2fs opens by itself has no close-on-exec: a program that the embedder starts just then
 // would have it. It closes what it is given.
-Result<Ext4Ptr> format_ext4(int file, const std::string& name, uint64_t disk_bytes) {
+Result<Ext4Ptr> format_ext4(int file, const std::string& name, uint64_t disk_bytes, Ext4Use use) {
   ext2_super_block wanted = geometry(disk_bytes);
   auto own = sys::duplicate(file, "format " + name);
   if (!own) return base::fail(own.error());
@@ -94,7 +95,7 @@ Result<Ext4Ptr> format_ext4(int file, const std::string& name, uint64_t disk_byt
                         &wanted, unixfd_io_manager, &raw);
   if (code != 0) return ext4_failure(code, "format " + name);
   Ext4Ptr fs(raw);
-  set_identity(raw);
+  set_identity(raw, use);
   if (const errcode_t tables = ext2fs_allocate_tables(raw); tables != 0)
     return ext4_failure(tables, "format " + name);
   mark_inode_tables_zeroed(raw);

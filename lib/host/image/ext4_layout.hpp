@@ -22,9 +22,13 @@ struct Ext4Free {
 };
 using Ext4Ptr = std::unique_ptr<struct_ext2_filsys, Ext4Free>;
 
+// What tells the disks of one Vm from each other: the last byte of the fixed UUID.
+enum class Ext4Use : uint8_t { root = 1, modules = 2 };
+
 // `file` is open for writing, borrowed, and has `disk_bytes`. Nothing is written yet but what
 // libext2fs writes by itself; the root directory and the journal are the caller's.
-[[nodiscard]] Result<Ext4Ptr> format_ext4(int file, const std::string& name, uint64_t disk_bytes);
+[[nodiscard]] Result<Ext4Ptr> format_ext4(int file, const std::string& name, uint64_t disk_bytes,
+                                          Ext4Use use = Ext4Use::root);
 
 // Adds what ext4 keeps for itself: the (empty) list of bad blocks and the journal, sized to the
 // disk. The last thing that takes blocks; fs->now is set, as it stamps them.

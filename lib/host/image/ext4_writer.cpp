@@ -40,7 +40,7 @@ Ext4Writer::Ext4Writer(std::filesystem::path file, base::Fd fd, Ext4Ptr fs)
       data_(fd_.get(), file_.string()) {}
 
 Result<std::unique_ptr<Ext4Writer>> Ext4Writer::create(const std::filesystem::path& file,
-                                                       uint64_t disk_bytes) {
+                                                       uint64_t disk_bytes, Ext4Use use) {
   if (disk_bytes < kMinDiskBytes || disk_bytes > kMaxDiskBytes || disk_bytes % kExt4BlockBytes != 0)
     return fail(ErrorCode::invalid_argument,
                 "disk size " + std::to_string(disk_bytes) +
@@ -49,7 +49,7 @@ Result<std::unique_ptr<Ext4Writer>> Ext4Writer::create(const std::filesystem::pa
   if (!fd) return fail(fd.error());
   if (::ftruncate(fd->get(), static_cast<off_t>(disk_bytes)) != 0)
     return fail_errno("resize " + file.string());
-  auto fs = format_ext4(fd->get(), file.string(), disk_bytes);
+  auto fs = format_ext4(fd->get(), file.string(), disk_bytes, use);
   if (!fs) return fail(fs.error());
   return std::unique_ptr<Ext4Writer>(new Ext4Writer(file, std::move(*fd), std::move(*fs)));
 }

@@ -19,7 +19,8 @@ class Ext4Writer {
  public:
   // `file` is new and empty and becomes `disk_bytes` long. Error invalid_argument: the size.
   static Result<std::unique_ptr<Ext4Writer>> create(const std::filesystem::path& file,
-                                                    uint64_t disk_bytes);
+                                                    uint64_t disk_bytes,
+                                                    Ext4Use use = Ext4Use::root);
 
   // Nodes that fit: inodes that are not reserved.
   [[nodiscard]] size_t max_nodes() const;

@@ -134,7 +134,7 @@ Result<void> write_modules_disk(const std::filesystem::path& file, const ModuleF
                                 const CallCheck& check) {
   const auto files = files_of_disk(package, check);
   if (!files) return fail(files.error());
-  auto disk = Ext4Writer::create(file, disk_bytes_for(*files));
+  auto disk = Ext4Writer::create(file, disk_bytes_for(*files), Ext4Use::modules);
   if (!disk) return fail(disk.error());
   FileTree tree(std::min(kMaxNodes, (*disk)->max_nodes()));
   for (const auto& [path, content] : *files) {

@@ -82,6 +82,7 @@ class Ext4Reader {
   Ext4Reader& operator=(const Ext4Reader&) = delete;
   ~Ext4Reader() { ext2fs_free(fs_); }
 
+  [[nodiscard]] unsigned last_uuid_byte() const { return fs_->super->s_uuid[15]; }
   // 0 when there is no such path. Symlinks are not followed at the end.
   ext2_ino_t find(const std::string& path) {
     ext2_ino_t ino = 0;

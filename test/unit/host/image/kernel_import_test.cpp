@@ -229,6 +229,7 @@ TEST_CASE("kernel import: all modules come on a disk, as they were, with their i
   const auto disk = kernel->path(*kernel->manifest.modules_disk);
   CHECK(fsck_clean(disk));
   Ext4Reader reader(disk);
+  CHECK(reader.last_uuid_byte() == 2);  // a base's is 1
   const auto module = fake_module("zoo", "helper", {"alias=fs-zoo"}, {"feed"});
   CHECK(reader.content("kernel/drivers/zoo.ko") ==
         std::string(reinterpret_cast<const char*>(module.data()), module.size()));
