@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "fixture.hpp"
+#include "steps_in_clone.hpp"
 #include "suite/skip.hpp"
 
 using namespace guest_test;
@@ -179,4 +180,28 @@ TEST_CASE("network: an idle clone sends nothing, so that nobody is started for i
   REQUIRE_MESSAGE(info, why(info));
   CHECK(info->mode == NetworkMode::user);
   CHECK_FALSE(info->is_running);
+}
+
+TEST_CASE(
+    "network: a RUN has one, reaches what the build's rule allows, and none when it says so") {
+  const std::string address = host_address();
+  if (address.empty()) SKIP_CASE("needs an address of this host that is no loopback address");
+  const Greeter greeter(address);
+  const TempDir context;
+  context.write("reach.sh", greeter.client());
+  context.write("Dockerfile",
+                "FROM debian:bookworm\nCOPY reach.sh /tmp/reach.sh\n"
+                "RUN sh /tmp/reach.sh\n"
+                "RUN --network=none sh /tmp/reach.sh; cut -d: -f1 /proc/net/dev | grep -c eth0\n");
+  std::string printed;
+  BuildOptions options;
+  options.context = context.path();
+  options.tag = "reach";
+  options.network.policy.rules = {"allow tcp " + greeter.place()};
+  options.progress = [&](const Progress& progress) { printed += progress.output; };
+  const auto built = StepsInClone().build(options, {});
+  REQUIRE_FALSE(built);  // grep counts 0, and fails
+  INFO(built.error().message);
+  CHECK(built.error().code == ErrorCode::build_failed);
+  CHECK(printed == "from outside\nENETUNREACH\n0\n");
 }
