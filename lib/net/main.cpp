@@ -32,9 +32,9 @@ bool is_net_wire(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
 }
 
-// Two for each flow, and two more while it moves bytes.
+// Two for each flow, and a pipe for each direction while bytes are on their way.
 void raise_fd_limit() {
-  constexpr rlim_t kWanted = 4 * wire::kMaxOpenFlows + 256;
+  constexpr rlim_t kWanted = 6 * wire::kMaxOpenFlows + 256;
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = std::max(limit.rlim_cur, std::min(limit.rlim_max, kWanted));

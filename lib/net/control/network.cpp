@@ -91,9 +91,10 @@ void Network::make_flows() {
 Result<void> Network::change_setup(wire::NetworkSetup setup) {
   judge_.set_policy(std::move(setup));
   admission_->renew_limits();
-  pace_.set_limit(judge_.limits().bytes_per_second);
   dns_->renew();
   judge_again();
+  // Last: it lets those go on that waited, and what is forbidden now is over by then.
+  pace_.set_limit(judge_.limits().bytes_per_second);
   return {};
 }
 

@@ -11,6 +11,8 @@ namespace microvm::net {
 namespace {
 
 constexpr size_t kLongest = wire::kMaxFrameBytes + 64;
+// Of one that reads nothing for so long: it has gone bad.
+constexpr size_t kMostUnsent = size_t{4} * wire::kMaxOpenFlows;
 constexpr int kMessagesPerTurn = 64;  // flows have their turn as well, however many SYNs there are
 
 }  // namespace
@@ -20,11 +22,38 @@ WorkerLink::WorkerLink(sys::Loop& loop, base::Fd socket, Callbacks callbacks)
       socket_(std::move(socket)),
       callbacks_(std::move(callbacks)),
       buffer_(std::make_unique_for_overwrite<std::byte[]>(kLongest)) {
-  watch_ = loop_.watch(socket_.get(), POLLIN, [this](uint32_t) { receive(); });
+  static_cast<void>(sys::set_nonblocking(socket_.get()));
+  watch_ = loop_.watch(socket_.get(), POLLIN, [this](uint32_t) {
+    send_rest();
+    receive();
+  });
 }
 
 bool WorkerLink::send(const wire::NetMessage& message, std::span<const int> fds) {
-  return sys::send_message(socket_.get(), wire::encode_net(message), fds).has_value();
+  auto bytes = wire::encode_net(message);
+  if (unsent_.empty()) {
+    const auto sent = sys::send_message(socket_.get(), bytes, fds);
+    if (sent) return true;
+    if (sent.error().code != ErrorCode::busy) return false;
+  }
+  if (!fds.empty() || unsent_.size() >= kMostUnsent) {
+    loop_.rearm(watch_, 0);
+    callbacks_.gone();
+    return false;
+  }
+  unsent_.push_back(std::move(bytes));
+  loop_.rearm(watch_, POLLIN | POLLOUT);
+  return true;
+}
+
+void WorkerLink::send_rest() {
+  if (unsent_.empty()) return;
+  while (!unsent_.empty()) {
+    const auto sent = sys::send_message(socket_.get(), unsent_.front());
+    if (!sent && sent.error().code == ErrorCode::busy) return;
+    unsent_.pop_front();
+  }
+  loop_.rearm(watch_, POLLIN);
 }
 
 void WorkerLink::receive() {

@@ -1,6 +1,7 @@
 // The worker's end of the net wire. It runs foreign code, and may send anything.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 
@@ -22,11 +23,12 @@ class WorkerLink {
   WorkerLink(const WorkerLink&) = delete;
   WorkerLink& operator=(const WorkerLink&) = delete;
 
-  // False: it takes nothing now, or is gone.
+  // Never waits: what the worker does not take now is sent later, in order. False: it is gone.
   bool send(const wire::NetMessage& message, std::span<const int> fds = {});
 
  private:
   void receive();
+  void send_rest();
   void understand(std::span<const std::byte> bytes);
 
   sys::Loop& loop_;
@@ -35,6 +37,7 @@ class WorkerLink {
   // The longest message; what is never filled takes no memory.
   std::unique_ptr<std::byte[]> buffer_;
   sys::Loop::WatchId watch_ = 0;
+  std::deque<wire::Bytes> unsent_;  // pairs that come and go
 };
 
 }  // namespace microvm::net

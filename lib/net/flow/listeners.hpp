@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <unordered_map>
 
 #include "net/flow/address.hpp"
@@ -34,9 +35,11 @@ class Listeners {
     base::Fd socket;
     sys::Loop::WatchId watch = 0;
     size_t waiting = 0;
+    std::optional<sys::Loop::TimerId> rest;  // until it is tried again: there were no descriptors
   };
   Result<base::Fd> listen(const wire::NetEndpoint& remote);
   void accept_all(const wire::NetEndpoint& remote);
+  void rest(const wire::NetEndpoint& remote, Listener& listener);
 
   sys::Loop& loop_;
   space::SpaceThread& space_;

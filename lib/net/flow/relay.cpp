@@ -38,6 +38,13 @@ bool has_ended(int socket) {
          info.tcpi_state != TCP_ESTABLISHED;
 }
 
+// An urgent byte is there that was not read: what is looked at ends before it.
+bool has_urgent_byte(int socket) {
+  pollfd asked{socket, POLLPRI, 0};
+  const timespec at_once{};
+  return ::ppoll(&asked, 1, &at_once, nullptr) == 1 && (asked.revents & POLLPRI) != 0;
+}
+
 }  // namespace
 
 Relay::Relay(sys::Loop& loop, PipeStock& pipes, Pace& pace, base::Fd guest, base::Fd outside,
@@ -186,9 +193,18 @@ void Relay::look() {
   const bool is_stuck =
       static_cast<size_t>(got) == bytes.size() && passage_.bytes == from_guest_.bytes;
   if ((is_end && known != 0) || is_stuck) passage_.is_refused = true;
+  // It would be reported as readable for ever, and never be seen.
+  if (news.empty() && !is_end && has_urgent_byte(socket)) passage_.is_refused = true;
   if (passage_.is_free) callbacks_.passage = nullptr;
   const uint64_t left = passage_.is_free ? 0 : looked_at_ - passage_.bytes;
   set_option(socket, SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(left + 1));
+}
+
+bool Relay::guest_is_gone() const {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  return ::getsockopt(guest_.socket.get(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+         info.tcpi_state == TCP_CLOSE;
 }
 
 void Relay::watch_again() {

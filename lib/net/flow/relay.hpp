@@ -38,6 +38,8 @@ class Relay {
 
   // Both sides see a reset.
   void reset();
+  // The guest's connection is over in the kernel, though nobody was told yet.
+  [[nodiscard]] bool guest_is_gone() const;
   [[nodiscard]] FlowBytes bytes() const { return {from_guest_.bytes, to_guest_.bytes}; }
 
  private:

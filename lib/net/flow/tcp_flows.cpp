@@ -22,6 +22,7 @@ Frame refusal(const Packet& syn, int error) {
     case ENETUNREACH:
     case ETIMEDOUT:
     case EADDRNOTAVAIL:
+    case EAFNOSUPPORT:
       return unreachable(syn, Unreachable::host);
     default:
       return reset_of(syn);
@@ -31,6 +32,7 @@ Frame refusal(const Packet& syn, int error) {
 base::Fd open_outside(const wire::NetEndpoint& remote) {
   base::Fd socket(::socket(is_ipv4(remote) ? AF_INET : AF_INET6,
                            SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return socket;  // errno says why
   // Of a peer that went without a word we hear some day, and the flow has an end.
   const int on = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
@@ -40,7 +42,7 @@ base::Fd open_outside(const wire::NetEndpoint& remote) {
 // 0, EINPROGRESS, or what is wrong.
 int begin_connect(const base::Fd& socket, const wire::NetEndpoint& remote) {
   const SocketAddress address = socket_address(remote);
-  if (!socket) return EMFILE;
+  if (!socket) return errno != 0 ? errno : EMFILE;
   return ::connect(socket.get(), address.raw(), address.size) == 0 ? 0 : errno;
 }
 
@@ -74,7 +76,12 @@ void TcpFlows::first_packet(const Packet& syn, FrameView frame) {
     return;
   }
   // The guest has begun anew: the kernel finds out whether the old connection still counts.
-  if (open_.contains(key)) return link_.let_in(frame);
+  if (const auto open = open_.find(key); open != open_.end()) {
+    if (!open->second.relay->guest_is_gone()) return link_.let_in(frame);
+    // The guest reset it while nothing was wanted of it: this is another flow.
+    open->second.relay->reset();
+    ended(key, ECONNRESET);
+  }
   if (frame.size() > kLongestSyn) return;
   auto admitted = admission_.admit(wire::FlowProtocol::tcp, syn.remote);
   if (!admitted) return link_.answer(reset_of(syn));
@@ -191,7 +198,10 @@ void TcpFlows::judge_again() {
   for (auto& [key, opening] : opening_) {
     if (!admission_.judge_shown(opening.admitted)) forbidden.push_back(key);
   }
-  for (const FlowKey& key : forbidden) refuse(key, ECONNREFUSED);
+  for (const FlowKey& key : forbidden) {
+    admission_.refused_by_rule(opening_.at(key).admitted);
+    refuse(key, ECONNREFUSED);
+  }
   forbidden.clear();
   for (auto& [key, flow] : open_) {
     if (!admission_.judge_again(flow.admitted)) forbidden.push_back(key);

@@ -14,7 +14,7 @@ constexpr uint16_t kDnsPort = 53;
 constexpr size_t kMostConnections = 32;
 constexpr std::chrono::seconds kIdleConnection{10};
 constexpr size_t kLongestQuery = 4096;
-constexpr int kBacklog = 16;
+constexpr int kDnsBacklog = 16;
 
 // Askers: those by UDP are told from others by their port and family, connections are counted.
 constexpr Resolver::Asker kFirstConnection = Resolver::Asker{1} << 32;
@@ -70,7 +70,7 @@ bool DnsClients::open_listener(bool is_ipv6) {
   if (listener.socket) return true;
   auto made = space_.take(is_ipv6 ? space::SocketType::tcp6 : space::SocketType::tcp4);
   if (!made || !bind_to_resolver(made->get(), is_ipv6)) return false;
-  if (::listen(made->get(), kBacklog) != 0) return false;
+  if (::listen(made->get(), kDnsBacklog) != 0) return false;
   listener.socket = std::move(*made);
   listener.watch = loop_.watch(listener.socket.get(), POLLIN,
                                [this, is_ipv6](uint32_t) { accept_all(is_ipv6); });
@@ -78,7 +78,7 @@ bool DnsClients::open_listener(bool is_ipv6) {
 }
 
 void DnsClients::accept_all(bool is_ipv6) {
-  for (int i = 0; i < kBacklog; ++i) {
+  for (int i = 0; i < kDnsBacklog; ++i) {
     base::Fd socket(::accept4(listeners_.at(is_ipv6 ? 1 : 0).socket.get(), nullptr, nullptr,
                               SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) return;

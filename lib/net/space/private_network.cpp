@@ -43,6 +43,7 @@ constexpr auto kSettings = std::to_array<Setting>({
     {"net/ipv6/icmp/echo_ignore_all", "1"},
     {"net/ipv6/ip_nonlocal_bind", "1"},  // a local route is not enough for bind()
     {"net/ipv6/conf/all/forwarding", "0"},
+    {"net/ipv6/conf/all/disable_ipv6", "0"},  // a host without IPv6 hands that on to lo
     {"net/ipv6/conf/default/disable_ipv6", "0"},
     {"net/ipv6/conf/default/accept_dad", "0"},
     {"net/ipv6/conf/default/accept_ra", "0"},

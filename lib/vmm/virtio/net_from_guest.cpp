@@ -13,7 +13,7 @@ namespace {
 // Linux has 19 at most. One and the next must fit into what writev takes.
 constexpr size_t kMaxPieces = 256;
 // A queue's worth; then the loop's other work has its turn.
-constexpr int kFramesPerTurn = 256;
+constexpr int kSentPerTurn = 256;
 
 void append_bytes(std::vector<std::byte>& to, const void* from, size_t count) {
   const auto* begin = static_cast<const std::byte*>(from);
@@ -24,7 +24,7 @@ void append_bytes(std::vector<std::byte>& to, const void* from, size_t count) {
 
 // In a kick the transport ends it, too, and publishes.
 void NetDevice::send_frames() {
-  int left = kFramesPerTurn;
+  int left = kSentPerTurn;
   while (left > 0 && host().pop(kTxQueue, chain_)) {
     const uint16_t head = chain_.head;
     if (send(chain_) == Sent::waits) {
@@ -47,7 +47,7 @@ void NetDevice::post_send() {
 }
 
 void NetDevice::drop_waiting() {
-  for (int left = kFramesPerTurn; left > 0 && host().pop(kTxQueue, chain_); --left) {
+  for (int left = kSentPerTurn; left > 0 && host().pop(kTxQueue, chain_); --left) {
     ++counters_.no_network;
     host().push(kTxQueue, chain_.head, 0);
   }

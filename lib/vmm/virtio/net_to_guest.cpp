@@ -15,7 +15,7 @@
 namespace microvm::vmm {
 namespace {
 
-constexpr int kFramesPerTurn = 64;
+constexpr int kReceivedPerTurn = 64;
 constexpr size_t kMaxPiecesOfOne = 64;  // Linux has 19 at most
 constexpr size_t kMaxPiecesRead = 960;  // of all buffers that one readv may fill
 constexpr size_t kMostExpected = 64;
@@ -55,7 +55,7 @@ void NetDevice::tap_ready(uint32_t events) {
 // Until nothing is there or the turn is over; then the tap is still readable and comes again.
 void NetDevice::receive() {
   Got got = held_bytes_ > 0 ? deliver_held() : Got::frame;
-  for (int frames = 0; got == Got::frame && frames < kFramesPerTurn; ++frames) {
+  for (int frames = 0; got == Got::frame && frames < kReceivedPerTurn; ++frames) {
     got = receive_frame();
   }
   put_back_buffers();
