@@ -900,9 +900,9 @@ MVM_API mvm_status mvm_vm_network(mvm_vm* vm, const mvm_limits* limits, mvm_netw
                                   mvm_error** err);
 // From now on and for later resumes, in place of the one before: flows that it forbids have ended
 // when this returns. Wakes nothing. NULL: the default. After an error of the network process
-// (MVM_PROTOCOL, MVM_DEADLINE_EXCEEDED) the policy is recorded, and holds from its next start at
-// the latest. Errors: MVM_INVALID_ARGUMENT (a rule, with its place), MVM_UNSUPPORTED (another mode
-// than user), MVM_VM_GONE.
+// (MVM_PROTOCOL, MVM_DEADLINE_EXCEEDED, MVM_BUSY) the policy is recorded, and holds from its next
+// start at the latest. Errors: MVM_INVALID_ARGUMENT (a rule, with its place), MVM_UNSUPPORTED
+// (another mode than user), MVM_VM_GONE.
 MVM_API mvm_status mvm_vm_set_network_policy(mvm_vm* vm, const mvm_network_policy* policy,
                                              const mvm_limits* limits, mvm_error** err);
 // The flows of a Vm from now on, over suspend and resume, until it ends. It wakes nothing. At most

@@ -191,8 +191,9 @@ class MICROVM_API Vm {
   Result<NetworkInfo> network(const CallLimits& limits = {});
   // From now on and for later resumes, in place of the one before: flows that it forbids have ended
   // when this returns. Wakes nothing. After an error of the network process (protocol,
-  // deadline_exceeded) the policy is recorded, and holds from its next start at the latest. Errors:
-  // invalid_argument (a rule, with its place), unsupported (another mode than user), vm_gone.
+  // deadline_exceeded, busy) the policy is recorded, and holds from its next start at the latest.
+  // Errors: invalid_argument (a rule, with its place), unsupported (another mode than user),
+  // vm_gone.
   Result<void> set_network_policy(const NetworkPolicy& policy, const CallLimits& limits = {});
   // Its flows from now on; see FlowStream. Error unsupported: another mode than user.
   Result<FlowStream> flows(const CallLimits& limits = {});

@@ -96,14 +96,16 @@ void GuestNetwork::come_up(int root, const char* staging) {
 
 // From one state to another by way of none, so that nothing of the old one is left.
 Outcome<void> GuestNetwork::change(const InterfaceSettings& settings, bool up) {
-  if (up == up_ && (!up || settings == settings_)) return {};
+  if (up == up_ && (!up || (is_whole_ && settings == settings_))) return {};
   auto netlink = Netlink::open();
   if (!netlink) return fail(netlink.error());
   if (auto down = take_interface_down(*netlink, index_, settings_); !down) return down;
   up_ = up;
   if (!up) return {};
-  settings_ = settings;
-  return configure_interface(*netlink, index_, settings);
+  settings_ = settings;  // what is taken down next time, whatever comes of it
+  auto configured = configure_interface(*netlink, index_, settings);
+  is_whole_ = static_cast<bool>(configured);
+  return configured;
 }
 
 void GuestNetwork::apply(const microvm_agent_Identity& identity) {

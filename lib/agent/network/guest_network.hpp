@@ -23,6 +23,7 @@ class GuestNetwork {
   int index_ = 0;  // of eth0; 0: there is none
   bool up_ = false;
   InterfaceSettings settings_;
+  bool is_whole_ = true;  // all of them were set
   ResolverFile resolver_;
 };
 

@@ -145,6 +145,7 @@ void add_neighbour(Steps& steps, const Neighbour& neighbour) {
 
 InterfaceSettings user_network_settings() {
   InterfaceSettings settings;
+  settings.mac = wire::kGuestMac;  // a tap's may be there still
   settings.mtu = wire::kNetMtu;
   settings.addresses = {{IpAddress(wire::kGuestIpv4), wire::kIpv4PrefixBits},
                         {IpAddress(wire::kGuestIpv6), wire::kIpv6PrefixBits}};

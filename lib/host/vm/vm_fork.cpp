@@ -56,7 +56,12 @@ Result<NetworkOptions> Vm::Impl::network_of_forks() const {
   }
   auto policy = network_policy();
   if (!policy) return base::fail(policy.error());
-  return NetworkOptions{.mode = record.network.mode, .policy = std::move(*policy), .tap = {}};
+  // Its image has the device, so automatic is user; whether this host can do that was asked, or was
+  // not, when this one was run.
+  const bool is_user = record.network.mode == NetworkMode::user;
+  return NetworkOptions{.mode = is_user ? NetworkMode::automatic : NetworkMode::none,
+                        .policy = std::move(*policy),
+                        .tap = {}};
 }
 
 Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions& asked,
@@ -65,10 +70,9 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   const host::Stopwatch clock;
   ForkOptions options = asked;
   if (auto ok = check_options(options); !ok) return base::fail(ok.error());
-  if (!options.network) {
-    auto same = network_of_forks();
-    if (!same) return base::fail(same.error());
-    options.network = std::move(*same);
+  const bool keeps_network = !options.network;
+  if (keeps_network) {  // what is wrong with it costs no pause
+    if (auto possible = network_of_forks(); !possible) return base::fail(possible.error());
   }
   const auto image = host::open_image_files(core->store, record.image, limits);
   if (!image) return base::fail(image.error());
@@ -78,6 +82,11 @@ Result<std::vector<std::shared_ptr<Vm::Impl>>> Vm::Impl::fork(const ForkOptions&
   const auto captured =
       capture_frozen(*awake->session, {.run_on = true, .all_pages = true}, true, limits);
   if (!captured) return base::fail(captured.error());
+  if (keeps_network) {  // a policy that is not older than the memory
+    auto same = network_of_forks();
+    if (!same) return base::fail(same.error());
+    options.network = std::move(*same);
+  }
 
   const host::NewVmOrigin origin{.layer_dir = dir,
                                  .layers = captured->layers,

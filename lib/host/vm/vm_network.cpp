@@ -81,9 +81,14 @@ Result<void> Vm::Impl::set_network_policy(const NetworkPolicy& policy, const Lim
   const auto file = host::open_setup(dir);
   if (!file) return base::fail(file.error());
   auto done = (*client)->change_setup(file->get(), limits);
-  // One that ends meanwhile lets nothing through any more.
-  if (!done && done.error().code == ErrorCode::vm_gone) return {};
-  return done;
+  if (done || done.error().code != ErrorCode::vm_gone) return done;
+  // One that has ended lets nothing through any more; one that still listens has turned us away.
+  const auto still = host::NetClient::connect(dir);
+  if (!still) return base::fail(still.error());
+  if (!*still) return {};
+  return base::fail(ErrorCode::busy, std::string(kWhat) +
+                                         ": too many talk with the network's process: it is "
+                                         "recorded, but not in force yet; try again");
 }
 
 Result<base::Fd> Vm::Impl::tap_for_resume() const {

@@ -44,7 +44,7 @@ wire::RestoreFds<int> restore_fds(const ImageFiles& image, const StartPoint& poi
   return fds;
 }
 
-// It sleeps until the guest's first packet; without a home it is not needed, and ends.
+// It sleeps until the guest's first packet, or as long as the worker lives.
 Result<void> send_home(base::Fd starter, int home) {
   if (!starter || home < 0) return {};
   const auto sent = sys::send_message(starter.get(), wire::encode_net(wire::NetOk{}), {&home, 1});

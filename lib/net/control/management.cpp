@@ -13,6 +13,7 @@ namespace microvm::net {
 namespace {
 
 constexpr size_t kMostClients = 32;
+constexpr std::ptrdiff_t kMostFollowers = 8;
 constexpr sys::MessageLimits kRequestLimits{4096, 1};
 
 // As the worker has it for its control socket. In our user namespace root has the number of all who
@@ -77,6 +78,9 @@ wire::NetMessage Management::answer(Client& client, const wire::NetMessage& requ
   if (std::holds_alternative<wire::SetupChanged>(request)) return change_setup(fds);
   if (std::holds_alternative<wire::NetStatusRequest>(request)) return callbacks_.status();
   if (std::holds_alternative<wire::FlowLogRequest>(request)) {
+    if (!client.follows && std::ranges::count_if(clients_, &Client::follows) >= kMostFollowers) {
+      return error_message({ErrorCode::busy, "8 follow its flows already"});
+    }
     client.follows = true;
     return wire::NetOk{};
   }

@@ -49,7 +49,7 @@ bool receive_one(int socket, OneFd& got, int flags) {
   header.msg_iov = &body;
   header.msg_iovlen = 1;
   header.msg_control = control.data();
-  header.msg_controllen = control.size();
+  header.msg_controllen = CMSG_LEN(sizeof(int));  // CMSG_SPACE has room for a second one
   const ssize_t count = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | flags);
   if (count != 1) return false;
   const cmsghdr* part = CMSG_FIRSTHDR(&header);

@@ -101,7 +101,10 @@ void NetDevice::drop_tap() {
 
 void NetDevice::on_lost(int error) {
   drop_tap();
-  if (kind_ == wire::NetworkKind::tap) set_link(false);
+  if (kind_ == wire::NetworkKind::tap) {
+    set_link(false);
+    if (active_) settle();  // there is no tap any more: it only tells the driver
+  }
   loop_.post([self = self_, error] {
     if (*self == nullptr || !(*self)->callbacks_.tap_lost) return;
     (*self)->callbacks_.tap_lost(base::fail_errno("the tap of the guest's network", error).value());
@@ -196,6 +199,7 @@ void NetDevice::answer_controls() {
 void NetDevice::reset() {
   active_ = false;
   held_bytes_ = 0;
+  expected_buffers_ = 1;
   told_link_up_ = link_up();
 }
 

@@ -47,11 +47,13 @@ void NetDevice::post_send() {
 }
 
 void NetDevice::drop_waiting() {
-  for (int left = kSentPerTurn; left > 0 && host().pop(kTxQueue, chain_); --left) {
+  int left = kSentPerTurn;
+  for (; left > 0 && host().pop(kTxQueue, chain_); --left) {
     ++counters_.no_network;
     host().push(kTxQueue, chain_.head, 0);
   }
   host().publish(kTxQueue);
+  if (left == 0) post_send();
 }
 
 NetDevice::Sent NetDevice::send(Chain& chain) {

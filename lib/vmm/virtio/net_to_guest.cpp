@@ -121,7 +121,10 @@ NetDevice::Got NetDevice::deliver(size_t bytes) {
   if (bytes > taken_bytes_) {
     if (!can_take_more()) return dropped_for_guest();
     if (!take_buffers(bytes)) {
-      if (taken_count_ == kMostBuffers) return dropped_for_guest();
+      if (taken_count_ == kMostBuffers) {
+        put_back_buffers();  // they may have more parts than one readv takes
+        return dropped_for_guest();
+      }
       hold(in_buffers, bytes);
       return Got::no_buffers;
     }
@@ -166,7 +169,8 @@ bool NetDevice::take_buffer() {
   Chain& chain = taken_[taken_count_];
   if (!host().pop(kRxQueue, chain)) return false;
   const size_t header = taken_count_ == 0 ? sizeof header_ : 0;
-  if (chain.writable_bytes <= header || chain.writable.size() > kMaxPiecesOfOne) {
+  // Any of them may come to be the first, which has the header (virtio 1.2 §5.1.6.3.1).
+  if (chain.writable_bytes <= sizeof header_ || chain.writable.size() > kMaxPiecesOfOne) {
     host().push(kRxQueue, chain.head, 0);
     host().fail("a receive buffer has no room for a frame, or too many parts");
     return false;
@@ -195,7 +199,9 @@ void NetDevice::put_frame(size_t at, wire::ByteView bytes) {
 void NetDevice::push_frame(size_t bytes) {
   size_t used = 0;
   size_t left = bytes + sizeof header_;
-  while (left > 0) left -= std::min<size_t>(left, taken_[used++].writable_bytes);
+  while (left > 0 && used < taken_count_) {
+    left -= std::min<size_t>(left, taken_[used++].writable_bytes);
+  }
   header_.num_buffers = static_cast<uint16_t>(used);
   static_cast<void>(copy_to(taken_[0].writable, std::as_bytes(std::span(&header_, 1))));
   left = bytes + sizeof header_;

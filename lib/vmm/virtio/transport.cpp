@@ -42,7 +42,10 @@ Transport::~Transport() {
 bool Transport::pop(uint16_t queue, Chain& chain) {
   if (!live() || queue >= queues_.size() || stopping_[queue] != 0) return false;
   const bool kicked = serving_ == queue;
-  if (kicked && budget_ == 0) return false;
+  if (kicked && budget_ == 0) {
+    refused_ = true;
+    return false;
+  }
   Queue& from = queues_[queue];
   Queue::Pop result = from.pop(chain);
   // Outside of a kick nobody else asks the driver to tell us about the next one.
@@ -122,6 +125,7 @@ void Transport::serve(uint16_t queue) {
   Queue& served = queues_[queue];
   serving_ = queue;
   budget_ = served.size();
+  refused_ = false;
   bool offered = false;
   bool took_any = false;
   while (live() && served.running()) {
@@ -135,6 +139,12 @@ void Transport::serve(uint16_t queue) {
     }
     const bool took = served.position().next_available != before;
     took_any = took_any || took;
+    // What was put back has its share again, but the device went without the rest of the ring. A
+    // whole share is enough for all of it, so this comes again only after progress.
+    if (refused_ && took_any) {
+      post(&Transport::kick, queue);
+      break;
+    }
     if (took_any && kicks_can_wait(queue)) {
       look_later(queue);
       break;

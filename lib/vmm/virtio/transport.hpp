@@ -146,8 +146,9 @@ class Transport : private DeviceHost {
   std::vector<uint8_t> stopping_;  // the driver wants it stopped, and some of it is in flight
   bool paused_ = false;
   bool resetting_ = false;
-  int serving_ = -1;     // the queue of the kick that runs
-  uint32_t budget_ = 0;  // chains it may still take
+  int serving_ = -1;      // the queue of the kick that runs
+  uint32_t budget_ = 0;   // chains it may still take
+  bool refused_ = false;  // one was kept from the device for want of that
   uint32_t failures_ = 0;
   std::shared_ptr<Transport*> self_;  // emptied by the destructor: what the loop still holds
 };
