@@ -131,7 +131,7 @@ func (o *NetworkOptions) given(memory *arena) *C.mvm_network_options {
 	return given
 }
 
-// NetworkCounters: all but those of packets are of NetworkUser, since its network was started last,
+// NetworkCounters are, but for those of packets, of NetworkUser, since its network was started last,
 // which the guest's first packet after a start or resume does.
 type NetworkCounters struct {
 	PacketsFromGuest    uint64 // of its device, since the start or resume

@@ -17,6 +17,9 @@ static void names_of_values(void) {
   CHECK_HAS(mvm_vm_state_name(MVM_VM_STATE_SUSPENDED), "suspended");
   CHECK_HAS(mvm_vm_end_name(MVM_VM_END_PANICKED), "panicked");
   CHECK_HAS(mvm_vm_event_name(MVM_VM_EVENT_FORKED), "forked");
+  CHECK_HAS(mvm_flow_kind_name(MVM_FLOW_REFUSED), "refused");
+  CHECK_HAS(mvm_network_mode_name(MVM_NETWORK_USER), "user");
+  CHECK_HAS(mvm_network_default_name(MVM_NETWORK_DEFAULT_DENY), "deny");
   CHECK_HAS(mvm_pruned_kind_name(MVM_PRUNED_LEFTOVER), "leftover");
   CHECK_HAS(mvm_finding_state_name(MVM_FINDING_NOTICE), "notice");
   CHECK_HAS(mvm_probe_step_state_name(MVM_PROBE_STEP_SKIPPED), "skipped");
