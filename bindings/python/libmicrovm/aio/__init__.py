@@ -16,6 +16,15 @@ from ._runtime import EventStream, Runtime
 from ._vm import FlowStream, LogStream, Vm, Watch
 
 __all__ = [
-    *("EventStream", "Exec", "FlowStream", "LogStream", "Pty", "Runtime", "Vm", "Watch"),
-    *("deep_probe", "probe_host", "probe_kvm"),
+    "EventStream",
+    "Exec",
+    "FlowStream",
+    "LogStream",
+    "Pty",
+    "Runtime",
+    "Vm",
+    "Watch",
+    "deep_probe",
+    "probe_host",
+    "probe_kvm",
 ]
