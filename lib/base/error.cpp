@@ -67,6 +67,12 @@ ErrorCode code_for(int err) {
   }
 }
 
+// What a step of a build has put out last has lines, whatever ended it: a failure, a limit of time.
+bool has_output(const Error& error) {
+  return error.code == ErrorCode::build_failed ||
+         error.message.find("; last output:\n") != std::string::npos;
+}
+
 std::string in_one_line(const std::string& text) {
   std::string line;
   for (const char c : text) {
@@ -84,8 +90,7 @@ std::string in_one_line(const std::string& text) {
 }  // namespace
 
 Failure fail(Error error) {
-  const bool may_have_lines = error.code == ErrorCode::build_failed;
-  if (!may_have_lines && error.message.find_first_of("\n\r") != std::string::npos) {
+  if (!has_output(error) && error.message.find_first_of("\n\r") != std::string::npos) {
     error.message = in_one_line(error.message);
   }
   return Failure(std::move(error));

@@ -12,7 +12,7 @@ namespace microvm::base {
 using Failure = tl::unexpected<Error>;
 
 // Line breaks of what the caller or the guest named become "\\n" and "\\r", so that the message is
-// one line; but for build_failed, whose last output has lines.
+// one line; but for a step of a build, whose last output has lines.
 [[nodiscard]] Failure fail(Error error);
 
 [[nodiscard]] inline Failure fail(ErrorCode code, std::string message) {

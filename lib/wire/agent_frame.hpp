@@ -11,11 +11,14 @@ namespace microvm::wire {
 
 inline constexpr uint32_t kMaxFrameBody = 256 * 1024;
 inline constexpr uint32_t kDataChunk = 32 * 1024;  // what a sender puts into one data frame
-inline constexpr uint32_t kAgentVersion = 1;
+// 2: freeze and thaw are answered on the doorbell too.
+inline constexpr uint32_t kAgentVersion = 2;
+inline constexpr uint32_t kFreezesOnDoorbell = 2;
 
 // Never renumber: agents of this version live on in snapshots.
 enum class FrameType : uint8_t {
-  // doorbell connection
+  // doorbell connection; later also freeze and thaw, each answered by ok or failed, and the end of
+  // the connection ends the freeze
   hello = 1,     // agent → host: Hello
   identity = 2,  // host → agent: Identity
   ready = 3,     // agent → host: Ready; user processes run from here on

@@ -65,6 +65,7 @@ Outcome<void> Channel::read_exactly(std::span<std::byte> out) {
     const ssize_t count = recv(connection_.get(), piece.data(), piece.size(), MSG_WAITALL);
     if (count < 0 && errno == EINTR) continue;
     broken_ = count <= 0;
+    was_reset_ = count < 0;
     if (count < 0) return fail_errno("read from the host");
     if (count == 0) return fail("the host closed the connection", ECONNRESET);
     out = out.subspan(static_cast<size_t>(count));

@@ -59,6 +59,8 @@ class Channel {
   [[nodiscard]] int fd() const { return connection_.get(); }
   // Something was to be read, and the connection had ended.
   [[nodiscard]] bool broken() const { return broken_; }
+  // The same, and nobody had closed it: that is how a clone finds all that its snapshot had open.
+  [[nodiscard]] bool was_reset() const { return was_reset_; }
   // The host closed its end, or its half of it.
   [[nodiscard]] bool host_gone() const;
   // Waits for that; false when the connection broke instead, as all do when a snapshot is restored.
@@ -68,6 +70,7 @@ class Channel {
  private:
   base::Fd connection_;
   bool broken_ = false;
+  bool was_reset_ = false;
 };
 
 }  // namespace microvm::agent

@@ -8,6 +8,7 @@
 #include "agent/base/time.hpp"
 #include "agent/clone/identity.hpp"
 #include "agent/link/vsock.hpp"
+#include "agent/operation/freeze.hpp"
 
 namespace microvm::agent {
 namespace {
@@ -31,8 +32,8 @@ bool send_ready(Guest& guest, Channel& channel, microvm_agent_Ready ready) {
   return channel.send_message(FrameType::ready, microvm_agent_Ready_fields, &ready);
 }
 
-Outcome<void> take_identity(Guest& guest, Channel& channel) {
-  const auto body = channel.read_frame(FrameType::identity);
+Outcome<void> take_identity(Guest& guest, Channel& channel, const FrameHeader& header) {
+  const auto body = channel.read_body(header);
   if (!body) return fail(body.error());
   microvm_agent_Identity identity = microvm_agent_Identity_init_zero;
   if (!decode_message(*body, microvm_agent_Identity_fields, &identity))
@@ -47,6 +48,37 @@ Outcome<void> take_identity(Guest& guest, Channel& channel) {
   ready.thaw_us = static_cast<uint32_t>(monotonic_us() - applied_us);
   if (!send_ready(guest, channel, ready)) return fail_errno("ready");
   return {};
+}
+
+void answer(Channel& channel, const Outcome<void>& outcome) {
+  if (outcome)
+    channel.send_empty(FrameType::ok);
+  else
+    channel.send_failure(outcome.error());
+}
+
+// What the host asks for on the connection that is there: a suspend waits for it, and need not wait
+// for an operation's first. `freeze`: of this connection, which ends with it.
+Outcome<void> take_frame(Guest& guest, Channel& channel, uint64_t& freeze) {
+  const auto header = channel.read_header();
+  if (!header) return fail(header.error());
+  switch (header->type) {
+    case FrameType::identity:
+      return take_identity(guest, channel, *header);
+    case FrameType::freeze: {
+      const auto frozen = freeze_programs(guest, channel, *header);
+      if (frozen) freeze = *frozen;
+      answer(channel, frozen ? Outcome<void>() : fail(frozen.error()));
+      return {};
+    }
+    case FrameType::thaw:
+      answer(channel, run_thaw(guest, channel, *header));
+      return {};
+    default:
+      return fail(
+          "a frame of type " + std::to_string(static_cast<int>(header->type)) + " on the doorbell",
+          EPROTO);
+  }
 }
 
 // The first attempts follow each other at once: a clone's host waits for this.
@@ -65,11 +97,14 @@ base::Fd reach_host(uint32_t port) {
 
 void serve_doorbell(Guest& guest, Channel channel) {
   if (!send_hello(guest, channel)) return;
+  uint64_t freeze = 0;
   for (;;) {
-    const auto taken = take_identity(guest, channel);
+    const auto taken = take_frame(guest, channel, freeze);
     if (taken) continue;
     if (taken.error().error == EPROTO || taken.error().error == EMSGSIZE)
       log_error("doorbell: " + taken.error().message);
+    // In a clone the identity lets the programs run.
+    if (freeze != 0 && !channel.was_reset()) guest.freezer.end(freeze);
     return;
   }
 }

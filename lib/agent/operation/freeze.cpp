@@ -38,6 +38,25 @@ Outcome<void> settle(Guest& guest, const microvm_agent_FreezeRequest& request) {
   return dropped;
 }
 
+Outcome<microvm_agent_FreezeRequest> read_request(Channel& channel, const FrameHeader& header) {
+  const auto body = channel.read_body(header);
+  if (!body) return fail(body.error());
+  microvm_agent_FreezeRequest request = microvm_agent_FreezeRequest_init_zero;
+  if (!decode_message(*body, microvm_agent_FreezeRequest_fields, &request))
+    return fail("the freeze request is not readable", EPROTO);
+  return request;
+}
+
+Outcome<uint64_t> stop_programs(Guest& guest, const microvm_agent_FreezeRequest& request) {
+  const auto frozen = guest.freezer.freeze();
+  if (!frozen) return frozen;
+  if (auto settled = settle(guest, request); !settled) {
+    guest.freezer.end(*frozen);
+    return fail(settled.error());
+  }
+  return frozen;
+}
+
 // For as long as the host holds the connection. In a clone it is broken, not closed, and the
 // identity lets the programs run.
 void hold(Guest& guest, Channel& channel, uint64_t freeze) {
@@ -48,24 +67,23 @@ void hold(Guest& guest, Channel& channel, uint64_t freeze) {
 }  // namespace
 
 Outcome<void> run_freeze(Guest& guest, Channel& channel, const FrameHeader& header) {
-  const auto body = channel.read_body(header);
-  if (!body) return fail(body.error());
-  microvm_agent_FreezeRequest request = microvm_agent_FreezeRequest_init_zero;
-  if (!decode_message(*body, microvm_agent_FreezeRequest_fields, &request))
-    return fail("the freeze request is not readable", EPROTO);
-  if (request.keep_running) {
-    if (auto settled = settle(guest, request); !settled) return settled;
+  const auto request = read_request(channel, header);
+  if (!request) return fail(request.error());
+  if (request->keep_running) {
+    if (auto settled = settle(guest, *request); !settled) return settled;
     channel.send_empty(FrameType::ok);
     return {};
   }
-  const auto frozen = guest.freezer.freeze();
+  const auto frozen = stop_programs(guest, *request);
   if (!frozen) return fail(frozen.error());
-  if (auto settled = settle(guest, request); !settled) {
-    guest.freezer.end(*frozen);
-    return settled;
-  }
   hold(guest, channel, *frozen);
   return {};
+}
+
+Outcome<uint64_t> freeze_programs(Guest& guest, Channel& channel, const FrameHeader& header) {
+  const auto request = read_request(channel, header);
+  if (!request) return fail(request.error());
+  return stop_programs(guest, *request);
 }
 
 Outcome<void> run_thaw(Guest& guest, Channel& channel, const FrameHeader& header) {

@@ -45,7 +45,11 @@ Result<base::Fd> AgentClient::tcp_connect(uint16_t port, const Limits& limits) {
 Result<void> AgentClient::freeze(FreezeFor purpose, const Limits& limits) {
   microvm_agent_FreezeRequest request{};
   request.keep_dirty = purpose == FreezeFor::state;
-  auto operation = Operation::open(link_, "freeze the guest", limits);
+  constexpr const char* kWhat = "freeze the guest";
+  if (can_ask_on_doorbell()) {
+    return ask_on_doorbell(kWhat, FrameType::freeze, encode_message(request), limits);
+  }
+  auto operation = Operation::open(link_, kWhat, limits);
   if (!operation) return base::fail(operation.error());
   auto sent = operation->send(FrameType::freeze, encode_message(request), limits);
   if (!sent) return sent;
@@ -76,9 +80,29 @@ Result<void> AgentClient::thaw(const Limits& limits) {
   if (!identity) return base::fail(identity.error());
   microvm_agent_Identity message{};
   set_seed_and_clock(message, identity->seed);
+  if (can_ask_on_doorbell() && !freeze_) {
+    return ask_on_doorbell("thaw the guest", FrameType::thaw, encode_message(message), limits);
+  }
   auto thawed = ask(link_, "thaw the guest", FrameType::thaw, encode_message(message), limits);
   freeze_.reset();
   return thawed;
+}
+
+bool AgentClient::can_ask_on_doorbell() {
+  if (!doorbell_.stream || doorbell_.agent_version < wire::kFreezesOnDoorbell) return false;
+  if (!is_quiet(doorbell_.stream.get())) doorbell_.stream.reset();  // the agent may ring anew
+  return doorbell_.stream.valid();
+}
+
+// One that is not answered with ok in time is closed: a late answer would be taken for the next
+// one's. The agent lets the guest's programs go on then, and rings again.
+Result<void> AgentClient::ask_on_doorbell(std::string what, FrameType type, wire::ByteView body,
+                                          const Limits& limits) {
+  auto operation = Operation::on(link_, std::move(what), std::move(doorbell_.stream));
+  if (auto sent = operation.send(type, body, limits); !sent) return sent;
+  if (auto ok = operation.expect_ok(limits); !ok) return ok;
+  doorbell_.stream = operation.take_stream();
+  return {};
 }
 
 Result<GuestActivity> AgentClient::activity(const Limits& limits) {

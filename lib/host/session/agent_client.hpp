@@ -11,6 +11,7 @@
 
 #include "base/fd.hpp"
 #include "host/base/file_to_put.hpp"
+#include "host/session/doorbell.hpp"
 #include "host/session/frame_stream.hpp"
 #include "host/session/stream_home.hpp"
 #include "microvm/exec.hpp"
@@ -69,7 +70,10 @@ struct GuestActivity {
 
 class AgentClient {
  public:
-  explicit AgentClient(std::shared_ptr<AgentLink> link) : link_(std::move(link)) {}
+  // The doorbell of the agent is held as long as this object, where the caller has it. An agent
+  // that answers there is asked to freeze and to thaw on it, without a connection of their own.
+  explicit AgentClient(std::shared_ptr<AgentLink> link, HeldDoorbell doorbell = {})
+      : link_(std::move(link)), doorbell_(std::move(doorbell)) {}
 
   // Returns when the program runs or could not be started (the Exec then tells why). It ends with
   // its stream.
@@ -106,6 +110,8 @@ class AgentClient {
   Result<void> freeze(FreezeFor purpose, const Limits& limits);
   // Lets them go on, with the right clock and a fresh seed.
   Result<void> thaw(const Limits& limits);
+  // The guest is gone. As freeze(): not beside it.
+  void drop_doorbell() { doorbell_.stream.reset(); }
   // Returns when something listens on the port. Error: deadline_exceeded.
   Result<void> wait_port(uint16_t port, std::chrono::milliseconds timeout, const Limits& limits);
   Result<GuestActivity> activity(const Limits& limits);
@@ -117,8 +123,14 @@ class AgentClient {
   [[nodiscard]] const std::shared_ptr<AgentLink>& link() const { return link_; }
 
  private:
+  bool can_ask_on_doorbell();
+  Result<void> ask_on_doorbell(std::string what, wire::FrameType type, wire::ByteView body,
+                               const Limits& limits);
+
   std::shared_ptr<AgentLink> link_;
-  base::Fd freeze_;  // the guest's programs are stopped as long as it is open
+  HeldDoorbell doorbell_;
+  // The guest's programs are stopped as long as it is open. None: they were by the doorbell.
+  base::Fd freeze_;
 };
 
 }  // namespace microvm::host

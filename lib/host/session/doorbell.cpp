@@ -59,6 +59,7 @@ Result<void> Doorbell::on_hello(const Frame& frame) {
   const auto hello = decode_message<microvm_agent_Hello>(frame.body);
   if (!hello) return base::fail(hello.error());
   restored_ = hello->restored;
+  agent_version_ = hello->agent_version;
   greeted_at_ = std::chrono::steady_clock::now();
   greeted_ = true;
   return {};

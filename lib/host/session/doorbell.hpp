@@ -11,6 +11,13 @@
 
 namespace microvm::host {
 
+// What stays of it: the stream, to be held open as long as the guest runs, and what its agent
+// knows.
+struct HeldDoorbell {
+  base::Fd stream;
+  uint32_t agent_version = 0;
+};
+
 class Doorbell {
  public:
   Doorbell(base::Fd stream, Identity identity);
@@ -21,7 +28,7 @@ class Doorbell {
   Result<void> wait_ready(const Limits& limits);
 
   [[nodiscard]] int fd() const { return stream_.get(); }
-  [[nodiscard]] base::Fd take_stream() { return std::move(stream_); }
+  [[nodiscard]] HeldDoorbell take() { return {std::move(stream_), agent_version_}; }
   [[nodiscard]] bool restored() const { return restored_; }
   [[nodiscard]] bool command_running() const { return command_running_; }
   // For a trace: when hello came, and what the agent says that the rest took; an older one:
@@ -44,6 +51,7 @@ class Doorbell {
   bool greeted_ = false;
   bool ready_ = false;
   bool restored_ = false;
+  uint32_t agent_version_ = 0;
   bool command_running_ = false;
   Time greeted_at_;
   std::chrono::microseconds identity_took_{0};

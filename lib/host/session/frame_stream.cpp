@@ -8,6 +8,11 @@
 
 namespace microvm::host {
 
+bool is_quiet(int stream) {
+  pollfd state{stream, POLLIN | POLLRDHUP, 0};
+  return ::poll(&state, 1, 0) == 0;
+}
+
 Result<FrameReader::State> FrameReader::fill(int fd, std::byte* to, size_t size) {
   while (have_ < size) {
     const auto got = ::recv(fd, to + have_, size - have_, MSG_DONTWAIT);
@@ -84,12 +89,21 @@ Result<void> FrameWriter::flush(int fd, const Limits& limits, std::string_view w
 
 Result<void> FrameWriter::write(int fd, wire::FrameType type, wire::ByteView body,
                                 const Limits& limits, std::string_view what, bool* taken) {
+  const FrameToSend frame{type, body};
+  return write(fd, std::span(&frame, 1), limits, what, taken);
+}
+
+Result<void> FrameWriter::write(int fd, std::span<const FrameToSend> frames, const Limits& limits,
+                                std::string_view what, bool* taken) {
   const auto held = limits.lock(mutex_, what);
   if (!held) return base::fail(held.error());
   if (auto rest = flush(fd, limits, what); !rest) return rest;
-  const auto header = wire::FrameHeader{static_cast<uint32_t>(body.size()), type}.encode();
-  pending_.assign(header.begin(), header.end());
-  pending_.insert(pending_.end(), body.begin(), body.end());
+  pending_.clear();
+  for (const auto& [type, body] : frames) {
+    const auto header = wire::FrameHeader{static_cast<uint32_t>(body.size()), type}.encode();
+    pending_.insert(pending_.end(), header.begin(), header.end());
+    pending_.insert(pending_.end(), body.begin(), body.end());
+  }
   sent_ = 0;
   auto sent = flush(fd, limits, what);
   // Of which nothing has gone is not sent later either.

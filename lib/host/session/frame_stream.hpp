@@ -4,6 +4,7 @@
 
 #include <mutex>
 #include <optional>
+#include <span>
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
@@ -13,9 +14,18 @@
 
 namespace microvm::host {
 
+// Nothing has come on a stream, and it has not ended.
+[[nodiscard]] bool is_quiet(int stream);
+
 struct Frame {
   wire::FrameType type{};
   wire::Bytes body;
+};
+
+// One that is to be sent.
+struct FrameToSend {
+  wire::FrameType type{};
+  wire::ByteView body;
 };
 
 // One thread at a time.
@@ -49,6 +59,9 @@ class FrameWriter {
   // Errors: vm_gone when the peer is gone, would_block, cancelled, deadline_exceeded, io. `taken`,
   // if there is one, is set to whether the frame goes out, now or before the next one.
   Result<void> write(int fd, wire::FrameType type, wire::ByteView body, const Limits& limits,
+                     std::string_view what, bool* taken = nullptr);
+  // The same for several in a row, as one: who is to read them is woken once.
+  Result<void> write(int fd, std::span<const FrameToSend> frames, const Limits& limits,
                      std::string_view what, bool* taken = nullptr);
 
  private:

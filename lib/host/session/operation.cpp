@@ -52,8 +52,17 @@ Result<Operation> Operation::open(std::shared_ptr<AgentLink> link, std::string w
   return Operation(std::move(link), std::move(what), std::move(*stream));
 }
 
+Operation Operation::on(std::shared_ptr<AgentLink> link, std::string what, base::Fd stream) {
+  return Operation(std::move(link), std::move(what), std::move(stream));
+}
+
 Result<void> Operation::send(FrameType type, wire::ByteView body, const Limits& limits) {
-  auto sent = writer_->write(stream_.get(), type, body, limits, what_);
+  const FrameToSend frame{type, body};
+  return send(std::span(&frame, 1), limits);
+}
+
+Result<void> Operation::send(std::span<const FrameToSend> frames, const Limits& limits) {
+  auto sent = writer_->write(stream_.get(), frames, limits, what_);
   if (sent || sent.error().code != ErrorCode::vm_gone) return sent;
   // An agent that gives up early says why before it closes.
   const auto frame = reader_.read(stream_.get(), limits, what_);
@@ -225,7 +234,14 @@ bool CommandFrames::is_long() const {
 
 Result<void> send_command(Operation& operation, FrameType type, const CommandFrames& frames,
                           const Limits& limits) {
-  if (auto ok = operation.send(type, encode_message(frames.request), limits); !ok) return ok;
+  const auto request = encode_message(frames.request);
+  if (!frames.is_long()) {
+    const FrameToSend all[] = {{type, request},
+                               {FrameType::arguments, frames.arguments},
+                               {FrameType::environment, frames.environment}};
+    return operation.send(all, limits);
+  }
+  if (auto ok = operation.send(type, request, limits); !ok) return ok;
   if (auto ok = send_list(operation, FrameType::arguments, frames.arguments, limits); !ok)
     return ok;
   return send_list(operation, FrameType::environment, frames.environment, limits);

@@ -17,9 +17,14 @@ class Operation {
   static Result<Operation> open(std::shared_ptr<AgentLink> link, std::string what,
                                 const Limits& limits);
 
+  // On a stream that is there; take_stream() gives it back.
+  static Operation on(std::shared_ptr<AgentLink> link, std::string what, base::Fd stream);
+
   // Where one thread does all of an operation: an agent that gave up has said why, and that is the
   // error.
   Result<void> send(wire::FrameType type, wire::ByteView body, const Limits& limits);
+  // The same for several in a row.
+  Result<void> send(std::span<const FrameToSend> frames, const Limits& limits);
   // Reads nothing, so any thread may while another one receives.
   // `taken`: see FrameWriter.
   Result<void> push(wire::FrameType type, wire::ByteView body, const Limits& limits,

@@ -51,7 +51,7 @@ FlowStream::Impl::Next FlowStream::Impl::read_client() {
   if (record) return host::to_flow_record(*record);
   if (record.error().code == ErrorCode::would_block) return base::fail(record.error());
   client_.reset();  // the epoll forgets what is closed
-  seen_->raise();  // the next call looks for another one
+  seen_->raise();   // the next call looks for another one
   if (record.error().code == ErrorCode::vm_gone) return no_flow_now();
   return base::fail(record.error());
 }

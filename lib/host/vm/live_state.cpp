@@ -141,7 +141,6 @@ std::shared_ptr<VmSession> LiveState::started(Start start) {
   if (is_at_rest) move_to(at_rest_);
   worker_.swap(start.worker);  // one before it is let go of without the lock
   killed_.clear();
-  doorbell_ = std::move(start.doorbell);
   if (start.lock) lock_ = std::move(start.lock);
   times_ = start.times;
   return std::exchange(session_, std::move(start.session));
@@ -275,11 +274,6 @@ void LiveState::reaped(const std::shared_ptr<Worker>& worker, std::string killed
 std::string LiveState::killed() const {
   const base::MutexLock lock(mutex_);
   return killed_;
-}
-
-void LiveState::drop_doorbell() {
-  const base::MutexLock lock(mutex_);
-  doorbell_.reset();
 }
 
 bool LiveState::has_lock() const {

@@ -79,8 +79,7 @@ class LiveState {
   struct Start {
     std::shared_ptr<VmSession> session;
     std::shared_ptr<Worker> worker;
-    base::Fd doorbell;  // the agent sees by its end that nobody listens any more
-    base::Fd lock;      // for the owner of a Vm that dies with it to keep; none: as it was
+    base::Fd lock;  // for the owner of a Vm that dies with it to keep; none: as it was
     LaunchTimes times;
   };
   // A worker of ours runs the guest. While the Vm is being woken it stays `waking`. The session
@@ -127,7 +126,6 @@ class LiveState {
   // another one by now.
   void reaped(const std::shared_ptr<Worker>& worker, std::string killed);
   [[nodiscard]] std::string killed() const;
-  void drop_doorbell();
   // The lock of its directory, which the owner of a Vm that dies with it keeps.
   [[nodiscard]] bool has_lock() const;
   [[nodiscard]] Result<base::Fd> copy_lock() const;  // invalid: there is none
@@ -160,7 +158,6 @@ class LiveState {
   base::Fd end_event_ MICROVM_GUARDED_BY(mutex_);  // none before somebody asks for it
   bool cleaned_up_ MICROVM_GUARDED_BY(mutex_) = false;
 
-  base::Fd doorbell_ MICROVM_GUARDED_BY(mutex_);
   base::Fd lock_ MICROVM_GUARDED_BY(mutex_);
   LaunchTimes times_ MICROVM_GUARDED_BY(mutex_);
   std::optional<LogFiles> logs_ MICROVM_GUARDED_BY(mutex_);

@@ -64,7 +64,8 @@ Vm::Impl::~Impl() {
 }
 
 std::shared_ptr<Vm::Impl::Session> Vm::Impl::make_session(base::Fd control,
-                                                          host::ControlClient::Peer peer) {
+                                                          host::ControlClient::Peer peer,
+                                                          host::HeldDoorbell doorbell) {
   host::Identity identity{record.hostname, record.machine_id, record.boot_id, {}};
   identity.network = host::guest_network(record.network);
   auto keeper = std::make_shared<host::DoorbellKeeper>(*core->reactor, std::move(identity));
@@ -73,11 +74,13 @@ std::shared_ptr<Vm::Impl::Session> Vm::Impl::make_session(base::Fd control,
       [keeper](base::Fd stream) { keeper->answer(std::move(stream)); },
       // The reactor must not keep a Vm, not for a moment: it would be the one to destroy it.
       [&errands = core->errands, vm = weak_from_this()] { send_to_see_end(errands, vm); }, peer,
+      peer == host::ControlClient::Peer::own ? host::ControlClient::Ahead::asked
+                                             : host::ControlClient::Ahead::none,
       [&errands = core->errands, vm = weak_from_this()](wire::NetworkEvent event) {
         send_to_tell_network(errands, vm, std::move(event));
       });
-  return std::make_shared<Session>(
-      Session{client, host::AgentClient(std::make_shared<host::VmLink>(client))});
+  return std::make_shared<Session>(Session{
+      client, host::AgentClient(std::make_shared<host::VmLink>(client), std::move(doorbell))});
 }
 
 void Vm::Impl::own(host::StartedWorker started, std::shared_ptr<host::StartTrace> trace) {
@@ -88,11 +91,11 @@ void Vm::Impl::own(host::StartedWorker started, std::shared_ptr<host::StartTrace
     trace_ = std::move(trace);
     awaits_first_ = true;
   }
-  auto session = make_session(started.worker.take_control(), host::ControlClient::Peer::own);
+  auto session = make_session(started.worker.take_control(), host::ControlClient::Peer::own,
+                              std::move(started.doorbell));
   const auto before =
       live_.started({.session = std::move(session),
                      .worker = std::make_shared<host::Worker>(std::move(started.worker)),
-                     .doorbell = std::move(started.doorbell),
                      .lock = record.dies_with_owner ? std::move(started.lock) : base::Fd(),
                      .times = started.times});
   if (before) before->client->close();

@@ -186,7 +186,8 @@ struct [[gnu::visibility("hidden")]] Vm::Impl : std::enable_shared_from_this<Vm:
   // By an errand.
   void find_log(const std::shared_ptr<host::LogSearch>& search);
 
-  std::shared_ptr<Session> make_session(base::Fd control, host::ControlClient::Peer peer);
+  std::shared_ptr<Session> make_session(base::Fd control, host::ControlClient::Peer peer,
+                                        host::HeldDoorbell doorbell = {});
   static bool send_to_look_for_end(host::Errands& errands, std::weak_ptr<Impl> vm,
                                    std::chrono::milliseconds delay = {});
   void look_for_end();

@@ -1,6 +1,7 @@
 // Suspend. It is over for its caller when the guest has stopped and its state is taken; it is
 // durable when that state is committed (suspension.hpp). Until then the worker keeps the paused
 // guest: a resume needs nothing but it, and when this process dies it goes on by itself.
+#include "host/base/beside.hpp"
 #include "host/saved/layer_checks.hpp"
 #include "host/saved/vm_directory.hpp"
 #include "host/store/files.hpp"
@@ -28,6 +29,14 @@ constexpr std::chrono::seconds kThawLimit{30};
 constexpr std::chrono::seconds kReleaseLimit{5};
 constexpr std::string_view kTakeState = "take the state of the microvm";
 
+// That there is such a microvm at all, and what its network may reach.
+Result<void> sync_record(const std::filesystem::path& dir, NetworkMode network) {
+  auto done = host::sync_path(dir / "vm.json");
+  if (done && network == NetworkMode::user) done = host::sync_path(dir / wire::kNetworkFile);
+  if (done) done = host::sync_path(dir.parent_path());
+  return done;
+}
+
 }  // namespace
 
 Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureOptions& options,
@@ -36,6 +45,7 @@ Result<Captured> Vm::Impl::capture_frozen(Session& session, const host::CaptureO
   // The guest's programs do not stand still for it.
   auto prepared = host::PreparedCapture::make(dir, options);
   if (!prepared) return base::fail(prepared.error());
+  session.client->drop_ahead();  // a clone would find it broken
   const auto frozen =
       session.agent.freeze(host::AgentClient::FreezeFor::state,
                            limits.within(must_freeze ? kMustFreezeLimit : kFreezeLimit));
@@ -157,6 +167,9 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
                                         const std::string& cause, SuspendTimes& times) {
   tell(VmEvent::Kind::suspending, cause, times.acknowledged_us);
   const Limits limits({&stop.token, {}});
+  // What the saved state leans on need not wait for it, nor it for that.
+  Result<void> synced;
+  host::Beside syncing([&] { synced = sync_record(dir, record.network.mode); }, "suspend");
   Result<void> done = host::write_captured(captured, *session->client, limits);
   // Somebody else's request to the worker was in the way: who stops us has set the flag.
   if (!done && done.error().code == ErrorCode::cancelled && !stop.flag) {
@@ -165,11 +178,8 @@ Result<void> Vm::Impl::save_and_release(const std::shared_ptr<Session>& session,
   Result<SavedState> saved;
   if (done) saved = host::save_captured(captured, dir, dir, &stop.flag, limits);
   if (done && !saved) done = base::fail(saved.error());
-  if (done) done = host::sync_path(dir / "vm.json");
-  if (done && record.network.mode == NetworkMode::user) {
-    done = host::sync_path(dir / wire::kNetworkFile);
-  }
-  if (done) done = host::sync_path(dir.parent_path());
+  syncing.wait();
+  if (done) done = synced;
   // From here on the record may name the layers that were taken: nothing writes to them any more.
   const NewTop top = done ? NewTop::keep : NewTop::drop;
   if (done) done = host::write_saved(dir, *saved);
@@ -224,7 +234,7 @@ void Vm::Impl::release_worker(Session& session) {
   static_cast<void>(session.client->call(wire::TerminateRequest{true}, {}, limits, "suspend"));
   static_cast<void>(session.client->wait_ended(limits, "suspend"));
   reap_worker();
-  live_.drop_doorbell();
+  session.agent.drop_doorbell();
   if (!live_.has_lock() && !session.client->ended()) kill_stranger();
 }
 

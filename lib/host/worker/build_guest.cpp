@@ -393,7 +393,7 @@ Result<std::unique_ptr<BuildGuest>> VmStepRunner::launch(const BuildMachine& mac
   if (!guest) return base::fail(guest.error());
   const uint64_t boot_us = guest->times.ready_us - guest->times.worker_us;
   return std::make_unique<VmBuildGuest>(host_, std::move(guest->worker), std::move(files.scratch),
-                                        std::move(guest->doorbell), boot_us / 1000,
+                                        std::move(guest->doorbell.stream), boot_us / 1000,
                                         std::move(cmdline));
 }
 

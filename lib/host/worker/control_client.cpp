@@ -20,6 +20,9 @@ constexpr std::chrono::milliseconds kExplainPatience{300};
 // To a worker whose socket is full.
 constexpr std::chrono::milliseconds kSendAgain{2};
 
+// What is asked for at a start is used soon, or not.
+constexpr std::chrono::seconds kAheadLife{3};
+
 base::Fd make_event() {
   return base::Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
@@ -54,7 +57,8 @@ ControlClient::~ControlClient() = default;
 
 std::shared_ptr<ControlClient> ControlClient::start(Reactor& reactor, base::Fd socket,
                                                     AgentHandler on_agent, EndHandler on_end,
-                                                    Peer peer, NetworkHandler on_network) {
+                                                    Peer peer, Ahead ahead,
+                                                    NetworkHandler on_network) {
   std::shared_ptr<ControlClient> client(new ControlClient(
       reactor, std::move(socket), std::move(on_agent), std::move(on_end), std::move(on_network)));
   if (peer == Peer::unknown) {
@@ -62,8 +66,35 @@ std::shared_ptr<ControlClient> ControlClient::start(Reactor& reactor, base::Fd s
   } else {
     client->version_ = wire::kControlVersion;
   }
+  if (ahead == Ahead::asked) client->expect_ahead();
   reactor.post([client] { client->watch(); });
   return client;
+}
+
+// Before anybody else has the client, and before it reads.
+void ControlClient::expect_ahead() {
+  ahead_ = std::make_shared<Call>();
+  ahead_->done = make_event();
+  calls_[kAheadId] = ahead_;
+  reactor_.post([self = shared_from_this()] {
+    self->reactor_.loop().after(kAheadLife, [weak = self->weak_from_this()] {
+      if (const auto client = weak.lock()) client->drop_ahead();
+    });
+  });
+}
+
+std::shared_ptr<ControlClient::Call> ControlClient::claim_ahead() {
+  const std::scoped_lock lock(mutex_);
+  return std::exchange(ahead_, nullptr);
+}
+
+Result<base::Fd> ControlClient::take_ahead(const Limits& limits, std::string_view what) {
+  const auto ahead = claim_ahead();
+  if (!ahead || !ahead->done) return base::Fd();
+  if (auto ok = limits.wait(ahead->done.get(), POLLIN, what); !ok) return base::fail(ok.error());
+  // Why there is none is said to who asks for one.
+  if (!ahead->answered || ahead->reply.fds.size() != 1) return base::Fd();
+  return std::move(ahead->reply.fds[0]);
 }
 
 // Before anybody else has the client. A peer that is gone shows in watch().

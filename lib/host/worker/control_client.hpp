@@ -17,6 +17,9 @@
 
 namespace microvm::host {
 
+// Of the request that is answered to Ahead::asked.
+inline constexpr uint32_t kAheadId = wire::kGreetingId - 2;
+
 class ControlClient : public std::enable_shared_from_this<ControlClient> {
  public:
   struct Reply {
@@ -35,10 +38,14 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   // other is asked, and calls wait until it has answered.
   enum class Peer : uint8_t { unknown, own };
 
+  // A connection to the agent that launch_guest() has asked for: the answer comes to this client,
+  // and the stream is kept for whoever needs one first; for a few seconds, then it is closed.
+  enum class Ahead : uint8_t { none, asked };
+
   // The reactor must outlive every call of close().
   static std::shared_ptr<ControlClient> start(Reactor& reactor, base::Fd socket,
                                               AgentHandler on_agent, EndHandler on_end = {},
-                                              Peer peer = Peer::unknown,
+                                              Peer peer = Peer::unknown, Ahead ahead = Ahead::none,
                                               NetworkHandler on_network = {});
   ~ControlClient();
 
@@ -52,7 +59,12 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   Result<base::Fd> call_for_stream(wire::Message request, const Limits& limits,
                                    std::string_view what);
 
-  // The same without waiting, for the reactor's thread: `done` is called there, once, also when the
+  // The stream that was asked for ahead; none when it is not there (any more) or can not be had.
+  // Errors: those of the limits, which hold while the worker has not answered.
+  Result<base::Fd> take_ahead(const Limits& limits, std::string_view what);
+  void drop_ahead() { static_cast<void>(claim_ahead()); }
+
+  // call() without waiting, for the reactor's thread: `done` is called there, once, also when the
   // conversation ends. No fds go with the request.
   using ReplyHandler = std::function<void(Result<Reply>)>;
   void ask(wire::Message request, std::string what, ReplyHandler done);
@@ -87,6 +99,8 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   // The version to speak, once the worker has said what it knows.
   Result<uint16_t> version(const Limits& limits, std::string_view what);
   Result<uint32_t> add_call(const std::shared_ptr<Call>& call, std::string_view what);
+  void expect_ahead();
+  std::shared_ptr<Call> claim_ahead();
   void watch();
   void on_readable();
   void dispatch(Received received);
@@ -110,6 +124,7 @@ class ControlClient : public std::enable_shared_from_this<ControlClient> {
   mutable std::mutex mutex_;
   std::map<uint32_t, std::shared_ptr<Call>> calls_;
   uint32_t last_id_ = 0;
+  std::shared_ptr<Call> ahead_;      // none: nobody has asked, or it was taken
   std::shared_ptr<Call> greeting_;   // none: the worker is our own
   std::optional<uint16_t> version_;  // to speak; none until it is known
   bool ended_ = false;

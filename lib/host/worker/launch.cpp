@@ -7,7 +7,6 @@
 
 #include "host/base/printable.hpp"
 #include "host/saved/how_it_ended.hpp"
-#include "host/session/doorbell.hpp"
 #include "host/worker/control_channel.hpp"
 #include "host/worker/read_stream.hpp"
 #include "wire/log_size.hpp"
@@ -61,15 +60,19 @@ void mark_handshake(StartTrace& trace, const Doorbell& doorbell) {
 // One launch in progress.
 class Launch {
  public:
-  Launch(Worker& worker, const Limits& limits, const Stopwatch& clock, LaunchTimes& times)
-      : worker_(worker), limits_(limits), clock_(clock), times_(times) {}
+  Launch(Worker& worker, const Limits& limits, const Stopwatch& clock, LaunchTimes& times,
+         ControlClient::Ahead ahead)
+      : worker_(worker), limits_(limits), clock_(clock), times_(times), ahead_(ahead) {}
 
-  Result<base::Fd> wait_ready(Identity identity);
+  Result<HeldDoorbell> wait_ready(Identity identity);
   Error explain(Error error);
-  // For a trace; a worker of before tells nothing.
-  void mark_worker_steps();
 
  private:
+  Result<void> greet(Doorbell& doorbell);
+  Result<void> ask_ahead();
+  // For a trace; a worker of before tells nothing.
+  Result<void> mark_worker_steps();
+  Result<Received> receive();
   Result<base::Fd> wait_agent();
   Result<void> on_message(Received received);
   std::optional<wire::ExitEvent> wait_exit(const Limits& limits);
@@ -79,12 +82,19 @@ class Launch {
   const Limits& limits_;
   const Stopwatch& clock_;
   LaunchTimes& times_;
+  const ControlClient::Ahead ahead_;
   bool started_ = false;
+  bool marked_ = false;
+  bool asked_ = false;
   base::Fd agent_;
 };
 
 Result<void> Launch::on_message(Received received) {
   auto& message = received.envelope.message;
+  if (received.envelope.request_id == kAheadId) {
+    asked_ = false;  // of an agent that has hung up: the one that rings now is asked again
+    return {};
+  }
   if (received.out_of_fds) return base::fail(out_of_fds_error(kStarting));
   if (const auto* error = std::get_if<wire::ErrorReply>(&message)) {
     return base::fail(worker_error(*error));
@@ -113,30 +123,51 @@ Result<void> Launch::on_message(Received received) {
                     std::string(kStarting) + ": unexpected message of the worker");
 }
 
+Result<Received> Launch::receive() {
+  auto received = receive_control(worker_.control(), limits_, kStarting);
+  if (received && received->state == Received::State::end) {
+    return base::fail(ErrorCode::vm_gone, std::string(kStarting) + ": the worker ended");
+  }
+  return received;
+}
+
 Result<base::Fd> Launch::wait_agent() {
   while (!started_ || !agent_) {
-    auto received = receive_control(worker_.control(), limits_, kStarting);
+    auto received = receive();
     if (!received) return base::fail(received.error());
-    if (received->state == Received::State::end) {
-      return base::fail(ErrorCode::vm_gone, std::string(kStarting) + ": the worker ended");
-    }
     if (auto ok = on_message(std::move(*received)); !ok) return base::fail(ok.error());
   }
   return std::move(agent_);
 }
 
+// Who it is comes first. While the guest is busy with that, what is needed next gets on its way;
+// and for a trace the worker is asked before that, so that answers come in this order.
+Result<void> Launch::greet(Doorbell& doorbell) {
+  if (const auto told = doorbell.advance(); !told) return base::fail(told.error());
+  if (auto ok = mark_worker_steps(); !ok) return ok;
+  if (auto ok = ask_ahead(); !ok) return ok;
+  return doorbell.wait_ready(limits_);
+}
+
+Result<void> Launch::ask_ahead() {
+  if (ahead_ == ControlClient::Ahead::none || std::exchange(asked_, true)) return {};
+  return send_control(worker_.control(),
+                      {kAheadId, wire::ConnectRequest{wire::kAgentOperationPort}}, {}, limits_,
+                      kStarting);
+}
+
 // A guest's kernel gives up a connection that is not there in 2 s, and on a busy host it may not
 // be: then the agent hangs up and rings again. One that does not is the end of the time, or of the
 // guest.
-Result<base::Fd> Launch::wait_ready(Identity identity) {
+Result<HeldDoorbell> Launch::wait_ready(Identity identity) {
   for (;;) {
     auto agent = wait_agent();
-    if (!agent) return agent;
+    if (!agent) return base::fail(agent.error());
     Doorbell doorbell(std::move(*agent), identity);
-    const auto ready = doorbell.wait_ready(limits_);
+    const auto ready = greet(doorbell);
     if (ready) {
       if (clock_.trace()) mark_handshake(*clock_.trace(), doorbell);
-      return doorbell.take_stream();
+      return doorbell.take();
     }
     if (ready.error().code != ErrorCode::vm_gone) return base::fail(ready.error());
     // The one before may have been read.
@@ -166,19 +197,20 @@ std::string Launch::kernel_words() {
   }
 }
 
-void Launch::mark_worker_steps() {
-  if (!clock_.trace()) return;
-  const Limits limits({}, kLastWordsLimit);
-  if (!send_control(worker_.control(), {kInfoId, wire::InfoRequest{}}, {}, limits, kStarting)) {
-    return;
-  }
+Result<void> Launch::mark_worker_steps() {
+  if (!clock_.trace() || std::exchange(marked_, true)) return {};
+  auto sent =
+      send_control(worker_.control(), {kInfoId, wire::InfoRequest{}}, {}, limits_, kStarting);
+  if (!sent) return sent;
   for (;;) {
-    const auto received = receive_control(worker_.control(), limits, kStarting);
-    if (!received || received->state == Received::State::end) return;
-    if (received->envelope.request_id != kInfoId) continue;
-    const auto* info = std::get_if<wire::InfoReply>(&received->envelope.message);
-    if (info != nullptr) mark_steps(*clock_.trace(), info->steps);
-    return;
+    auto received = receive();
+    if (!received) return base::fail(received.error());
+    if (received->envelope.request_id == kInfoId) {
+      const auto* info = std::get_if<wire::InfoReply>(&received->envelope.message);
+      if (info != nullptr) mark_steps(*clock_.trace(), info->steps);
+      return {};
+    }
+    if (auto ok = on_message(std::move(*received)); !ok) return ok;
   }
 }
 
@@ -202,10 +234,10 @@ Error Launch::explain(Error error) {
 
 }  // namespace
 
-Result<base::Fd> launch_guest(Worker& worker, wire::Message request, std::span<const int> fds,
-                              Identity identity, const Limits& limits, const Stopwatch& clock,
-                              LaunchTimes& times) {
-  Launch launch(worker, limits, clock, times);
+Result<HeldDoorbell> launch_guest(Worker& worker, wire::Message request, std::span<const int> fds,
+                                  Identity identity, const Limits& limits, const Stopwatch& clock,
+                                  LaunchTimes& times, ControlClient::Ahead ahead) {
+  Launch launch(worker, limits, clock, times, ahead);
   auto sent =
       send_control(worker.control(), {kStartId, std::move(request)}, fds, limits, kStarting);
   if (!sent) return base::fail(launch.explain(sent.error()));
@@ -213,7 +245,6 @@ Result<base::Fd> launch_guest(Worker& worker, wire::Message request, std::span<c
   auto agent = launch.wait_ready(std::move(identity));
   if (!agent) return base::fail(launch.explain(agent.error()));
   times.ready_us = clock.us();
-  launch.mark_worker_steps();
   return agent;
 }
 

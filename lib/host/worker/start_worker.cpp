@@ -77,8 +77,9 @@ Result<TakenWorker> take_worker(WorkerHost& host, const Shape& shape, const Limi
 Result<StartedGuest> start_guest(GuestStart start) {
   auto& [worker, refill, times] = start.taken;
   if (auto ok = send_home(worker.take_home(), start.home); !ok) return base::fail(ok.error());
-  auto doorbell = launch_guest(worker, std::move(start.request), start.fds,
-                               std::move(start.identity), start.limits, start.clock, times);
+  auto doorbell =
+      launch_guest(worker, std::move(start.request), start.fds, std::move(start.identity),
+                   start.limits, start.clock, times, start.ahead);
   if (!doorbell) return base::fail(doorbell.error());
   refill.guest_is_ready(std::chrono::microseconds(start.clock.us()));
   return StartedGuest{std::move(worker), std::move(*doorbell), times, std::move(refill)};
@@ -104,7 +105,8 @@ Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start) {
                             .identity = std::move(start.identity),
                             .home = is_user ? start.files.home.get() : -1,
                             .limits = start.limits,
-                            .clock = start.clock});
+                            .clock = start.clock,
+                            .ahead = ControlClient::Ahead::asked});
   if (!guest) return base::fail(guest.error());
   return StartedWorker{std::move(guest->worker), std::move(guest->doorbell), std::move(*lock),
                        guest->times, std::move(guest->refill)};

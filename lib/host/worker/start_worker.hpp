@@ -23,8 +23,8 @@ struct StartPoint {
 
 struct StartedWorker {
   Worker worker;
-  base::Fd doorbell;  // to be held open as long as the Vm runs
-  base::Fd lock;      // of its directory; for an owner to keep
+  HeldDoorbell doorbell;  // as long as the Vm runs
+  base::Fd lock;          // of its directory; for an owner to keep
   LaunchTimes times;
   PoolRefill refill;  // as StartedGuest's
 };
@@ -50,11 +50,12 @@ struct GuestStart {
   int home = -1;  // of a guest with network user: the directory with its setup
   const Limits& limits;
   const Stopwatch& clock;
+  ControlClient::Ahead ahead = ControlClient::Ahead::none;  // see launch_guest()
 };
 
 struct StartedGuest {
   Worker worker;
-  base::Fd doorbell;  // to be held open as long as the guest runs
+  HeldDoorbell doorbell;  // as long as the guest runs
   LaunchTimes times;
   PoolRefill refill;  // to be dropped when the guest has done what it was started for
 };
@@ -76,7 +77,7 @@ struct WorkerStart {
   const Stopwatch& clock;
 };
 
-// Errors: out_of_memory (the embedder's limit), those of start_guest().
+// With Ahead::asked. Errors: out_of_memory (the embedder's limit), those of start_guest().
 Result<StartedWorker> start_worker(WorkerHost& host, WorkerStart start);
 
 // The layers of that name in a Vm's directory, read-only.

@@ -20,6 +20,8 @@ TEST_CASE("error: line breaks in a message are written out") {
 TEST_CASE("error: but for the output of a build") {
   const std::string text = "the command ended; its last output:\none\ntwo";
   CHECK(base::fail(ErrorCode::build_failed, text).value().message == text);
+  const std::string late = "RUN x: exec: the time limit passed; last output:\none\ntwo";
+  CHECK(base::fail(ErrorCode::deadline_exceeded, late).value().message == late);
 }
 
 TEST_CASE("error: of a runtime's calls too") {

@@ -70,3 +70,23 @@ TEST_CASE("frame stream: it takes a piece of a call that does not wait whole or 
     REQUIRE(::recv(pair->second.get(), some.data(), some.size(), MSG_DONTWAIT) > 0);
   }
 }
+
+TEST_CASE("frame stream: several frames in a row go out as one") {
+  auto pair = sys::seqpacket_pair();  // keeps what is sent at once together
+  REQUIRE(pair);
+  FrameWriter writer;
+  const FrameToSend frames[] = {{FrameType::exec, wire::as_bytes("ab")},
+                                {FrameType::arguments, {}},
+                                {FrameType::environment, wire::as_bytes("c")}};
+  bool taken = false;
+  REQUIRE(writer.write(pair->first.get(), frames, frame_limits(), "test", &taken));
+  CHECK(taken);
+  std::array<char, 64> got{};
+  const auto size = ::recv(pair->second.get(), got.data(), got.size(), MSG_DONTWAIT);
+  const std::string_view expected(
+      "\2\0\0\0\x10"
+      "ab\0\0\0\0\x2c\1\0\0\0\x2d"
+      "c",
+      18);
+  CHECK(std::string_view(got.data(), static_cast<size_t>(std::max<ssize_t>(size, 0))) == expected);
+}

@@ -274,12 +274,17 @@ void FakeVm::answer(int socket, const wire::Envelope& request, std::vector<base:
   if (std::holds_alternative<wire::CaptureRequest>(request.message)) {
     ++captures;
     take_state(fds);
-    return reply(wire::CaptureReply{captured_bytes, 1});
+    const bool is_later = writing != Writing::at_once;
+    return reply(wire::CaptureReply{captured_bytes, 1, kMemory, is_later});
   }
   if (std::holds_alternative<wire::LogsRequest>(request.message)) {
     if (ignores_followers) return;
     if (!refuses_followers) return open_log(socket, request);
     return reply(wire::ErrorReply{static_cast<uint32_t>(ErrorCode::busy), "too many readers"});
+  }
+  if (std::holds_alternative<wire::WriteCaptureRequest>(request.message)) {
+    if (writing == Writing::killed) return kill();
+    return reply(wire::ErrorReply{static_cast<uint32_t>(ErrorCode::cancelled), "another capture"});
   }
   if (std::holds_alternative<wire::ResumeRequest>(request.message)) ++resumes;
   reply(wire::OkReply{});

@@ -97,6 +97,10 @@ class FakeVm {
   void cut_followers();
   // Data of the pages that a capture takes: how long it is packed.
   std::atomic<uint64_t> captured_bytes{64 * 1024};
+  // What becomes of a capture that the worker is to write after its answer; by default it is
+  // written at once.
+  enum class Writing : uint8_t { at_once, refused, killed };
+  std::atomic<Writing> writing{Writing::at_once};
 
  private:
   void serve();

@@ -40,7 +40,7 @@ struct Brought {
     } else if (phase == P::met) {
       REQUIRE(live.meet(session));
     } else {
-      live.started({.session = session, .worker = {}, .doorbell = {}, .lock = {}, .times = {}});
+      live.started({.session = session, .worker = {}, .lock = {}, .times = {}});
     }
     if (phase == P::suspending) REQUIRE(live.begin_suspend());
     if (phase == P::waking) REQUIRE(live.begin_wake());
@@ -59,7 +59,7 @@ struct Move {
 
 const std::vector<Move> kMoves = {
     {"started",
-     [](Brought& b) { b.live.started({make_session(), {}, {}, {}, {}}); },
+     [](Brought& b) { b.live.started({make_session(), {}, {}, {}}); },
      {P::running, P::running, P::running, P::suspending, P::waking, P::terminating, P::ended}},
     {"meet",
      [](Brought& b) { b.live.meet(make_session()); },
@@ -132,7 +132,7 @@ TEST_CASE("live state: a change shows what came of it") {
   SUBCASE("a wake-up whose worker came up") {
     Brought vm(P::apart);
     REQUIRE(vm.live.begin_wake());
-    vm.live.started({vm.session, {}, {}, {}, {}});
+    vm.live.started({vm.session, {}, {}, {}});
     CHECK(vm.live.view().phase == P::waking);
     CHECK(vm.live.settled() == nullptr);  // its resume hook is not through
     vm.live.end_wake();
@@ -203,7 +203,7 @@ TEST_CASE("live state: words about an earlier worker change nothing") {
   CHECK(vm.live.view().session == vm.session);
   vm.live.reaped(nullptr, "its worker was ended by SIGSEGV");
   CHECK(vm.live.killed() == "its worker was ended by SIGSEGV");
-  CHECK(vm.live.started({make_session(), {}, {}, {}, {}}) == vm.session);
+  CHECK(vm.live.started({make_session(), {}, {}, {}}) == vm.session);
   CHECK(vm.live.killed().empty());
 }
 
@@ -225,10 +225,10 @@ TEST_CASE("live state: what is held is given out as copies") {
   CHECK_FALSE(live.has_lock());
   CHECK_FALSE(live.copy_lock()->valid());
   CHECK_FALSE(live.copy_logs()->has_value());
-  live.started({make_session(), {}, base::Fd(::eventfd(0, 0)), base::Fd(::eventfd(0, 0)), {}});
+  live.started({make_session(), {}, base::Fd(::eventfd(0, 0)), {}});
   CHECK(live.has_lock());
   CHECK(live.copy_lock()->valid());
-  live.started({make_session(), {}, {}, {}, {}});  // the owner's lock stays
+  live.started({make_session(), {}, {}, {}});  // the owner's lock stays
   CHECK(live.has_lock());
   live.drop_lock();
   CHECK_FALSE(live.has_lock());
@@ -280,7 +280,7 @@ TEST_CASE("live state: every pair of callers at once") {
        [](Brought& b) { b.live.end_suspend(LiveState::Slept::yes); }, false, P::apart},
       {"resume", P::apart, [](Brought& b) { b.live.begin_wake(); },
        [](Brought& b) {
-         b.live.started({b.session, {}, {}, {}, {}});
+         b.live.started({b.session, {}, {}, {}});
          b.live.end_wake();
        },
        false, P::running},
@@ -291,7 +291,7 @@ TEST_CASE("live state: every pair of callers at once") {
       {"rollback", P::running, [](Brought& b) { b.live.begin_wake(); },
        [](Brought& b) {
          b.live.lost(b.session);
-         b.live.started({b.session, {}, {}, {}, {}});
+         b.live.started({b.session, {}, {}, {}});
          b.live.end_wake();
        },
        false, P::running},

@@ -197,6 +197,32 @@ TEST_CASE("vm calls: an end stops a suspend; what was taken is gone, and it is t
   CHECK_FALSE(std::filesystem::exists(t.fake.dir() / "saved.json"));
 }
 
+TEST_CASE(
+    "vm calls: a capture that another request to the worker has ended leaves a vm that runs") {
+  Attached t;
+  t.fake.writing = FakeVm::Writing::refused;
+  const auto slept = t.vm.suspend({.wait_durable = true}, kInTime);
+  REQUIRE_FALSE(slept);
+  CHECK(slept.error().code == ErrorCode::busy);  // nobody has cancelled anything
+  CHECK(slept.error().message.ends_with("; the microvm runs on"));
+  CHECK(t.host.told.wait_for(VmEvent::Kind::runs_on, 1));
+  CHECK(t.vm.info()->state == VmState::running);
+  CHECK(t.fake.resumes == 1);
+  CHECK(t.connect());
+}
+
+TEST_CASE("vm calls: of a worker that is killed behind its answer nobody says that it runs on") {
+  Attached t;
+  t.fake.writing = FakeVm::Writing::killed;
+  const auto slept = t.vm.suspend({.wait_durable = true}, kInTime);
+  REQUIRE_FALSE(slept);
+  CHECK(slept.error().code == ErrorCode::vm_gone);
+  CHECK(slept.error().message.find("runs on") == std::string::npos);
+  CHECK(t.host.told.of(VmEvent::Kind::runs_on).empty());
+  CHECK(t.vm.info()->state == VmState::terminated);
+  CHECK_FALSE(std::filesystem::exists(t.fake.dir() / "saved.json"));
+}
+
 TEST_CASE("vm calls: who has read logs or counters during a run hook still waits for its end") {
   Attached t;
   t.fake.print("starting\n");

@@ -89,8 +89,8 @@ TEST_CASE("network of a vm: forks get its mode and policy, and no tap") {
   Fixture f({.rules = {"deny private"}});
   const auto same = f.fake.attach(f.host)->network_of_forks();
   REQUIRE(same);
-  // What its image has a device for. Asked for by name, a host that can not do it would refuse forks
-  // of what it runs.
+  // What its image has a device for. Asked for by name, a host that can not do it would refuse
+  // forks of what it runs.
   CHECK(same->mode == NetworkMode::automatic);
   CHECK(same->policy.rules == std::vector<std::string>{"deny private"});
   FakeVm with_tap(f.host, {.network = NetworkMode::tap});

@@ -1,10 +1,12 @@
 #include "host/worker/control_client.hpp"
 
 #include <doctest/doctest.h>
+#include <poll.h>
 
 #include <future>
 #include <thread>
 
+#include "host/worker/vm_link.hpp"
 #include "unit/host/worker/worker_pair.hpp"
 #include "unit/sys/no_room_for_fds.hpp"
 
@@ -277,4 +279,86 @@ TEST_CASE("control client: events that are not known are passed over") {
   REQUIRE(sys::send_message(pair.worker.get(), *unknown));
   CHECK(spoken_version(pair) == wire::kControlVersion);
   CHECK_FALSE(pair.client->disk_error());
+}
+
+namespace {
+
+// A client whose worker was asked for a stream before, and a way to the agent by it.
+struct AskedPair : Pair {
+  AskedPair() : Pair(Peer::own, Ahead::asked) {}
+  // The worker's answer; its end of the stream.
+  base::Fd answer_ahead() {
+    auto stream = sys::stream_pair();
+    REQUIRE(stream);
+    send({kAheadId, wire::OkReply{}}, {stream->first.get()});
+    return std::move(stream->second);
+  }
+  // The agent's port reached by a request of its own.
+  void open_anew() {
+    std::thread serving([this] { answer(wire::OkReply{}, {worker.get()}); });
+    CHECK(link.open(limits()));
+    serving.join();
+  }
+
+  VmLink link{client};
+};
+
+}  // namespace
+
+TEST_CASE("control client: a stream that was asked for ahead is the first one's who needs one") {
+  AskedPair pair;
+  auto first = std::async(std::launch::async, [&] { return pair.link.open(limits()); });
+  const base::Fd guest = pair.answer_ahead();
+  const auto stream = first.get();
+  REQUIRE(stream);
+  CHECK(::write(guest.get(), "x", 1) == 1);
+  CHECK_FALSE(is_quiet(stream->get()));
+  CHECK(is_quiet(pair.worker.get()));  // nothing was asked
+  pair.open_anew();
+}
+
+TEST_CASE("control client: one that ended, was refused or dropped is opened anew") {
+  AskedPair pair;
+  SUBCASE("ended") {
+    pair.answer_ahead().reset();
+    pair.open_anew();
+  }
+  SUBCASE("refused") {
+    pair.send({kAheadId, wire::ErrorReply{static_cast<uint32_t>(ErrorCode::busy), "full"}});
+    pair.open_anew();
+  }
+  SUBCASE("dropped before its answer") {
+    pair.client->drop_ahead();
+    pair.open_anew();
+    const base::Fd guest = pair.answer_ahead();
+    CHECK(Limits({}, std::chrono::seconds(5)).wait(guest.get(), POLLIN, "its end"));
+  }
+  SUBCASE("dropped after it") {
+    const base::Fd guest = pair.answer_ahead();
+    pair.client->drop_ahead();
+    CHECK(Limits({}, std::chrono::seconds(5)).wait(guest.get(), POLLIN, "its end"));
+    pair.open_anew();
+  }
+}
+
+TEST_CASE("control client: it is closed when nobody needs it for some seconds") {
+  AskedPair pair;
+  const base::Fd guest = pair.answer_ahead();
+  CHECK_FALSE(Limits({}, std::chrono::seconds(1)).wait(guest.get(), POLLIN, "its end"));
+  CHECK(Limits({}, std::chrono::seconds(20)).wait(guest.get(), POLLIN, "its end"));
+}
+
+TEST_CASE("control client: who waits for it obeys his limits, and does not outwait the worker") {
+  AskedPair pair;
+  SUBCASE("limits") {
+    const auto late = pair.link.open(Limits({}, std::chrono::milliseconds(20)));
+    CHECK(late.error().code == ErrorCode::deadline_exceeded);
+    pair.answer_ahead();  // dropped
+    pair.open_anew();
+  }
+  SUBCASE("the worker's end") {
+    auto waiting = std::async(std::launch::async, [&] { return pair.link.open(limits()); });
+    pair.worker.reset();
+    CHECK(waiting.get().error().code == ErrorCode::vm_gone);
+  }
 }

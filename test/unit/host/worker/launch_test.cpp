@@ -32,7 +32,9 @@ sys::Process idle_process() {
 
 // A launch, and the worker's end and the guest's, which the test plays.
 struct Launching {
-  explicit Launching(Limits within = launch_limits(), std::shared_ptr<StartTrace> trace = nullptr)
+  explicit Launching(Limits within = launch_limits(),
+                     ControlClient::Ahead ahead = ControlClient::Ahead::none,
+                     std::shared_ptr<StartTrace> trace = nullptr)
       : clock(std::move(trace)) {
     auto sockets = sys::seqpacket_pair();
     REQUIRE(sockets);
@@ -40,9 +42,9 @@ struct Launching {
     REQUIRE(sys::set_nonblocking(sockets->second.get()));
     control = std::move(sockets->first);
     worker.emplace(idle_process(), std::move(sockets->second));
-    launched = std::async(std::launch::async, [this, within] {
+    launched = std::async(std::launch::async, [this, within, ahead] {
       return launch_guest(*worker, wire::RestoreRequest{}, {}, *make_identity("web"), within, clock,
-                          times);
+                          times, ahead);
     });
     const auto request = receive_control(control.get(), launch_limits(), "test");
     REQUIRE(request);
@@ -83,7 +85,7 @@ struct Launching {
   std::optional<Worker> worker;
   Stopwatch clock;
   LaunchTimes times;
-  std::future<Result<base::Fd>> launched;
+  std::future<Result<HeldDoorbell>> launched;
 };
 
 }  // namespace
@@ -106,7 +108,7 @@ TEST_CASE("launch: what a trace asks of the worker leaves nothing behind, whatev
   REQUIRE(copy);
   const auto trace =
       std::make_shared<StartTrace>(std::make_shared<TraceFile>(std::move(*copy)), "start");
-  Launching t(launch_limits(), trace);
+  Launching t(launch_limits(), ControlClient::Ahead::none, trace);
   const base::Fd guest = t.ring();
   t.take_seed(guest);
   t.say_ready(guest);
@@ -125,6 +127,55 @@ TEST_CASE("launch: what a trace asks of the worker leaves nothing behind, whatev
       sys::read_file(AT_FDCWD, "/proc/self/fd/" + std::to_string(file->get()), 64 * 1024);
   REQUIRE(written);
   CHECK(wire::as_text(*written).find("worker: KVM_RUN") != std::string_view::npos);
+}
+
+TEST_CASE("launch: what is needed next is asked for once the agent knows who it is") {
+  Launching t(launch_limits(), ControlClient::Ahead::asked);
+  base::Fd first = t.ring();
+  t.take_seed(first);
+  const auto asked = receive_control(t.control.get(), launch_limits(), "test");
+  REQUIRE(asked);
+  CHECK(asked->envelope.request_id == kAheadId);
+  const auto* connect = std::get_if<wire::ConnectRequest>(&asked->envelope.message);
+  REQUIRE(connect != nullptr);
+  CHECK(connect->port == wire::kAgentOperationPort);
+  first.reset();
+  const base::Fd guest = t.ring();
+  t.take_seed(guest);  // not asked again
+  t.say({kAheadId, wire::OkReply{}}, {guest.get()});
+  FrameWriter writer;
+  const auto ready = encode_message(microvm_agent_Ready{});
+  REQUIRE(writer.write(guest.get(), FrameType::ready, ready, launch_limits(), "test"));
+  CHECK(t.launched.get());
+  CHECK(is_quiet(t.control.get()));
+  CHECK_FALSE(is_quiet(t.worker->control()));  // left to the client
+}
+
+TEST_CASE("launch: an agent that hung up is not asked in vain") {
+  Launching t(launch_limits(), ControlClient::Ahead::asked);
+  const auto take_asked = [&] {
+    const auto asked = receive_control(t.control.get(), launch_limits(), "test");
+    REQUIRE(asked);
+    CHECK(asked->envelope.request_id == kAheadId);
+  };
+  base::Fd first = t.ring();
+  t.take_seed(first);
+  take_asked();
+  wire::Message answer = wire::OkReply{};
+  std::vector<int> stream = {t.worker->control()};  // any; one of the doorbell would keep it open
+  SUBCASE("answered") {}
+  SUBCASE("refused") {
+    answer = wire::ErrorReply{static_cast<uint32_t>(ErrorCode::busy), "full"};
+    stream.clear();
+  }
+  t.say({kAheadId, answer}, stream);
+  first.reset();
+  const base::Fd second = t.ring();
+  take_asked();
+  FrameWriter writer;
+  const auto ready = encode_message(microvm_agent_Ready{});
+  REQUIRE(writer.write(second.get(), FrameType::ready, ready, launch_limits(), "test"));
+  CHECK(t.launched.get());
 }
 
 TEST_CASE("launch: one that hangs up and does not is the end of the time, or of the guest") {

@@ -20,14 +20,15 @@ inline host::Limits limits() {
 // A client and a worker's end that the test plays.
 struct WorkerPair {
   using Peer = host::ControlClient::Peer;
-  explicit WorkerPair(Peer peer = Peer::own) {
+  using Ahead = host::ControlClient::Ahead;
+  explicit WorkerPair(Peer peer = Peer::own, Ahead ahead = Ahead::none) {
     auto sockets = sys::seqpacket_pair();
     REQUIRE(sockets);
     worker = std::move(sockets->first);
     REQUIRE(sys::set_nonblocking(worker.get()));
     REQUIRE(sys::set_nonblocking(sockets->second.get()));
     client = host::ControlClient::start(
-        *reactor, std::move(sockets->second), {}, [this] { ++ends; }, peer);
+        *reactor, std::move(sockets->second), {}, [this] { ++ends; }, peer, ahead);
   }
   ~WorkerPair() { client->close(); }
 
