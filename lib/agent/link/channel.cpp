@@ -122,6 +122,10 @@ bool Channel::send_failure(const Failed& failure) {
   return send_message(FrameType::failed, microvm_agent_Failure_fields, &message);
 }
 
+bool Channel::send_outcome(const Outcome<void>& outcome) {
+  return outcome ? send_empty(FrameType::ok) : send_failure(outcome.error());
+}
+
 void Channel::close_gently() {
   shutdown(connection_.get(), SHUT_WR);
   const auto deadline = Deadline::after_ms(kLeaveTimeoutMs);

@@ -49,6 +49,7 @@ class Channel {
   bool send_message(FrameType type, const pb_msgdesc_t* fields, const void* message);
   bool send_empty(FrameType type);
   bool send_failure(const Failed& failure);
+  bool send_outcome(const Outcome<void>& outcome);  // ok, or the failure
   // Frames that are encoded already.
   bool send_bytes(std::span<const std::byte> bytes);
 

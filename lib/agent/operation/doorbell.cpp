@@ -50,13 +50,6 @@ Outcome<void> take_identity(Guest& guest, Channel& channel, const FrameHeader& h
   return {};
 }
 
-void answer(Channel& channel, const Outcome<void>& outcome) {
-  if (outcome)
-    channel.send_empty(FrameType::ok);
-  else
-    channel.send_failure(outcome.error());
-}
-
 // What the host asks for on the connection that is there: a suspend waits for it, and need not wait
 // for an operation's first. `freeze`: of this connection, which ends with it.
 Outcome<void> take_frame(Guest& guest, Channel& channel, uint64_t& freeze) {
@@ -68,11 +61,11 @@ Outcome<void> take_frame(Guest& guest, Channel& channel, uint64_t& freeze) {
     case FrameType::freeze: {
       const auto frozen = freeze_programs(guest, channel, *header);
       if (frozen) freeze = *frozen;
-      answer(channel, frozen ? Outcome<void>() : fail(frozen.error()));
+      channel.send_outcome(frozen ? Outcome<void>() : fail(frozen.error()));
       return {};
     }
     case FrameType::thaw:
-      answer(channel, run_thaw(guest, channel, *header));
+      channel.send_outcome(run_thaw(guest, channel, *header));
       return {};
     default:
       return fail(

@@ -8,13 +8,6 @@ namespace {
 constexpr int64_t kWitnessTimeoutMs = 1000;
 constexpr int64_t kLogTimeoutMs = 2000;
 
-void answer(Channel& channel, const Outcome<void>& outcome) {
-  if (outcome)
-    channel.send_empty(FrameType::ok);
-  else
-    channel.send_failure(outcome.error());
-}
-
 void report_end(Channel& channel, const ExitStatus& status) {
   microvm_agent_Exited message = microvm_agent_Exited_init_zero;
   message.code = status.code;
@@ -26,11 +19,15 @@ void report_end(Channel& channel, const ExitStatus& status) {
 
 void run_start(Guest& guest, Channel& channel, const FrameHeader& request) {
   const auto program = read_program(channel, request);
-  if (!program) return answer(channel, fail(program.error()));
+  if (!program) {
+    channel.send_failure(program.error());
+    return;
+  }
   guest.freezer.wait_until_running();
   if (channel.host_gone()) return;
   const CommandGround ground{guest.root_fd, guest.freezer.command(), guest.app_log};
-  if (!guest.command.run(ground, *program, answer, channel)) return;
+  const auto started = [](Channel& to, const Outcome<void>& outcome) { to.send_outcome(outcome); };
+  if (!guest.command.run(ground, *program, started, channel)) return;
   // A snapshot of a machine that is about to end would be of no use, so the end waits.
   guest.freezer.wait_until_running();
   report_end(channel, guest.command.status());
